@@ -1,0 +1,50 @@
+"""Errors that a user can mend.
+
+Every message says what is wrong, names the value, the file or the item, and gives the remedy. The command line
+prints such an error as one line and exits with code 2; anything else that escapes is a defect of ours.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CatalogError",
+    "CubeError",
+    "IcemapperError",
+    "OptionError",
+    "StoreError",
+    "UnitsError",
+    "VectorError",
+    "WeightsError",
+]
+
+
+class IcemapperError(ValueError):
+    """Base of all errors that the user can mend."""
+
+
+class OptionError(IcemapperError):
+    """An option has a value outside its range, or options contradict each other."""
+
+
+class CatalogError(IcemapperError):
+    """A catalogue cannot be read, or has nothing that fits."""
+
+
+class CubeError(IcemapperError):
+    """The observations found do not make a valid cube."""
+
+
+class UnitsError(IcemapperError):
+    """Values are in a unit, quantity or scale that the step cannot take."""
+
+
+class WeightsError(IcemapperError):
+    """A weights file is unknown, damaged, or of another architecture."""
+
+
+class StoreError(IcemapperError):
+    """An output exists already, belongs to another run, or cannot be written."""
+
+
+class VectorError(IcemapperError):
+    """Outlines cannot be made, read or written."""
