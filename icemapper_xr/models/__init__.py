@@ -1,0 +1,1 @@
+"""The network, its weight files and the engines that run it."""
