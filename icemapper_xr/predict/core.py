@@ -1,0 +1,195 @@
+"""Windows of one block, in plain numpy."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from icemapper_xr import conventions, tiling
+from icemapper_xr._types import FloatArray, Segmenter
+from icemapper_xr.conventions import Gap
+
+__all__ = ["Partial", "Windows", "blend", "divide", "evaluate", "fill_gaps", "observed", "valid_steps"]
+
+log = logging.getLogger(__name__)
+
+BATCH_BYTES = 64 * 2**20
+"""Input of one call of the segmenter at most, unless one window alone is larger."""
+
+
+class Windows(NamedTuple):
+    """How many windows were evaluated, and how many skipped because nothing in them is observed or wanted."""
+
+    evaluated: int
+    skipped: int
+
+
+class Partial(NamedTuple):
+    """Weighted sums of one chunk's windows: its own pixels, and the strips that belong to its neighbours."""
+
+    core: FloatArray
+    below: FloatArray
+    right: FloatArray
+    corner: FloatArray
+    windows: Windows
+
+
+def fill_gaps(stack: FloatArray, gap: Gap) -> FloatArray:
+    """Replace missing steps by what the network is to be fed there.
+
+    Parameters
+    ----------
+    stack : ndarray, shape (T, y, x)
+        One feature in model units; NaN = not observed.
+    gap : {"nearest", "zero"}
+        The nearest valid step of that pixel, ties to the earlier one; or 0 in model units, as the original program
+        does (0 means about -146 dB there, so a missing slice looks extremely dark).
+
+    Returns
+    -------
+    ndarray, shape (T, y, x)
+        Without NaN. Pixels without any valid step are 0. The input itself if nothing was missing.
+    """
+    valid = np.isfinite(stack)
+    if valid.all():
+        return stack
+    if gap == "zero":
+        return np.where(valid, stack, np.float32(0))
+    steps = stack.shape[0]
+    far = np.int8(127)
+    index = np.arange(steps, dtype=np.int8)[:, None, None]
+    before = np.maximum.accumulate(np.where(valid, index, np.int8(-1)), axis=0)
+    after = np.minimum.accumulate(np.where(valid, index, far)[::-1], axis=0)[::-1]
+    # int8 is enough for 15 steps and keeps the temporaries at a quarter of the data.
+    behind = np.where(before >= 0, index - before, far)
+    ahead = np.where(after < far, after - index, far)
+    nearest = np.where(behind <= ahead, before, after)
+    missing = ~valid.any(axis=0)
+    nearest[:, missing] = 0
+    filled: FloatArray = np.take_along_axis(stack, nearest.astype(np.intp), axis=0)
+    filled[:, missing] = 0
+    return filled
+
+
+def observed(features: list[FloatArray]) -> npt.NDArray[np.bool_]:
+    """Return where every feature has at least one valid step; features have shape (T, y, x)."""
+    seen = [np.isfinite(stack).any(axis=0) for stack in features]
+    together: npt.NDArray[np.bool_] = np.logical_and.reduce(seen)
+    return together
+
+
+def valid_steps(features: list[FloatArray]) -> npt.NDArray[np.uint8]:
+    """Return in how many steps every feature is valid; features have shape (T, y, x)."""
+    valid = np.logical_and.reduce([np.isfinite(stack) for stack in features])
+    steps: npt.NDArray[np.uint8] = valid.sum(axis=0).astype(np.uint8)
+    return steps
+
+
+def _corners(shape: tuple[int, int], window: int, stride: int) -> Iterator[tuple[int, int]]:
+    """Corners of the windows that lie wholly in a block, row by row."""
+    for y in range(0, shape[0] - window + 1, stride):
+        for x in range(0, shape[1] - window + 1, stride):
+            yield y, x
+
+
+def _sum_windows(stack: FloatArray, corners: list[tuple[int, int]], segmenter: Segmenter, sigma: float) -> FloatArray:
+    """Evaluate windows in batches and add their weighted answers; `stack` has shape (T, y, x, features)."""
+    side = segmenter.window
+    line = tiling.gaussian(side, sigma)
+    kernel = np.outer(line, line).astype(np.float32)
+    total = np.zeros(stack.shape[1:3], np.float32)
+    per_window = stack.shape[0] * side * side * stack.shape[3] * 4
+    batch = max(1, BATCH_BYTES // per_window)
+    for k in range(0, len(corners), batch):
+        some = corners[k : k + batch]
+        answers = segmenter(np.stack([stack[:, y : y + side, x : x + side] for y, x in some]))
+        for (y, x), answer in zip(some, answers, strict=True):
+            total[y : y + side, x : x + side] += answer * kernel
+    return total
+
+
+def evaluate(
+    *blocks: FloatArray,
+    segmenter: Segmenter,
+    stride: int,
+    gap: Gap,
+    sigma: float = conventions.BLEND_SIGMA,
+    mask: npt.NDArray[np.bool_] | None = None,
+    last: tuple[bool, bool] = (True, True),
+) -> Partial:
+    """Evaluate the windows that a block owns.
+
+    Parameters
+    ----------
+    *blocks : ndarray, shape (T, y, x)
+        One array a feature, in the segmenter's order and in model units, with the halo below and to the right.
+    segmenter, stride, gap, sigma
+        As in `probability`.
+    mask : ndarray of bool, shape (y, x), optional
+        Windows without any True are skipped.
+    last
+        Whether the block is the last one in y and in x: then its halo belongs to itself.
+
+    Returns
+    -------
+    Partial
+        Sums of weighted probabilities, not yet divided by the sum of the weights.
+    """
+    side = segmenter.window
+    features = [np.asarray(block, np.float32) for block in blocks]
+    wanted = observed(features) if mask is None else observed(features) & mask
+    corners = list(_corners((wanted.shape[0], wanted.shape[1]), side, stride))
+    kept = [(y, x) for y, x in corners if wanted[y : y + side, x : x + side].any()]
+    log.debug("%d of %d windows have something to map", len(kept), len(corners))
+    if kept:
+        stack = np.stack([fill_gaps(feature, gap) for feature in features], axis=-1)
+        total = _sum_windows(stack, kept, segmenter, sigma)
+    else:
+        total = np.zeros(wanted.shape, np.float32)
+    halo = side - stride
+    y, x = (size if final else size - halo for size, final in zip(total.shape, last, strict=True))
+    # Copies, so that the strips do not hold the whole block in memory while they wait for their neighbours.
+    return Partial(
+        core=total[:y, :x].copy(),
+        below=total[y:, :x].copy(),
+        right=total[:y, x:].copy(),
+        corner=total[y:, x:].copy(),
+        windows=Windows(len(kept), len(corners) - len(kept)),
+    )
+
+
+def blend(stack: FloatArray, segmenter: Segmenter, *, overlap: float = conventions.OVERLAP) -> FloatArray:
+    """Map a whole scene in memory as the original program does: corner-anchored windows, zeros past the edges.
+
+    Parameters
+    ----------
+    stack : ndarray, shape (T, y, x, features)
+        Scaled float32 without NaN.
+    segmenter
+        The model.
+    overlap
+        Share of a window that the next one covers too.
+
+    Returns
+    -------
+    ndarray, shape (y, x)
+        Glacier probability, float32.
+    """
+    stride = tiling.stride_of(segmenter.window, overlap)
+    rows, columns = (tiling.anchored_axis(size, window=segmenter.window, stride=stride) for size in stack.shape[1:3])
+    padded = np.zeros((stack.shape[0], rows.length, columns.length, stack.shape[3]), np.float32)
+    padded[:, : stack.shape[1], : stack.shape[2]] = stack
+    corners = list(_corners((rows.length, columns.length), segmenter.window, stride))
+    total = _sum_windows(padded, corners, segmenter, conventions.BLEND_SIGMA)
+    return divide(total, tiling.weight_sum(rows), tiling.weight_sum(columns))[: stack.shape[1], : stack.shape[2]]
+
+
+def divide(total: FloatArray, rows: npt.NDArray[np.float64], columns: npt.NDArray[np.float64]) -> FloatArray:
+    """Divide weighted sums (y, x) by the sums of the weights along y and along x."""
+    mean = total / np.outer(rows, columns)
+    # The mean of numbers in 0..1 can exceed 1 by a rounding error.
+    return np.clip(mean, 0, 1).astype(np.float32)

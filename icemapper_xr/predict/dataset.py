@@ -1,0 +1,266 @@
+"""The xarray skin: checks, the region that the windows cover, and what the result says of itself."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from icemapper_xr import conventions, tiling
+from icemapper_xr._types import Segmenter
+from icemapper_xr._version import __version__
+from icemapper_xr.conventions import Gap
+from icemapper_xr.errors import CubeError, OptionError, UnitsError
+from icemapper_xr.predict import core
+
+__all__ = ["Prediction", "pixel_size", "probability"]
+
+log = logging.getLogger(__name__)
+
+
+class Prediction(NamedTuple):
+    """Result of `probability`."""
+
+    result: xr.Dataset
+    """Lazy Dataset with `probability` and `n_obs`, dims (y, x)."""
+    windows: Any
+    """Array (chunks in y, chunks in x, 2) of windows evaluated and skipped; lazy where the cube is.
+
+    Compute it together with the result: alone it costs as much as the result.
+    """
+
+
+def _axes(cube: xr.Dataset, window: int, stride: int) -> tuple[tiling.Axis, tiling.Axis]:
+    """Windows in y and x: on the global lattice if the cube says where its area lies, else from its own corner."""
+    height, width = cube.sizes[conventions.Y], cube.sizes[conventions.X]
+    area = cube.attrs.get(conventions.ATTR_AREA)
+    if area is None:
+        return (
+            tiling.anchored_axis(height, window=window, stride=stride),
+            tiling.anchored_axis(width, window=window, stride=stride),
+        )
+    y, x = cube[conventions.Y].values, cube[conventions.X].values
+    size = pixel_size(cube)
+    left, bottom, right, top = area
+    first = (round(-(float(y[0]) + size / 2) / size), round((float(x[0]) - size / 2) / size))
+    spans = ((round(-top / size), round(-bottom / size)), (round(left / size), round(right / size)))
+    rows, columns = (
+        tiling.global_axis(start, length, span, window=window, stride=stride)
+        for start, length, span in zip(first, (height, width), spans, strict=True)
+    )
+    return rows, columns
+
+
+def pixel_size(cube: xr.Dataset) -> float:
+    """Return the pixel size of a north-up cube in the units of its CRS.
+
+    Raises
+    ------
+    CubeError
+        If the pixels are not square, the spacing is uneven, or y does not descend.
+    """
+    steps = {}
+    for dim, sign in ((conventions.X, 1), (conventions.Y, -1)):
+        values = np.asarray(cube[dim].values, float)
+        if values.size < 2:
+            raise CubeError(f"the cube has {values.size} pixel(s) along {dim}; a map needs at least 2")
+        spacing = sign * np.diff(values)
+        if not np.allclose(spacing, spacing[0], rtol=1e-4) or spacing[0] <= 0:
+            order = "ascending" if sign > 0 else "descending"
+            raise CubeError(f"the cube's {dim} coordinates are not evenly {order}; sort the cube by {dim} or regrid it")
+        steps[dim] = float(np.abs(values[-1] - values[0]) / (values.size - 1))
+    if not np.isclose(steps[conventions.X], steps[conventions.Y], rtol=1e-4):
+        raise CubeError(
+            f"the cube's pixels are {steps[conventions.X]:g} x {steps[conventions.Y]:g}; regrid it to square pixels"
+        )
+    return steps[conventions.X]
+
+
+def _check(cube: xr.Dataset, segmenter: Segmenter, gap: str) -> None:
+    """Refuse what would give a wrong map."""
+    if gap not in conventions.GAPS:
+        raise OptionError(f"gap is {gap!r}, but must be one of {', '.join(map(repr, conventions.GAPS))}")
+    missing = [feature for feature in segmenter.features if feature not in cube]
+    if missing:
+        raise CubeError(
+            f"the weights want {', '.join(segmenter.features)}, but the cube has no {', '.join(missing)}: open it with "
+            f"features={tuple(segmenter.features)}, or choose weights for {', '.join(map(str, cube.data_vars))}"
+        )
+    for feature in segmenter.features:
+        if conventions.ATTR_NORMALISED not in cube[feature].attrs:
+            raise UnitsError(f"{feature} is not in model units: pass the cube through icemapper_xr.normalise first")
+        if cube[feature].dims != (conventions.TIME, conventions.Y, conventions.X):
+            raise CubeError(f"{feature} has dims {cube[feature].dims}; transpose it to (time, y, x)")
+    steps = cube.sizes[conventions.TIME]
+    if steps != segmenter.n_steps:
+        raise CubeError(f"the cube has {steps} time steps, the weights want {segmenter.n_steps}: choose the dates anew")
+    found = pixel_size(cube)
+    if not np.isclose(found, segmenter.pixel_size, rtol=1e-3):
+        raise CubeError(
+            f"the cube's pixels are {found:g} m, the weights were trained on {segmenter.pixel_size:g} m: open the cube "
+            f"with resolution={segmenter.pixel_size:g}, or say how to resample it (resample='bilinear')"
+        )
+
+
+def _region(array: xr.DataArray, axes: tuple[tiling.Axis, tiling.Axis], fill: float) -> xr.DataArray:
+    """Cut the region that the windows cover, padding what runs past the array's lower and right edges."""
+    for dim, axis in zip((conventions.Y, conventions.X), axes, strict=True):
+        array = array.isel({dim: slice(axis.begin, axis.begin + axis.length)})
+        short = axis.length - array.sizes[dim]
+        if short:
+            array = array.pad({dim: (0, short)}, constant_values=fill)
+    return array
+
+
+def _rechunk(array: Any, chunks: tuple[tuple[int, ...], tuple[int, ...]]) -> Any:
+    """Put a dask array (..., y, x) on spatial chunks, all other dims in one."""
+    lead = dict.fromkeys(range(array.ndim - 2), -1)
+    return array.rechunk({**lead, array.ndim - 2: chunks[0], array.ndim - 1: chunks[1]})
+
+
+def _legal(array: Any, axes: tuple[tiling.Axis, tiling.Axis]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Legal chunks near the array's own, and a word in the log where they differ."""
+    rows, columns = (tiling.legal_chunks(sizes, axis) for sizes, axis in zip(array.chunks[-2:], axes, strict=True))
+    if (rows, columns) != tuple(array.chunks[-2:]):
+        log.info("re-chunked the cube to %d x %d chunks on multiples of %d px", len(rows), len(columns), axes[0].stride)
+    return rows, columns
+
+
+def probability(
+    cube: xr.Dataset,
+    segmenter: Segmenter,
+    *,
+    gap: Gap = "nearest",
+    overlap: float = conventions.OVERLAP,
+    mask: xr.DataArray | None = None,
+) -> Prediction:
+    """Compute the glacier probability of a normalised cube, lazily where the cube is lazy.
+
+    Parameters
+    ----------
+    cube : Dataset, dims (time, y, x)
+        Features in model units (`normalise.normalise`), NaN = not observed.
+    segmenter
+        The model; see `icemapper_xr.load_model`.
+    gap : {"nearest", "zero"}
+        What the network is fed where a step is missing; see `fill_gaps`.
+    overlap : float
+        Share of a window that the next one covers too: 0.5 (published), 0.25 or 0.
+    mask : DataArray of bool, dims (y, x), optional
+        On the cube's grid. Windows without any True are not evaluated, and pixels that are False become NaN.
+
+    Returns
+    -------
+    Prediction
+        `result` is a Dataset with `probability` (y, x), float32, NaN where a feature has no valid step or the mask is
+        False, and `n_obs` (y, x), uint8, the steps in which every feature is valid; cropped to the area the cube was
+        opened for. `windows` counts windows evaluated and skipped.
+
+    Raises
+    ------
+    OptionError, CubeError, UnitsError
+        If an option or the cube does not fit the weights.
+    """
+    _check(cube, segmenter, gap)
+    stride = tiling.stride_of(segmenter.window, overlap)
+    axes = _axes(cube, segmenter.window, stride)
+    features = [_region(cube[feature], axes, np.nan) for feature in segmenter.features]
+    region_mask = None if mask is None else _region(_aligned(mask, cube), axes, False)
+    settings: dict[str, Any] = {"segmenter": segmenter, "stride": stride, "gap": gap}
+    lazy = any(feature.chunks is not None for feature in features)
+    values, n_obs, windows = (_lazily if lazy else _in_memory)(features, region_mask, axes, settings)
+    keep = tuple(slice(*axis.keep) for axis in axes)
+    dims = (conventions.Y, conventions.X)
+    template = {
+        dim: cube[dim].isel({dim: slice(axis.begin + axis.keep[0], axis.begin + axis.keep[1])})
+        for dim, axis in zip(dims, axes, strict=True)
+    }
+    result = xr.Dataset(
+        {
+            conventions.PROBABILITY: (dims, values[keep]),
+            conventions.N_OBS: (dims, n_obs[keep]),
+        },
+        coords={**template, conventions.SPATIAL_REF: cube[conventions.SPATIAL_REF]}
+        if conventions.SPATIAL_REF in cube.coords
+        else template,
+    )
+    return Prediction(_describe(result, cube, segmenter, gap=gap, overlap=overlap), windows)
+
+
+def _aligned(mask: xr.DataArray, cube: xr.Dataset) -> xr.DataArray:
+    for dim in (conventions.Y, conventions.X):
+        same = dim in mask.dims and mask.sizes[dim] == cube.sizes[dim]
+        if not same or not np.allclose(mask[dim].values, cube[dim].values):
+            raise OptionError(f"the mask's {dim} coordinates are not the cube's; put it on the cube's grid first")
+    if mask.dtype != bool:
+        raise OptionError(f"the mask is {mask.dtype}, but must be bool: True where the map is wanted")
+    return mask.transpose(conventions.Y, conventions.X)
+
+
+def _in_memory(
+    features: list[xr.DataArray],
+    mask: xr.DataArray | None,
+    axes: tuple[tiling.Axis, tiling.Axis],
+    settings: dict[str, Any],
+) -> tuple[Any, Any, Any]:
+    """Return probability, number of valid steps and window counts, computed now."""
+    blocks = [feature.to_numpy() for feature in features]
+    wanted = None if mask is None else mask.to_numpy()
+    partial = core.evaluate(*blocks, mask=wanted, **settings)
+    values = core.divide(partial.core, *(tiling.weight_sum(axis) for axis in axes))
+    seen = core.observed(blocks) if wanted is None else core.observed(blocks) & wanted
+    counts = np.array(partial.windows, dtype=np.int64).reshape(1, 1, 2)
+    return np.where(seen, values, np.float32(np.nan)), core.valid_steps(blocks), counts
+
+
+def _lazily(
+    features: list[xr.DataArray],
+    mask: xr.DataArray | None,
+    axes: tuple[tiling.Axis, tiling.Axis],
+    settings: dict[str, Any],
+) -> tuple[Any, Any, Any]:
+    """Return the same as `_in_memory`, as dask arrays."""
+    import dask.array as da
+
+    from icemapper_xr.predict import graph
+
+    chunked = next(feature for feature in features if feature.chunks is not None)
+    chunks = _legal(chunked.data, axes)
+    arrays = [_rechunk(da.asarray(feature.data), chunks) for feature in features]
+    masked = None if mask is None else _rechunk(da.asarray(mask.data), chunks)
+    return graph.map_windows(arrays, masked, axes, settings)
+
+
+def _describe(result: xr.Dataset, cube: xr.Dataset, segmenter: Segmenter, *, gap: str, overlap: float) -> xr.Dataset:
+    """Write units and provenance where the result is born."""
+    for name in result.data_vars:
+        result[name].attrs = dict(conventions.VARIABLE_ATTRIBUTES[str(name)])
+        if conventions.SPATIAL_REF in result.coords:
+            result[name].attrs["grid_mapping"] = conventions.SPATIAL_REF
+    settings = {
+        "features": list(segmenter.features),
+        "gap": gap,
+        "overlap": overlap,
+        "window": segmenter.window,
+        "pixel_size": segmenter.pixel_size,
+    }
+    kept = {key: value for key, value in cube.attrs.items() if key != conventions.ATTR_MARGIN}
+    result.attrs = {
+        **kept,
+        conventions.ATTR_WEIGHTS: str(getattr(segmenter, "name", type(segmenter).__name__)),
+        conventions.ATTR_WEIGHTS_DIGEST: segmenter.digest,
+        conventions.ATTR_SETTINGS: json.dumps(settings, sort_keys=True),
+        conventions.ATTR_VERSION: __version__,
+        conventions.ATTR_ITEMS: _items(cube, segmenter),
+    }
+    return result
+
+
+def _items(cube: xr.Dataset, segmenter: Segmenter) -> list[str]:
+    """Return ids of all items that went into the cube, sorted."""
+    names = [conventions.ITEMS.format(feature=feature) for feature in segmenter.features]
+    joined = (str(value) for name in names if name in cube.coords for value in cube[name].values)
+    return sorted({item for text in joined for item in text.split(";") if item})

@@ -1,0 +1,162 @@
+"""The dask skin: every window once, strips to the neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import numpy.typing as npt
+from dask.base import tokenize
+from dask.highlevelgraph import HighLevelGraph
+
+from icemapper_xr import tiling
+from icemapper_xr._types import FloatArray
+from icemapper_xr.predict import core
+from icemapper_xr.predict.core import Partial
+
+__all__ = ["map_windows"]
+
+
+def _combine(
+    rows: npt.NDArray[np.float64],
+    columns: npt.NDArray[np.float64],
+    own: FloatArray,
+    above: FloatArray | None,
+    left: FloatArray | None,
+    diagonal: FloatArray | None,
+) -> FloatArray:
+    """Add the strips that the neighbours above, to the left and across the corner handed over, and divide."""
+    total = own.copy()
+    if above is not None:
+        total[: above.shape[0]] += above
+    if left is not None:
+        total[:, : left.shape[1]] += left
+    if diagonal is not None:
+        total[: diagonal.shape[0], : diagonal.shape[1]] += diagonal
+    return core.divide(total, rows, columns)
+
+
+def _count(partial: Partial) -> npt.NDArray[np.int64]:
+    return np.array(partial.windows, dtype=np.int64).reshape(1, 1, 2)
+
+
+def _evaluate_block(*blocks: Any, masked: bool, block_info: Any = None, **settings: Any) -> Partial:
+    """`evaluate`, told by Dask where the block lies."""
+    where, count = block_info[0]["chunk-location"][-2:], block_info[0]["num-chunks"][-2:]
+    last = tuple(i == n - 1 for i, n in zip(where, count, strict=True))
+    mask = blocks[-1] if masked else None
+    return core.evaluate(*(blocks[:-1] if masked else blocks), mask=mask, last=last, **settings)
+
+
+def map_windows(
+    arrays: list[da.Array],
+    mask: da.Array | None,
+    axes: tuple[tiling.Axis, tiling.Axis],
+    settings: dict[str, Any],
+) -> tuple[da.Array, da.Array, da.Array]:
+    """Build the graph of a region.
+
+    Parameters
+    ----------
+    arrays
+        One array (T, y, x) a feature, in model units, with legal chunks (`tiling.legal_chunks`).
+    mask
+        Array of bool (y, x) on the same chunks, or None.
+    axes
+        Windows in y and x.
+    settings
+        Keywords of `core.evaluate`.
+
+    Returns
+    -------
+    tuple of dask.array.Array
+        Probability (y, x), NaN where not observed or not wanted; number of valid steps (y, x); windows evaluated and
+        skipped (chunks in y, chunks in x, 2).
+    """
+    halo = axes[0].halo
+    blocks = [_with_halo(array, halo) for array in arrays]
+    if mask is not None:
+        blocks.append(_with_halo(mask, halo))
+    partials = _map_partials(blocks, mask is not None, settings)
+    mapped, counts = _combine_partials(partials, arrays[0].chunks[1:], axes)
+    seen = da.map_blocks(_observed, *arrays, drop_axis=0, dtype=bool, meta=np.empty((0, 0), bool))
+    n_obs = da.map_blocks(_valid_steps, *arrays, drop_axis=0, dtype=np.uint8, meta=np.empty((0, 0), np.uint8))
+    if mask is not None:
+        seen = seen & mask
+    return da.where(seen, mapped, np.float32(np.nan)), n_obs, counts
+
+
+def _observed(*blocks: FloatArray) -> npt.NDArray[np.bool_]:
+    return core.observed(list(blocks))
+
+
+def _valid_steps(*blocks: FloatArray) -> npt.NDArray[np.uint8]:
+    return core.valid_steps(list(blocks))
+
+
+def _with_halo(array: da.Array, halo: int) -> da.Array:
+    """Let every block see `halo` pixels more below and to the right."""
+    depth = {axis: (0, halo) if axis >= array.ndim - 2 else 0 for axis in range(array.ndim)}
+    overlapped: da.Array = da.overlap.overlap(array, depth, boundary="none", allow_rechunk=False)
+    return overlapped
+
+
+def _combine_partials(
+    partials: da.Array, chunks: tuple[tuple[int, ...], ...], axes: tuple[tiling.Axis, tiling.Axis]
+) -> tuple[da.Array, da.Array]:
+    """Hand the strips over; returns the blended probability and the window counts."""
+    rows, columns = chunks
+    weights = [
+        np.split(tiling.weight_sum(axis), np.cumsum(sizes)[:-1]) for axis, sizes in zip(axes, chunks, strict=True)
+    ]
+    name = "icemapper-" + tokenize(partials.name, weights)
+    parts = {field: f"{name}-{field}" for field in Partial._fields}
+    layers: dict[str, dict[Hashable, Any]] = {key: {} for key in (name, *parts.values())}
+    for i, j in np.ndindex(len(rows), len(columns)):
+        block = (partials.name, i, j)
+        for position, (field, key) in enumerate(parts.items()):
+            if field == "windows":
+                layers[key][key, i, j, 0] = (_count, block)
+            else:
+                layers[key][key, i, j] = (_take, block, position)
+        layers[name][name, i, j] = (
+            _combine,
+            weights[0][i],
+            weights[1][j],
+            (parts["core"], i, j),
+            (parts["below"], i - 1, j) if i else None,
+            (parts["right"], i, j - 1) if j else None,
+            (parts["corner"], i - 1, j - 1) if i and j else None,
+        )
+    graph = _join(partials, layers, name, parts)
+    mapped = da.Array(graph, name, chunks, dtype=np.float32)
+    counts = da.Array(graph, parts["windows"], ((1,) * len(rows), (1,) * len(columns), (2,)), dtype=np.int64)
+    return mapped, counts
+
+
+def _take(partial: Partial, position: int) -> Any:
+    return partial[position]
+
+
+def _map_partials(arrays: list[da.Array], masked: bool, settings: dict[str, Any]) -> da.Array:
+    """Map `evaluate` over the blocks; the 'array' that comes back has a `Partial` in each block."""
+    mapped: da.Array = da.map_blocks(
+        _evaluate_block,
+        *arrays,
+        masked=masked,
+        drop_axis=0,
+        dtype=np.float32,
+        meta=np.empty((0, 0), np.float32),
+        name=None,
+        **settings,
+    )
+    return mapped
+
+
+def _join(partials: da.Array, layers: Mapping[str, Any], name: str, parts: Mapping[str, str]) -> HighLevelGraph:
+    """One high-level graph of the partial sums and the layers that only look up their parts."""
+    dependencies: dict[str, set[str]] = {key: {partials.name} for key in parts.values()}
+    dependencies[name] = {key for field, key in parts.items() if field != "windows"}
+    return HighLevelGraph({**partials.dask.layers, **layers}, {**partials.dask.dependencies, **dependencies})
