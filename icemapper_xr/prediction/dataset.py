@@ -14,7 +14,7 @@ from icemapper_xr._types import Segmenter
 from icemapper_xr._version import __version__
 from icemapper_xr.conventions import Gap
 from icemapper_xr.errors import CubeError, OptionError, UnitsError
-from icemapper_xr.predict import core
+from icemapper_xr.prediction import core
 
 __all__ = ["Prediction", "pixel_size", "probability"]
 
@@ -225,7 +225,7 @@ def _lazily(
     """Return the same as `_in_memory`, as dask arrays."""
     import dask.array as da
 
-    from icemapper_xr.predict import graph
+    from icemapper_xr.prediction import graph
 
     chunked = next(feature for feature in features if feature.chunks is not None)
     chunks = _legal(chunked.data, axes)

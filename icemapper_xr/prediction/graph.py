@@ -13,8 +13,8 @@ from dask.highlevelgraph import HighLevelGraph
 
 from icemapper_xr import tiling
 from icemapper_xr._types import FloatArray
-from icemapper_xr.predict import core
-from icemapper_xr.predict.core import Partial
+from icemapper_xr.prediction import core
+from icemapper_xr.prediction.core import Partial
 
 __all__ = ["map_windows"]
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dask
 import dask.array as da
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from icemapper_xr import conventions, predict, tiling
+from icemapper_xr import conventions, prediction, tiling
 from icemapper_xr.errors import CubeError, OptionError, UnitsError
 from icemapper_xr.testing import CallCounter, FakeSegmenter
 from tests.support import raise_if_dask_computes
@@ -89,12 +90,12 @@ def test_fill_gaps_equals_a_loop_over_pixels(gap: str) -> None:
     stack = rng.normal(size=(STEPS, 6, 7)).astype(np.float32)
     stack[rng.uniform(size=stack.shape) < 0.6] = np.nan
     stack[:, 0, 0] = np.nan
-    np.testing.assert_array_equal(predict.fill_gaps(stack, gap), naive_fill(stack, gap))
+    np.testing.assert_array_equal(prediction.fill_gaps(stack, gap), naive_fill(stack, gap))
 
 
 def test_fill_gaps_takes_the_earlier_of_two_equally_near_steps() -> None:
     stack = np.array([1, np.nan, 3], np.float32).reshape(3, 1, 1)
-    assert predict.fill_gaps(stack, "nearest")[1, 0, 0] == 1
+    assert prediction.fill_gaps(stack, "nearest")[1, 0, 0] == 1
 
 
 @pytest.mark.parametrize("features", [("rtc",), ("rtc", "insar")])
@@ -103,10 +104,10 @@ def test_equals_the_oracle_without_dask_and_for_three_chunkings(features: tuple,
     cube = make_cube((150, 130), features=features)
     segmenter = FakeSegmenter(features=features, window=32)
     expected = oracle(cube, segmenter, overlap)
-    eager = predict.probability(cube, segmenter, overlap=overlap).result
+    eager = prediction.probability(cube, segmenter, overlap=overlap).result
     np.testing.assert_allclose(eager.probability, expected, atol=1e-6)
     for chunk in ({"y": 64, "x": 64}, {"y": 37, "x": 130}, {"y": 16, "x": 48, "time": 4}):
-        lazy = predict.probability(cube.chunk(chunk), segmenter, overlap=overlap).result
+        lazy = prediction.probability(cube.chunk(chunk), segmenter, overlap=overlap).result
         np.testing.assert_allclose(lazy.probability, expected, atol=1e-6)
         np.testing.assert_array_equal(lazy.n_obs, eager.n_obs)
 
@@ -125,9 +126,9 @@ def test_any_chunking_gives_the_eager_result_and_evaluates_each_window_once(
     segmenter = FakeSegmenter(window=32, counter=counter)
     stride = tiling.stride_of(32, overlap)
     every = -(-shape[0] // stride) * -(-shape[1] // stride)
-    eager = predict.probability(cube, segmenter, overlap=overlap)
+    eager = prediction.probability(cube, segmenter, overlap=overlap)
     assert counter.windows == every
-    lazy = predict.probability(cube.chunk(y=chunk[0], x=chunk[1]), segmenter, overlap=overlap)
+    lazy = prediction.probability(cube.chunk(y=chunk[0], x=chunk[1]), segmenter, overlap=overlap)
     result = lazy.result.compute()
     assert counter.windows == 2 * every
     np.testing.assert_allclose(result.probability, eager.result.probability, atol=1e-6)
@@ -137,9 +138,9 @@ def test_any_chunking_gives_the_eager_result_and_evaluates_each_window_once(
 def test_the_answer_at_a_pixel_does_not_depend_on_the_area() -> None:
     cube = make_cube((600, 500))
     segmenter = FakeSegmenter(window=64)
-    wide = predict.probability(on_the_lattice(cube, 64).chunk(y=200, x=200), segmenter).result.compute()
+    wide = prediction.probability(on_the_lattice(cube, 64).chunk(y=200, x=200), segmenter).result.compute()
     inner = cube.isel(y=slice(101, 480), x=slice(77, 411))
-    narrow = predict.probability(on_the_lattice(inner, 64), segmenter).result
+    narrow = prediction.probability(on_the_lattice(inner, 64), segmenter).result
     assert narrow.sizes == {"y": 379 - 128, "x": 334 - 128}
     np.testing.assert_allclose(
         narrow.probability, wide.probability.sel(y=narrow.y, x=narrow.x), atol=1e-6, equal_nan=True
@@ -148,7 +149,7 @@ def test_the_answer_at_a_pixel_does_not_depend_on_the_area() -> None:
 
 def test_a_margin_smaller_than_the_window_is_refused() -> None:
     with pytest.raises(OptionError, match="margin=64"):
-        predict.probability(on_the_lattice(make_cube(), 20), FakeSegmenter(window=64))
+        prediction.probability(on_the_lattice(make_cube(), 20), FakeSegmenter(window=64))
 
 
 def test_nothing_is_computed_before_compute() -> None:
@@ -162,7 +163,7 @@ def test_nothing_is_computed_before_compute() -> None:
     cube = make_cube((128, 128))
     cube = cube.assign(rtc=(("time", "y", "x"), lazy, cube.rtc.attrs))
     with raise_if_dask_computes():
-        result = predict.probability(cube, FakeSegmenter(window=32)).result
+        result = prediction.probability(cube, FakeSegmenter(window=32)).result
     assert result.probability.dtype == np.float32
     assert result.n_obs.dtype == np.uint8
     assert result.rio.crs.to_epsg() == 32633
@@ -170,13 +171,13 @@ def test_nothing_is_computed_before_compute() -> None:
 
 def test_equal_settings_give_equal_keys() -> None:
     cube = make_cube().chunk(y=64, x=64)
-    names = [predict.probability(cube, FakeSegmenter(window=w)).result.probability.data.name for w in (32, 32, 64)]
+    names = [prediction.probability(cube, FakeSegmenter(window=w)).result.probability.data.name for w in (32, 32, 64)]
     assert names[0] == names[1] != names[2]
 
 
 def test_observations_are_counted_where_every_feature_is_valid() -> None:
     cube = make_cube(features=("rtc", "insar"))
-    result = predict.probability(cube, FakeSegmenter(features=("rtc", "insar"), window=32)).result
+    result = prediction.probability(cube, FakeSegmenter(features=("rtc", "insar"), window=32)).result
     both = np.isfinite(cube.rtc.values) & np.isfinite(cube.insar.values)
     np.testing.assert_array_equal(result.n_obs, both.sum(axis=0))
 
@@ -186,8 +187,9 @@ def test_windows_without_observations_or_outside_the_mask_are_skipped() -> None:
     cube = cube.assign(rtc=cube.rtc.where(cube.x > cube.x[127]).assign_attrs(cube.rtc.attrs))
     counter = CallCounter()
     segmenter = FakeSegmenter(window=32, counter=counter)
-    half = predict.probability(cube.chunk(y=64, x=64), segmenter)
-    result, counts = half.result.compute(), half.windows.compute().sum(axis=(0, 1))
+    half = prediction.probability(cube.chunk(y=64, x=64), segmenter)
+    result, counts = dask.compute(half.result, half.windows)
+    counts = counts.sum(axis=(0, 1))
     assert counter.windows == counts[0]
     assert counts.sum() == 16 * 16
     assert counts[1] == 16 * 7
@@ -197,7 +199,7 @@ def test_windows_without_observations_or_outside_the_mask_are_skipped() -> None:
     mask = xr.zeros_like(cube.rtc[0], dtype=bool).drop_vars("time")
     mask[100:120, 200:220] = True
     for candidate in (cube, cube.chunk(y=64, x=64)):
-        masked = predict.probability(candidate, segmenter, mask=mask)
+        masked = prediction.probability(candidate, segmenter, mask=mask)
         values = masked.result.probability.compute()
         np.testing.assert_array_equal(np.isfinite(values), mask)
         inside = result.probability.where(mask)
@@ -210,8 +212,8 @@ def test_an_identity_model_returns_its_input() -> None:
             return x.mean(axis=(1, 4))
 
     cube = make_cube((130, 97), missing=0)
-    filled = predict.fill_gaps(cube.rtc.values, "nearest").mean(axis=0)
-    result = predict.probability(cube.chunk(y=50, x=50), Mean(window=32)).result
+    filled = prediction.fill_gaps(cube.rtc.values, "nearest").mean(axis=0)
+    result = prediction.probability(cube.chunk(y=50, x=50), Mean(window=32)).result
     np.testing.assert_allclose(result.probability, np.where(result.n_obs > 0, filled, np.nan), atol=1e-6)
 
 
@@ -219,7 +221,7 @@ def test_blend_is_the_original_procedure() -> None:
     cube = make_cube((110, 75), missing=0).fillna(0)
     segmenter = FakeSegmenter(window=32)
     stack = cube.rtc.values[..., None]
-    np.testing.assert_allclose(predict.blend(stack, segmenter), oracle(cube, segmenter), atol=1e-6)
+    np.testing.assert_allclose(prediction.blend(stack, segmenter), oracle(cube, segmenter), atol=1e-6)
 
 
 def bad_units() -> xr.Dataset:
@@ -250,4 +252,4 @@ def test_what_would_give_a_wrong_map_is_refused(
     cube: xr.Dataset, options: dict, error: type[Exception], match: str
 ) -> None:
     with pytest.raises(error, match=match):
-        predict.probability(cube, FakeSegmenter(window=32), **options)
+        prediction.probability(cube, FakeSegmenter(window=32), **options)
