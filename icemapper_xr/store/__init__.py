@@ -1,0 +1,16 @@
+"""The result on disk: a zarr v3 group that is also the list of what is still to do.
+
+Dimensions are (year, y, x). The grid is the area asked for, grown outward to whole zarr chunks of the lattice that is
+anchored at the origin of the CRS, so that a chunk holds the same pixels in every store of the same CRS and chunk size.
+One zarr chunk (or shard) of all variables is one unit of work. A unit is written atomically, also if it is empty, and
+counts as done when the chunks of all variables are there; values never say what is done. A fingerprint of what shaped
+the values keeps two runs from being mixed, and a lock keeps two processes from writing one local store at once.
+"""
+
+from __future__ import annotations
+
+from icemapper_xr.store.layout import Unit
+from icemapper_xr.store.reading import is_store, open_store, provenance, status, todo
+from icemapper_xr.store.writing import Report, write
+
+__all__ = ["Report", "Unit", "is_store", "open_store", "provenance", "status", "todo", "write"]

@@ -1,0 +1,140 @@
+"""What shaped the values of a store, and whether a new run may add to it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from icemapper_xr import _version, errors
+from icemapper_xr import conventions as cv
+from icemapper_xr.store.layout import Layout
+
+__all__ = ["check", "digest", "of_run", "of_year", "plain"]
+
+YEARLY_ATTRS = (cv.ATTR_YEAR, cv.ATTR_ITEMS, cv.ATTR_START, cv.ATTR_STEPS_MISSING)
+"""Attributes of a result that belong to one year and not to the run."""
+
+_SHOWN = 60
+
+
+def plain(value: Any) -> Any:
+    """Turn an attribute into what JSON can hold."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple | set | frozenset):
+        items = [plain(item) for item in value]
+        return sorted(items, key=str) if isinstance(value, set | frozenset) else items
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, dt.datetime | dt.date):
+        return value.isoformat()
+    if isinstance(value, str | int | float | bool) or value is None:
+        return value
+    return str(value)
+
+
+def of_run(attrs: Mapping[Any, Any], layout: Layout) -> dict[str, Any]:
+    """Collect what must be the same for the whole store: settings, weights, orbit, polarisation, grid, files."""
+    run: dict[str, Any] = {
+        key: plain(attrs[key])
+        for key in (cv.ATTR_WEIGHTS_DIGEST, cv.ATTR_ORBIT, cv.ATTR_ORBIT_STATE, cv.ATTR_POLARISATION)
+        if key in attrs
+    }
+    if cv.ATTR_WEIGHTS_DIGEST not in run and cv.ATTR_WEIGHTS in attrs:
+        run[cv.ATTR_WEIGHTS] = plain(attrs[cv.ATTR_WEIGHTS])
+    run["settings"] = _settings(attrs.get(cv.ATTR_SETTINGS))
+    version = str(attrs.get(cv.ATTR_VERSION, _version.__version__))
+    run["version"] = ".".join(version.split(".")[:2])  # a patch release does not change values
+    grid = layout.grid
+    run["crs"] = f"EPSG:{grid.epsg}" if grid.epsg is not None else grid.wkt
+    run["resolution"] = grid.resolution
+    run["area"] = [float(edge) for edge in layout.area]
+    run["chunk"], run["shard"] = layout.chunk, layout.shard
+    run["variables"] = {variable.name: variable.dtype for variable in layout.variables}
+    return run
+
+
+def of_year(attrs: Mapping[Any, Any]) -> dict[str, Any]:
+    """Collect what must be the same for one year of a store: its items and first day."""
+    items = plain(attrs.get(cv.ATTR_ITEMS, []))
+    if isinstance(items, str):
+        items = [item for item in items.split(";") if item]
+    return {"items": sorted(items), "start": plain(attrs.get(cv.ATTR_START))}
+
+
+def digest(identity: Mapping[str, Any]) -> str:
+    """Return the sha256 of an identity's canonical JSON, as hexadecimal digits."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def check(there: Mapping[str, Any], here: Mapping[str, Any], *, what: str) -> None:
+    """Refuse to mix two runs.
+
+    Raises
+    ------
+    StoreError
+        If the identities differ; the message says in which keys.
+    """
+    if digest(there) == digest(here):
+        return
+    differences = "; ".join(_differences(there, here))
+    raise errors.StoreError(
+        f"{what} belongs to another run: {differences}. Name another output, or replace it with overwrite"
+    )
+
+
+def _settings(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError:
+            return value
+    return plain(value)
+
+
+def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    old, new = dict(_flat(there)), dict(_flat(here))
+    lines = []
+    for key in sorted(old.keys() | new.keys()):
+        before, now = old.get(key), new.get(key)
+        if before == now:
+            continue
+        if key == "items":
+            lines.append(_item_difference(before or [], now or []))
+        else:
+            lines.append(f"{key} is {_short(before)} there and {_short(now)} here")
+    return lines
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for key, item in value.items():
+        if isinstance(item, Mapping):
+            rows += _flat(item, f"{prefix}{key}.")
+        else:
+            rows.append((f"{prefix}{key}", item))
+    return rows
+
+
+def _item_difference(before: list[str], now: list[str]) -> str:
+    gone, new = sorted(set(before) - set(now)), sorted(set(now) - set(before))
+    parts = [
+        f"{len(items)} items only {place} ({_short(items[0])}{', ...' if len(items) > 1 else ''})"
+        for items, place in ((gone, "there"), (new, "here"))
+        if items
+    ]
+    return " and ".join(parts) or "the items' order differs"
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "not set"
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."

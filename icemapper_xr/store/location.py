@@ -1,0 +1,146 @@
+"""Where a store is: the only module that knows local paths from URLs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zarr.storage import LocalStore
+
+from icemapper_xr import errors
+
+if TYPE_CHECKING:
+    from zarr.abc.store import Store
+    from zarr.core.buffer import Buffer
+
+__all__ = ["AtomicStore", "Location"]
+
+PARTIAL = ".partial"
+
+
+class AtomicStore(LocalStore):
+    """A local zarr store in which a key is either absent, old or new, never half written.
+
+    zarr's own store writes in place before 3.1; and where it does rename, the data may still be in the page cache
+    when the machine goes down. Synchronising costs milliseconds for a unit that took seconds at least.
+    """
+
+    async def set(self, key: str, value: Buffer) -> None:
+        """Write `value` beside its place, synchronise, and rename."""
+        await asyncio.to_thread(replace_file, self.root / key, value.to_bytes())
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Put `content` at `path` in one step; on failure the old file, if any, stays."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}{PARTIAL}")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
+
+
+@dataclass(frozen=True)
+class Location:
+    """A folder on this machine, or a URL that fsspec understands (`s3://`, `memory://`)."""
+
+    url: str
+    """Absolute path, or URL without a trailing slash."""
+
+    @classmethod
+    def parse(cls, path: str | os.PathLike[str]) -> Location:
+        """Make a location of what the user wrote.
+
+        Raises
+        ------
+        StoreError
+            If the path is empty.
+        """
+        text = os.fspath(path)
+        if not text:
+            raise errors.StoreError("The output has an empty name: give a folder, for example svalbard.zarr")
+        if "://" in text and not text.startswith("file://"):
+            return cls(text.rstrip("/"))
+        return cls(str(Path(text.removeprefix("file://")).expanduser().absolute()))
+
+    @property
+    def local(self) -> Path | None:
+        """The folder, or None for a URL."""
+        return None if "://" in self.url else Path(self.url)
+
+    def sibling(self, suffix: str) -> Location:
+        """Return the hidden neighbour `.<name><suffix>` of a local store."""
+        path = Path(self.url)
+        return Location(str(path.with_name(f".{path.name}{suffix}")))
+
+    def zarr_store(self, *, read_only: bool = False) -> Store:
+        """Open the zarr store; the caller need not close it."""
+        if self.local is not None:
+            return AtomicStore(self.local, read_only=read_only)
+        from zarr.storage import FsspecStore
+
+        return FsspecStore.from_url(self.url, read_only=read_only)
+
+    def kind(self) -> str:
+        """Tell what is there: 'absent', 'empty', 'file', 'store' (any zarr v3 group) or 'other'."""
+        filesystem, root = self._filesystem()
+        if not filesystem.exists(root):
+            return "absent"
+        if not filesystem.isdir(root):
+            return "file"
+        if filesystem.exists(f"{root}/zarr.json"):
+            return "store"
+        return "other" if filesystem.ls(root, detail=False) else "empty"
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Iterate over the keys of all files below `prefix`."""
+        if self.local is not None:  # os.walk is ten times as fast as fsspec's local `find`
+            for folder, _, names in os.walk(self.local / prefix):
+                relative = Path(folder).relative_to(self.local).as_posix()
+                yield from (f"{relative}/{name}" for name in names)
+            return
+        filesystem, root = self._filesystem()
+        filesystem.invalidate_cache()
+        with contextlib.suppress(FileNotFoundError):
+            yield from (path.split(root.lstrip("/") + "/", 1)[-1] for path in filesystem.find(f"{root}/{prefix}"))
+
+    def delete(self, keys: Iterator[str] | None = None) -> None:
+        """Remove the whole store, or only some of its keys."""
+        if keys is None and self.local is not None:
+            shutil.rmtree(self.local)
+            return
+        filesystem, root = self._filesystem()
+        if keys is None:
+            filesystem.rm(root, recursive=True)
+            return
+        for key in list(keys):
+            filesystem.rm(f"{root}/{key}")
+
+    def sweep(self) -> None:
+        """Remove what writers that were killed left half written (local stores only; call it under the lock)."""
+        if self.local is None:
+            return
+        for path in self.local.rglob(f"*{PARTIAL}"):
+            path.unlink(missing_ok=True)
+
+    def _filesystem(self) -> tuple[Any, str]:
+        import fsspec
+
+        filesystem, root = fsspec.core.url_to_fs(self.url)
+        return filesystem, str(root).rstrip("/")
+
+    def __str__(self) -> str:
+        return self.url

@@ -1,0 +1,125 @@
+"""One writer at a time on a local store, by a lock that dies with its process."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import errno
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from icemapper_xr import errors, progress
+from icemapper_xr.store.location import Location
+
+__all__ = ["hold"]
+
+_UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
+
+
+@contextlib.contextmanager
+def hold(location: Location) -> Iterator[None]:
+    """Hold the only leave to write a store while the block runs.
+
+    The lock belongs to the open file, so the system drops it when its process ends in whatever way: no dead run keeps
+    it. The file beside the store tells who holds it. URLs are not locked: there the fingerprint and the atomic units
+    are the protection.
+
+    Raises
+    ------
+    StoreError
+        If another run holds the lock, or the folder cannot be written to.
+    """
+    if location.local is None:
+        yield
+        return
+    path = Path(location.sibling(".lock").url)
+    handle = _acquire(path, location)
+    try:
+        yield
+    finally:
+        # Removed before it is released: whoever opened this file in between finds another inode and tries again.
+        with contextlib.suppress(OSError):
+            path.unlink()
+        os.close(handle)
+
+
+def _acquire(path: Path, location: Location) -> int:
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise errors.StoreError(
+                f"Cannot write in the folder {path.parent}: {error.strerror}; name another output or mend its rights"
+            ) from error
+        try:
+            if not _try_lock(handle):
+                raise errors.StoreError(
+                    f"The store {location} is being written by {_holder(path)}; "
+                    "wait until that run ends, or name another output"
+                )
+            if _same_file(handle, path):
+                break
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+    note = {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "since": dt.datetime.now(dt.UTC).isoformat("T", "seconds"),
+    }
+    os.ftruncate(handle, 0)
+    with contextlib.suppress(OSError):  # a full disk must not hide behind a note
+        os.write(handle, json.dumps(note).encode())
+    return handle
+
+
+def _try_lock(handle: int) -> bool:
+    """Lock without waiting; True also where the file system has no locks (said once)."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return _try_lock_windows(handle)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _UNSUPPORTED:
+            progress.note("This file system has no locks: see to it that only one run writes this store")
+            return True
+        if error.errno in {errno.EWOULDBLOCK, errno.EACCES}:
+            return False
+        raise
+    return True
+
+
+def _try_lock_windows(handle: int) -> bool:
+    import importlib
+
+    msvcrt = importlib.import_module("msvcrt")
+    try:
+        os.lseek(handle, 1 << 20, os.SEEK_SET)  # past the note, so that others can read it
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+    except OSError:
+        return False
+    finally:
+        os.lseek(handle, 0, os.SEEK_SET)
+    return True
+
+
+def _same_file(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _holder(path: Path) -> str:
+    try:
+        note = json.loads(path.read_text())
+        return f"process {note['pid']} on {note['host']} (since {note['since']})"
+    except (OSError, ValueError, KeyError):
+        return "another process"

@@ -1,0 +1,165 @@
+"""Open a store, and tell what is in it and what is still to do."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from icemapper_xr import conventions as cv
+from icemapper_xr import errors
+from icemapper_xr._types import Bounds
+from icemapper_xr.store import skeleton
+from icemapper_xr.store.layout import Unit
+from icemapper_xr.store.location import Location
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["done_units", "is_store", "missing_units", "open_store", "provenance", "status", "todo", "unit_keys"]
+
+PathLike = str | os.PathLike[str]
+
+
+def is_store(path: PathLike) -> bool:
+    """Tell whether there is a store of ours at `path`."""
+    try:
+        skeleton.open_group(Location.parse(path))
+    except errors.StoreError:
+        return False
+    return True
+
+
+def open_store(path: PathLike, *, crop: bool = True) -> xr.Dataset:
+    """Open a store lazily.
+
+    Parameters
+    ----------
+    path
+        Folder or URL of the store.
+    crop
+        Cut the grid back to the area that was asked for; False gives whole chunks.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dims (year, y, x), years ascending, CRS in `.rio.crs`; attributes of the run, and those of the year if there
+        is only one. Pixels of units that are still to do read as not observed: `todo` tells which these are.
+
+    Raises
+    ------
+    StoreError
+        If there is no store of ours.
+    """
+    import rioxarray  # noqa: F401  (registers .rio)
+    import xarray as xr
+
+    location = Location.parse(path)
+    group = skeleton.open_group(location)
+    try:
+        dataset = xr.open_zarr(location.zarr_store(read_only=True), consolidated=False, decode_coords="all")
+    except ValueError as error:
+        raise errors.StoreError(
+            f"The store {location} was cut off while a year was added: run the same `map` again ({error})"
+        ) from error
+    ours = skeleton.meta(group)
+    dataset.attrs = {k: v for k, v in dataset.attrs.items() if k not in _OF_THE_FILES}
+    if len(ours["years"]) == 1:
+        dataset.attrs |= next(iter(ours["years"].values()))["attrs"]
+    if not dataset.indexes[cv.YEAR].is_monotonic_increasing:
+        dataset = dataset.sortby(cv.YEAR)
+    return _crop(dataset, Bounds(*ours["area"]), group) if crop else dataset
+
+
+_OF_THE_FILES = {skeleton.META, "zarr_conventions", "Conventions"} | {
+    f"spatial:{key}" for key in ("dimensions", "transform", "shape", "bbox", "registration")
+}
+
+
+def _crop(dataset: xr.Dataset, area: Bounds, group: Any) -> xr.Dataset:
+    left, _, _, top = group.attrs["spatial:bbox"]
+    res = group.attrs["spatial:transform"][0]
+    row, column = round((top - area.top) / res), round((area.left - left) / res)
+    rows, columns = round((area.top - area.bottom) / res), round((area.right - area.left) / res)
+    cut = dataset.isel({cv.Y: slice(row, row + rows), cv.X: slice(column, column + columns)})
+    cut[cv.SPATIAL_REF].attrs["GeoTransform"] = skeleton.geotransform(area.left, area.top, res)
+    return cut
+
+
+def provenance(path: PathLike) -> dict[str, Any]:
+    """Tell where the values of a store come from.
+
+    Returns
+    -------
+    dict
+        `created`, `versions`, `history`, `fingerprint`, `run` (settings, weights digest, orbit, polarisation, grid),
+        `attrs` (of the run), and `years`: for each its items, first day and attributes.
+
+    Raises
+    ------
+    StoreError
+        If there is no store of ours.
+    """
+    group = skeleton.open_group(Location.parse(path))
+    ours = skeleton.meta(group)
+    attrs = {key: value for key, value in dict(group.attrs).items() if key != skeleton.META}
+    years = {int(year): facts for year, facts in ours.pop("years").items()}
+    return {**ours, "years": years, "attrs": attrs}
+
+
+def todo(path: PathLike, year: int) -> tuple[Unit, ...]:
+    """List the units of a year that are still to do, row by row; all of them if the year was never begun.
+
+    Raises
+    ------
+    StoreError
+        If there is no store of ours.
+    """
+    location = Location.parse(path)
+    return missing_units(location, skeleton.open_group(location), year)
+
+
+def status(path: PathLike) -> dict[int, tuple[int, int]]:
+    """Tell units done and units in all, for each year of a store.
+
+    Raises
+    ------
+    StoreError
+        If there is no store of ours.
+    """
+    location = Location.parse(path)
+    group = skeleton.open_group(location)
+    total = len(_all_units(group))
+    years = sorted(int(year) for year in skeleton.meta(group)["years"])
+    return {year: (total - len(missing_units(location, group, year)), total) for year in years}
+
+
+def missing_units(location: Location, group: Any, year: int) -> tuple[Unit, ...]:
+    """List the units that lack a chunk of any variable."""
+    ours = skeleton.meta(group)
+    units = _all_units(group)
+    if str(year) not in ours["years"]:
+        return units
+    done = done_units(location, ours["variables"], ours["years"][str(year)]["index"])
+    return tuple(unit for unit in units if unit not in done)
+
+
+def done_units(location: Location, names: list[str], index: int) -> set[Unit]:
+    """Collect the units of a year whose chunks are there in all variables."""
+    found = [{unit for unit, _ in unit_keys(location, name, index)} for name in names]
+    return set.intersection(*found)
+
+
+def unit_keys(location: Location, name: str, index: int) -> Iterator[tuple[Unit, str]]:
+    """Iterate over the chunks of a variable and year that exist: unit and key."""
+    pattern = re.compile(rf"{re.escape(name)}/c/{index}/(\d+)/(\d+)")
+    for key in location.keys(f"{name}/c/{index}"):
+        if match := pattern.fullmatch(key):
+            yield Unit(int(match[1]), int(match[2])), key
+
+
+def _all_units(group: Any) -> tuple[Unit, ...]:
+    unit = skeleton.meta(group)["unit"]
+    rows, columns = group.attrs["spatial:shape"]
+    return tuple(Unit(row, column) for row in range(rows // unit) for column in range(columns // unit))

@@ -1,0 +1,219 @@
+"""The metadata of a store: made once, grown by one year at a time, repaired after a kill."""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib.metadata
+import platform
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from icemapper_xr import _version, errors
+from icemapper_xr import conventions as cv
+from icemapper_xr.store import identity
+from icemapper_xr.store.layout import Layout
+from icemapper_xr.store.location import Location
+
+__all__ = ["META", "add_year", "change_year", "create", "geotransform", "log", "meta", "open_group", "repair"]
+
+META = "icemapper_store"
+"""Attribute of the group that makes it ours."""
+FORMAT = 1
+_YEARS_CHUNK = 64
+
+
+def open_group(location: Location, *, read_only: bool = True) -> Any:
+    """Open the group of a store of ours.
+
+    Raises
+    ------
+    StoreError
+        If there is nothing, or something that is not ours.
+    """
+    import zarr
+
+    kind = location.kind()
+    if kind in {"absent", "empty"}:
+        raise errors.StoreError(f"There is no store at {location}: make one with `icemapper map` or store.write")
+    if kind != "store":
+        raise errors.StoreError(f"{location} is not a store of icemapper_xr ({kind}): name another path")
+    try:
+        group: Any = zarr.open_group(location.zarr_store(read_only=read_only), mode="r" if read_only else "r+")
+    except Exception as error:
+        raise errors.StoreError(f"The store {location} cannot be opened ({error}): make it anew") from error
+    if META not in group.attrs:
+        raise errors.StoreError(f"{location} is a zarr group, but not of icemapper_xr: name another path")
+    if meta(group)["format"] != FORMAT:
+        raise errors.StoreError(
+            f"{location} has format {meta(group)['format']}, this version reads {FORMAT}: use the version that made it"
+        )
+    return group
+
+
+def meta(group: Any) -> dict[str, Any]:
+    """Return our attribute of a group."""
+    return dict(group.attrs[META])
+
+
+def create(location: Location, layout: Layout, run: Mapping[str, Any], attrs: Mapping[Any, Any]) -> None:
+    """Write the metadata and coordinates of an empty store; the group's own file comes last and makes it valid."""
+    import zarr
+
+    group: Any = zarr.create_group(location.zarr_store(), zarr_format=3)
+    for variable in layout.variables:
+        _create_variable(group, variable.name, layout)
+    y, x = layout.grid.coords()
+    crs = layout.grid.epsg
+    for name, values, axis in ((cv.Y, y, "Y"), (cv.X, x, "X")):
+        named = {"standard_name": f"projection_{name}_coordinate", "units": "m", "axis": axis}
+        _put(group, name, values, (name,), {**named, "long_name": f"pixel centre, {name}"})
+    _put(group, cv.SPATIAL_REF, np.array(0, dtype="int64"), (), _crs_attrs(layout))
+    years = {"long_name": "calendar year of the time series", "units": "1"}
+    group.create_array(
+        cv.YEAR, shape=(0,), chunks=(_YEARS_CHUNK,), dtype="int32", dimension_names=(cv.YEAR,), attributes=years
+    )
+    kept = {str(k): identity.plain(v) for k, v in attrs.items() if k not in identity.YEARLY_ATTRS and k != META}
+    ours = {
+        "format": FORMAT,
+        "fingerprint": identity.digest(run),
+        "run": dict(run),
+        "area": list(layout.area),
+        "unit": layout.unit,
+        "variables": [variable.name for variable in layout.variables],
+        "created": _now(),
+        "versions": _versions(),
+        "years": {},
+        "history": [f"{_now()} icemapper_xr {_version.__version__}: created"],
+    }
+    code = {"proj:code": f"EPSG:{crs}"} if crs is not None else {}
+    group.attrs.update(
+        {
+            "Conventions": "CF-1.11",
+            **kept,
+            cv.ATTR_AREA: list(layout.area),
+            **code,
+            "proj:wkt2": layout.grid.wkt,
+            "spatial:dimensions": [cv.Y, cv.X],
+            "spatial:transform": list(layout.grid.transform),
+            "spatial:shape": list(layout.grid.shape),
+            "spatial:bbox": list(layout.grid.bounds),
+            "spatial:registration": "pixel",
+            "zarr_conventions": _CONVENTIONS,
+            META: ours,
+        }
+    )
+
+
+_CONVENTIONS = [
+    {"uuid": "f17cb550-5864-4468-aeb7-f3180cfb622f", "name": "proj:", "description": "CRS of the arrays"},
+    {"uuid": "689b58e2-cf7b-45e0-9fff-9cfc0883d6b4", "name": "spatial:", "description": "Affine transform of the grid"},
+]
+"""The geo-proj and spatial conventions for zarr (geozarr.org/conventions), for viewers that do not know CF."""
+
+
+def add_year(group: Any, year: int, facts: Mapping[str, Any], attrs: Mapping[Any, Any]) -> int:
+    """Append a year; returns its index. The group's attributes come last: until then the year does not exist."""
+    ours = meta(group)
+    index = len(ours["years"])
+    _resize(group, [*_years(ours), year])
+    ours["years"] = {**ours["years"], str(year): _year_entry(index, facts, attrs)}
+    log(group, f"year {year} added", ours)
+    return index
+
+
+def change_year(group: Any, year: int, facts: Mapping[str, Any], attrs: Mapping[Any, Any]) -> None:
+    """Give a year that has no units any more a new identity."""
+    ours = meta(group)
+    index = ours["years"][str(year)]["index"]
+    ours["years"] = {**ours["years"], str(year): _year_entry(index, facts, attrs)}
+    log(group, f"year {year} replaced", ours)
+
+
+def _year_entry(index: int, facts: Mapping[str, Any], attrs: Mapping[Any, Any]) -> dict[str, Any]:
+    yearly = {str(k): identity.plain(attrs[k]) for k in identity.YEARLY_ATTRS if k in attrs}
+    return {
+        "index": index,
+        "fingerprint": identity.digest(facts),
+        "identity": dict(facts),
+        "attrs": yearly,
+        "started": _now(),
+    }
+
+
+def log(group: Any, text: str, ours: dict[str, Any] | None = None) -> None:
+    """Add a line to the history and save our attribute."""
+    ours = meta(group) if ours is None else ours
+    ours["history"] = [*ours["history"], f"{_now()} icemapper_xr {_version.__version__}: {text}"]
+    group.attrs.update({META: ours})
+
+
+def repair(group: Any) -> None:
+    """Undo what a killed run began: arrays grown by a year that the group does not know."""
+    years = _years(meta(group))
+    if [int(year) for year in group[cv.YEAR][:]] != years or any(
+        group[name].shape[0] != len(years) for name in meta(group)["variables"]
+    ):
+        _resize(group, years)
+
+
+def geotransform(left: float, top: float, resolution: float) -> str:
+    """Write GDAL's six numbers as rioxarray reads them."""
+    return f"{left!r} {resolution!r} 0.0 {top!r} 0.0 {-resolution!r}"
+
+
+def _years(ours: Mapping[str, Any]) -> list[int]:
+    rows = sorted(ours["years"].items(), key=lambda item: item[1]["index"])
+    return [int(year) for year, _ in rows]
+
+
+def _resize(group: Any, years: Sequence[int]) -> None:
+    for name in meta(group)["variables"]:
+        group[name].resize((len(years), *group[name].shape[1:]))
+    group[cv.YEAR].resize((len(years),))
+    group[cv.YEAR][:] = np.asarray(years, dtype="int32")
+
+
+def _create_variable(group: Any, name: str, layout: Layout) -> None:
+    from zarr.codecs import ZstdCodec
+
+    variable = next(v for v in layout.variables if v.name == name)
+    shape = layout.grid.shape
+    group.create_array(
+        name,
+        shape=(0, *shape),
+        chunks=(1, layout.chunk, layout.chunk),
+        shards=None if layout.shard is None else (1, layout.shard, layout.shard),
+        dtype=variable.dtype,
+        fill_value=variable.fill,
+        compressors=[ZstdCodec(level=3)],
+        dimension_names=(cv.YEAR, cv.Y, cv.X),
+        attributes={**identity.plain(dict(variable.attrs)), "grid_mapping": cv.SPATIAL_REF},
+    )
+
+
+def _put(group: Any, name: str, values: Any, dims: tuple[str, ...], attrs: dict[str, Any]) -> None:
+    array = group.create_array(
+        name, shape=values.shape, chunks=values.shape or (), dtype=values.dtype, dimension_names=dims, attributes=attrs
+    )
+    array[...] = values
+
+
+def _crs_attrs(layout: Layout) -> dict[str, Any]:
+    import pyproj
+
+    crs = pyproj.CRS.from_wkt(layout.grid.wkt)
+    bounds, res = layout.grid.bounds, layout.grid.resolution
+    attrs = {key: identity.plain(value) for key, value in crs.to_cf().items()}
+    return {**attrs, "spatial_ref": layout.grid.wkt, "GeoTransform": geotransform(bounds.left, bounds.top, res)}
+
+
+def _now() -> str:
+    return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _versions() -> dict[str, str]:
+    names = ("xarray", "dask", "zarr", "numpy", "rioxarray", "pyproj")
+    found = {name: importlib.metadata.version(name) for name in names}
+    return {"icemapper_xr": _version.__version__, "python": platform.python_version(), **found}

@@ -1,0 +1,129 @@
+"""Make and replace stores so that the path holds either nothing, the old store, or a valid new one."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from icemapper_xr import errors
+from icemapper_xr.store import identity, skeleton
+from icemapper_xr.store.layout import Layout
+from icemapper_xr.store.location import Location
+
+__all__ = ["Place", "prepare"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where to write now, and where it belongs in the end."""
+
+    location: Location
+    final: Location
+
+    @property
+    def staged(self) -> bool:
+        """Whether the units are written beside the final place."""
+        return self.location != self.final
+
+    def finish(self) -> None:
+        """Put a staged store in its final place, in place of the old one."""
+        if not self.staged:
+            return
+        old = self.final.sibling(".old")
+        _discard(old)
+        Path(self.final.url).rename(old.url)
+        Path(self.location.url).rename(self.final.url)
+        _discard(old)
+
+
+def prepare(
+    location: Location, layout: Layout, run: Mapping[str, Any], attrs: Mapping[Any, Any], *, overwrite: bool
+) -> Place:
+    """Make, open or begin to replace the store at `location`; call it under the lock.
+
+    Raises
+    ------
+    StoreError
+        If the path holds something that is not ours, or another run's store and `overwrite` is not set.
+    """
+    try:
+        _recover(location)
+        kind = location.kind()
+        if kind in {"absent", "empty"}:
+            _create(location, layout, run, attrs)
+            return Place(location, location)
+        if kind != "store":
+            what = "a file" if kind == "file" else "a folder that is not a store"
+            raise errors.StoreError(f"{location} exists and is {what}: name another output (nothing was changed)")
+        location.sweep()
+        group = skeleton.open_group(location, read_only=False)
+        there = skeleton.meta(group)["run"]
+        if identity.digest(there) == identity.digest(run):
+            skeleton.repair(group)
+            if location.local is not None:
+                _discard(location.sibling(".new"))
+            return Place(location, location)
+        if not overwrite:
+            identity.check(there, run, what=f"The store {location}")
+        return _replace(location, layout, run, attrs)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise errors.StoreError(
+            f"Cannot write to the store {location}: {reason}; mend this or name another output"
+        ) from error
+
+
+def _create(location: Location, layout: Layout, run: Mapping[str, Any], attrs: Mapping[Any, Any]) -> None:
+    """Make an empty store; a local one appears in one step."""
+    if location.local is None:
+        skeleton.create(location, layout, run, attrs)
+        return
+    fresh = location.sibling(".creating")
+    _discard(fresh)
+    try:
+        skeleton.create(fresh, layout, run, attrs)
+        Path(fresh.url).rename(location.url)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            _discard(fresh)
+        raise
+
+
+def _replace(location: Location, layout: Layout, run: Mapping[str, Any], attrs: Mapping[Any, Any]) -> Place:
+    """Begin, or go on with, a store that is to replace another."""
+    if location.local is None:  # an object store has no rename
+        location.delete()
+        _create(location, layout, run, attrs)
+        return Place(location, location)
+    fresh = location.sibling(".new")
+    same = False
+    with contextlib.suppress(errors.StoreError):
+        group = skeleton.open_group(fresh, read_only=False)
+        same = identity.digest(skeleton.meta(group)["run"]) == identity.digest(run)
+    if same:
+        fresh.sweep()
+        skeleton.repair(group)
+    else:
+        _discard(fresh)
+        _create(fresh, layout, run, attrs)
+    return Place(fresh, location)
+
+
+def _recover(location: Location) -> None:
+    """Finish a replacement that was cut off between its two renames."""
+    if location.local is None:
+        return
+    old, fresh = location.sibling(".old"), location.sibling(".new")
+    if old.kind() == "absent":
+        return
+    if location.kind() == "absent":
+        Path((fresh if fresh.kind() == "store" else old).url).rename(location.url)
+    _discard(old)
+
+
+def _discard(location: Location) -> None:
+    if location.kind() != "absent":
+        location.delete()
