@@ -1,0 +1,141 @@
+"""Item collections and stac-geoparquet files: read and written, hrefs relative to the file in the file."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urljoin, urlsplit
+
+from icemapper_xr.catalog import presets
+from icemapper_xr.errors import CatalogError
+
+if TYPE_CHECKING:
+    import pystac
+
+__all__ = ["INDEX_JSON", "INDEX_PARQUET", "PARQUET", "from_dicts", "is_url", "read_parquet", "write"]
+
+INDEX_JSON: Final = "items.json"
+"""Item collection that `build` writes into a folder."""
+INDEX_PARQUET: Final = "items.parquet"
+"""The same as stac-geoparquet."""
+PARQUET: Final = (".parquet", ".geoparquet", ".pq")
+
+
+def is_url(text: str) -> bool:
+    """Whether a location is a URL and not a path."""
+    return len(urlsplit(text).scheme) > 1
+
+
+def _absolute(href: str, base: str) -> str:
+    """Resolve an href against the file or URL it stands in."""
+    if is_url(href) or href.startswith("/vsi") or os.path.isabs(href):
+        return href
+    return urljoin(base, href) if is_url(base) else os.path.normpath(os.path.join(os.path.dirname(base), href))
+
+
+def from_dicts(dicts: Iterable[dict[str, Any]], base: str) -> list[pystac.Item]:
+    """Make items of GeoJSON mappings found at `base`; hrefs become absolute and unsigned.
+
+    Raises
+    ------
+    CatalogError
+        One of them is not a STAC item.
+    """
+    import pystac
+
+    items = []
+    for number, mapping in enumerate(dicts):
+        try:
+            item = pystac.Item.from_dict(mapping)
+        except Exception as error:  # pystac raises KeyError, ValueError, STACError ... on what it cannot read
+            name = mapping.get("id", f"number {number}") if isinstance(mapping, dict) else f"number {number}"
+            raise CatalogError(f"{base}: item {name} is not a STAC item ({type(error).__name__}: {error})") from error
+        for asset in item.assets.values():
+            asset.href = presets.unsigned(_absolute(asset.href, base))
+        items.append(item)
+    return items
+
+
+def to_dict(item: pystac.Item, relative_to: Path | None) -> dict[str, Any]:
+    """Return an item as a mapping without a self link; hrefs unsigned, and relative to a folder if one is given."""
+    mapping = item.to_dict(include_self_link=False, transform_hrefs=False)
+    for asset in mapping["assets"].values():
+        href = presets.unsigned(asset["href"])
+        if relative_to is not None and not is_url(href):
+            href = Path(os.path.relpath(href, relative_to)).as_posix()
+        asset["href"] = href
+    return mapping
+
+
+def write(path: Path, items: Sequence[pystac.Item], *, relative_to: Path | None) -> None:
+    """Write items by the suffix of `path`, atomically; equal items give equal bytes.
+
+    Raises
+    ------
+    CatalogError
+        The suffix is unknown, there is nothing to write, or the file cannot be written.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in (".json", ".geojson", *PARQUET):
+        raise CatalogError(
+            f"{path}: items are written as .json, .geojson or .parquet, not {suffix or 'without a suffix'}"
+        )
+    dicts = [to_dict(item, relative_to) for item in items]
+    if suffix in PARQUET:
+        _atomic(path, lambda target: _write_parquet(target, dicts))
+    else:
+        collection = {"type": "FeatureCollection", "features": dicts}
+        text = json.dumps(collection, indent=1, sort_keys=True, allow_nan=False) + "\n"
+        _atomic(path, lambda target: target.write_text(text, encoding="utf-8"))
+
+
+def _atomic(path: Path, fill: Callable[[Path], object]) -> None:
+    """Write to a neighbour first, so that a reader never sees half a file."""
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+            temporary = Path(folder) / path.name
+            fill(temporary)
+            os.replace(temporary, path)
+    except OSError as error:
+        raise CatalogError(
+            f"{path} cannot be written ({error.strerror or error}): choose a folder you may write to"
+        ) from error
+
+
+def _write_parquet(path: Path, dicts: list[dict[str, Any]]) -> None:
+    import stac_geoparquet.arrow
+
+    if not dicts:
+        raise CatalogError(f"{path}: there are no items to write")
+    # One row group's worth of items at a time keeps the memory bounded for catalogues of whole archives.
+    table = stac_geoparquet.arrow.parse_stac_items_to_arrow(dicts)
+    stac_geoparquet.arrow.to_parquet(table, path)
+
+
+def read_parquet(path: Path) -> list[pystac.Item]:
+    """Read a stac-geoparquet file.
+
+    Raises
+    ------
+    CatalogError
+        It is not one.
+    """
+    import pyarrow.parquet
+    import stac_geoparquet.arrow
+
+    try:
+        table = pyarrow.parquet.read_table(path)
+        dicts = list(stac_geoparquet.arrow.stac_table_to_items(table))
+    except Exception as error:  # pyarrow and stac_geoparquet raise many kinds on what they cannot read
+        raise CatalogError(
+            f"{path} cannot be read as stac-geoparquet ({type(error).__name__}: {_first_line(error)})"
+        ) from error
+    return from_dicts(dicts, str(path))
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [""])[0]

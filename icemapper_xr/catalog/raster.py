@@ -1,0 +1,190 @@
+"""Read from a GeoTIFF what an index needs: grid, footprint, nodata, tags; never its pixels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from icemapper_xr._types import Bounds, Shape
+from icemapper_xr.errors import CatalogError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from shapely.geometry.base import BaseGeometry
+
+__all__ = ["Footprint", "Raster", "footprint", "open_raster"]
+
+EDGE_POINTS: Final = 11
+"""Points per edge of a footprint: straight in the projection is not straight in degrees."""
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Outline in longitude/latitude."""
+
+    geometry: dict[str, Any]
+    """GeoJSON Polygon, or MultiPolygon across the antimeridian."""
+    bbox: Bounds
+    """Left > right across the antimeridian."""
+
+
+@dataclass(frozen=True)
+class Raster:
+    """Header of a GeoTIFF."""
+
+    path: Path
+    epsg: int | None
+    wkt: str | None
+    """The CRS as WKT 2."""
+    transform: tuple[float, float, float, float, float, float] | None
+    shape: Shape
+    bounds: Bounds | None
+    """In its own CRS; None for a raster with control points."""
+    nodata: float | None
+    dtype: str
+    tags: dict[str, str]
+    bands: tuple[str, ...]
+    """Descriptions of the bands, '' where there is none."""
+    geocoded: bool
+    footprint: Footprint
+
+
+def open_raster(path: Path) -> Raster:
+    """Read the header of a GeoTIFF.
+
+    Raises
+    ------
+    CatalogError
+        It is no raster, it is cut short, or it says nothing of where it lies.
+    """
+    import rasterio
+    from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+    try:
+        import warnings
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(path) as dataset:
+                _check_complete(dataset, path)
+                return _describe(dataset, path)
+    except RasterioError as error:
+        raise CatalogError(f"{path} cannot be read as a raster ({error}): download it again or remove it") from error
+
+
+def _check_complete(dataset: Any, path: Path) -> None:
+    """Fail if a block lies beyond the end of the file: the header of a broken download reads well."""
+    size = path.stat().st_size
+    rows, columns = dataset.block_shapes[0]
+    for row in range(math.ceil(dataset.height / rows)):
+        for column in range(math.ceil(dataset.width / columns)):
+            offset = dataset.get_tag_item(f"BLOCK_OFFSET_{column}_{row}", "TIFF", bidx=1)
+            length = dataset.get_tag_item(f"BLOCK_SIZE_{column}_{row}", "TIFF", bidx=1)
+            if offset is not None and length is not None and int(offset) + int(length) > size:
+                raise CatalogError(
+                    f"{path} is cut short ({size} bytes, its pixels go on): download it again or remove it"
+                )
+
+
+def _describe(dataset: Any, path: Path) -> Raster:
+    import pyproj
+
+    gcps, gcp_crs = dataset.gcps
+    geocoded = dataset.crs is not None and not dataset.transform.is_identity
+    if not geocoded and not gcps:
+        raise CatalogError(
+            f"{path} has neither a CRS nor control points: assign the CRS (gdal_edit.py -a_srs) or remove it"
+        )
+    wkt = pyproj.CRS.from_user_input(dataset.crs.to_wkt()).to_wkt() if geocoded else None
+    place = _gcp_footprint(gcps, gcp_crs) if not geocoded else footprint(wkt or "", Bounds(*dataset.bounds))
+    return Raster(
+        path=path,
+        epsg=dataset.crs.to_epsg() if geocoded else None,
+        wkt=wkt,
+        transform=tuple(float(value) for value in dataset.transform[:6]) if geocoded else None,  # type: ignore[arg-type]
+        shape=Shape(dataset.height, dataset.width),
+        bounds=Bounds(*dataset.bounds) if geocoded else None,
+        nodata=dataset.nodata,
+        dtype=dataset.dtypes[0],
+        tags={key.upper(): value for key, value in dataset.tags().items()},
+        bands=tuple(description or "" for description in dataset.descriptions),
+        geocoded=geocoded,
+        footprint=place,
+    )
+
+
+def _gcp_footprint(gcps: list[Any], crs: Any) -> Footprint:
+    import pyproj
+    import shapely
+
+    transformer = pyproj.Transformer.from_crs(crs.to_wkt() if crs else "EPSG:4326", "EPSG:4326", always_xy=True)
+    longitudes, latitudes = transformer.transform([gcp.x for gcp in gcps], [gcp.y for gcp in gcps])
+    hull = shapely.MultiPoint(list(zip(longitudes, latitudes, strict=True))).convex_hull.buffer(0.001)
+    import numpy as np
+
+    ring = np.asarray(shapely.get_coordinates(hull))
+    return _from_ring(ring)
+
+
+def footprint(crs: str, bounds: Bounds) -> Footprint:
+    """Outline of a box of a projected or geographic CRS in longitude/latitude.
+
+    Parameters
+    ----------
+    crs : str
+        Anything pyproj takes.
+    bounds : Bounds
+        In units of the CRS.
+
+    Returns
+    -------
+    Footprint
+        A box over a pole becomes the cap down to its lowest latitude.
+    """
+    import numpy as np
+    import pyproj
+
+    transformer = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+    x = np.linspace(bounds.left, bounds.right, EDGE_POINTS)
+    y = np.linspace(bounds.bottom, bounds.top, EDGE_POINTS)
+    ring_x = np.concatenate([x[:-1], np.full(EDGE_POINTS - 1, x[-1]), x[:0:-1], np.full(EDGE_POINTS, x[0])])
+    ring_y = np.concatenate([np.full(EDGE_POINTS - 1, y[0]), y[:-1], np.full(EDGE_POINTS - 1, y[-1]), y[::-1]])
+    longitude, latitude = transformer.transform(ring_x, ring_y)
+    return _from_ring(np.column_stack([longitude, latitude]))
+
+
+def _from_ring(ring: npt.NDArray[np.float64]) -> Footprint:
+    """Unwrap a closed ring of longitudes and latitudes and cut it at the antimeridian."""
+    import numpy as np
+    import shapely
+    import shapely.affinity
+    import shapely.geometry
+
+    longitude = np.rad2deg(np.unwrap(np.deg2rad(ring[:, 0])))
+    latitude = ring[:, 1]
+    low, high = float(latitude.min()), float(latitude.max())
+    if abs(longitude[-1] - longitude[0]) > 180:  # the ring runs around a pole
+        box = Bounds(-180.0, low, 180.0, 90.0) if high > 0 else Bounds(-180.0, -90.0, 180.0, high)
+        return Footprint(shapely.geometry.mapping(shapely.box(*box)), box)
+    longitude -= 360.0 * round(float(longitude.mean()) / 360.0)
+    polygon = shapely.Polygon(np.column_stack([longitude, latitude]).round(7))
+    left, _, right, _ = (round(value, 7) for value in polygon.bounds)
+    if left >= -180 and right <= 180:
+        shape: BaseGeometry = shapely.orient_polygons(polygon)
+    else:
+        world = shapely.box(-180, -90, 180, 90)
+        moved = [shapely.affinity.translate(polygon, by) for by in (-360.0, 0.0, 360.0)]
+        parts = [part for part in (one.intersection(world) for one in moved) if part.area > 0]
+        shape = shapely.orient_polygons(shapely.union_all(parts))
+        left, right = (left + 180) % 360 - 180, (right + 180) % 360 - 180
+    return Footprint(_jsonable(shapely.geometry.mapping(shape)), Bounds(left, round(low, 7), right, round(high, 7)))
+
+
+def _jsonable(value: Any) -> Any:
+    """Turn tuples into lists, so that what is written equals what is read."""
+    if isinstance(value, dict):
+        return {key: _jsonable(inner) for key, inner in value.items()}
+    return [_jsonable(inner) for inner in value] if isinstance(value, tuple | list) else value
