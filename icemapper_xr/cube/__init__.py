@@ -1,0 +1,11 @@
+"""From observations to a lazy cube: grid, choice of orbit and steps, loading, dB; lists of rasters; coverage.
+
+`area_grid` and `build` make the cube of an area and a year; `open_rasters` that of the user's own files.
+"""
+
+from __future__ import annotations
+
+from icemapper_xr.cube.build import build
+from icemapper_xr.cube.grid import AreaGrid, area_grid
+
+__all__ = ["AreaGrid", "area_grid", "build"]

@@ -1,0 +1,201 @@
+"""Build the lazy cube of a series: the pipeline of this stage."""
+
+from __future__ import annotations
+
+import collections
+import datetime as dt
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from icemapper_xr import conventions
+from icemapper_xr._types import FloatArray, Observation, Signer
+from icemapper_xr.cube import checks, loaders, select
+from icemapper_xr.cube.grid import AreaGrid
+
+__all__ = ["build", "decibel"]
+
+
+def build(
+    observations: Sequence[Observation],
+    *,
+    area: AreaGrid,
+    features: Sequence[str] = ("rtc",),
+    year: int | None = None,
+    start: Any = None,
+    times: Sequence[Any] | None = None,
+    orbit: int | None = None,
+    polarisation: str | None = None,
+    baseline: int | None = conventions.CYCLE_DAYS,
+    min_steps: int = conventions.MIN_STEPS,
+    engine: str = "stackstac",
+    resampling: conventions.Resampling | None = None,
+    chunk: int = conventions.LATTICE,
+    sign: Signer | None = None,
+    source: str = "",
+) -> xr.Dataset:
+    """Build the lazy cube of a year: one relative orbit, one polarisation, 15 steps.
+
+    Parameters
+    ----------
+    observations
+        What a catalogue found, of any feature, orbit and date.
+    area
+        Where: the area and the grid read around it.
+    features
+        Some of 'grd', 'rtc', 'insar'.
+    year, start, times
+        When: a calendar year, the first day of the first step (None is 1 January), or 15 dates, which override both.
+    orbit, polarisation
+        Relative orbit 1..175 and 'VV' or 'HH'; None takes the best covered.
+    baseline
+        Days between the dates of a coherence pair; None refuses a mixture.
+    min_steps
+        Valid steps below which the cube is refused.
+    engine
+        'stackstac' or 'odc'.
+    resampling
+        'nearest', 'bilinear' or 'average' for data of another pixel size, which is refused without.
+    chunk
+        Pixels between chunk edges, counted from the origin of the CRS.
+    sign
+        Makes an href readable, at read time.
+    source
+        Name of the catalogue, for the record.
+
+    Returns
+    -------
+    xarray.Dataset
+        `(time, y, x)` float32, NaN = not observed; backscatter in dB, coherence in 1; one chunk over time; nothing is
+        read before it is computed. Coordinates and attributes as in `conventions`.
+
+    Raises
+    ------
+    OptionError, CubeError, UnitsError
+        An option is out of range; the observations do not make a valid cube (`checks`, `select`).
+    """
+    wanted = checks.features(features)
+    axis = select.steps(year=year, start=start, times=times)
+    found = {feature: checks.usable(observations, feature) for feature in wanted}
+    selection = select.choose(
+        found, area, axis, orbit=orbit, polarisation=polarisation, baseline=baseline, min_steps=min_steps
+    )
+    variables: dict[str, xr.DataArray] = {}
+    coordinates: dict[str, Any] = {}
+    for feature in wanted:
+        row = selection.passes[feature]
+        frames = [() if one is None else one.frames for one in row]
+        checks.pixel_sizes([frame for group in frames for frame in group], area.grid, resampling)
+        linear = loaders.loader(engine).load(frames, area.grid, chunk=chunk, resampling=resampling, sign=sign)
+        variables[feature] = _variable(linear, feature, selection)
+        coordinates |= _coordinates(feature, row, axis)
+    time = np.array(axis.centres, dtype="datetime64[ns]")
+    dataset = xr.Dataset(variables, coords={conventions.TIME: time, **coordinates}, attrs=_attributes(selection, area))
+    dataset.attrs[conventions.ATTR_CATALOG] = source
+    return _georeferenced(dataset, area)
+
+
+def decibel(power: FloatArray) -> FloatArray:
+    """Turn linear power into dB; zero and below, the traces of noise subtraction, become the floor; NaN stays.
+
+    Parameters
+    ----------
+    power
+        Linear power, any shape.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = np.float32(10) * np.log10(power, dtype=np.float32)
+    values[power <= 0] = conventions.NOISE_FLOOR_DB
+    return np.asarray(values, dtype=np.float32)
+
+
+def _variable(linear: xr.DataArray, feature: conventions.Feature, selection: select.Selection) -> xr.DataArray:
+    array = linear.rename({loaders.SLICE: conventions.TIME}).rename(feature)
+    information = conventions.FEATURE_RANGES[feature]
+    attributes: dict[str, Any] = {"units": information.units, "long_name": information.long_name}
+    quantities = {frame.quantity for one in selection.passes[feature] if one is not None for frame in one.frames}
+    attributes["quantity"] = next(iter(quantities), "unknown")
+    if feature != "insar":
+        array = array.copy(data=array.data.map_blocks(decibel, dtype=np.float32, meta=np.empty((0, 0, 0), np.float32)))
+        attributes["noise_floor"] = f"{conventions.NOISE_FLOOR_DB:g} dB for values of 0 and below"
+    return array.assign_attrs(attributes)
+
+
+def _coordinates(feature: conventions.Feature, row: Sequence[select.Pass | None], axis: select.Steps) -> dict[str, Any]:
+    """What was taken for every step; '' / NaT / -1 where it is missing."""
+    acquired = [None if one is None else _utc(one.acquired) for one in row]
+    offsets = [
+        np.nan if moment is None else (moment - centre) / dt.timedelta(days=1)
+        for moment, centre in zip(acquired, axis.centres, strict=True)
+    ]
+    columns: dict[str, Any] = {
+        conventions.ACQUIRED: _times(acquired),
+        conventions.ITEMS: _text(["" if one is None else ";".join(f.item_id for f in one.frames) for one in row]),
+        conventions.PLATFORM: _text(["" if one is None else one.first.platform or "" for one in row]),
+        conventions.RELATIVE_ORBIT: np.array(
+            [-1 if one is None else one.first.relative_orbit or -1 for one in row], np.int16
+        ),
+        conventions.OFFSET: np.array(offsets, np.float32),
+    }
+    if feature == "insar":
+        firsts = [None if one is None else one.first for one in row]
+        columns[conventions.PAIR_REFERENCE] = _times([_utc(f.reference) if f and f.reference else None for f in firsts])
+        columns[conventions.PAIR_SECONDARY] = _times([_utc(f.secondary) if f and f.secondary else None for f in firsts])
+        days = [-1 if f is None or f.baseline_days is None else f.baseline_days for f in firsts]
+        columns[conventions.PAIR_BASELINE] = np.array(days, np.int16)
+    return {name.format(feature=feature): (conventions.TIME, values) for name, values in columns.items()}
+
+
+def _utc(moment: dt.datetime) -> dt.datetime:
+    return moment.astimezone(dt.UTC).replace(tzinfo=None)
+
+
+def _times(moments: Sequence[dt.datetime | None]) -> Any:
+    return np.array([np.datetime64("NaT") if one is None else np.datetime64(one) for one in moments], "datetime64[ns]")
+
+
+def _text(values: Sequence[str]) -> Any:
+    return np.array(values, dtype=np.dtype("U"))
+
+
+def _attributes(selection: select.Selection, area: AreaGrid) -> dict[str, Any]:
+    chosen = [one for row in selection.passes.values() for one in row if one is not None]
+    missing = {feature: [k for k, one in enumerate(row) if one is None] for feature, row in selection.passes.items()}
+    platforms = {
+        feature: collections.Counter(one.first.platform or "unknown" for one in row if one is not None)
+        for feature, row in selection.passes.items()
+    }
+    dates = [day for one in chosen for frame in one.frames for day in _dates(frame)]
+    return {
+        conventions.ATTR_AREA: [float(edge) for edge in area.area],
+        conventions.ATTR_MARGIN: area.margin,
+        conventions.ATTR_ORBIT: -1 if selection.orbit is None else selection.orbit,
+        conventions.ATTR_ORBIT_STATE: selection.orbit_state or "",
+        conventions.ATTR_POLARISATION: selection.polarisation or "",
+        conventions.ATTR_YEAR: selection.steps.year,
+        conventions.ATTR_START: selection.steps.start.isoformat(),
+        conventions.ATTR_STEPS_MISSING: json.dumps(missing),
+        conventions.ATTR_ITEMS: sorted({frame.item_id for one in chosen for frame in one.frames}),
+        "steps_valid": sum(selection.valid),
+        "steps_valid_in_melt_season": select.melt_steps(selection),
+        "platforms": json.dumps(platforms, sort_keys=True),
+        "first_date": min(dates).isoformat(),
+        "last_date": max(dates).isoformat(),
+    }
+
+
+def _dates(frame: Observation) -> list[dt.date]:
+    moments = (frame.reference, frame.secondary) if frame.reference and frame.secondary else (frame.acquired,)
+    return [_utc(moment).date() for moment in moments]
+
+
+def _georeferenced(dataset: xr.Dataset, area: AreaGrid) -> xr.Dataset:
+    """Write the CRS as CF `spatial_ref`, and what x and y are."""
+    import rioxarray  # noqa: F401  (registers .rio)
+
+    crs = area.grid.wkt if area.grid.epsg is None else f"EPSG:{area.grid.epsg}"
+    dataset = dataset.rio.write_crs(crs).rio.write_coordinate_system()
+    return dataset.rio.write_transform()  # type: ignore[no-any-return]

@@ -1,0 +1,151 @@
+"""What an observation must be to enter a cube; refuses the rest with the item and the remedy."""
+
+from __future__ import annotations
+
+import collections
+import math
+import warnings
+from collections.abc import Sequence
+
+from icemapper_xr import conventions
+from icemapper_xr._types import Grid, Observation
+from icemapper_xr.errors import CubeError, OptionError, UnitsError
+
+__all__ = ["features", "pixel_sizes", "usable"]
+
+_PIXEL_TOLERANCE = 0.01
+_QUANTITIES: dict[conventions.Feature, tuple[str, ...]] = {
+    "grd": ("sigma0", "gamma0", "beta0"),
+    "rtc": ("gamma0",),
+    "insar": ("coherence",),
+}
+_SCALES = ("power", "amplitude", "dB")
+
+
+def features(names: Sequence[str]) -> tuple[conventions.Feature, ...]:
+    """Return the features in the order of the channels.
+
+    Raises
+    ------
+    OptionError
+        A name is unknown, given twice, or there is none.
+    """
+    names = (names,) if isinstance(names, str) else tuple(names)
+    known = ", ".join(conventions.FEATURES)
+    for name in names:
+        if name not in conventions.FEATURES:
+            raise OptionError(f"feature {name!r} is unknown; use some of {known}")
+    if not names or len(set(names)) < len(names):
+        raise OptionError(f"features {names} are empty or repeat themselves; use some of {known}")
+    return tuple(feature for feature in conventions.FEATURES if feature in names)
+
+
+def usable(observations: Sequence[Observation], feature: conventions.Feature) -> tuple[Observation, ...]:
+    """Return the observations of a feature that a cube can take.
+
+    Raw ground-range data, other modes than IW and cross-polarised backscatter are left out, with a warning for the
+    first two; if nothing else is there, that is an error.
+
+    Raises
+    ------
+    CubeError
+        There is no observation of the feature, or none that can be used.
+    UnitsError
+        Quantity or scale are unknown, do not suit the feature, or differ between items.
+    """
+    found = [observation for observation in observations if observation.feature == feature]
+    if not found:
+        others = collections.Counter(observation.feature for observation in observations)
+        there = ", ".join(f"{name} ({count})" for name, count in sorted(others.items())) or "nothing"
+        raise CubeError(f"no observations of feature {feature!r}; the catalogue has {there}: change features=")
+    reasons = [_refusal(observation) for observation in found]
+    kept = [observation for observation, reason in zip(found, reasons, strict=True) if reason is None]
+    refused = [(observation, reason) for observation, reason in zip(found, reasons, strict=True) if reason]
+    if not kept:
+        observation, reason = refused[0]
+        raise CubeError(f"item {observation.item_id}: {reason}")
+    if refused:
+        observation, reason = refused[0]
+        warnings.warn(
+            f"{len(refused)} of {len(found)} observations of {feature} left out, first item {observation.item_id}: "
+            f"{reason}",
+            UserWarning,
+            stacklevel=2,
+        )
+    kept = [observation for observation in kept if observation.polarisation not in ("VH", "HV")]
+    if not kept:
+        raise CubeError(f"item {found[0].item_id}: cross-polarised; {feature} wants VV or HH, search for those")
+    _check_units(kept, feature)
+    return tuple(kept)
+
+
+def _refusal(observation: Observation) -> str | None:
+    if not observation.geocoded or observation.quantity == "digital_number":
+        return (
+            "raw level-1 data on ground range (digital numbers, control points) is neither calibrated nor "
+            "terrain-geocoded; use feature rtc, or process it first"
+        )
+    if observation.mode is not None and observation.mode != "IW":
+        size = " (40 m)" if observation.mode == "EW" else ""
+        return f"mode {observation.mode}{size} is not what the weights were trained on; search for mode IW"
+    return None
+
+
+def _check_units(observations: Sequence[Observation], feature: conventions.Feature) -> None:
+    for observation in observations:
+        where = f"item {observation.item_id}"
+        if observation.quantity == "unknown":
+            choices = ", ".join(_QUANTITIES[feature])
+            raise UnitsError(f"{where}: it is not known what quantity this is; say quantity= ({choices})")
+        if observation.quantity not in _QUANTITIES[feature]:
+            wanted = " or ".join(_QUANTITIES[feature])
+            raise UnitsError(
+                f"{where}: quantity {observation.quantity}, feature {feature} wants {wanted}; "
+                "use another feature or other data"
+            )
+        if feature != "insar" and observation.scale not in _SCALES:
+            raise UnitsError(
+                f"{where}: scale {observation.scale!r} of {feature} is not known to be power, amplitude or dB; "
+                f"say scale= ({', '.join(_SCALES)})"
+            )
+    quantities: dict[str, str] = {}
+    for observation in observations:
+        quantities.setdefault(observation.quantity, observation.item_id)
+    if len(quantities) > 1:
+        listed = " and ".join(f"{name} (item {item})" for name, item in quantities.items())
+        raise UnitsError(f"{feature} mixes {listed}; take one quantity only")
+
+
+def pixel_sizes(observations: Sequence[Observation], grid: Grid, resampling: conventions.Resampling | None) -> None:
+    """Refuse a pixel size other than the grid's unless a resampling is named.
+
+    Raises
+    ------
+    OptionError
+        The resampling is unknown.
+    CubeError
+        The pixel sizes differ by more than 1 % and no resampling is named.
+    """
+    if resampling is not None:
+        if resampling not in conventions.RESAMPLINGS:
+            raise OptionError(f"resampling {resampling!r} is unknown; use {', '.join(conventions.RESAMPLINGS)}")
+        return
+    metric: dict[int, bool] = {}
+    for observation in observations:
+        size, epsg = observation.pixel_size, observation.epsg
+        if size is None or epsg is None:
+            continue
+        if epsg not in metric:
+            metric[epsg] = _is_metric(epsg)
+        if metric[epsg] and not math.isclose(size, grid.resolution, rel_tol=_PIXEL_TOLERANCE):
+            raise CubeError(
+                f"item {observation.item_id} has pixels of {size:g} m, the cube has {grid.resolution:g} m; "
+                f"name resampling= (bilinear, nearest or average) or resolution={size:g}"
+            )
+
+
+def _is_metric(epsg: int) -> bool:
+    import pyproj
+
+    crs = pyproj.CRS.from_epsg(epsg)
+    return bool(crs.is_projected and all(axis.unit_name == "metre" for axis in crs.axis_info))

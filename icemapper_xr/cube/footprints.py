@@ -1,0 +1,94 @@
+"""Where a raster lies, from its metadata alone, in the CRS of a grid."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from icemapper_xr._types import Bounds, Grid, Observation
+
+__all__ = ["bounds", "polygon", "share"]
+
+_POINTS = 21
+_PAD_PIXELS = 64
+"""Catalogues give transforms that miss the file by some pixels (STAC `proj:transform`): look a little further."""
+
+
+def polygon(observation: Observation, grid: Grid) -> Any:
+    """Return the footprint as a shapely polygon in the CRS of `grid`; None where the metadata does not tell."""
+    import shapely
+
+    ring = _projected_ring(observation)
+    source: Any = observation.epsg
+    if ring is None:
+        ring, source = _lonlat_ring(observation.bbox), "EPSG:4326"
+    if ring is None:
+        return None
+    x, y = _transformer(source, grid.wkt).transform(*ring)
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        return None
+    shape = shapely.Polygon(np.column_stack([x, y]))
+    return shape if shape.is_valid else shape.buffer(0)
+
+
+def bounds(observation: Observation, grid: Grid) -> Bounds:
+    """Return the box, clipped to the grid, outside of which the raster need not be opened.
+
+    The whole grid where the metadata does not tell; an empty box (right <= left) where the raster lies beyond it.
+    """
+    shape = polygon(observation, grid)
+    if shape is None or shape.is_empty:
+        return grid.bounds
+    pad = _PAD_PIXELS * grid.resolution
+    left, bottom, right, top = shape.bounds
+    return Bounds(
+        max(left - pad, grid.bounds.left),
+        max(bottom - pad, grid.bounds.bottom),
+        min(right + pad, grid.bounds.right),
+        min(top + pad, grid.bounds.top),
+    )
+
+
+def share(observations: tuple[Observation, ...], grid: Grid, area: Bounds) -> float:
+    """Return the share of the area, 0 to 1, that the footprints cover together; 1 where one is unknown."""
+    import shapely
+
+    shapes = [polygon(observation, grid) for observation in observations]
+    if any(shape is None for shape in shapes):
+        return 1.0
+    box = shapely.box(*area)
+    return float(shapely.union_all(shapes).intersection(box).area / box.area)
+
+
+def _ring(left: float, bottom: float, right: float, top: float) -> tuple[Any, Any]:
+    x, y = np.linspace(left, right, _POINTS), np.linspace(bottom, top, _POINTS)
+    return (
+        np.concatenate([x, np.full_like(y, right), x[::-1], np.full_like(y, left)]),
+        np.concatenate([np.full_like(x, bottom), y, np.full_like(x, top), y[::-1]]),
+    )
+
+
+def _projected_ring(observation: Observation) -> tuple[Any, Any] | None:
+    if observation.epsg is None or observation.transform is None or observation.shape is None:
+        return None
+    a, b, c, d, e, f = observation.transform
+    rows, columns = observation.shape
+    u, v = _ring(0, 0, columns, rows)
+    return a * u + b * v + c, d * u + e * v + f
+
+
+def _lonlat_ring(bbox: Bounds | None) -> tuple[Any, Any] | None:
+    if bbox is None:
+        return None
+    left, bottom, right, top = bbox
+    lon, lat = _ring(left, bottom, right + 360 if left > right else right, top)
+    return (lon + 180.0) % 360.0 - 180.0 if left > right else lon, lat
+
+
+@functools.lru_cache(maxsize=64)
+def _transformer(source: Any, wkt: str) -> Any:
+    import pyproj
+
+    return pyproj.Transformer.from_crs(source, wkt, always_xy=True)

@@ -1,0 +1,341 @@
+"""Read one raster onto a piece of a grid: the pure numpy core under both loaders.
+
+Whatever the file holds comes out as float32 linear power (or coherence), NaN where nothing was observed:
+
+* masks, nodata (of the file or of the catalogue) and what lies outside the file are NaN;
+* exact zeros: in a file whose nodata is NaN they are dark observations (OPERA RTC-S1 has them over calm sea). In any
+  other file they fill the border of the swath as well (Planetary Computer RTC has, beside its nodata of -32768): a
+  zero is border, NaN, if some 5 x 5 square of zeros, nodata or outside holds it; a lone zero is a dark observation;
+* other values of zero and below come from noise subtraction; they stay as they are, so that averages are unbiased.
+
+On the file's own grid the values are the file's. Elsewhere they are resampled in linear power, each piece of the
+grid with enough surroundings that the answer does not depend on how the grid was cut.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+
+from icemapper_xr._types import FloatArray, Observation, Signer
+from icemapper_xr.errors import CubeError, IcemapperError
+
+__all__ = ["Piece", "Source", "onto"]
+
+_ALIGNED = 1e-3
+"""Share of a pixel by which two grids may be shifted and still count as the same."""
+_PIXEL_TOLERANCE = 0.01
+_BORDER = 5
+"""Side of the square of zeros that makes a border, pixels."""
+_ATTEMPTS = 4
+_PAUSE_SECONDS = 1.0
+_REMOTE_ENV = {
+    # No probing for side-car files, and retries by GDAL itself before ours.
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_HTTP_MAX_RETRY": "3",
+    "GDAL_HTTP_RETRY_DELAY": "1",
+    "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
+}
+_SCHEME = "icemapper:"
+"""Makes the line an absolute href, which pystac asks for."""
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What has to be known of a raster to read it; travels through the engines as an href."""
+
+    href: str
+    item_id: str
+    scale: str
+    """'power', 'amplitude', 'dB', or '1' for coherence."""
+    band: int = 1
+    nodata: float | None = None
+    resampling: str | None = None
+    """None refuses another pixel size and is bilinear off the file's own grid."""
+    clip: tuple[float, float, float, float] | None = None
+    """Bounds beyond which nothing is read."""
+
+    @classmethod
+    def of(cls, observation: Observation, resampling: str | None) -> Source:
+        """Take what is needed of an observation."""
+        return cls(
+            observation.href,
+            observation.item_id,
+            observation.scale,
+            observation.band,
+            observation.nodata,
+            resampling,
+        )
+
+    def dumps(self) -> str:
+        """Write as one line: an href is the only thing per raster that both engines hand on to a reader."""
+        return _SCHEME + json.dumps(asdict(self))
+
+    @classmethod
+    def loads(cls, text: str) -> Source:
+        """Read what `dumps` wrote."""
+        fields = json.loads(text.removeprefix(_SCHEME))
+        fields["clip"] = None if fields["clip"] is None else tuple(fields["clip"])
+        return cls(**fields)
+
+
+class Piece(NamedTuple):
+    """A north-up piece of a grid."""
+
+    crs: Any
+    """Anything rasterio takes."""
+    left: float
+    top: float
+    resolution: float
+    rows: int
+    columns: int
+
+
+def onto(source: Source, piece: Piece, sign: Signer | None = None) -> FloatArray:
+    """Read a raster onto a piece of a grid.
+
+    Parameters
+    ----------
+    source
+        The raster.
+    piece
+        Where to.
+    sign
+        Called with the href at every attempt, so that a signature never grows old in a graph.
+
+    Returns
+    -------
+    array
+        `(rows, columns)` float32 linear power (coherence for scale '1'), NaN = not observed. All NaN, with a warning
+        in the log, where a remote raster cannot be read after four attempts.
+
+    Raises
+    ------
+    CubeError
+        The file is missing, damaged, has no CRS, is not north-up, or has another pixel size and no resampling is
+        named.
+    """
+    import rasterio
+    import rasterio.errors
+
+    remote = "://" in source.href or source.href.startswith("/vsi")
+    for attempt in range(_ATTEMPTS):
+        try:
+            with rasterio.Env(**(_REMOTE_ENV if remote else {})):
+                href = source.href if sign is None else sign(source.href)
+                with rasterio.open(href, sharing=False) as dataset:
+                    return _read(dataset, source, piece)
+        except IcemapperError:
+            raise
+        except (rasterio.errors.RasterioError, OSError) as error:
+            if not remote:
+                raise CubeError(
+                    f"{source.href} (item {source.item_id}) cannot be read: {_one_line(error)}; "
+                    "replace the file or leave the item out"
+                ) from error
+            _log.warning("attempt %d of %d: item %s: %s", attempt + 1, _ATTEMPTS, source.item_id, _one_line(error))
+            time.sleep(_PAUSE_SECONDS * 2**attempt if attempt + 1 < _ATTEMPTS else 0)
+    _log.warning("item %s (%s) could not be read and is recorded as missing", source.item_id, source.href)
+    return np.full((piece.rows, piece.columns), np.nan, np.float32)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _read(dataset: Any, source: Source, piece: Piece) -> FloatArray:
+    _check(dataset, source, piece)
+    piece_in, inset = _clipped(piece, source.clip)
+    out = np.full((piece.rows, piece.columns), np.nan, np.float32)
+    if piece_in.rows <= 0 or piece_in.columns <= 0:
+        return out
+    rows, columns = inset
+    shift = _shift(dataset, piece_in)
+    target = out[rows : rows + piece_in.rows, columns : columns + piece_in.columns]
+    if shift is not None:
+        target[:] = _linear(dataset, source, shift[0], shift[1], piece_in.rows, piece_in.columns)
+    else:
+        _warp(dataset, source, piece_in, target)
+    return out
+
+
+def _check(dataset: Any, source: Source, piece: Piece) -> None:
+    where = f"{source.href} (item {source.item_id})"
+    if dataset.crs is None:
+        reason = "has ground control points but no projection" if dataset.gcps[0] else "has no coordinate system"
+        raise CubeError(f"{where} {reason}; terrain-geocode it first, or use rtc")
+    a, b, _, d, e, _ = tuple(dataset.transform)[:6]
+    if b or d or a <= 0 or e >= 0 or not math.isclose(a, -e, rel_tol=1e-6):
+        raise CubeError(f"{where} is not a north-up grid of square pixels; warp it to one first")
+    if source.band > dataset.count:
+        raise CubeError(f"{where} has {dataset.count} bands, band {source.band} was asked for")
+    if source.resampling is None and dataset.crs.is_projected:
+        factor = dataset.crs.linear_units_factor[1]
+        if abs(a * factor / piece.resolution - 1) > _PIXEL_TOLERANCE:
+            raise CubeError(
+                f"{where} has pixels of {a * factor:g} m, the cube has {piece.resolution:g} m; "
+                f"name resampling= ('bilinear', 'nearest' or 'average') or resolution={a * factor:g}"
+            )
+
+
+def _clipped(piece: Piece, clip: tuple[float, float, float, float] | None) -> tuple[Piece, tuple[int, int]]:
+    """Cut a piece to the bounds of the grid asked for; also give where the cut lies in the piece, (row, column)."""
+    if clip is None:
+        return piece, (0, 0)
+    size = piece.resolution
+    left, bottom, right, top = clip
+    first_column = max(0, round((left - piece.left) / size))
+    first_row = max(0, round((piece.top - top) / size))
+    last_column = min(piece.columns, round((right - piece.left) / size))
+    last_row = min(piece.rows, round((piece.top - bottom) / size))
+    cut = piece._replace(
+        left=piece.left + first_column * size,
+        top=piece.top - first_row * size,
+        rows=last_row - first_row,
+        columns=last_column - first_column,
+    )
+    return cut, (first_row, first_column)
+
+
+def _same_crs(one: Any, other: Any) -> bool:
+    from rasterio.crs import CRS
+
+    other = CRS.from_user_input(other)
+    return bool(one == other or (one.to_epsg() is not None and one.to_epsg() == other.to_epsg()))
+
+
+def _shift(dataset: Any, piece: Piece) -> tuple[int, int] | None:
+    """Row and column of the piece's first pixel in the file, or None if the piece is not on the file's pixels."""
+    a, _, c, _, _, f = tuple(dataset.transform)[:6]
+    row, column = (f - piece.top) / a, (piece.left - c) / a
+    reach = max(piece.rows, piece.columns)
+    on_pixels = (
+        abs(a / piece.resolution - 1) * reach < _ALIGNED
+        and abs(row - round(row)) < _ALIGNED
+        and abs(column - round(column)) < _ALIGNED
+    )
+    return (round(row), round(column)) if on_pixels and _same_crs(dataset.crs, piece.crs) else None
+
+
+def _linear(dataset: Any, source: Source, row: int, column: int, rows: int, columns: int) -> FloatArray:
+    """Read rows and columns, which may lie outside the file, as linear power."""
+    values, observed = _raw(dataset, source, row, column, rows, columns)
+    power = _to_power(values, source.scale)
+    if source.scale in ("power", "amplitude") and not _nan_is_nodata(dataset) and np.any((values == 0) & observed):
+        pad = _BORDER - 1
+        wide, seen = _raw(dataset, source, row - pad, column - pad, rows + 2 * pad, columns + 2 * pad)
+        observed &= ~_border(wide, seen)[pad:-pad, pad:-pad]
+    power[~observed | ~np.isfinite(power)] = np.nan
+    return power
+
+
+def _nan_is_nodata(dataset: Any) -> bool:
+    return dataset.nodata is not None and math.isnan(dataset.nodata)
+
+
+def _border(values: FloatArray, observed: np.ndarray[Any, np.dtype[np.bool_]]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    from scipy import ndimage
+
+    blank = (values == 0) | ~observed
+    square = np.ones((_BORDER, _BORDER), bool)
+    return cast("np.ndarray[Any, np.dtype[np.bool_]]", ndimage.binary_opening(blank, square))
+
+
+def _raw(
+    dataset: Any, source: Source, row: int, column: int, rows: int, columns: int
+) -> tuple[FloatArray, np.ndarray[Any, np.dtype[np.bool_]]]:
+    """Read values and what of them was observed; outside the file nothing was."""
+    from rasterio.windows import Window
+
+    values = np.zeros((rows, columns), np.float32)
+    observed = np.zeros((rows, columns), bool)
+    first_row, last_row = max(row, 0), min(row + rows, dataset.height)
+    first_column, last_column = max(column, 0), min(column + columns, dataset.width)
+    if first_row >= last_row or first_column >= last_column:
+        return values, observed
+    window = Window(first_column, first_row, last_column - first_column, last_row - first_row)
+    inside = np.s_[first_row - row : last_row - row, first_column - column : last_column - column]
+    found = dataset.read(source.band, window=window, out_dtype="float32")
+    valid = dataset.read_masks(source.band, window=window) > 0
+    valid &= ~np.isnan(found)
+    if source.nodata is not None:
+        valid &= found != np.float32(source.nodata)
+    values[inside], observed[inside] = found, valid
+    return values, observed
+
+
+def _to_power(values: FloatArray, scale: str) -> FloatArray:
+    if scale == "amplitude":
+        # Below zero only by noise subtraction: dark, not bright by squaring.
+        return np.square(np.maximum(values, np.float32(0)))
+    if scale == "dB":
+        with np.errstate(over="ignore"):
+            return cast(FloatArray, np.power(np.float32(10), values / np.float32(10)))
+    return values.copy()
+
+
+def _warp(dataset: Any, source: Source, piece: Piece, out: FloatArray) -> None:
+    """Resample in linear power, from a window with enough surroundings for the kernel."""
+    from rasterio.enums import Resampling
+    from rasterio.warp import reproject
+    from rasterio.windows import Window
+
+    window = _source_window(dataset, piece)
+    if window is None:
+        return
+    row, column, rows, columns = window
+    power = _linear(dataset, source, row, column, rows, columns)
+    reproject(
+        power,
+        out,
+        src_transform=dataset.window_transform(Window(column, row, columns, rows)),
+        src_crs=dataset.crs,
+        src_nodata=np.nan,
+        dst_transform=_affine(piece),
+        dst_crs=piece.crs,
+        dst_nodata=np.nan,
+        resampling=Resampling[source.resampling or "bilinear"],
+        # Exact coordinates: GDAL's interpolated ones depend on where the piece begins.
+        tolerance=0,
+    )
+
+
+def _affine(piece: Piece) -> Any:
+    from affine import Affine
+
+    return Affine(piece.resolution, 0.0, piece.left, 0.0, -piece.resolution, piece.top)
+
+
+def _source_window(dataset: Any, piece: Piece) -> tuple[int, int, int, int] | None:
+    """Rows and columns of the file that a piece needs, as (row, column, rows, columns); None if there are none."""
+    from rasterio.warp import transform
+
+    u = np.linspace(0, piece.columns, 33)
+    v = np.linspace(0, piece.rows, 33)
+    x = piece.left + np.concatenate([u, u, np.zeros(33), np.full(33, piece.columns)]) * piece.resolution
+    y = piece.top - np.concatenate([np.zeros(33), np.full(33, piece.rows), v, v]) * piece.resolution
+    if not _same_crs(dataset.crs, piece.crs):
+        x, y = (np.asarray(values) for values in transform(piece.crs, dataset.crs, x, y))
+    finite = np.isfinite(x) & np.isfinite(y)
+    if not finite.any():
+        return None
+    a, _, c, _, _, f = tuple(dataset.transform)[:6]
+    columns, rows = (x[finite] - c) / a, (f - y[finite]) / a
+    # Kernels grow with the ratio of the pixel sizes; 4 more for the bow of an edge between the points.
+    ratio = max(float(np.ptp(columns)) / piece.columns, float(np.ptp(rows)) / piece.rows, 1.0)
+    pad = math.ceil(2 * ratio) + 4
+    first_row, last_row = math.floor(rows.min()) - pad, math.ceil(rows.max()) + pad
+    first_column, last_column = math.floor(columns.min()) - pad, math.ceil(columns.max()) + pad
+    if last_row <= 0 or last_column <= 0 or first_row >= dataset.height or first_column >= dataset.width:
+        return None
+    # One pixel beyond the file is kept: it is NaN and ends the kernel the same way for every cut.
+    first_row, first_column = max(first_row, -1), max(first_column, -1)
+    last_row, last_column = min(last_row, dataset.height + 1), min(last_column, dataset.width + 1)
+    return first_row, first_column, last_row - first_row, last_column - first_column

@@ -1,0 +1,475 @@
+"""Choose one relative orbit, one polarisation and the pass of every step.
+
+The steps are 24 days long, two cycles of a satellite. The pass nearest to the centre of a step would change between
+the two cycles from step to step (both are 6 days away where they straddle it), so the series is locked to every
+second cycle: of all phases the one that fills the most steps, with the smallest offsets.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from icemapper_xr import conventions
+from icemapper_xr._types import Observation
+from icemapper_xr.cube import footprints
+from icemapper_xr.cube.grid import AreaGrid
+from icemapper_xr.errors import CubeError, OptionError
+
+__all__ = ["Pass", "Selection", "Steps", "choose", "passes", "steps"]
+
+FIRST_YEAR = 2014
+"""Launch of Sentinel-1A."""
+_SAME_PASS = dt.timedelta(minutes=10)
+"""Frames of one pass follow each other within this; the next pass over the same place is an orbit (99 min) away."""
+MELT_MONTHS = (6, 7, 8, 9)
+MIN_MELT_STEPS = 2
+_N = conventions.N_STEPS
+_STEP = conventions.STEP_DAYS
+
+
+@dataclass(frozen=True)
+class Pass:
+    """The frames of one pass (or one coherence pair) over the area."""
+
+    frames: tuple[Observation, ...]
+    """In order of acquisition."""
+    share: float
+    """Share of the area that they cover, from their metadata."""
+
+    @property
+    def acquired(self) -> dt.datetime:
+        """Time of the first frame, UTC."""
+        return self.frames[0].acquired
+
+    @property
+    def day(self) -> dt.date:
+        """UTC day of the first frame."""
+        return self.acquired.astimezone(dt.UTC).date()
+
+    @property
+    def first(self) -> Observation:
+        """The first frame, for what all frames share."""
+        return self.frames[0]
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The time axis."""
+
+    centres: tuple[dt.datetime, ...]
+    """Centres of the steps, or the dates that the user named; naive, UTC."""
+    start: dt.date
+    """First day of the first step, or the first date named."""
+    year: int
+    named: bool = False
+    """Whether the user named the dates."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What goes into a cube."""
+
+    orbit: int | None
+    orbit_state: str | None
+    polarisation: str | None
+    steps: Steps
+    passes: Mapping[conventions.Feature, tuple[Pass | None, ...]]
+    """Per feature the pass of every step, None where there is none."""
+
+    @property
+    def valid(self) -> tuple[bool, ...]:
+        """Steps in which every feature has a pass."""
+        return tuple(all(chosen is not None for chosen in step) for step in zip(*self.passes.values(), strict=True))
+
+
+def steps(
+    *, year: int | None = None, start: Any = None, times: Sequence[Any] | None = None, today: dt.date | None = None
+) -> Steps:
+    """Make the time axis of a year, of a start date, or of dates that the user names.
+
+    Parameters
+    ----------
+    year
+        Calendar year; the series starts on 1 January unless `start` says otherwise.
+    start
+        First day of the first step.
+    times
+        15 dates, which override `year` and `start`.
+    today
+        For tests; None is the clock's.
+
+    Raises
+    ------
+    OptionError
+        Nothing is named, the year lies in the future or before 2014, or there are not 15 different dates.
+    """
+    today = today or dt.datetime.now(dt.UTC).date()
+    if times is not None:
+        days = sorted({_day(time, "times") for time in times})
+        if len(days) != len(times) or len(days) != _N:
+            raise OptionError(f"times has {len(times)} dates, {len(days)} of them different; {_N} are wanted")
+        _check_year(days[0].year, days[0], today)
+        if days[-1] > today:
+            raise OptionError(f"times: {days[-1]} lies in the future; name dates up to {today}")
+        return Steps(tuple(_midnight(day) for day in days), days[0], days[_N // 2].year, named=True)
+    if start is None and year is None:
+        raise OptionError("name year=, start= or times=")
+    first = dt.date(_whole_year(year), 1, 1) if start is None else _day(start, "start")
+    _check_year(first.year if year is None else _whole_year(year), first, today)
+    centres = tuple(_midnight(first) + dt.timedelta(days=_STEP * (k + 0.5)) for k in range(_N))
+    return Steps(centres, first, centres[_N // 2].year if year is None else int(year))
+
+
+def _whole_year(year: Any) -> int:
+    if isinstance(year, bool) or int(year) != year or not 1 <= int(year) <= 9999:
+        raise OptionError(f"year {year!r} is not a year; give a whole number such as 2023")
+    return int(year)
+
+
+def _check_year(year: int, first: dt.date, today: dt.date) -> None:
+    if year > today.year or first > today:
+        raise OptionError(f"the year {max(year, first.year)} lies in the future; take one up to {today.year}")
+    if year < FIRST_YEAR or first.year < FIRST_YEAR - 1:
+        raise OptionError(f"the year {min(year, first.year)} is before Sentinel-1; take one from {FIRST_YEAR} on")
+
+
+def _day(value: Any, name: str) -> dt.date:
+    import pandas as pd
+
+    try:
+        stamp = pd.Timestamp(value)
+    except (TypeError, ValueError) as error:
+        raise OptionError(f"{name}: {value!r} is not a date; write 2023-07-01") from error
+    if pd.isna(stamp):
+        raise OptionError(f"{name}: {value!r} is not a date; write 2023-07-01")
+    if stamp.tzinfo is not None:
+        stamp = stamp.tz_convert("UTC")
+    return stamp.date()
+
+
+def _midnight(day: dt.date) -> dt.datetime:
+    return dt.datetime(day.year, day.month, day.day)
+
+
+def passes(observations: Iterable[Observation], area: AreaGrid) -> tuple[Pass, ...]:
+    """Group frames into passes, in order of time; passes that miss the area are dropped.
+
+    Frames belong to one pass if feature, relative orbit, platform and polarisation are the same and they follow each
+    other within ten minutes; for coherence if both dates are the same.
+    """
+    groups: list[list[Observation]] = []
+    for observation in sorted(observations, key=_order):
+        if groups and _series(groups[-1][0]) == _series(observation) and _follows(groups[-1][-1], observation):
+            groups[-1].append(observation)
+        else:
+            groups.append([observation])
+    made = (Pass(tuple(group), footprints.share(tuple(group), area.grid, area.area)) for group in groups)
+    return tuple(sorted((one for one in made if one.share > 0), key=lambda one: (one.acquired, one.first.item_id)))
+
+
+def _series(observation: Observation) -> tuple[Any, ...]:
+    pair = (observation.reference, observation.secondary)
+    dates = tuple("" if time is None else time.date().isoformat() for time in pair)
+    return (
+        observation.feature,
+        observation.relative_orbit or -1,
+        observation.polarisation or "",
+        observation.platform or "",
+        dates,
+    )
+
+
+def _order(observation: Observation) -> tuple[Any, ...]:
+    return (*_series(observation), observation.acquired, observation.item_id)
+
+
+def _follows(before: Observation, after: Observation) -> bool:
+    if before.feature == "insar" and before.reference is not None:
+        return True
+    return after.acquired - before.acquired <= _SAME_PASS
+
+
+def choose(
+    found: Mapping[conventions.Feature, Sequence[Observation]],
+    area: AreaGrid,
+    axis: Steps,
+    *,
+    orbit: int | None = None,
+    polarisation: str | None = None,
+    baseline: int | None = conventions.CYCLE_DAYS,
+    min_steps: int = conventions.MIN_STEPS,
+) -> Selection:
+    """Choose orbit, polarisation and passes.
+
+    Parameters
+    ----------
+    found
+        Usable observations per feature, backscatter before coherence.
+    area, axis
+        Where and when.
+    orbit, polarisation
+        None takes the one that fills the most steps over the largest share of the area.
+    baseline
+        Days between the dates of a coherence pair; None takes what there is and refuses a mixture.
+    min_steps
+        Leave to go on with fewer valid steps than the default.
+
+    Raises
+    ------
+    OptionError
+        An option is out of range.
+    CubeError
+        Nothing fits, too few steps are valid, or dates named do not match.
+    """
+    _check_options(orbit, polarisation, min_steps)
+    found = {**found, **({"insar": _one_baseline(found["insar"], baseline)} if "insar" in found else {})}
+    grouped = {feature: passes(observations, area) for feature, observations in found.items()}
+    leading = next(iter(grouped))
+    candidates = _candidates(grouped[leading], leading, orbit, polarisation)
+    selections = [_select(grouped, axis, *candidate) for candidate in candidates]
+    best = max(selections, key=_score)
+    if axis.named:
+        _check_dates(best, grouped)
+    _check_steps(best, selections, min_steps)
+    return best
+
+
+def _check_options(orbit: int | None, polarisation: str | None, min_steps: int) -> None:
+    if orbit is not None and not 1 <= orbit <= 175:
+        raise OptionError(f"orbit {orbit} is not a relative orbit of Sentinel-1; they run from 1 to 175")
+    if polarisation is not None and polarisation not in ("VV", "HH"):
+        raise OptionError(f"polarisation {polarisation!r} is not co-polarised; use VV or HH")
+    if not 1 <= min_steps <= _N:
+        raise OptionError(f"min_steps {min_steps} is out of range; give 1 to {_N}")
+
+
+def _one_baseline(pairs: Sequence[Observation], baseline: int | None) -> tuple[Observation, ...]:
+    """Keep the pairs of one baseline; a pair whose dates are unknown cannot be told to be of another."""
+    if baseline is not None and baseline <= 0:
+        raise OptionError(f"baseline {baseline} is not a number of days above 0")
+    known = sorted({pair.baseline_days for pair in pairs if pair.baseline_days is not None})
+    listed = ", ".join(str(days) for days in known)
+    if baseline is None:
+        if len(known) > 1:
+            raise CubeError(f"the coherence pairs mix baselines of {listed} days; name one with baseline=")
+        return tuple(pairs)
+    kept = tuple(pair for pair in pairs if pair.baseline_days in (baseline, None))
+    if not kept:
+        raise CubeError(
+            f"no coherence pair is {baseline} days apart (item {pairs[0].item_id} and others: {listed} days); "
+            f"name one of these with baseline="
+        )
+    return kept
+
+
+Candidate = tuple[int | None, str | None]
+
+
+def _candidates(leading: Sequence[Pass], feature: str, orbit: int | None, polarisation: str | None) -> list[Candidate]:
+    """Pairs of relative orbit and polarisation that occur and that the user did not exclude."""
+    there = {(one.first.relative_orbit, one.first.polarisation) for one in leading}
+    if not there:
+        raise CubeError(f"no pass of {feature} meets the area; check the area and the catalogue")
+    kept = [pair for pair in there if orbit in (None, pair[0]) and (polarisation is None or polarisation == pair[1])]
+    if not kept:
+        wanted = " ".join(
+            text for text in (orbit and f"orbit={orbit}", polarisation and f"polarisation={polarisation}") if text
+        )
+        listed = "; ".join(f"orbit {_or_unknown(one)} {_or_unknown(pol)}" for one, pol in _ordered(there))
+        raise CubeError(f"no pass of {feature} has {wanted}; there are: {listed}")
+    return _ordered(kept)
+
+
+def _ordered(pairs: Iterable[Candidate]) -> list[Candidate]:
+    return sorted(pairs, key=lambda pair: (pair[0] or 0, pair[1] or ""))
+
+
+def _or_unknown(value: Any) -> str:
+    return "unknown" if value is None else str(value)
+
+
+def _select(
+    grouped: Mapping[conventions.Feature, Sequence[Pass]], axis: Steps, orbit: int | None, polarisation: str | None
+) -> Selection:
+    chosen: dict[conventions.Feature, tuple[Pass | None, ...]] = {}
+    locked: list[int] | None = None
+    for feature, every in grouped.items():
+        own = _of_series(every, feature, orbit, polarisation)
+        if axis.named:
+            chosen[feature] = _by_date(own, axis, feature)
+        elif feature == "insar":
+            chosen[feature] = _nearest(own, _middle, [_STEP * (k + 0.5) for k in range(_N)], axis, _STEP / 2)
+        else:
+            locked = _locked(own, axis) if locked is None else locked
+            chosen[feature] = _nearest(own, _whole_days, locked, axis, conventions.STEP_TOLERANCE_DAYS)
+    state = next((one.first.orbit_state for row in chosen.values() for one in row if one is not None), None)
+    return Selection(orbit, state, polarisation, axis, chosen)
+
+
+def _of_series(
+    every: Sequence[Pass], feature: conventions.Feature, orbit: int | None, polarisation: str | None
+) -> list[Pass]:
+    if feature != "insar":
+        return [one for one in every if (one.first.relative_orbit, one.first.polarisation) == (orbit, polarisation)]
+    # Names of coherence products need not tell orbit and polarisation: unknown ones are taken if no others are there.
+    same = [one for one in every if polarisation is None or one.first.polarisation in (polarisation, None)]
+    known = [one for one in same if one.first.relative_orbit == orbit]
+    return known or [one for one in same if one.first.relative_orbit is None]
+
+
+Days = Callable[[Pass, dt.date], float]
+
+
+def _whole_days(one: Pass, start: dt.date) -> float:
+    return (one.day - start).days
+
+
+def _middle(one: Pass, start: dt.date) -> float:
+    moment = one.acquired.astimezone(dt.UTC).replace(tzinfo=None) - _midnight(start)
+    return moment / dt.timedelta(days=1)
+
+
+def _locked(own: Sequence[Pass], axis: Steps) -> list[int]:
+    """Dates, in days since the start, 24 days apart: of the 24 phases the one that fills the most steps.
+
+    Then the one with the smallest offsets: that of a cycle, if one cycle alone fills as many steps. Where it does not,
+    a phase between two cycles does, and the other cycle fills the gaps.
+    """
+
+    def score(phase: int) -> tuple[float, float, float]:
+        dates = [_STEP * k + phase for k in range(_N)]
+        row = _nearest(own, _whole_days, dates, axis, conventions.STEP_TOLERANCE_DAYS)
+        filled = [(one, date) for one, date in zip(row, dates, strict=True) if one is not None]
+        offset = sum(abs(_whole_days(one, axis.start) - date) for one, date in filled)
+        return round(sum(one.share for one, _ in filled), 2), -offset, -abs(phase - _STEP / 2)
+
+    best = max(range(_STEP), key=score)
+    return [_STEP * k + best for k in range(_N)]
+
+
+def _nearest(
+    own: Sequence[Pass], days: Days, dates: Sequence[float], axis: Steps, tolerance: float
+) -> tuple[Pass | None, ...]:
+    """For every date the nearest pass within the tolerance; of two as near, the one that covers more, then the earlier.
+
+    A pass half-way between two dates belongs to the later one.
+    """
+    row: list[Pass | None] = []
+    for date in dates:
+        offsets = ((days(one, axis.start) - date, one) for one in own)
+        near = [(offset, one) for offset, one in offsets if -tolerance <= offset <= tolerance]
+        if tolerance == _STEP / 2:
+            near = [(offset, one) for offset, one in near if offset < tolerance]
+        row.append(min(near, key=lambda pair: (abs(pair[0]), -pair[1].share, pair[0]))[1] if near else None)
+    return tuple(row)
+
+
+def _by_date(own: Sequence[Pass], axis: Steps, feature: conventions.Feature) -> tuple[Pass | None, ...]:
+    """Take the passes of the dates named; for coherence the pair whose middle is nearest, within 12 days."""
+    if feature == "insar":
+        dates = [float((centre.date() - axis.start).days) for centre in axis.centres]
+        return _nearest(own, _middle, dates, axis, conventions.CYCLE_DAYS - 1e-6)
+    days = [[one for one in own if one.day == centre.date()] for centre in axis.centres]
+    return tuple(max(same, key=lambda one: one.share) if same else None for same in days)
+
+
+def _score(selection: Selection) -> tuple[float, float, int]:
+    rows = zip(*selection.passes.values(), strict=True)
+    shares = [min((0.0 if one is None else one.share) for one in row) for row in rows]
+    # Steps filled over the area's share; then total share of every feature; then the lower number, to be repeatable.
+    total = sum(one.share for row in selection.passes.values() for one in row if one is not None)
+    return round(sum(shares), 2), round(total, 2), -(selection.orbit or 0)
+
+
+def _check_dates(selection: Selection, grouped: Mapping[conventions.Feature, Sequence[Pass]]) -> None:
+    """Every date named must be that of exactly one pass of the orbit."""
+    for feature, row in selection.passes.items():
+        own = _of_series(grouped[feature], feature, selection.orbit, selection.polarisation)
+        there = sorted({one.day for one in own})
+        listed = ", ".join(day.isoformat() for day in there) or "none"
+        for centre, one in zip(selection.steps.centres, row, strict=True):
+            if one is not None and feature == "insar":
+                continue
+            day = centre.date()
+            matching = [other for other in own if other.day == day]
+            if len(matching) == 1 and one is not None:
+                continue
+            found = "no pass" if not matching else f"{len(matching)} passes"
+            others = {
+                f"orbit {_or_unknown(other.first.relative_orbit)} {_or_unknown(other.first.polarisation)}"
+                for other in grouped[feature]
+                if other.day == day and other not in own
+            }
+            elsewhere = f" (it is of {' and '.join(sorted(others))}, which may not be mixed)" if others else ""
+            raise CubeError(
+                f"times: {day} has {found} of {feature} on orbit {_or_unknown(selection.orbit)} "
+                f"{_or_unknown(selection.polarisation)}{elsewhere}; there are: {listed}"
+            )
+
+
+def _check_steps(best: Selection, selections: Sequence[Selection], min_steps: int) -> None:
+    count = sum(best.valid)
+    label = _label(best)
+    if count < min_steps or count == 0:
+        raise CubeError(
+            f"{count} of {_N} steps are valid on {label}, {min_steps} are wanted (min_steps); missing: "
+            f"{missing_text(best)}; {_remedies(best, selections, count)}"
+        )
+    if count < conventions.MIN_STEPS:
+        warnings.warn(
+            f"only {count} of {_N} steps are valid on {label}; missing: {missing_text(best)}",
+            UserWarning,
+            stacklevel=4,
+        )
+    if melt_steps(best) < MIN_MELT_STEPS:
+        warnings.warn(
+            f"{melt_steps(best)} valid steps in the melt season (June to September) on {label}; "
+            f"at least {MIN_MELT_STEPS} are advised",
+            UserWarning,
+            stacklevel=4,
+        )
+    if best.orbit is not None and any(one and one.first.relative_orbit is None for one in best.passes.get("insar", ())):
+        warnings.warn(
+            f"the relative orbit of the coherence pairs is unknown; check that it is {best.orbit}",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def melt_steps(selection: Selection) -> int:
+    """Return the number of valid steps in June to September."""
+    months = (
+        (one.day if one is not None else centre.date()).month
+        for one, centre in zip(next(iter(selection.passes.values())), selection.steps.centres, strict=True)
+    )
+    return sum(valid and month in MELT_MONTHS for valid, month in zip(selection.valid, months, strict=True))
+
+
+def missing_text(selection: Selection) -> str:
+    """Return the steps that are missing, per feature, as dates of their centres."""
+    parts = []
+    for feature, row in selection.passes.items():
+        days = [
+            centre.date().isoformat() for one, centre in zip(row, selection.steps.centres, strict=True) if one is None
+        ]
+        if days:
+            parts.append(f"{feature} {', '.join(days)}")
+    return "; ".join(parts) or "none"
+
+
+def _label(selection: Selection) -> str:
+    polarisation = f" {selection.polarisation}" if selection.polarisation else ""
+    return f"orbit {_or_unknown(selection.orbit)}{polarisation}, {selection.steps.year}"
+
+
+def _remedies(best: Selection, selections: Sequence[Selection], count: int) -> str:
+    others = [one for one in selections if one is not best and sum(one.valid) > 0]
+    listed = ", ".join(
+        f"{_or_unknown(one.orbit)} {one.polarisation or ''}".strip() + f" {sum(one.valid)}" for one in others
+    )
+    leave = f"give leave with min_steps={count}" if count else "name another year, area or catalogue"
+    return f"{leave}, or name another orbit (steps: {listed})" if others else f"{leave} (there is no other orbit)"
