@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from icemapper_xr import conventions, tiling
 from icemapper_xr._types import FloatArray, Segmenter
 from icemapper_xr.conventions import Gap
 
-__all__ = ["Partial", "Windows", "blend", "divide", "evaluate", "fill_gaps", "observed", "valid_steps"]
+__all__ = ["Partial", "Windows", "blend", "divide", "evaluate", "fill_gaps", "observed", "tally", "valid_steps"]
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +27,30 @@ class Windows(NamedTuple):
 
     evaluated: int
     skipped: int
+
+
+class _Tally:
+    """Windows of this process so far, over all threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sum = Windows(0, 0)
+
+    def add(self, windows: Windows) -> None:
+        with self._lock:
+            self._sum = Windows(self._sum.evaluated + windows.evaluated, self._sum.skipped + windows.skipped)
+
+    def read(self) -> Windows:
+        with self._lock:
+            return self._sum
+
+
+_TALLY = _Tally()
+
+
+def tally() -> Windows:
+    """Return how many windows this process has evaluated and skipped so far."""
+    return _TALLY.read()
 
 
 class Partial(NamedTuple):
@@ -96,7 +121,13 @@ def _corners(shape: tuple[int, int], window: int, stride: int) -> Iterator[tuple
             yield y, x
 
 
-def _sum_windows(stack: FloatArray, corners: list[tuple[int, int]], segmenter: Segmenter, sigma: float) -> FloatArray:
+def _sum_windows(
+    stack: FloatArray,
+    corners: list[tuple[int, int]],
+    segmenter: Segmenter,
+    sigma: float,
+    on_windows: Callable[[int, int], None] | None = None,
+) -> FloatArray:
     """Evaluate windows in batches and add their weighted answers; `stack` has shape (T, y, x, features)."""
     side = segmenter.window
     line = tiling.gaussian(side, sigma)
@@ -109,6 +140,8 @@ def _sum_windows(stack: FloatArray, corners: list[tuple[int, int]], segmenter: S
         answers = segmenter(np.stack([stack[:, y : y + side, x : x + side] for y, x in some]))
         for (y, x), answer in zip(some, answers, strict=True):
             total[y : y + side, x : x + side] += answer * kernel
+        if on_windows is not None:
+            on_windows(len(some), len(corners))
     return total
 
 
@@ -144,7 +177,9 @@ def evaluate(
     wanted = observed(features) if mask is None else observed(features) & mask
     corners = list(_corners((wanted.shape[0], wanted.shape[1]), side, stride))
     kept = [(y, x) for y, x in corners if wanted[y : y + side, x : x + side].any()]
-    log.debug("%d of %d windows have something to map", len(kept), len(corners))
+    windows = Windows(len(kept), len(corners) - len(kept))
+    _TALLY.add(windows)
+    log.debug("%d windows evaluated, %d skipped", *windows)
     if kept:
         stack = np.stack([fill_gaps(feature, gap) for feature in features], axis=-1)
         total = _sum_windows(stack, kept, segmenter, sigma)
@@ -158,11 +193,17 @@ def evaluate(
         below=total[y:, :x].copy(),
         right=total[:y, x:].copy(),
         corner=total[y:, x:].copy(),
-        windows=Windows(len(kept), len(corners) - len(kept)),
+        windows=windows,
     )
 
 
-def blend(stack: FloatArray, segmenter: Segmenter, *, overlap: float = conventions.OVERLAP) -> FloatArray:
+def blend(
+    stack: FloatArray,
+    segmenter: Segmenter,
+    *,
+    overlap: float = conventions.OVERLAP,
+    on_windows: Callable[[int, int], None] | None = None,
+) -> FloatArray:
     """Map a whole scene in memory as the original program does: corner-anchored windows, zeros past the edges.
 
     Parameters
@@ -173,6 +214,8 @@ def blend(stack: FloatArray, segmenter: Segmenter, *, overlap: float = conventio
         The model.
     overlap
         Share of a window that the next one covers too.
+    on_windows
+        Called with the windows just done and the windows in all, for progress.
 
     Returns
     -------
@@ -184,7 +227,7 @@ def blend(stack: FloatArray, segmenter: Segmenter, *, overlap: float = conventio
     padded = np.zeros((stack.shape[0], rows.length, columns.length, stack.shape[3]), np.float32)
     padded[:, : stack.shape[1], : stack.shape[2]] = stack
     corners = list(_corners((rows.length, columns.length), segmenter.window, stride))
-    total = _sum_windows(padded, corners, segmenter, conventions.BLEND_SIGMA)
+    total = _sum_windows(padded, corners, segmenter, conventions.BLEND_SIGMA, on_windows)
     return divide(total, tiling.weight_sum(rows), tiling.weight_sum(columns))[: stack.shape[1], : stack.shape[2]]
 
 

@@ -1,0 +1,25 @@
+"""The verbs of the toolkit: the only place, with `accessor`, that knows the order of the stages.
+
+catalog -> cube -> normalise -> prediction (with a model) -> store -> vectorise
+"""
+
+from __future__ import annotations
+
+from icemapper_xr.pipeline.apply import apply
+from icemapper_xr.pipeline.mapping import MapReport, YearReport, map_glaciers
+from icemapper_xr.pipeline.verbs import coverage, normalise, open_cube, open_rasters, outlines, predict, search, to_zarr
+
+__all__ = [
+    "MapReport",
+    "YearReport",
+    "apply",
+    "coverage",
+    "map_glaciers",
+    "normalise",
+    "open_cube",
+    "open_rasters",
+    "outlines",
+    "predict",
+    "search",
+    "to_zarr",
+]

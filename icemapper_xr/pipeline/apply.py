@@ -1,0 +1,135 @@
+"""`apply`: the original program's job, to the letter, for its users."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from icemapper_xr import cube, models, prediction, progress
+from icemapper_xr._types import FloatArray, Segmenter
+from icemapper_xr.conventions import Feature, ModelEngine
+from icemapper_xr.errors import OptionError, StoreError
+
+__all__ = ["apply"]
+
+
+def apply(
+    out: str | PathLike[str],
+    *,
+    weights: str | PathLike[str] | Segmenter,
+    grd: Sequence[str | PathLike[str]] | None = None,
+    rtc: Sequence[str | PathLike[str]] | None = None,
+    insar: Sequence[str | PathLike[str]] | None = None,
+    reference: str | PathLike[str] | None = None,
+    engine: ModelEngine = "auto",
+    overwrite: bool = False,
+) -> Path:
+    """Map lists of 15 GeoTIFFs as the original ICEmapper program does.
+
+    Gaps, NaN, infinities and what lies outside a raster are fed to the network as 0, windows start at the raster's
+    corner, and the answer has no mask. `predict` treats missing data better; this is for comparison and for those
+    whose results have to equal the original's.
+
+    Parameters
+    ----------
+    out
+        GeoTIFF to write: two float32 bands, background and glacier probability, on the reference's grid.
+    weights
+        Name or path of the weights, or a loaded model.
+    grd, rtc
+        15 rasters of backscatter in dB, in time order.
+    insar
+        15 rasters of coherence, in time order.
+    reference
+        Raster whose grid is mapped; None is the first backscatter raster.
+    engine
+        Library that runs the network.
+    overwrite
+        Whether to replace an existing file.
+
+    Returns
+    -------
+    Path
+        The file written.
+
+    Raises
+    ------
+    OptionError
+        If the lists do not fit the weights.
+    CubeError, UnitsError
+        If a raster cannot be read or is in another unit.
+    StoreError
+        If `out` exists, or cannot be written.
+    """
+    target = Path(out)
+    _check_target(target, overwrite)
+    given: dict[Feature, Sequence[Any]] = {
+        name: files
+        for name, files in (("grd", grd), ("rtc", rtc), ("insar", insar))
+        if files  # type: ignore[misc]
+    }
+    if not given:
+        raise OptionError("no rasters are named; give 15 files each in grd, rtc or insar")
+    segmenter = (
+        models.load_model(weights, engine=engine, features=tuple(given))
+        if isinstance(weights, str | PathLike)
+        else weights
+    )
+    if tuple(given) != segmenter.features:
+        raise OptionError(
+            f"the weights want {' and '.join(segmenter.features)}, but the rasters are {' and '.join(given)}; "
+            "give the lists that the weights want, or name other weights"
+        )
+    progress.note(f"reading {sum(map(len, given.values()))} rasters")
+    stack, profile = cube.parity_stack(**given, reference=reference)
+    with progress.bar("mapping windows") as advance:
+        glacier = prediction.blend(stack, segmenter, on_windows=lambda done, total: advance(done, total=total))
+    _write(target, glacier, profile)
+    return target
+
+
+def _check_target(target: Path, overwrite: bool) -> None:
+    if target.exists() and not overwrite:
+        raise StoreError(f"{target} exists already; name another file, or allow it to be replaced with overwrite")
+    if target.suffix.lower() not in {".tif", ".tiff"}:
+        raise StoreError(f"{target} is to be a GeoTIFF; give it a name that ends in .tif")
+    if not target.parent.is_dir():
+        raise StoreError(f"the folder {target.parent} does not exist; make it first")
+
+
+def _write(target: Path, glacier: FloatArray, profile: dict[str, Any]) -> None:
+    """Write both bands; the file appears when it is whole."""
+    import rasterio
+
+    unfinished = target.with_name(f".{target.stem}.{os.getpid()}.part.tif")
+    layout = {
+        "driver": "GTiff",
+        "count": 2,
+        "dtype": "float32",
+        "height": glacier.shape[0],
+        "width": glacier.shape[1],
+        "crs": profile["crs"],
+        "transform": profile["transform"],
+        "compress": "deflate",
+        "predictor": 3,
+        "tiled": True,
+        "bigtiff": "if_safer",
+    }
+    try:
+        with rasterio.open(unfinished, "w", **layout) as dataset:
+            dataset.write(np.float32(1) - glacier, 1)
+            dataset.write(glacier, 2)
+            dataset.set_band_description(1, "background")
+            dataset.set_band_description(2, "glacier")
+        os.replace(unfinished, target)
+    except (OSError, rasterio.errors.RasterioError) as error:
+        raise StoreError(
+            f"{target} could not be written ({error}); check the folder's rights and free space"
+        ) from error
+    finally:
+        unfinished.unlink(missing_ok=True)

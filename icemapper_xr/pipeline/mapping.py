@@ -1,0 +1,277 @@
+"""`map_glaciers`: from a catalogue to a folder with a zarr cube of probability and its outlines."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from icemapper_xr import conventions, cube, models, prediction, progress, settings, store, vectorise
+from icemapper_xr._types import Segmenter
+from icemapper_xr.errors import OptionError, StoreError
+from icemapper_xr.pipeline import verbs
+from icemapper_xr.settings import Area, MapSettings
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+__all__ = ["MapReport", "YearReport", "map_glaciers"]
+
+log = logging.getLogger(__name__)
+
+STORE = "glaciers.zarr"
+OUTLINES = "outlines.gpkg"
+RUN = "run.json"
+
+
+@dataclass(frozen=True)
+class YearReport:
+    """What one mapped year came to."""
+
+    year: int
+    area_km2: float
+    """Geodesic area of all outlines."""
+    glaciers: int
+    """Number of outlines."""
+    relative_orbit: int | None
+    polarisation: str | None
+    steps: int
+    """Steps that have an observation of every feature."""
+    missing: tuple[str, ...]
+    """Centres of the steps that have not, ISO dates."""
+    first: str
+    """First acquisition used, ISO date."""
+    last: str
+    """Last acquisition used, ISO date."""
+    units: int
+    """Units of the store written now."""
+    units_kept: int
+    """Units that were there already."""
+
+
+@dataclass(frozen=True)
+class MapReport:
+    """What `map_glaciers` wrote."""
+
+    out: Path
+    store: Path
+    outlines: Path
+    years: tuple[YearReport, ...]
+    windows: prediction.Windows
+    """Windows evaluated and skipped in this process; windows on remote workers are not counted."""
+    engine: str
+
+
+def map_glaciers(
+    *,
+    catalog: str | PathLike[str],
+    weights: str | PathLike[str] | Segmenter,
+    out: str | PathLike[str],
+    bbox: Sequence[float] | None = None,
+    bounds: Sequence[float] | None = None,
+    crs: Any = None,
+    geometry: Any = None,
+    years: Sequence[int] = (),
+    overwrite: bool = False,
+    **options: Any,
+) -> MapReport:
+    """Map the glaciers of an area, year by year, into a folder; run it again to resume.
+
+    Parameters
+    ----------
+    catalog, bbox, bounds, crs, geometry
+        As in `open_cube`.
+    weights
+        As in `predict`.
+    out
+        Folder to write: ``glaciers.zarr`` (probability and n_obs by year), ``outlines.gpkg``, ``run.json``.
+    years
+        Years to map; may be empty if ``times`` names the dates.
+    overwrite
+        Whether to replace the output of another run.
+    **options
+        Fields of `icemapper_xr.settings.MapSettings`: ``times``, ``start``, ``features``, ``resolution``,
+        ``resample``, ``resampling``, ``orbit``, ``polarisation``, ``baseline``, ``min_steps``, ``gap``, ``overlap``,
+        ``reader``, ``engine``, ``threshold``, ``min_area_km2``. An unknown one is refused.
+
+    Returns
+    -------
+    MapReport
+        Area and number of outlines per year, steps used and missing, windows evaluated.
+
+    Raises
+    ------
+    IcemapperError
+        Whatever the stages refuse; nothing is left behind then but units finished before.
+    """
+    chosen = MapSettings.checked(
+        catalog=str(catalog),
+        weights=str(weights if isinstance(weights, str | PathLike) else getattr(weights, "name", weights)),
+        area=_area(bbox, bounds, crs, geometry),
+        years=tuple(years),
+        **options,
+    )
+    folder = Path(out)
+    _refuse_foreign(folder)
+    segmenter = (
+        models.load_model(weights, engine=chosen.engine, features=chosen.features)
+        if isinstance(weights, str | PathLike)
+        else weights
+    )
+    before = prediction.tally()
+    reports = _map_years(chosen, segmenter, folder, overwrite=overwrite)
+    after = prediction.tally()
+    return MapReport(
+        out=folder,
+        store=folder / STORE,
+        outlines=folder / OUTLINES,
+        years=tuple(reports),
+        windows=prediction.Windows(after.evaluated - before.evaluated, after.skipped - before.skipped),
+        engine=str(getattr(segmenter, "engine", "own")),
+    )
+
+
+def _area(bbox: Any, bounds: Any, crs: Any, geometry: Any) -> Area:
+    shape = getattr(geometry, "__geo_interface__", geometry)
+    text = crs if crs is None or isinstance(crs, str) else f"EPSG:{crs}" if isinstance(crs, int) else str(crs)
+    try:
+        return Area(bbox=bbox, bounds=bounds, crs=text, geometry=shape)
+    except ValueError as error:
+        raise OptionError(f"the area is not understood ({error}); give four numbers in bbox or bounds") from None
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Refuse a folder that holds something, but nothing of ours."""
+    if folder.exists() and not folder.is_dir():
+        raise StoreError(f"{folder} is a file; name another folder for the output")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / STORE).exists():
+        raise StoreError(f"{folder} holds files that are not ours; name an empty or a new folder for the output")
+
+
+def _map_years(chosen: MapSettings, segmenter: Segmenter, folder: Path, *, overwrite: bool) -> list[YearReport]:
+    reports: list[YearReport] = []
+    drawn: list[gpd.GeoDataFrame] = []
+    orbit, polarisation = chosen.orbit, chosen.polarisation
+    for year in _years(chosen):
+        progress.note(f"{year}: choosing the observations")
+        opened = _open(chosen, segmenter, year, orbit=orbit, polarisation=polarisation)
+        # One orbit and one polarisation for all years: chosen anew each year they would fake change (docs/science).
+        orbit = opened.attrs.get(conventions.ATTR_ORBIT, orbit)
+        polarisation = opened.attrs.get(conventions.ATTR_POLARISATION, polarisation)
+        result = verbs.predict(
+            opened, weights=segmenter, gap=chosen.gap, overlap=chosen.overlap, resample=chosen.resample
+        )
+        label = int(opened.attrs.get(conventions.ATTR_YEAR, year))
+        written = _write(result, folder, label, overwrite=overwrite and not reports)
+        shapes = _outlines(chosen, folder, label)
+        drawn.append(shapes)
+        reports.append(_report(opened, shapes, label, segmenter, written))
+    _save(chosen, folder, drawn)
+    return reports
+
+
+def _years(chosen: MapSettings) -> tuple[int, ...]:
+    if chosen.times is not None:
+        if len(chosen.years) > 1:
+            raise OptionError(
+                f"times names the dates of one series, but years is {chosen.years}; name one year or none"
+            )
+        days = sorted(cube.to_day(time) for time in chosen.times)
+        return chosen.years or settings.check_years([days[len(days) // 2].year])
+    if not chosen.years:
+        raise OptionError("no year is named; give years=(2023,) (--years 2023), or the 15 dates in times")
+    return settings.check_years(chosen.years)
+
+
+def _open(
+    chosen: MapSettings, segmenter: Segmenter, year: int, *, orbit: int | None, polarisation: str | None
+) -> xr.Dataset:
+    """Open the cube of one year, with the margin that the weights' windows need."""
+    resolution = chosen.resolution or segmenter.pixel_size
+    return verbs.open_cube(
+        catalog=chosen.catalog,
+        bbox=chosen.area.bbox,
+        bounds=chosen.area.bounds,
+        crs=chosen.area.crs,
+        geometry=chosen.area.geometry,
+        year=year,
+        start=None if chosen.start is None else f"{year}-{chosen.start}",
+        times=chosen.times,
+        features=chosen.features or segmenter.features,
+        resolution=resolution,
+        orbit=orbit,
+        polarisation=polarisation,
+        baseline=chosen.baseline,
+        min_steps=chosen.min_steps,
+        engine=chosen.reader,
+        resampling=chosen.resampling,
+        margin=_margin(segmenter, resolution),
+    )
+
+
+def _margin(segmenter: Segmenter, resolution: float) -> int:
+    """Pixels of the cube that make a window of the weights, and two more where values are interpolated."""
+    if resolution == segmenter.pixel_size:
+        return segmenter.window
+    return math.ceil(segmenter.window * segmenter.pixel_size / resolution) + 2
+
+
+def _write(result: xr.Dataset, folder: Path, year: int, *, overwrite: bool) -> store.Report:
+    made = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with progress.bar(f"{year}: mapping") as advance:
+            return store.write(
+                result,
+                folder / STORE,
+                year=year,
+                overwrite=overwrite,
+                on_unit=lambda done, total: advance(0, total=total) or advance(1),
+            )
+    except BaseException:
+        if made and not any(folder.iterdir()):
+            folder.rmdir()
+        raise
+
+
+def _outlines(chosen: MapSettings, folder: Path, year: int) -> gpd.GeoDataFrame:
+    progress.note(f"{year}: drawing outlines")
+    stored = store.open_store(folder / STORE).sel(year=year)
+    return vectorise.outlines(stored, threshold=chosen.threshold, min_area_km2=chosen.min_area_km2, year=year)
+
+
+def _save(chosen: MapSettings, folder: Path, drawn: list[gpd.GeoDataFrame]) -> None:
+    import pandas as pd
+
+    vectorise.write(pd.concat(drawn, ignore_index=True) if len(drawn) > 1 else drawn[0], folder / OUTLINES)
+    chosen.save(folder / RUN)
+
+
+def _report(
+    opened: xr.Dataset, shapes: gpd.GeoDataFrame, year: int, segmenter: Segmenter, written: store.Report
+) -> YearReport:
+    import numpy as np
+
+    times = [opened[conventions.ACQUIRED.format(feature=f)].values for f in segmenter.features]
+    observed = np.logical_and.reduce([~np.isnat(values) for values in times])
+    used = np.concatenate([values[~np.isnat(values)] for values in times])
+    centres = opened[conventions.TIME].values
+    return YearReport(
+        year=year,
+        area_km2=float(shapes["area_km2"].sum()),
+        glaciers=len(shapes),
+        relative_orbit=opened.attrs.get(conventions.ATTR_ORBIT),
+        polarisation=opened.attrs.get(conventions.ATTR_POLARISATION),
+        steps=int(observed.sum()),
+        missing=tuple(str(day)[:10] for day in centres[~observed]),
+        first=str(used.min())[:10],
+        last=str(used.max())[:10],
+        units=len(written.written),
+        units_kept=len(written.kept),
+    )

@@ -1,0 +1,328 @@
+"""One function a verb, each the composition of a few stages."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from icemapper_xr import catalog as catalogs
+from icemapper_xr import conventions, cube, models, prediction, settings, store, vectorise
+from icemapper_xr import normalise as normalising
+from icemapper_xr._types import Segmenter
+from icemapper_xr.conventions import Feature, Gap, LoadEngine, ModelEngine, Resampling
+from icemapper_xr.errors import OptionError
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+    import pandas as pd
+
+__all__ = ["coverage", "normalise", "open_cube", "open_rasters", "outlines", "predict", "search", "to_zarr"]
+
+open_rasters = cube.open_rasters
+search = catalogs.search
+SEARCH_PADDING = dt.timedelta(days=conventions.STEP_DAYS)
+"""Searched before and after the series: passes and the dates of a pair may lie outside the steps."""
+
+
+def open_cube(
+    *,
+    catalog: str | PathLike[str] | catalogs.SearchResult,
+    bbox: Sequence[float] | None = None,
+    bounds: Sequence[float] | None = None,
+    crs: Any = None,
+    geometry: Any = None,
+    year: int | None = None,
+    start: str | dt.date | None = None,
+    times: Sequence[Any] | None = None,
+    features: Sequence[Feature] = ("rtc",),
+    resolution: float = conventions.PIXEL_SIZE,
+    orbit: int | None = None,
+    polarisation: str | None = None,
+    baseline: int = conventions.CYCLE_DAYS,
+    min_steps: int = conventions.MIN_STEPS,
+    engine: LoadEngine = "stackstac",
+    resampling: Resampling | None = None,
+    margin: int = conventions.WINDOW,
+    chunk: int = conventions.LATTICE,
+) -> xr.Dataset:
+    """Open a lazy Sentinel-1 cube of 15 steps from a catalogue.
+
+    Parameters
+    ----------
+    catalog
+        Preset (``"planetary-computer"``, ``"earth-search"``, ``"cdse"``), STAC API URL, static catalogue, item
+        collection, stac-geoparquet file, a folder indexed by ``icemapper catalog build``, or what `search` returned.
+    bbox, bounds, crs, geometry
+        The area: ``bbox`` is west, south, east, north in degrees; ``bounds`` left, bottom, right, top in ``crs``
+        (anything pyproj takes); ``geometry`` GeoJSON or shapely in degrees. None of them: the extent of a local
+        catalogue. ``crs`` is also the CRS of the cube; None is the UTM zone of the area.
+    year
+        Year of the series, 2014 or later.
+    start
+        First day of the first step; None is 1 January of the year.
+    times
+        The 15 dates to use, which overrides ``year`` and ``start``.
+    features
+        ``"grd"``, ``"rtc"``, ``"insar"``.
+    resolution
+        Pixel size in metres; pixel edges lie on its multiples.
+    orbit, polarisation
+        Relative orbit 1 to 175 and 'VV' or 'HH'; None is the best covered.
+    baseline
+        Days between the two dates of a coherence pair.
+    min_steps
+        Fewest valid steps, 1 to 15, with which to go on.
+    engine
+        ``"stackstac"`` or ``"odc"``: the library that reads.
+    resampling
+        How to read rasters of another pixel size; None refuses them.
+    margin
+        Pixels to read around the area: the window of the weights to be used.
+    chunk
+        Side of a chunk in pixels.
+
+    Returns
+    -------
+    Dataset, dims (time, y, x)
+        One float32 variable a feature (dB or coherence), NaN = not observed, and what `conventions` lists.
+
+    Raises
+    ------
+    OptionError, CatalogError, CubeError, UnitsError
+        If the area, the catalogue or the observations do not make a valid cube; the message says what to do.
+
+    Examples
+    --------
+    >>> import icemapper_xr as ix
+    >>> ds = ix.open_cube(
+    ...     bbox=(15.0, 78.0, 16.5, 78.5), year=2023, catalog="planetary-computer", features=("rtc",)
+    ... )  # doctest: +SKIP
+    """
+    if year is not None:
+        settings.check_years([year])
+    found = catalog if isinstance(catalog, catalogs.SearchResult) else None
+    if bbox is None and bounds is None and geometry is None:
+        bounds, crs = _extent(catalog, features, crs)
+    area = cube.area_grid(bbox=bbox, bounds=bounds, crs=crs, geometry=geometry, resolution=resolution, margin=margin)
+    if found is None:
+        assert not isinstance(catalog, catalogs.SearchResult)
+        found = catalogs.search(
+            catalog,
+            bbox=cube.lonlat_box(area),
+            datetime=_period(year, start, times),
+            features=tuple(features),
+            polarisation=polarisation,
+            orbit=orbit,
+        )
+    return cube.build(
+        found.observations,
+        area=area,
+        features=tuple(features),
+        year=year,
+        start=start,
+        times=times,
+        orbit=orbit,
+        polarisation=polarisation,
+        baseline=baseline,
+        min_steps=min_steps,
+        engine=engine,
+        resampling=resampling,
+        chunk=chunk,
+        sign=catalogs.sign,
+        source=str(found.source),
+    )
+
+
+def _period(
+    year: int | None, start: str | dt.date | None, times: Sequence[Any] | None
+) -> tuple[dt.datetime, dt.datetime]:
+    """Return the time to search: what the steps or the named dates span, and a step more on either side."""
+    if times is not None:
+        days = sorted(cube.to_day(time) for time in times)
+        if not days:
+            raise OptionError("times is empty; name 15 dates, or leave it out and name a year")
+        first, last = days[0], days[-1]
+    else:
+        first = cube.first_day(year, start)
+        last = first + dt.timedelta(days=conventions.STEP_DAYS * conventions.N_STEPS)
+    midnight = dt.time(tzinfo=dt.UTC)
+    return (
+        dt.datetime.combine(first, midnight) - SEARCH_PADDING,
+        dt.datetime.combine(last, midnight) + SEARCH_PADDING,
+    )
+
+
+def _extent(
+    catalog: str | PathLike[str] | catalogs.SearchResult, features: Sequence[Feature], crs: Any
+) -> tuple[tuple[float, float, float, float], Any]:
+    """Return the bounds that the rasters of a local catalogue cover, and their CRS."""
+    if not isinstance(catalog, catalogs.SearchResult) and not Path(catalog).exists():
+        raise OptionError(
+            f"no area is named for the catalogue {catalog}; name one by bbox (west south east north) or bounds with crs"
+        )
+    found = (
+        catalog if isinstance(catalog, catalogs.SearchResult) else catalogs.search(catalog, features=tuple(features))
+    )
+    return cube.extent(found.observations, crs=crs)
+
+
+def coverage(ds: xr.Dataset, *, exact: bool = False) -> pd.DataFrame:
+    """Tell dates, orbit, platform and valid share of each step of a cube.
+
+    Parameters
+    ----------
+    ds : Dataset, dims (time, y, x)
+        A cube of `open_cube`.
+    exact : bool
+        Whether to read the cube and count valid pixels; else the footprints tell, and nothing is read.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a step and feature.
+    """
+    return cube.coverage_of(ds, exact=exact)
+
+
+def normalise(ds: xr.Dataset, features: Sequence[Feature] | None = None) -> xr.Dataset:
+    """Bring a cube to model units: x' = (x - minimum) / (maximum - minimum), without clipping.
+
+    Parameters
+    ----------
+    ds : Dataset, dims (time, y, x)
+        Backscatter in dB, coherence in 1.
+    features
+        Which to keep, in the order of the channels; None is all that the cube has.
+
+    Returns
+    -------
+    Dataset, dims (time, y, x)
+        Lazy where the cube is.
+
+    Raises
+    ------
+    UnitsError
+        If a variable is in another unit.
+    """
+    chosen = tuple(feature for feature in conventions.FEATURES if feature in ds) if features is None else features
+    return normalising.normalise(ds, tuple(chosen))
+
+
+def predict(
+    ds: xr.Dataset,
+    *,
+    weights: str | PathLike[str] | Segmenter,
+    features: Sequence[Feature] | None = None,
+    gap: Gap = "nearest",
+    overlap: float = conventions.OVERLAP,
+    mask: xr.DataArray | None = None,
+    resample: Resampling | None = None,
+    engine: ModelEngine = "auto",
+    batch_size: int | None = None,
+    threads: int | None = None,
+    precision: str = "float32",
+) -> xr.Dataset:
+    """Map glacier probability, lazily where the cube is lazy.
+
+    Parameters
+    ----------
+    ds : Dataset, dims (time, y, x)
+        A cube of `open_cube` or `open_rasters`: backscatter in dB, coherence in 1, NaN = not observed.
+    weights
+        Name (``"tweightedpool_rtc"``), path of a weights file, or a `Segmenter` (see `load_model`).
+    features
+        What the channels of a weights file of your own mean, in order; published and shipped files tell by
+        themselves.
+    gap : {"nearest", "zero"}
+        What the network is fed where a step is missing: that pixel's nearest valid step (ties: the earlier), or 0 in
+        model units as the original program does.
+    overlap : float
+        Share of a window that the next one covers too: 0.5 as published, 0.25 or 0.
+    mask : DataArray of bool, dims (y, x), optional
+        On the cube's grid: windows without any True are skipped, pixels that are False become NaN.
+    resample : {"bilinear", "nearest", "average"}, optional
+        How to bring a cube of another pixel size to the weights' one; None refuses.
+    engine : {"auto", "tensorflow", "openvino"}
+        Library that runs the network.
+    batch_size, threads, precision
+        As in `load_model`.
+
+    Returns
+    -------
+    Dataset, dims (y, x)
+        ``probability`` float32, NaN where a feature has no valid step at all; ``n_obs`` uint8, steps in which every
+        feature is valid. Attributes: weights and digest, settings, item ids, orbit, polarisation.
+
+    Raises
+    ------
+    WeightsError, CubeError, UnitsError, OptionError
+        If the weights are unknown or damaged, or cube and weights do not fit.
+    """
+    segmenter = _segmenter(
+        weights, features=features, engine=engine, batch_size=batch_size, threads=threads, precision=precision
+    )
+    if resample is not None:
+        ds = cube.to_pixel_size(ds, segmenter.pixel_size, method=resample)
+    present = [feature for feature in segmenter.features if feature in ds]
+    return prediction.probability(
+        normalising.normalise(ds, tuple(present)), segmenter, gap=gap, overlap=overlap, mask=mask
+    ).result
+
+
+def _segmenter(weights: str | PathLike[str] | Segmenter, **options: Any) -> Segmenter:
+    if isinstance(weights, str | PathLike):
+        return models.load_model(weights, **options)
+    changed = [name for name, value in options.items() if value not in (None, "auto", "float32")]
+    if changed:
+        raise OptionError(f"{', '.join(changed)} cannot be changed on a loaded model; give it to load_model instead")
+    return weights
+
+
+def outlines(
+    result: xr.Dataset | xr.DataArray,
+    *,
+    threshold: float = conventions.THRESHOLD,
+    min_area_km2: float = conventions.MIN_AREA_KM2,
+    **options: Any,
+) -> gpd.GeoDataFrame:
+    """Draw sub-pixel glacier outlines; see `icemapper_xr.vectorise.outlines`."""
+    return vectorise.outlines(result, threshold=threshold, min_area_km2=min_area_km2, **options)
+
+
+def to_zarr(
+    result: xr.Dataset, path: str | PathLike[str], *, year: int | None = None, overwrite: bool = False
+) -> store.Report:
+    """Write a result to a zarr cube, computing only what is still missing there.
+
+    Parameters
+    ----------
+    result : Dataset, dims (y, x)
+        What `predict` returned.
+    path
+        Folder of the store; made if it does not exist, resumed if it is of the same run.
+    year : int, optional
+        Year of the result; None takes it from the attributes.
+    overwrite : bool
+        Whether to replace a store of another run.
+
+    Returns
+    -------
+    store.Report
+        Units written and units that were there already.
+
+    Raises
+    ------
+    StoreError
+        If the path is of another run or not a store, or cannot be written.
+    OptionError
+        If no year is given and the attributes have none.
+    """
+    label = year if year is not None else result.attrs.get(conventions.ATTR_YEAR)
+    if label is None:
+        raise OptionError("the result does not say its year; name it: to_zarr(path, year=2023)")
+    return store.write(result, path, year=int(label), overwrite=overwrite)

@@ -1,0 +1,145 @@
+"""Settings of a run: validated, stored with the output, and read back to resume it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+
+from icemapper_xr import conventions
+from icemapper_xr.errors import OptionError
+
+__all__ = ["Area", "MapSettings", "check_years", "parse_years"]
+
+FIRST_YEAR = 2014
+"""Year of the first Sentinel-1 data."""
+
+
+class _Strict(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class Area(_Strict):
+    """An area to map: exactly one of `bbox`, `bounds` with `crs`, and `geometry`; or none, for a local catalogue."""
+
+    bbox: tuple[float, float, float, float] | None = None
+    """West, south, east, north in degrees."""
+    bounds: tuple[float, float, float, float] | None = None
+    """Left, bottom, right, top in the units of `crs`."""
+    crs: str | None = None
+    """CRS of the map, anything pyproj takes; None is the UTM zone of the area."""
+    geometry: dict[str, Any] | None = None
+    """GeoJSON geometry in longitude and latitude."""
+
+    @property
+    def named(self) -> bool:
+        """Whether an area is named at all."""
+        return any(value is not None for value in (self.bbox, self.bounds, self.geometry))
+
+
+class MapSettings(_Strict):
+    """Everything that `map_glaciers` is asked for; stored as `run.json` in the output folder."""
+
+    catalog: str
+    """Preset, STAC URL, or path of a catalogue."""
+    weights: str
+    """Name or path of the weights."""
+    area: Area = Area()
+    years: tuple[int, ...] = ()
+    """Years to map, ascending."""
+    start: str | None = None
+    """Month and day (MM-DD) of the first step of every year; None is 1 January."""
+    times: tuple[str, ...] | None = None
+    """The 15 dates to use, instead of the rules on year and steps."""
+    features: tuple[conventions.Feature, ...] | None = None
+    """Features to read; None is what the weights want."""
+    resolution: float | None = pydantic.Field(default=None, gt=0)
+    """Pixel size of the cube in metres; None is the weights' pixel size."""
+    resample: conventions.Resampling | None = None
+    """How to bring a cube of another pixel size to the weights' one; None refuses."""
+    resampling: conventions.Resampling | None = None
+    """How the reader brings rasters of another pixel size to `resolution`; None refuses."""
+    orbit: int | None = pydantic.Field(default=None, ge=1, le=175)
+    """Relative orbit; None is the best covered of the first year."""
+    polarisation: Literal["VV", "HH"] | None = None
+    baseline: int = pydantic.Field(default=12, ge=1)
+    """Days between the two dates of a coherence pair."""
+    min_steps: int = pydantic.Field(default=conventions.MIN_STEPS, ge=1, le=conventions.N_STEPS)
+    """Valid steps below which a cube is refused."""
+    gap: conventions.Gap = "nearest"
+    overlap: float = pydantic.Field(default=conventions.OVERLAP, ge=0, le=0.5)
+    reader: conventions.LoadEngine = "stackstac"
+    """Library that reads the rasters."""
+    engine: conventions.ModelEngine = "auto"
+    """Library that runs the network."""
+    threshold: float = pydantic.Field(default=conventions.THRESHOLD, gt=0, lt=1)
+    """Probability at which an outline is drawn."""
+    min_area_km2: float = pydantic.Field(default=conventions.MIN_AREA_KM2, ge=0)
+    """Smallest outline that is kept."""
+
+    @classmethod
+    def checked(cls, **values: Any) -> MapSettings:
+        """Make settings, or say in one line which value is wrong.
+
+        Raises
+        ------
+        OptionError
+            If a value is out of range or unknown.
+        """
+        try:
+            return cls(**values)
+        except pydantic.ValidationError as error:
+            problem = error.errors()[0]
+            name = ".".join(str(part) for part in problem["loc"]) or "settings"
+            raise OptionError(
+                f"{name} is {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+            ) from None
+
+    def save(self, path: Path) -> None:
+        """Write as JSON."""
+        path.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def parse_years(text: str) -> tuple[int, ...]:
+    """Read '2023', '2016:2024' (both ends included) or '2016,2020'.
+
+    Raises
+    ------
+    OptionError
+        If the text is none of these, or a range runs backwards.
+
+    Examples
+    --------
+    >>> parse_years("2016:2018,2023")
+    (2016, 2017, 2018, 2023)
+    """
+    years: set[int] = set()
+    for part in text.split(","):
+        first, colon, last = part.strip().partition(":")
+        try:
+            span = range(int(first), int(last if colon else first) + 1)
+        except ValueError:
+            raise OptionError(f"years is {text!r}; write 2023, 2016:2024 or 2016,2020,2024") from None
+        if not span:
+            raise OptionError(f"years is {text!r}: {first} comes after {last}; write the earlier year first")
+        years.update(span)
+    return check_years(sorted(years))
+
+
+def check_years(years: list[int] | tuple[int, ...]) -> tuple[int, ...]:
+    """Return the years if Sentinel-1 can have seen them.
+
+    Raises
+    ------
+    OptionError
+        If a year lies before the first data or in the future.
+    """
+    now = dt.datetime.now(dt.UTC).year
+    for year in years:
+        if year > now:
+            raise OptionError(f"year {year} lies in the future; the latest year that can be mapped is {now}")
+        if year < FIRST_YEAR:
+            raise OptionError(f"year {year} is before the first Sentinel-1 data of {FIRST_YEAR}; choose a later year")
+    return tuple(years)
