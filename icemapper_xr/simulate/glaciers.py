@@ -1,0 +1,264 @@
+"""Ice on the bed: an ice surface from hypsometry, outlines known exactly for every year, and the facies on it.
+
+The ice surface is the smoothed bed, raised where the surroundings lie high above the equilibrium line and lowered
+where they lie below it. Ice is where that surface is above the bed: it fills hollows and valleys first, drapes
+plateaus, leaves ridges and nunataks free, and ends as a tongue where its catchment no longer feeds it. Numbers without
+a source are judgements.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from icemapper_xr import conventions
+from icemapper_xr._types import FloatArray
+from icemapper_xr.simulate import fields, terrain
+from icemapper_xr.simulate.classes import SurfaceClass
+from icemapper_xr.simulate.settings import SceneSettings
+
+__all__ = ["Landscape", "build", "class_map"]
+
+Mask = npt.NDArray[np.bool_]
+CLIFF = 25.0
+"""Ice that stands in the sea is at least this thick, metres: it calves before it thins further (judgement)."""
+
+
+@dataclass(frozen=True)
+class Landscape:
+    """Everything about the ground and the ice at the scene's resolution; arrays are `(y, x)`."""
+
+    bed: FloatArray
+    """Ground under the ice, metres above the sea."""
+    dem: FloatArray
+    """Surface in the first year: ice, land or sea level, metres."""
+    distance: FloatArray
+    """Signed distance to the first year's margin, metres, positive on the ice."""
+    retreat: FloatArray
+    """Horizontal retreat of the margin, metres a year; negative where it advances."""
+    ela: float
+    """Equilibrium line, metres above the sea."""
+    facies: npt.NDArray[np.uint8]
+    """Class that the pixel has when it is glacier."""
+    ground: npt.NDArray[np.uint8]
+    """Class that the pixel has when it is not glacier."""
+
+
+@dataclass(frozen=True)
+class _Coarse:
+    bed: FloatArray
+    surface: FloatArray
+    ela: float
+
+
+def build(settings: SceneSettings) -> Landscape:
+    """Make the landscape of a scene, glaciers of the first year included."""
+    rng = fields.generator(settings.seed, "glaciers")
+    extent = max(settings.shape) * settings.resolution
+    sea = bool(rng.random() < 0.6)
+    world = terrain.build(settings.seed, extent=extent, sea=sea)
+    coarse = _ice_surface(rng, world, target=float(rng.uniform(0.2, 0.5)))
+    share = settings.glacier_share
+    if share is None:
+        share = float(rng.uniform(0.25, 0.6))
+    origin = _place(rng, coarse, settings, share)
+    step = terrain.CELL / settings.resolution
+    bed = fields.enlarge(coarse.bed, settings.shape, step, origin, order=3)
+    surface = fields.enlarge(coarse.surface, settings.shape, step, origin, order=3)
+    bed, thick = _detail(settings, bed, surface)
+    distance = _signed_distance(settings, bed, thick)
+    dem = np.where(distance > 0, np.maximum(surface, bed), np.maximum(bed, 0)).astype(np.float32)
+    dem = np.maximum(dem, 0)
+    return Landscape(
+        bed=bed,
+        dem=dem,
+        distance=distance,
+        retreat=_retreat(settings, dem, coarse.ela, bed),
+        ela=coarse.ela,
+        facies=_facies(settings, dem, bed, thick, distance, coarse.ela),
+        ground=_ground(settings, bed, dem, distance, coarse.ela),
+    )
+
+
+def _ice_surface(rng: np.random.Generator, world: terrain.World, *, target: float) -> _Coarse:
+    """Find the ice surface that covers the share `target` of the world's land, by bisection of its feeding level."""
+    bed = world.bed
+    near = terrain.smooth(bed, rng.uniform(350, 650))
+    catchment = terrain.smooth(bed, rng.uniform(1_000, 1_700))
+    thickness = rng.uniform(60, 130)
+    spread = rng.uniform(50, 150)  # metres of catchment height from a starved to a well-fed glacier
+    gentle = 1 / (1 + (terrain.slope(near, terrain.CELL) / 0.45) ** 4)  # no ice stays on walls
+
+    bumps = terrain.smooth(bed, 100)
+    climate = 50 * fields.fractal(rng, bed.shape, longest=6_000 / terrain.CELL, shortest=1_000 / terrain.CELL)
+
+    def surface(level: float) -> FloatArray:
+        # fed ice fills the hollows and thickens; starved ice sinks below the ground, so that tongues end in valleys
+        fed = fields.sigmoid(2 * (catchment + climate - level) / spread)
+        filled = near - bumps + thickness * gentle
+        return np.asarray(bumps + fed * filled - 40 * (1 - fed), dtype=np.float32)
+
+    land = bed > 0
+    low, high = float(catchment.min()) - 500, float(catchment.max()) + 500
+    for _ in range(14):
+        middle = (low + high) / 2
+        covered = float((surface(middle) > bed)[land].mean())
+        low, high = (middle, high) if covered > target else (low, middle)
+    top = surface((low + high) / 2)
+    ice = top > bed
+    accumulation = rng.uniform(0.35, 0.65)  # accumulation-area ratio of glaciers near balance or losing mass
+    ela = float(np.quantile(top[ice], 1 - accumulation)) if ice.any() else float(bed.max())
+    return _Coarse(bed, top, ela)
+
+
+def _place(rng: np.random.Generator, coarse: _Coarse, settings: SceneSettings, share: float) -> tuple[float, float]:
+    """Choose the scene's upper left corner in the world (coarse cells), so that its glacier share is near `share`."""
+    n = coarse.bed.shape[0]
+    size = [int(np.ceil(k * settings.resolution / terrain.CELL)) for k in settings.shape]
+    margin = 12
+    limit = [n - k - 2 * margin for k in size]
+    total = np.pad(np.cumsum(np.cumsum(coarse.surface > np.maximum(coarse.bed, -40), axis=0), axis=1), ((1, 0), (1, 0)))
+    rows = margin + rng.integers(0, max(1, limit[0]), 64)
+    columns = margin + rng.integers(0, max(1, limit[1]), 64)
+    inside = (
+        total[rows + size[0], columns + size[1]]
+        - total[rows, columns + size[1]]
+        - total[rows + size[0], columns]
+        + total[rows, columns]
+    ) / (size[0] * size[1])
+    best = int(np.argmin(np.abs(inside - share)))
+    return float(rows[best]), float(columns[best])
+
+
+def _detail(settings: SceneSettings, bed: FloatArray, surface: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Add what the coarse world cannot hold: rough ground; return the bed and the ice's thickness."""
+    rng = fields.generator(settings.seed, "detail")
+    rough = fields.fractal(rng, bed.shape, longest=400 / settings.resolution, exponent=3.0)
+    steep = np.clip(terrain.slope(bed, settings.resolution), 0.05, 0.8)
+    amplitude = rng.uniform(5, 14)
+    bed = np.asarray(bed + amplitude * rough * (0.1 + steep) * np.clip((bed + 20) / 60, 0, 1), dtype=np.float32)
+    return bed, np.asarray(surface - bed, dtype=np.float32)
+
+
+def _signed_distance(settings: SceneSettings, bed: FloatArray, thick: FloatArray) -> FloatArray:
+    """Distance to the margin of the first year, metres; specks and pinholes below the minimum area are no ice."""
+    ice = np.where(bed > 0, thick > 0, thick - CLIFF - 0.6 * np.maximum(-bed, 0) > 0)
+    ice = ndimage.binary_opening(ice, iterations=2)
+    ice = _without_small(ice, settings.resolution, conventions.MIN_AREA_KM2 * 2)
+    ice = ~_without_small(~ice, settings.resolution, 0.002)  # holes of a few pixels are no nunataks
+    inside = ndimage.distance_transform_edt(ice).astype(np.float32)
+    outside = ndimage.distance_transform_edt(~ice).astype(np.float32)
+    signed = np.where(ice, inside - 0.5, 0.5 - outside).astype(np.float32)
+    return np.asarray(ndimage.gaussian_filter(signed, 1.2) * settings.resolution, dtype=np.float32)
+
+
+def _without_small(mask: Mask, resolution: float, km2: float) -> Mask:
+    """Drop 4-connected bodies below an area."""
+    labels, count = ndimage.label(mask)
+    if count == 0:
+        return mask
+    sizes = np.bincount(labels.ravel())
+    keep = sizes * (resolution / 1000) ** 2 >= km2
+    keep[0] = False
+    return np.asarray(keep[labels])
+
+
+def _retreat(settings: SceneSettings, dem: FloatArray, ela: float, bed: FloatArray) -> FloatArray:
+    """Retreat of each margin: full at the lowest tongues and in the sea, a tenth above the equilibrium line."""
+    low = float(np.quantile(dem, 0.02))
+    height = np.clip((ela + 100 - dem) / max(ela + 100 - low, 50.0), 0, 1)
+    weight = 0.1 + 0.9 * height**1.5
+    return np.asarray(settings.retreat * np.where(bed < 0, 1.2, weight), dtype=np.float32)
+
+
+def _facies(
+    settings: SceneSettings, dem: FloatArray, bed: FloatArray, thick: FloatArray, distance: FloatArray, ela: float
+) -> npt.NDArray[np.uint8]:
+    """Class of each pixel were it glacier."""
+    rng = fields.generator(settings.seed, "facies")
+    px = settings.resolution
+    shape = dem.shape
+    wobble = 35 * fields.smooth_noise(rng, shape, length=900 / px) + 12 * fields.smooth_noise(
+        rng, shape, length=150 / px
+    )
+    snowline = ela + wobble
+    width = rng.uniform(30, 120)  # metres of elevation between the equilibrium line and the firn line
+    out = np.full(shape, SurfaceClass.ICE, dtype=np.uint8)
+    out[dem > snowline] = SurfaceClass.SUPERIMPOSED_ICE
+    out[dem > snowline + width] = SurfaceClass.FIRN
+
+    # debris: strips along the flanks of the tongues, medial moraines along their middle lines
+    tongue = fields.sigmoid((ela - 60 - dem) / 40)
+    patchy = fields.smooth_noise(rng, shape, length=700 / px)
+    debris_share = rng.uniform(0, 1)
+    flank = rng.uniform(40, 160) * np.clip(0.4 + 0.8 * patchy, 0, 2.2) * tongue
+    debris = (distance < flank) & (bed > 0)
+    ridge = ndimage.gaussian_filter(distance + 25 * fields.smooth_noise(rng, shape, length=500 / px), 40 / px)
+    medial = (terrain.slope(ridge, px) < rng.uniform(0.15, 0.35)) & (distance > 150) & (patchy > 1 - debris_share)
+    debris |= medial & (dem < ela - 60)
+    out[debris] = SurfaceClass.DEBRIS_COVERED
+
+    # crevasses: where the surface is steep and the ice thick, at ice falls, and behind calving fronts
+    surface_slope = terrain.slope(terrain.smooth(dem, 60, px), px)
+    strain = surface_slope * np.clip(thick, 0, 150) / 150 + 0.07 * fields.smooth_noise(rng, shape, length=300 / px)
+    front = ndimage.distance_transform_edt(~((bed < 0) & (distance <= 0))).astype(np.float32) * px
+    reach = rng.uniform(300, 1_500)
+    calving = (front < reach * (1 + 0.4 * patchy)) & (dem < 150)
+    crevassed = (strain > rng.uniform(0.28, 0.45)) | calving
+    if rng.random() < 0.15:  # a surge: the whole lower glacier broken up
+        crevassed |= (dem < ela + 50) & (fields.smooth_noise(rng, shape, length=3_000 / px) > 0.8)
+    out[crevassed & ~debris & (distance > 0)] = SurfaceClass.CREVASSED
+    return out
+
+
+def _ground(
+    settings: SceneSettings, bed: FloatArray, dem: FloatArray, distance: FloatArray, ela: float
+) -> npt.NDArray[np.uint8]:
+    """Class of each pixel were it not glacier."""
+    rng = fields.generator(settings.seed, "ground")
+    px = settings.resolution
+    shape = dem.shape
+    steep = terrain.slope(terrain.smooth(bed, 20, px), px)
+    vegetation = bed + 250 * steep + 50 * fields.smooth_noise(rng, shape, length=600 / px)
+    valley_floor = max(float(np.quantile(bed, 0.05)), 0.0)
+    green = valley_floor + rng.uniform(60, 280)  # tundra grows up to here on level ground
+    out = np.where(vegetation < green, SurfaceClass.TUNDRA, SurfaceClass.ROCK).astype(np.uint8)
+    # fresh till in front of the ice
+    out[(distance > -rng.uniform(50, 300)) & (bed > 0)] = SurfaceClass.ROCK
+
+    hollow = terrain.smooth(bed, 120, px) - terrain.smooth(bed, 30, px)
+    patch = hollow / 4 + 1.2 * fields.smooth_noise(rng, shape, length=250 / px) + (bed - ela) / 250
+    patch += np.where(steep > 0.9, -3, 0)
+    out[(patch > rng.uniform(2.2, 3.4)) & (bed > 80) & (distance < -40)] = SurfaceClass.SNOW_PATCH
+
+    beyond = rng.uniform(60, 300) * np.clip(0.3 + fields.smooth_noise(rng, shape, length=500 / px), 0, 1.8)
+    dead = (distance > -beyond) & (bed < ela - 80) & (steep < 0.45)
+    out[dead & (bed > 0)] = SurfaceClass.ICE_CORED_MORAINE
+
+    flat = (steep < 0.14) & (bed > 5) & (distance < -30)
+    basin = fields.smooth_noise(rng, shape, length=rng.uniform(300, 900) / px)
+    out[flat & (basin > rng.uniform(1.1, 2.2))] = SurfaceClass.LAKE
+
+    water = bed <= 0
+    out[water] = SurfaceClass.SEA
+    floes = rng.uniform(200, 1_500) * (1 + 0.5 * fields.smooth_noise(rng, shape, length=300 / px))
+    out[water & (distance > -floes) & (distance < 0)] = SurfaceClass.MELANGE
+    return out
+
+
+def class_map(landscape: Landscape, settings: SceneSettings, year: int) -> npt.NDArray[np.uint8]:
+    """Return the class of each pixel in a year, uint8 `(y, x)`.
+
+    Ice of a later year lies inside that of an earlier one (outside it for an advance): the margin is the contour of
+    the signed distance at the distance retreated. Ice lost on land leaves till, in the sea melange.
+    """
+    gone = landscape.retreat * (year - settings.years[0])
+    ice = _without_small(landscape.distance > gone, settings.resolution, conventions.MIN_AREA_KM2)
+    out = np.where(ice, landscape.facies, landscape.ground).astype(np.uint8)
+    lost = ~ice & (landscape.distance > 0)
+    out[lost & (landscape.bed > 0)] = SurfaceClass.ROCK
+    out[lost & (landscape.bed <= 0)] = SurfaceClass.MELANGE
+    return out

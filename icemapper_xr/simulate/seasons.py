@@ -1,0 +1,95 @@
+"""The weather of a year: melt and refreeze by elevation, rain, snowfall, wind, wet ground, and each date's error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from icemapper_xr._types import FloatArray
+from icemapper_xr.simulate import fields
+from icemapper_xr.simulate.tables import Site
+
+__all__ = ["Calendar", "Weather", "calendar", "draw_weather", "season_shares"]
+
+
+@dataclass(frozen=True)
+class Weather:
+    """What a year drew, per step."""
+
+    error: FloatArray
+    """Error common to the whole scene, dB."""
+    rain: FloatArray
+    """Elevation below which winter rain has wetted the snow on the date, metres; -1 for none."""
+    crusts: FloatArray
+    """Ice layers that rain events before the date have left, dB."""
+    wet_ground: FloatArray
+    """Rise of snow-free ground after rain, dB."""
+    disturbed: FloatArray
+    """Factor on the coherence of the whole scene's pair: snowfall, wind, rain between its dates."""
+    sea: FloatArray
+    """Backscatter of the open sea relative to its mean, dB."""
+    shift: FloatArray
+    """Change of the class means from year to year, dB, `(class,)`."""
+
+
+@dataclass(frozen=True)
+class Calendar:
+    """Days of the year of melt onset, of bare ground and of refreeze, per pixel `(y, x)`."""
+
+    onset: FloatArray
+    bare: FloatArray
+    freeze: FloatArray
+
+
+def draw_weather(seed: int, year: int, days: FloatArray, freeze: float) -> Weather:
+    """Draw the weather of a year with passes on the given days of the year."""
+    rng = fields.generator(seed, "weather", year)
+    n = len(days)
+    winter = (days < 130) | (days > freeze + 15)
+    events = np.sort(
+        rng.choice(np.r_[1:125, 290:365], size=rng.integers(1, 4), replace=False)
+    )  # 1-3 a year (SCIENCE 2)
+    since = days[:, None] - events[None, :]
+    wet = ((since >= 0) & (since <= 5)).any(axis=1) & winter
+    season_of = (days > 200)[:, None] == (events > 200)[None, :]
+    crusts = ((since > 5) & season_of).sum(axis=1) * rng.uniform(0.3, 1.0)
+    spanned = (np.abs(since) <= 8).any(axis=1)
+    stormy = rng.random(n) < rng.uniform(0.2, 0.45)  # judgement: every third pair has a snowfall or a gale
+    disturbed = np.where(stormy | spanned, rng.uniform(0.3, 0.6, n), rng.uniform(0.85, 1.0, n))  # SCIENCE 2: 0.3-0.6
+    ground = np.where(rng.random(n) < 0.3, rng.uniform(2, 3, n), 0.0)  # SCIENCE 2, FACTS 9: +2..+3 dB
+    return Weather(
+        error=rng.normal(0, rng.uniform(0.5, 1.0), n).astype(np.float32),  # SCIENCE 2: 0.5-1 dB
+        rain=np.where(wet, rng.uniform(150, 700, n), -1).astype(np.float32),
+        crusts=crusts.astype(np.float32),
+        wet_ground=ground.astype(np.float32),
+        disturbed=disturbed.astype(np.float32),
+        sea=(5 * rng.normal(0, 1, n).clip(-1.6, 1.6)).astype(np.float32),  # SCIENCE 2: +-5 dB
+        shift=rng.normal(0, 0.4, 12).astype(np.float32),
+    )
+
+
+def calendar(site: Site, seed: int, year: int, dem: FloatArray, resolution: float) -> Calendar:
+    """Days of melt onset, end of wet snow and refreeze by elevation, with 5 days of noise (SCIENCE 2).
+
+    Lapse of 1.5 to 3 days per 100 m, and 20 to 35 days from onset to bare ground at sea level: judgement.
+    """
+    rng = fields.generator(seed, "calendar", year)
+    length = 700 / resolution
+    noise = [4 * fields.smooth_noise(rng, dem.shape, length=length) for _ in range(3)]
+    year_shift = rng.normal(0, 5, 3)
+    onset = site.onset + year_shift[0] + dem * rng.uniform(0.015, 0.03) + noise[0]
+    bare = onset + rng.uniform(20, 35) + dem * rng.uniform(0.01, 0.03) + year_shift[1] + noise[1]
+    freeze = site.freeze + year_shift[2] - dem * rng.uniform(0.015, 0.03) + noise[2]
+    return Calendar(*(np.asarray(a, dtype=np.float32) for a in (onset, bare, freeze)))
+
+
+def season_shares(days: Calendar, day: float) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Shares of winter, wet-snow and late-summer state of each pixel on a day; they sum to one.
+
+    The wet-snow share rises within days of the onset and falls over weeks as the surface roughens and clears: the
+    U of the wet-snow season. Refreeze brings winter back.
+    """
+    wet = fields.sigmoid((day - days.onset) / 3) * fields.sigmoid((days.freeze - day) / 3)
+    late = wet * fields.sigmoid((day - days.bare) / 7)
+    return np.asarray(1 - wet), np.asarray(wet - late), late

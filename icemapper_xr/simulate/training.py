@@ -1,0 +1,61 @@
+"""Scenes for training: small, quick, and as different from one another as the settings allow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from icemapper_xr._types import FloatArray
+from icemapper_xr.conventions import Feature
+from icemapper_xr.simulate import fields
+from icemapper_xr.simulate.scene import scene
+from icemapper_xr.simulate.settings import SceneSettings
+
+__all__ = ["training_scene", "training_settings"]
+
+
+def training_settings(seed: int, *, size: int, features: Sequence[Feature]) -> SceneSettings:
+    """Draw the settings of one training scene: place, orbit, platform, polarisation, start of the series, retreat."""
+    rng = fields.generator(seed, "training settings")
+    start = int(rng.integers(-12, 13))  # start jitter of 12 days (SCIENCE 1.1)
+    return SceneSettings(
+        seed=seed,
+        shape=(size, size),
+        years=(2022, 2023),
+        relative_orbit=int(rng.integers(1, 176)),
+        orbit_state=str(rng.choice(["ascending", "descending"])),
+        polarisation=str(rng.choice(["HH", "VV"])),
+        platform=str(rng.choice(["S1A", "S1B", "S1C"])),
+        start_month_day=(1, 1 + start) if start >= 0 else (12, 32 + start),
+        retreat=float(rng.uniform(-40, 80)),
+        glacier_share=float(rng.uniform(0.05, 0.70)),
+        features=tuple(features),
+    )
+
+
+def training_scene(
+    seed: int, *, size: int = 256, features: Sequence[Feature] = ("rtc", "insar")
+) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+    """Make one training scene.
+
+    Parameters
+    ----------
+    seed
+        Seed; training uses seeds that the tests and the demo do not.
+    size
+        Rows and columns, pixels of 10 m.
+    features
+        Channels, in order.
+
+    Returns
+    -------
+    cube
+        `(15, size, size, len(features))` float32: dB or coherence, NaN where not observed; no gaps applied.
+    truth
+        `(size, size)` bool, True on glaciers.
+    """
+    made = scene(training_settings(seed, size=size, features=features))
+    year = made.settings.years[-1]
+    return made.arrays(year), made.truth(year)
