@@ -137,7 +137,7 @@ class Location:
             path.unlink(missing_ok=True)
 
     def _filesystem(self) -> tuple[Any, str]:
-        import fsspec
+        import fsspec  # type: ignore[import-untyped]
 
         filesystem, root = fsspec.core.url_to_fs(self.url)
         return filesystem, str(root).rstrip("/")

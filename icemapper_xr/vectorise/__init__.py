@@ -1,0 +1,14 @@
+"""From a chunked raster of probability to seam-free outlines.
+
+The outline is the line on which the probability, interpolated linearly between pixel centres, equals the threshold
+(marching squares). The raster is read once, block by block; lines that end on the border of a block are joined by the
+grid edge on which they end, so nothing is dissolved or snapped, and the polygons do not depend on the chunks.
+"""
+
+from __future__ import annotations
+
+from icemapper_xr.vectorise.files import read, write
+from icemapper_xr.vectorise.measures import total_area_km2
+from icemapper_xr.vectorise.outlines import COLUMNS, outlines
+
+__all__ = ["COLUMNS", "outlines", "read", "total_area_km2", "write"]

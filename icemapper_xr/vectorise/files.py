@@ -1,0 +1,90 @@
+"""Outlines in files: GeoParquet, GeoPackage, GeoJSON."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from icemapper_xr import errors
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+__all__ = ["SUFFIXES", "read", "write"]
+
+SUFFIXES = (".parquet", ".gpkg", ".geojson")
+LAYER = "outlines"
+
+
+def write(gdf: gpd.GeoDataFrame, path: str | os.PathLike[str]) -> Path:
+    """Write outlines to a file that appears in one step; an older one is replaced.
+
+    Parameters
+    ----------
+    gdf
+        Outlines. GeoJSON gets them in EPSG:4326, as its standard demands; the others in their own CRS.
+    path
+        `.parquet` (GeoParquet with a covering bbox, so that readers can search it), `.gpkg` or `.geojson`.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    VectorError
+        If the suffix is none of the three, or the file cannot be written.
+    """
+    target = Path(path)
+    suffix = _suffix(target)
+    partial = target.with_name(f".{target.stem}.{os.getpid()}.partial{suffix}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _write(gdf, partial, suffix)
+        partial.replace(target)
+    except Exception as error:  # each driver has its own
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise errors.VectorError(f"Cannot write the outlines to {target}: {reason}; name another file") from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+    return target
+
+
+def _suffix(path: Path) -> str:
+    suffix = path.suffix.lower()
+    if suffix in SUFFIXES:
+        return suffix
+    hint = " (a shapefile cuts names and types: write .gpkg and convert)" if suffix == ".shp" else ""
+    raise errors.VectorError(f"Unknown suffix {path.suffix!r} of {path}: use one of {', '.join(SUFFIXES)}{hint}")
+
+
+def _write(gdf: gpd.GeoDataFrame, path: Path, suffix: str) -> None:
+    if suffix == ".parquet":
+        gdf.to_parquet(path, index=False, write_covering_bbox=True)
+    elif suffix == ".gpkg":
+        gdf.to_file(path, driver="GPKG", layer=LAYER, index=False, engine="pyogrio")
+    else:
+        gdf.to_crs(4326).to_file(path, driver="GeoJSON", index=False, engine="pyogrio")
+
+
+def read(path: str | os.PathLike[str]) -> gpd.GeoDataFrame:
+    """Read outlines, or any other polygons, by the file's suffix.
+
+    Raises
+    ------
+    VectorError
+        If the file is missing or cannot be read.
+    """
+    import geopandas as gpd
+
+    source = Path(path)
+    if not source.is_file():
+        raise errors.VectorError(f"There is no file {source}: name a file of outlines")
+    try:
+        return gpd.read_parquet(source) if source.suffix.lower() == ".parquet" else gpd.read_file(source)
+    except Exception as error:  # each driver has its own
+        raise errors.VectorError(f"Cannot read outlines from {source}: {error}") from error
