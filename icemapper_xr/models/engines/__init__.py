@@ -1,1 +1,8 @@
-"""Engines that run the network."""
+"""Engines that run the network: `load_model` gives a `ModelSegmenter` on TensorFlow or OpenVINO."""
+
+from __future__ import annotations
+
+from icemapper_xr.models.engines._base import PRECISIONS, Precision, default_threads, forget_networks
+from icemapper_xr.models.engines._segmenter import ModelSegmenter, load_model
+
+__all__ = ["PRECISIONS", "ModelSegmenter", "Precision", "default_threads", "forget_networks", "load_model"]

@@ -1,0 +1,143 @@
+"""What the engines share: the request, the networks of this process, batches and threads."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, Protocol, get_args
+
+import numpy as np
+
+from icemapper_xr import errors
+from icemapper_xr._types import FloatArray
+from icemapper_xr.conventions import ModelEngine
+from icemapper_xr.models.layout import Architecture
+
+__all__ = ["PRECISIONS", "Network", "Precision", "Recipe", "default_threads", "in_batches"]
+
+_log = logging.getLogger(__name__)
+Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
+PRECISIONS: Final[tuple[Precision, ...]] = get_args(Precision)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that a process needs to make a network; this, not the weights, is what travels in a graph."""
+
+    path: Path
+    architecture: Architecture
+    """With the digest of the weights file."""
+    n_steps: int
+    engine: ModelEngine
+    """As asked for; 'auto' is settled in the process that runs the network."""
+    precision: Precision
+    batch_size: int | None
+    """Windows a call of the engine; None lets the engine choose."""
+    threads: int | None
+    """None is the Dask worker's own number inside a worker, else all cores of the process."""
+
+
+class Network(Protocol):
+    """A network ready to run in this process."""
+
+    @property
+    def name(self) -> Literal["tensorflow", "openvino"]:
+        """The engine."""
+
+    def __call__(self, x: FloatArray, /) -> FloatArray:
+        """`(n, n_steps, y, x, channels)` -> probability `(n, y, x)`; one caller at a time."""
+
+
+def default_threads() -> int:
+    """Threads for an engine: those of the Dask worker this code runs in, else the cores open to this process."""
+    distributed = sys.modules.get("distributed")
+    if distributed is not None:
+        try:
+            return max(1, int(distributed.get_worker().state.nthreads))
+        except (ValueError, AttributeError):  # not inside a worker's task
+            pass
+    from dask.system import cpu_count
+
+    return max(1, int(cpu_count()))
+
+
+def in_batches(
+    x: FloatArray, batch: int, run: Callable[[FloatArray], FloatArray], out_of_memory: Callable[[Exception], bool]
+) -> tuple[FloatArray, int]:
+    """Run over batches of equal size (the last one padded), halving the batch when the device runs out of memory.
+
+    Returns
+    -------
+    array
+        Probability `(n, y, x)`.
+    int
+        The batch size that went through; to be remembered.
+
+    Raises
+    ------
+    OptionError
+        If not even one window fits.
+    """
+    n = x.shape[0]
+    result = np.empty((n, *x.shape[2:4]), dtype=np.float32)
+    done = 0
+    while done < n:
+        part = x[done : done + batch]
+        short = batch - part.shape[0]
+        if short:  # one shape for all calls: the engine compiles once
+            part = np.concatenate([part, np.zeros((short, *part.shape[1:]), dtype=part.dtype)])
+        try:
+            answer = run(part)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            if batch == 1:
+                raise errors.OptionError(
+                    f"the device has no memory for one window of {x.shape[2]} x {x.shape[3]} px: free some, use "
+                    "precision='mixed_float16', or run on the CPU with engine='openvino'"
+                ) from error
+            batch = max(1, batch // 2)
+            _log.warning("the device ran out of memory: going on with batches of %d", batch)
+            continue
+        result[done : done + batch] = answer[: min(batch, n - done)]
+        done += batch
+    return result, batch
+
+
+def gpu_likely() -> bool:
+    """Whether an NVIDIA device is visible, found out without starting an engine."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "all").strip() in ("", "-1", "NoDevFiles"):
+        return False
+    folder = Path("/proc/driver/nvidia/gpus")
+    return folder.is_dir() and any(folder.iterdir())
+
+
+_networks: dict[Recipe, Network] = {}
+_registry_lock = threading.Lock()
+_locks: dict[Recipe, threading.Lock] = {}
+
+
+def shared_network(recipe: Recipe, make: Callable[[Recipe], Network]) -> tuple[Network, threading.Lock]:
+    """Return the network of this process for a recipe, made on first use, and the lock that its callers must hold.
+
+    The engine uses all the threads it is given, so calls are serialised: four Dask threads share one network and its
+    cores instead of starting four times as many threads.
+    """
+    with _registry_lock:
+        lock = _locks.setdefault(recipe, threading.Lock())
+    with lock:
+        if recipe not in _networks:
+            _networks[recipe] = make(recipe)
+        return _networks[recipe], lock
+
+
+def forget_networks() -> None:
+    """Drop all networks of this process; they are made again on the next call."""
+    with _registry_lock:
+        _networks.clear()
+        _locks.clear()

@@ -1,0 +1,130 @@
+"""The TensorFlow engine: one graph function a window size, on GPUs where there are any."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import OrderedDict
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from icemapper_xr import errors
+from icemapper_xr._types import FloatArray
+from icemapper_xr.models import presets, weights
+from icemapper_xr.models.engines import _base
+
+__all__ = ["TensorFlowNetwork", "build_keras", "gpus"]
+
+_log = logging.getLogger(__name__)
+GPU_BATCH: Final = 8
+"""Windows a call on a GPU, before memory says otherwise."""
+CPU_BATCH: Final = 1
+"""More than one window a call brings nothing on a CPU and costs memory."""
+GRAPHS_KEPT: Final = 4
+
+
+def gpus() -> list[Any]:
+    """GPUs that TensorFlow sees, set to take memory as they need it instead of all at once."""
+    import tensorflow as tf
+
+    devices: list[Any] = tf.config.list_physical_devices("GPU")
+    for device in devices:
+        try:
+            tf.config.experimental.set_memory_growth(device, True)
+        except RuntimeError:  # TensorFlow is running already, with the setting of whoever started it
+            _log.debug("memory growth of %s cannot be changed any more", device)
+    return devices
+
+
+def build_keras(recipe: _base.Recipe) -> Any:
+    """Build the Keras model of a recipe and load its weights.
+
+    Raises
+    ------
+    OptionError
+        If Keras runs on another backend than TensorFlow.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise errors.OptionError(
+            f"engine 'tensorflow' needs Keras on TensorFlow, but it runs on {keras.backend.backend()!r} here: unset "
+            "KERAS_BACKEND, or use engine='openvino'"
+        )
+    from icemapper_xr.models import icemapper
+
+    wanted = recipe.architecture
+    model = icemapper.build(
+        channels=wanted.channels,
+        pooling=wanted.pooling,
+        filters=wanted.filters,
+        levels=wanted.levels,
+        n_steps=recipe.n_steps,
+        dtype=recipe.precision,
+    )
+    weights.load_into(model, presets.locate(recipe.path, wanted.digest))
+    return model
+
+
+class TensorFlowNetwork:
+    """The network as TensorFlow graphs of fixed shape."""
+
+    name: Literal["tensorflow"] = "tensorflow"
+
+    def __init__(self, recipe: _base.Recipe) -> None:
+        self.threads = recipe.threads or _base.default_threads()
+        _set_threads(self.threads)
+        on_gpu = bool(gpus())
+        self.batch = recipe.batch_size or (GPU_BATCH if on_gpu else CPU_BATCH)
+        self._model = build_keras(recipe)
+        self._graphs: OrderedDict[tuple[int, ...], Any] = OrderedDict()
+        _log.info(
+            "network on TensorFlow, %s, batches of %d", "GPU" if on_gpu else f"{self.threads} threads", self.batch
+        )
+
+    def __call__(self, x: FloatArray, /) -> FloatArray:
+        """`(n, n_steps, y, x, channels)` -> probability `(n, y, x)`."""
+        batch = min(self.batch, x.shape[0])
+        result, used = _base.in_batches(x, batch, self._run, _out_of_memory)
+        if used < batch:
+            self.batch = used
+        return result
+
+    def _run(self, x: FloatArray) -> FloatArray:
+        import tensorflow as tf
+
+        return np.asarray(self._graph(x.shape)(tf.constant(x)).numpy())
+
+    def _graph(self, shape: tuple[int, ...]) -> Any:
+        """Concrete function for one shape; few are kept, since each holds its own plan."""
+        import tensorflow as tf
+
+        if shape not in self._graphs:
+            graph = tf.function(lambda x: self._model(x, training=False)[..., 1], autograph=False)
+            self._graphs[shape] = graph.get_concrete_function(tf.TensorSpec(shape, tf.float32))
+            while len(self._graphs) > GRAPHS_KEPT:
+                self._graphs.popitem(last=False)
+        self._graphs.move_to_end(shape)
+        return self._graphs[shape]
+
+
+def _set_threads(threads: int) -> None:
+    import tensorflow as tf
+
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError:
+        _log.info("TensorFlow is running already in this process: it keeps its number of threads")
+
+
+def _out_of_memory(error: Exception) -> bool:
+    import tensorflow as tf
+
+    if isinstance(error, tf.errors.ResourceExhaustedError):
+        return True
+    text = str(error).lower()
+    signs = ("out of memory", "failed to allocate", "alloc_failed", "oom when allocating")
+    return isinstance(error, tf.errors.InternalError | tf.errors.UnknownError) and any(sign in text for sign in signs)

@@ -1,0 +1,407 @@
+"""From a name or a path to a weights file whose features, window and pixel size are known.
+
+Three kinds of file: the published ones, fetched into the cache folder; ours, packed into the package and listed in
+`index.json` beside them; and any other file that the user names.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from icemapper_xr import errors
+from icemapper_xr.conventions import FEATURES, N_STEPS, PIXEL_SIZE, WINDOW, Feature, Pooling
+from icemapper_xr.models import published, weights
+from icemapper_xr.models.layout import Architecture
+
+__all__ = ["Origin", "WeightsFile", "info", "list_weights", "locate", "own_folder", "read_index", "register", "resolve"]
+
+_log = logging.getLogger(__name__)
+INDEX: Final = "index.json"
+Origin = Literal["published", "simulated", "file"]
+FETCH: Final = "icemapper weights fetch"
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """A weights file, and all that has to be known to use it."""
+
+    name: str
+    """File name."""
+    path: Path
+    digest: str
+    """SHA-256, hexadecimal."""
+    origin: Origin
+    """'published' (content checked), 'simulated' (ours, digest checked against the index), or 'file' (the user's)."""
+    features: tuple[Feature, ...]
+    """In the order of the channels."""
+    pooling: Pooling
+    filters: int
+    levels: int
+    window: int
+    """Pixels; the network is to be applied on windows of this size."""
+    pixel_size: float
+    """Metres."""
+    n_steps: int
+    training: str | None = None
+    """The training set, in words; None where the file does not say."""
+    calibration: Any = field(default=None, compare=False)
+    """Calibration fitted for these weights, as in the index; None where there is none."""
+
+    @property
+    def architecture(self) -> Architecture:
+        """The network that the file fits."""
+        return Architecture(len(self.features), self.filters, self.levels, self.pooling, self.digest)
+
+
+def resolve(
+    name_or_path: str | Path,
+    *,
+    features: Sequence[str] | None = None,
+    window: int | None = None,
+    pixel_size: float | None = None,
+    cache: str | Path | None = None,
+) -> WeightsFile:
+    """Find a weights file, check its content, and settle features, window and pixel size.
+
+    Parameters
+    ----------
+    name_or_path
+        Path of a file, or a name. `tweightedpool_rtc` means the published file if it was fetched, else ours trained on
+        simulated scenes (which of them is logged and stands in `origin`); `ICEmapper_tweightedpool_rtc.h5` only the
+        published one; `tweightedpool_rtc_simulated` only ours.
+    features
+        Features in the order of the channels. None takes them from the file or its published name; required for any
+        other file. What is given must agree with what the file says.
+    window, pixel_size
+        Pixels and metres; None takes them from the file, else the published 384 px and 10 m.
+    cache
+        Cache folder; None as in `published.cache_folder`.
+
+    Raises
+    ------
+    WeightsError
+        If the name is unknown, or the file is missing, damaged or of another architecture.
+    OptionError
+        If features are missing or not what the weights want, or another option is out of its range.
+    """
+    path, origin = _find(name_or_path, cache)
+    architecture = weights.read_architecture(path)
+    attrs = weights.read_attrs(path)
+    entry = _index_entry(path, architecture.digest) if origin != "published" else None
+    if origin == "file" and published.FILES.get(path.name) == published.blob_id(path):
+        origin = "published"
+    return WeightsFile(
+        name=path.name,
+        path=path,
+        digest=architecture.digest,
+        origin="simulated" if entry is not None else origin,
+        features=_features(path, architecture, attrs, features),
+        pooling=architecture.pooling,
+        filters=architecture.filters,
+        levels=architecture.levels,
+        window=_window(path, attrs, window, architecture.multiple),
+        pixel_size=_pixel_size(path, attrs, pixel_size),
+        n_steps=int(attrs.get("n_steps", N_STEPS)),
+        training=_text(attrs.get("training")),
+        calibration=None if entry is None else entry.get("calibration"),
+    )
+
+
+def list_weights(*, cache: str | Path | None = None) -> list[dict[str, Any]]:
+    """List the published files and ours: plain data, one dict a file.
+
+    Keys: `name` (short), `file`, `origin` ('published' or 'simulated'), `features`, `pooling`, `filters`, `window`,
+    `pixel_size`, `available` (can be used now), `path` (None where it has to be fetched), `training`, `scores`.
+    """
+    folder = published.cache_folder(cache)
+    rows = []
+    for file in published.FILES:
+        variant = published.parse_name(file)
+        assert variant is not None
+        found = (folder / file).is_file()
+        rows.append(
+            {
+                "name": file.removeprefix("ICEmapper_").removesuffix(".h5"),
+                "file": file,
+                "origin": "published",
+                "features": list(variant.features),
+                "pooling": variant.pooling,
+                "filters": 32,
+                "window": WINDOW,
+                "pixel_size": PIXEL_SIZE,
+                "available": found,
+                "path": str(folder / file) if found else None,
+                "training": "Svalbard, Sentinel-1, 10 m (doi:10.31223/X5472T)",
+                "scores": None,
+            }
+        )
+    for entry in read_index():
+        path = own_folder() / entry["file"]
+        own = {key: entry.get(key) for key in ("features", "pooling", "filters", "window", "pixel_size")}
+        rows.append(
+            {
+                "name": entry["file"].removeprefix("ICEmapper_").removesuffix(".h5"),
+                "file": entry["file"],
+                "origin": "simulated",
+                **own,
+                "available": path.is_file(),
+                "path": str(path) if path.is_file() else None,
+                "training": entry.get("training"),
+                "scores": entry.get("scores"),
+            }
+        )
+    return rows
+
+
+def info(
+    name_or_path: str | Path, *, features: Sequence[str] | None = None, cache: str | Path | None = None
+) -> dict[str, Any]:
+    """Describe one weights file as plain data: what `resolve` finds, its size, attributes, scores and git blob id.
+
+    A file that does not say its features is described too, with `features` None.
+    """
+    path, origin = _find(name_or_path, cache)
+    architecture = weights.read_architecture(path)
+    try:
+        found = asdict(resolve(name_or_path, features=features, cache=cache))
+    except errors.OptionError:
+        if features is not None:
+            raise
+        found = {"name": path.name, "origin": origin, "features": None, **asdict(architecture)}
+    entry = _index_entry(path, architecture.digest) or {}
+    listed = found.get("features")
+    return found | {
+        "path": str(path),
+        "features": None if listed is None else list(listed),
+        "channels": architecture.channels,
+        "bytes": path.stat().st_size,
+        "blob_id": published.blob_id(path),
+        "attrs": weights.read_attrs(path),
+        "scores": entry.get("scores"),
+    }
+
+
+def locate(path: Path, digest: str) -> Path:
+    """Find the file of that digest in this process: at `path`, else among our files, else in the cache folder.
+
+    A worker on another machine has the package and the cache, but not always the client's paths.
+
+    Raises
+    ------
+    WeightsError
+        If no such file is here, or what is here has another digest.
+    """
+    seen = {}
+    for candidate in dict.fromkeys((path, own_folder() / path.name, published.cache_folder() / path.name)):
+        if candidate.is_file():
+            seen[candidate] = weights.sha256(candidate)
+            if seen[candidate] == digest:
+                return candidate
+    if not seen:
+        raise errors.WeightsError(
+            f"weights file {path} is not on this machine ({platform.node()}): put it where every worker sees it"
+        )
+    wrong, found = next(iter(seen.items()))
+    raise errors.WeightsError(
+        f"weights file {wrong} has digest {found[:12]}, but the run was set up with {digest[:12]}: the file was "
+        "changed or is another one here; restore it, or call load_model again"
+    )
+
+
+# -- our files --------------------------------------------------------------------------------------------------------
+def own_folder() -> Path:
+    """Folder of our weight files: inside the installed package, or `weights/` of an editable install."""
+    package = Path(__file__).resolve().parents[1]
+    packed = package / "_weights"
+    return packed if packed.is_dir() else package.parent / "weights"
+
+
+def read_index() -> list[dict[str, Any]]:
+    """Entries of `index.json`, one dict a file of ours; empty where there is no index.
+
+    Keys: file, digest, features, pooling, filters, window, pixel_size, training, scores, calibration.
+    """
+    path = own_folder() / INDEX
+    if not path.is_file():
+        return []
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise errors.WeightsError(f"index {path} cannot be read ({error}): install the package again") from error
+    if not isinstance(entries, list) or not all(isinstance(e, dict) and {"file", "digest"} <= set(e) for e in entries):
+        raise errors.WeightsError(f"index {path} is not a list of files with digests: install the package again")
+    return entries
+
+
+def register(
+    path: str | Path, *, training: str | None = None, scores: Any = None, calibration: Any = None
+) -> dict[str, Any]:
+    """Enter a file that lies in our folder, or replace its entry, in `index.json`; returns the entry.
+
+    The file must say its features, window and pixel size in its root attributes (`weights.write(..., attrs=...)`).
+    """
+    path = Path(path).resolve()
+    if path.parent != own_folder().resolve():
+        raise errors.OptionError(f"weights file {path} is not in {own_folder()}: copy it there first")
+    architecture, attrs = weights.read_architecture(path), weights.read_attrs(path)
+    missing = [name for name in ("features", "window", "pixel_size") if name not in attrs]
+    if missing:
+        raise errors.OptionError(f"weights file {path} lacks the root attributes {missing}: write it with attrs=")
+    entry = {
+        "file": path.name,
+        "digest": architecture.digest,
+        "features": list(_features(path, architecture, attrs, None)),
+        "pooling": architecture.pooling,
+        "filters": architecture.filters,
+        "window": int(attrs["window"]),
+        "pixel_size": float(attrs["pixel_size"]),
+        "training": training if training is not None else _text(attrs.get("training")),
+        "scores": scores,
+        "calibration": calibration,
+    }
+    entries = sorted([*(e for e in read_index() if e["file"] != path.name), entry], key=lambda e: str(e["file"]))
+    index = own_folder() / INDEX
+    temporary = index.with_suffix(".part")
+    temporary.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(index)
+    return entry
+
+
+def _index_entry(path: Path, digest: str) -> dict[str, Any] | None:
+    """Entry of a file that lies in our folder, its digest checked; None for any other file."""
+    if path.resolve().parent != own_folder().resolve():
+        return None
+    entry = next((e for e in read_index() if e["file"] == path.name), None)
+    if entry is not None and entry["digest"] != digest:
+        raise errors.WeightsError(
+            f"weights file {path} has digest {digest[:12]}, {INDEX} says {str(entry['digest'])[:12]}: it is damaged, "
+            "install the package again"
+        )
+    return entry
+
+
+# -- finding ----------------------------------------------------------------------------------------------------------
+def _find(name_or_path: str | Path, cache: str | Path | None) -> tuple[Path, Origin]:
+    """Path and origin of a name or path; an existing path goes first."""
+    text = os.fspath(name_or_path)
+    path = Path(text).expanduser()
+    if path.is_file():
+        return path, "file"
+    variant = published.parse_name(text)
+    if variant is None:
+        raise errors.WeightsError(_unknown(text, path))
+    fetched = published.cache_folder(cache) / variant.published_file
+    own = own_folder() / variant.own_file
+    if not variant.simulated and variant.published_file in published.FILES:
+        if fetched.is_file():
+            _check_published(fetched)
+            _log.info("weights %s: the published file %s", text, fetched)
+            return fetched, "published"
+        if variant.full or not own.is_file():
+            raise errors.WeightsError(
+                f"weights {text!r} are published but not in the cache folder {fetched.parent}: run "
+                f"`{FETCH} {variant.published_file}`{_own_hint(own)}"
+            )
+    if own.is_file() and not (variant.full and not variant.simulated):
+        _log.info("weights %s: %s, trained on simulated scenes (not the published file)", text, own)
+        return own, "simulated"
+    raise errors.WeightsError(_unknown(text, path))
+
+
+def _check_published(path: Path) -> None:
+    found, wanted = published.blob_id(path), published.FILES[path.name]
+    if found != wanted:
+        raise errors.WeightsError(
+            f"weights file {path} is damaged (git blob id {found}, {wanted} wanted): run `{FETCH} {path.name}`"
+        )
+
+
+def _own_hint(own: Path) -> str:
+    short = own.name.removeprefix("ICEmapper_").removesuffix(".h5")
+    return f", or use {short!r}, ours trained on simulated scenes" if own.is_file() else ""
+
+
+def _unknown(text: str, path: Path) -> str:
+    own = [str(entry["file"]) for entry in read_index()]
+    if os.sep in text or (path.suffix in (".h5", ".keras", ".hdf5") and published.parse_name(text) is None):
+        reason = "is a folder" if path.is_dir() else "does not exist"
+        return f"weights file {text} {reason}: name an existing file, or one of {', '.join([*own, *published.FILES])}"
+    return (
+        f"weights {text!r} are unknown: ours are {', '.join(own) or 'none'}; published, to be fetched with "
+        f"`{FETCH} NAME`: {', '.join(published.FILES)}; or name an existing file"
+    )
+
+
+# -- what shapes cannot tell ------------------------------------------------------------------------------------------
+def _features(
+    path: Path, architecture: Architecture, attrs: dict[str, Any], given: Sequence[str] | None
+) -> tuple[Feature, ...]:
+    """Settle the features: the file's attribute, else its published name, else what the caller says."""
+    variant = published.parse_name(path.name)
+    said: Sequence[str] | None = attrs.get("features")
+    if said is None and variant is not None:
+        said = variant.features
+    wanted = _known(said, f"weights file {path}") if said is not None else None
+    if wanted is not None and len(wanted) != architecture.channels:
+        raise errors.WeightsError(
+            f"weights file {path} says features {_join(wanted)}, but its first layer takes {architecture.channels} "
+            "channels: the file is not what it says"
+        )
+    if given is None:
+        if wanted is None:
+            raise errors.OptionError(
+                f"weights file {path} does not say its features: give features=, {architecture.channels} of "
+                f"{', '.join(FEATURES)} in the order of its channels"
+            )
+        return wanted
+    chosen = _known([given] if isinstance(given, str) else given, "features=")
+    if wanted is not None and chosen != wanted:
+        raise errors.OptionError(f"features {_join(chosen)} given, but weights file {path} wants {_join(wanted)}")
+    if len(chosen) != architecture.channels:
+        raise errors.OptionError(
+            f"features {_join(chosen)} given, but weights file {path} takes {architecture.channels} channel(s)"
+        )
+    return chosen
+
+
+def _known(names: Sequence[str], source: str) -> tuple[Feature, ...]:
+    known = tuple(feature for name in names for feature in FEATURES if feature == name)
+    if len(known) != len(names) or len(set(known)) != len(known) or not known:
+        raise errors.OptionError(f"{source} says features {list(names)}: each of {', '.join(FEATURES)} at most once")
+    return known
+
+
+def _join(names: Sequence[str]) -> str:
+    return "(" + ", ".join(names) + ")"
+
+
+def _window(path: Path, attrs: dict[str, Any], given: int | None, multiple: int) -> int:
+    said = attrs.get("window")
+    window = int(given if given is not None else said if said is not None else WINDOW)
+    if given is not None and said is not None and int(said) != given:
+        _log.warning("window %d px given, but weights file %s was trained on %d px", given, path, int(said))
+    if window < multiple or window % multiple:
+        raise errors.OptionError(f"window={window} must be a multiple of {multiple} pixels for weights file {path}")
+    return window
+
+
+def _pixel_size(path: Path, attrs: dict[str, Any], given: float | None) -> float:
+    said = attrs.get("pixel_size")
+    size = float(given if given is not None else said if said is not None else PIXEL_SIZE)
+    if not (math.isfinite(size) and size > 0):
+        raise errors.OptionError(f"pixel_size={size} must be a positive number of metres")
+    if given is not None and said is not None and not math.isclose(float(said), size):
+        raise errors.OptionError(f"pixel_size={size} m given, but weights file {path} was trained on {said} m")
+    return size
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else value if isinstance(value, str) else json.dumps(value)
