@@ -35,6 +35,12 @@ class Period:
         ends_early = self.start is not None and other.end is not None and other.end < self.start
         return not (starts_late or ends_early)
 
+    @property
+    def days(self) -> str:
+        """Return the interval as people read it."""
+        first, last = ("..." if side is None else side.date().isoformat() for side in (self.start, self.end))
+        return first if first == last else f"{first} to {last}"
+
     def __str__(self) -> str:
         """Return the interval as STAC APIs take it."""
         return "/".join(

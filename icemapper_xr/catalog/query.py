@@ -2,50 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from icemapper_xr import progress
-from icemapper_xr._types import Observation
-from icemapper_xr.catalog import area, observe, orbits, presets, sources
+from icemapper_xr._types import Bounds, Observation
+from icemapper_xr.catalog import api, area, presets, sources
 from icemapper_xr.catalog.result import SearchResult
-from icemapper_xr.conventions import FEATURES, Feature
+from icemapper_xr.catalog.sieve import Sieve, check_features
+from icemapper_xr.conventions import Feature
 from icemapper_xr.errors import CatalogError
 
 if TYPE_CHECKING:
     import pystac
 
 __all__ = ["search"]
-
-_POLARISATIONS: Final = ("VV", "VH", "HH", "HV")
-_FILTERS: Final = ("area", "time", "feature", "polarisation", "orbit")
-
-
-def _check_features(features: Sequence[Feature] | Feature) -> tuple[Feature, ...]:
-    wanted = (features,) if isinstance(features, str) else tuple(features)
-    for feature in wanted:
-        if feature not in FEATURES:
-            raise CatalogError(f"feature {feature!r} is unknown: choose among {', '.join(FEATURES)}")
-    if not wanted:
-        raise CatalogError(f"no feature is asked for: choose among {', '.join(FEATURES)}")
-    return tuple(feature for feature in FEATURES if feature in wanted)
-
-
-def _check_polarisation(polarisation: str | None) -> str | None:
-    if polarisation is None:
-        return None
-    if polarisation.upper() not in _POLARISATIONS:
-        raise CatalogError(f"polarisation {polarisation!r} is unknown: choose among {', '.join(_POLARISATIONS)}")
-    return polarisation.upper()
-
-
-def _check_orbit(orbit: int | None) -> int | None:
-    if orbit is not None and not (isinstance(orbit, int) and 1 <= orbit <= orbits.REPEAT):
-        raise CatalogError(
-            f"orbit {orbit!r} is not a relative orbit of Sentinel-1: give a number from 1 to {orbits.REPEAT}"
-        )
-    return orbit
 
 
 def search(
@@ -57,6 +29,7 @@ def search(
     features: Sequence[Feature] | Feature = ("rtc",),
     polarisation: str | None = None,
     orbit: int | None = None,
+    mode: str | None = None,
     limit: int | None = None,
     collections: Sequence[str] | None = None,
 ) -> SearchResult:
@@ -79,6 +52,8 @@ def search(
         None for all.
     orbit : int, optional
         Relative orbit, 1..175; None for all.
+    mode : {'IW', 'EW', 'SM', 'WV'}, optional
+        None for all: a cube of another mode than IW is refused with the reason.
     limit : int, optional
         Number of items at most; None for all.
     collections : sequence of str, optional
@@ -92,109 +67,66 @@ def search(
     ------
     CatalogError
         The catalogue cannot be read or does not serve a feature; an argument is wrong; or nothing fits (the message
-        says how many items each filter removed).
+        says how many items each filter removed, and what there is instead).
     """
-    wanted = _check_features(features)
-    polarisation, orbit = _check_polarisation(polarisation), _check_orbit(orbit)
+    where, when = area.region(bbox, geometry), area.period(datetime)
+    sieve = Sieve(where, when, check_features(features), polarisation, orbit, mode)
     if limit is not None and limit < 1:
         raise CatalogError(f"limit is {limit}: it must be at least 1")
-    where, when = area.region(bbox, geometry), area.period(datetime)
     source = sources.identify(catalog)
-    truncated = False
-    dropped = dict.fromkeys(_FILTERS, 0)
+    query: api.Query | None = None
     if source.kind in ("preset", "api"):
-        url, collections = _api(source, wanted, collections)
-        if where is None:
-            raise CatalogError(f"{source.location}: searching it needs an area: give bbox or geometry")
-        boxes = area.boxes(bbox) if bbox is not None else None
-        items, truncated = sources.api_items(
-            url, collections=collections, where=where, boxes=boxes, when=when, limit=limit
-        )
+        query = _api_query(source, sieve, area.boxes(bbox) if bbox is not None else None, collections)
+        stream: Iterator[pystac.Item] = api.items(query)
+        kept = _take(stream, sieve, source.location, limit)
     else:
-        items = sources.static_items(source)
-    total = len(items)
-    items = _filter_place_and_time(items, where, when, dropped)
-    kept = _filter_observations(items, wanted, polarisation, orbit, source.location, dropped)
+        kept = _take(iter(sources.static_items(source)), sieve, source.location, None)
     if not kept:
-        raise CatalogError(_nothing(source, total, dropped, wanted, polarisation, orbit, when))
+        raise CatalogError(_nothing(source, sieve, query))
     kept.sort(key=lambda pair: (pair[1][0].acquired, pair[0].id))
-    if limit is not None and len(kept) > limit:
-        kept, truncated = kept[:limit], True
+    truncated = limit is not None and len(kept) > limit
+    kept = kept[:limit]
     progress.note(f"{len(kept)} items from {source.location}")
     flat = tuple(observation for _, found in kept for observation in found)
-    return SearchResult([item for item, _ in kept], flat, dropped, source.location, truncated)
+    return SearchResult([item for item, _ in kept], flat, sieve.dropped, source.location, truncated)
 
 
-def _api(
-    source: sources.Source, wanted: tuple[Feature, ...], collections: Sequence[str] | None
-) -> tuple[str, Sequence[str] | None]:
-    """Return URL and collections of an API."""
-    if source.kind == "api":
-        return source.location, collections
-    preset = presets.get(source.location)
-    served = presets.require(preset, wanted)
-    return preset.url, collections or sorted({one.collection for one in served.values()})
+def _api_query(
+    source: sources.Source, sieve: Sieve, boxes: Sequence[Bounds] | None, collections: Sequence[str] | None
+) -> api.Query:
+    """Return what to ask an API."""
+    url = source.location
+    if source.kind == "preset":
+        preset = presets.get(source.location)
+        served = presets.require(preset, sieve.features)
+        url, collections = preset.url, collections or sorted({one.collection for one in served.values()})
+    if sieve.where is None:
+        raise CatalogError(f"{source.location}: searching it needs an area: give bbox or geometry")
+    return api.Query(url, collections, boxes, None if boxes else sieve.where, sieve.when)
 
 
-def _filter_place_and_time(
-    items: list[pystac.Item], where: Any, when: area.Period, dropped: dict[str, int]
-) -> list[pystac.Item]:
-    kept = []
-    for item in items:
-        shape = area.item_shape(item) if where is not None else None
-        if shape is not None and not shape.intersects(where):
-            dropped["area"] += 1
-        elif not when.overlaps(area.item_period(item)):
-            dropped["time"] += 1
-        else:
-            kept.append(item)
-    return kept
-
-
-def _filter_observations(
-    items: list[pystac.Item],
-    wanted: tuple[Feature, ...],
-    polarisation: str | None,
-    orbit: int | None,
-    location: str,
-    dropped: dict[str, int],
+def _take(
+    items: Iterator[pystac.Item], sieve: Sieve, location: str, limit: int | None
 ) -> list[tuple[pystac.Item, list[Observation]]]:
-    """Describe the items; an item counts for the first filter that leaves nothing of it."""
+    """Sift items until one more than `limit` is through."""
     kept = []
     for item in items:
-        found = list(observe.observations(item, source=location))
-        for name, fits in (
-            ("feature", lambda one: one.feature in wanted),
-            ("polarisation", lambda one: polarisation is None or one.polarisation == polarisation),
-            ("orbit", lambda one: orbit is None or one.relative_orbit == orbit),
-        ):
-            found = [one for one in found if fits(one)]
-            if not found:
-                dropped[name] += 1
-                break
-        else:
+        found = sieve.sift(item, location)
+        if found:
             kept.append((item, found))
+        if limit is not None and len(kept) > limit:
+            break
     return kept
 
 
-def _nothing(
-    source: sources.Source,
-    total: int,
-    dropped: Mapping[str, int],
-    wanted: tuple[Feature, ...],
-    polarisation: str | None,
-    orbit: int | None,
-    when: area.Period,
-) -> str:
+def _nothing(source: sources.Source, sieve: Sieve, query: api.Query | None) -> str:
     """Say why nothing is left, and what to do."""
-    if total == 0 and source.kind in ("preset", "api"):
-        return f"{source.location} has no {', '.join(wanted)} item in this area from {when}: widen area or dates"
-    if total == 0:
+    total = sum(sieve.dropped.values())
+    if total > 0:
+        return f"none of the {total} items of {source.location} fits: removed {sieve.account()}"
+    if query is None:
         return f"{source.location} holds no items: build it anew with `icemapper catalog build DIR`"
-    asked = {"feature": ", ".join(wanted), "polarisation": polarisation, "orbit": orbit, "time": str(when)}
-    parts = [
-        f"{count} by {name}" + (f" ({asked[name]})" if asked.get(name) else "")
-        for name, count in dropped.items()
-        if count
-    ]
-    return f"none of the {total} items of {source.location} fits: removed {', '.join(parts)}; widen the last of these"
+    features = ", ".join(sieve.features)
+    if query.when == area.Period(None, None) or not api.anything(query.at_any_time()):
+        return f"{source.location} has no {features} items in this area at any time: widen the area"
+    return f"{source.location} has {features} items in this area, but none from {sieve.when.days}: widen the dates"

@@ -1,34 +1,23 @@
-"""Read the items of a catalogue, whatever kind it is."""
+"""Find out what kind of catalogue it is, and read those that are files."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import warnings
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from icemapper_xr import progress
-from icemapper_xr._types import Bounds
-from icemapper_xr.catalog import area, files, presets
+from icemapper_xr.catalog import api, files, presets
 from icemapper_xr.errors import CatalogError
 
 if TYPE_CHECKING:
     import pystac
-    from shapely.geometry.base import BaseGeometry
 
-__all__ = ["Source", "api_items", "identify", "static_items"]
+__all__ = ["Source", "identify", "static_items"]
 
 Kind = Literal["preset", "api", "static", "items", "parquet"]
-
-TIMEOUT: Final = 60.0
-"""Seconds to wait for an answer."""
-RETRIES: Final = 5
-PAGE: Final = 250
-"""Items asked for at a time."""
 
 
 @dataclass(frozen=True)
@@ -109,19 +98,12 @@ def _kind_of_json(content: Any, location: str) -> Kind:
 
 
 def _fetch_json(url: str) -> Any:
-    from pystac_client.stac_api_io import StacApiIO
-
     try:
-        return json.loads(StacApiIO(timeout=TIMEOUT, max_retries=RETRIES).read_text(url))
+        return json.loads(api.reader().read_text(url))
     except ValueError as error:
         raise CatalogError(f"{url} is not STAC: the answer is not JSON ({error})") from error
-    except Exception as error:
-        raise _down(url, error) from error
-
-
-def _down(url: str, error: BaseException) -> CatalogError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
-    return CatalogError(f"{url} does not answer ({reason}): check the address and the network, or try again later")
+    except Exception as error:  # requests, urllib3 and pystac_client raise many kinds
+        raise api.down(url, error) from error
 
 
 def static_items(source: Source) -> list[pystac.Item]:
@@ -151,10 +133,10 @@ def _parquet_items(location: str) -> list[pystac.Item]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "items.parquet"
         try:
-            answer = requests.get(location, timeout=TIMEOUT)
+            answer = requests.get(location, timeout=api.TIMEOUT)
             answer.raise_for_status()
         except requests.RequestException as error:
-            raise _down(location, error) from error
+            raise api.down(location, error) from error
         path.write_bytes(answer.content)
         items = files.read_parquet(path)
     for item in items:
@@ -167,9 +149,8 @@ def _parquet_items(location: str) -> list[pystac.Item]:
 def _crawl(source: Source) -> list[pystac.Item]:
     """Follow the links of a static catalogue."""
     import pystac
-    from pystac_client.stac_api_io import StacApiIO
 
-    stac_io = StacApiIO(timeout=TIMEOUT, max_retries=RETRIES)
+    stac_io = api.reader()
     items: list[pystac.Item] = []
     try:
         root = (
@@ -191,109 +172,3 @@ def _crawl(source: Source) -> list[pystac.Item]:
         for asset in item.assets.values():
             asset.href = presets.unsigned(asset.href)
     return items
-
-
-@contextlib.contextmanager
-def _strict() -> Iterator[None]:
-    """Turn the client's warnings that a server cannot do what is asked into errors."""
-    from pystac_client.warnings import PystacClientWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", category=PystacClientWarning)
-        yield
-
-
-def api_items(
-    url: str,
-    *,
-    collections: Sequence[str] | None,
-    where: BaseGeometry | None,
-    boxes: Sequence[Bounds] | None,
-    when: area.Period,
-    limit: int | None,
-) -> tuple[list[pystac.Item], bool]:
-    """Search a STAC API; all pages, without doubles.
-
-    Parameters
-    ----------
-    url : str
-        Root of the API.
-    collections : sequence of str or None
-        None searches those whose id speaks of Sentinel-1, or all if there are none.
-    where : shapely geometry or None
-        Area in longitude/latitude, for `intersects`; not used where `boxes` are given.
-    boxes : sequence of Bounds or None
-        Boxes, each searched for itself (two where the area crosses the antimeridian).
-    when : Period
-    limit : int or None
-        Items at most; None for all.
-
-    Returns
-    -------
-    items : list of pystac.Item
-        Asset hrefs absolute and unsigned.
-    truncated : bool
-        Whether `limit` cut the list.
-
-    Raises
-    ------
-    CatalogError
-        The server is down, is no STAC API, or cannot do what is asked.
-    """
-    from pystac_client.warnings import PystacClientWarning
-
-    found: dict[tuple[str | None, str], pystac.Item] = {}
-    try:
-        with _strict():
-            client = _open(url)
-            wanted = list(collections) if collections else _sentinel1_collections(client)
-            for query in _queries(where, boxes):
-                for item in _pages(client, wanted, query, when):
-                    found.setdefault((item.collection_id, item.id), item)
-                    if limit is not None and len(found) > limit:
-                        break
-    except CatalogError:
-        raise
-    except PystacClientWarning as error:
-        raise CatalogError(
-            f"{url} cannot be searched: {error}; export its items to a file and name that file"
-        ) from error
-    except Exception as error:
-        raise _down(url, error) from error
-    items = list(found.values())
-    for item in items:
-        for asset in item.assets.values():
-            asset.href = presets.unsigned(asset.get_absolute_href() or asset.href)
-    return (items if limit is None else items[:limit]), limit is not None and len(items) > limit
-
-
-def _open(url: str) -> Any:
-    import pystac_client
-    from pystac_client.stac_api_io import StacApiIO
-
-    return pystac_client.Client.open(url, stac_io=StacApiIO(timeout=TIMEOUT, max_retries=RETRIES))
-
-
-def _sentinel1_collections(client: Any) -> list[str] | None:
-    words = ("sentinel-1", "sentinel1", "s1-", "-s1", "rtc", "insar", "coherence", "icemapper")
-    ids = [collection.id for collection in client.get_collections()]
-    return [name for name in ids if any(word in name.lower() for word in words)] or None
-
-
-def _queries(where: BaseGeometry | None, boxes: Sequence[Bounds] | None) -> list[dict[str, Any]]:
-    import shapely.geometry
-
-    if boxes is not None:
-        return [{"bbox": tuple(box)} for box in boxes]
-    return [{}] if where is None else [{"intersects": shapely.geometry.mapping(where)}]
-
-
-def _pages(
-    client: Any, collections: list[str] | None, query: dict[str, Any], when: area.Period
-) -> Iterator[pystac.Item]:
-    span = None if when.start is None and when.end is None else str(when)
-    search = client.search(method="POST", collections=collections, datetime=span, limit=PAGE, **query)
-    with progress.bar("Searching", None) as advance:
-        for page in search.items():
-            advance()
-            yield page
