@@ -59,9 +59,9 @@ class AreaOptions:
         """Keywords of `open_cube` and `map_glaciers`."""
         values: dict[str, Any] = {"bbox": self.bbox, "bounds": self.bounds, "crs": self.crs}
         if self.geometry is not None:
-            from icemapper_xr import vectorise
+            from icemapper_xr.cube import extent
 
-            values["geometry"] = vectorise.read_area(self.geometry)
+            values["geometry"] = extent.read_area(self.geometry)
         return {name: value for name, value in values.items() if value is not None}
 
 
@@ -85,8 +85,7 @@ def demo(*, out: Path = Path("demo"), seed: int = 20_261, size: int = 1000, keep
     """
     from icemapper_xr import demo as demonstration
 
-    report = demonstration.run(out=out, seed=seed, size=size, keep_rasters=keep_rasters)
-    print(report.table())
+    print(demonstration.run(out=out, seed=seed, size=size, keep_rasters=keep_rasters).table())
 
 
 @app.command
@@ -118,11 +117,11 @@ def search(
         Write the items found: .json (item collection) or .parquet (stac-geoparquet).
     """
     from icemapper_xr import catalog as catalogs
-    from icemapper_xr import cube
+    from icemapper_xr.cube import area_grid, extent
 
     where = area.keywords()
     if "bounds" in where:
-        where = {"bbox": cube.lonlat_box(cube.area_grid(**where, margin=0))}
+        where = {"bbox": extent.lonlat_box(area_grid(**where, margin=0))}
     where.pop("crs", None)
     found = catalogs.search(
         catalog, **where, datetime=datetime, features=features, polarisation=polarisation, orbit=orbit
@@ -421,7 +420,7 @@ def fetch(weights: str, *, url: str | None = None, cache: Path | None = None) ->
     """
     from icemapper_xr import models
 
-    print(f"wrote {models.fetch(weights, url=url, cache=cache)}")
+    print(f"wrote {models.fetch_weights(weights, url=url, cache=cache)}")
 
 
 # -- lines -------------------------------------------------------------------------------------------------------------

@@ -5,8 +5,8 @@ catalog -> cube -> normalise -> prediction (with a model) -> store -> vectorise
 
 from __future__ import annotations
 
-from icemapper_xr.pipeline.apply import apply
-from icemapper_xr.pipeline.mapping import MapReport, YearReport, map_glaciers
+from icemapper_xr.pipeline.mapping import MapReport, YearReport, map_glaciers, outlines_of_run
+from icemapper_xr.pipeline.original import apply
 from icemapper_xr.pipeline.verbs import coverage, normalise, open_cube, open_rasters, outlines, predict, search, to_zarr
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "open_cube",
     "open_rasters",
     "outlines",
+    "outlines_of_run",
     "predict",
     "search",
     "to_zarr",

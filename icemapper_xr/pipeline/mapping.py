@@ -6,14 +6,14 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from icemapper_xr import conventions, cube, models, prediction, progress, settings, store, vectorise
+from icemapper_xr import conventions, models, prediction, progress, settings, store, vectorise
 from icemapper_xr._types import Segmenter
+from icemapper_xr.cube import select
 from icemapper_xr.errors import OptionError, StoreError
 from icemapper_xr.pipeline import verbs
 from icemapper_xr.settings import Area, MapSettings
@@ -21,7 +21,7 @@ from icemapper_xr.settings import Area, MapSettings
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["MapReport", "YearReport", "map_glaciers"]
+__all__ = ["MapReport", "YearReport", "map_glaciers", "outlines_of_run"]
 
 log = logging.getLogger(__name__)
 
@@ -70,9 +70,9 @@ class MapReport:
 
 def map_glaciers(
     *,
-    catalog: str | PathLike[str],
-    weights: str | PathLike[str] | Segmenter,
-    out: str | PathLike[str],
+    catalog: str | Path,
+    weights: str | Path | Segmenter,
+    out: str | Path,
     bbox: Sequence[float] | None = None,
     bounds: Sequence[float] | None = None,
     crs: Any = None,
@@ -112,7 +112,7 @@ def map_glaciers(
     """
     chosen = MapSettings.checked(
         catalog=str(catalog),
-        weights=str(weights if isinstance(weights, str | PathLike) else getattr(weights, "name", weights)),
+        weights=str(weights if isinstance(weights, str | Path) else getattr(weights, "name", weights)),
         area=_area(bbox, bounds, crs, geometry),
         years=tuple(years),
         **options,
@@ -121,7 +121,7 @@ def map_glaciers(
     _refuse_foreign(folder)
     segmenter = (
         models.load_model(weights, engine=chosen.engine, features=chosen.features)
-        if isinstance(weights, str | PathLike)
+        if isinstance(weights, str | Path)
         else weights
     )
     before = prediction.tally()
@@ -177,16 +177,13 @@ def _map_years(chosen: MapSettings, segmenter: Segmenter, folder: Path, *, overw
 
 
 def _years(chosen: MapSettings) -> tuple[int, ...]:
-    if chosen.times is not None:
-        if len(chosen.years) > 1:
-            raise OptionError(
-                f"times names the dates of one series, but years is {chosen.years}; name one year or none"
-            )
-        days = sorted(cube.to_day(time) for time in chosen.times)
-        return chosen.years or settings.check_years([days[len(days) // 2].year])
-    if not chosen.years:
-        raise OptionError("no year is named; give years=(2023,) (--years 2023), or the 15 dates in times")
-    return settings.check_years(chosen.years)
+    if chosen.times is None:
+        if not chosen.years:
+            raise OptionError("no year is named; give years=(2023,) (--years 2023), or the 15 dates in times")
+        return settings.check_years(chosen.years)
+    if len(chosen.years) > 1:
+        raise OptionError(f"times names the dates of one series, but years is {chosen.years}; name one year or none")
+    return (select.steps(times=chosen.times).year,)
 
 
 def _open(
@@ -227,13 +224,7 @@ def _write(result: xr.Dataset, folder: Path, year: int, *, overwrite: bool) -> s
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with progress.bar(f"{year}: mapping") as advance:
-            return store.write(
-                result,
-                folder / STORE,
-                year=year,
-                overwrite=overwrite,
-                on_unit=lambda done, total: advance(0, total=total) or advance(1),
-            )
+            return store.write(result, folder / STORE, year=year, overwrite=overwrite, on_unit=lambda _: advance())
     except BaseException:
         if made and not any(folder.iterdir()):
             folder.rmdir()
@@ -247,9 +238,7 @@ def _outlines(chosen: MapSettings, folder: Path, year: int) -> gpd.GeoDataFrame:
 
 
 def _save(chosen: MapSettings, folder: Path, drawn: list[gpd.GeoDataFrame]) -> None:
-    import pandas as pd
-
-    vectorise.write(pd.concat(drawn, ignore_index=True) if len(drawn) > 1 else drawn[0], folder / OUTLINES)
+    vectorise.write(_joined(drawn), folder / OUTLINES)
     chosen.save(folder / RUN)
 
 
@@ -272,6 +261,62 @@ def _report(
         missing=tuple(str(day)[:10] for day in centres[~observed]),
         first=str(used.min())[:10],
         last=str(used.max())[:10],
-        units=len(written.written),
-        units_kept=len(written.kept),
+        units=written.written,
+        units_kept=written.kept,
     )
+
+
+def outlines_of_run(
+    source: str | Path,
+    out: str | Path | None = None,
+    *,
+    year: int | None = None,
+    threshold: float = conventions.THRESHOLD,
+    min_area_km2: float = conventions.MIN_AREA_KM2,
+    min_hole_km2: float = 0.0,
+) -> tuple[Path, gpd.GeoDataFrame]:
+    """Draw the outlines of a finished map anew and write them.
+
+    Parameters
+    ----------
+    source
+        Output folder of `map_glaciers`, or its zarr cube.
+    out
+        File to write (.gpkg, .parquet, .geojson); None is ``outlines.gpkg`` beside the cube.
+    year
+        Only this year; None is all.
+    threshold, min_area_km2, min_hole_km2
+        As in `icemapper_xr.vectorise.outlines`.
+
+    Returns
+    -------
+    tuple of Path and GeoDataFrame
+        The file and its content.
+
+    Raises
+    ------
+    StoreError
+        If there is no store, or it lacks the year.
+    """
+    folder = Path(source)
+    cube_path = folder if store.is_store(folder) else folder / STORE
+    stored = store.open_store(cube_path)
+    available = [int(value) for value in stored[conventions.YEAR].values]
+    if year is not None and year not in available:
+        raise StoreError(f"{cube_path} has the years {', '.join(map(str, available))}, not {year}; map that year first")
+    drawn = [
+        vectorise.outlines(
+            stored.sel(year=one), threshold=threshold, min_area_km2=min_area_km2, min_hole_km2=min_hole_km2, year=one
+        )
+        for one in ([year] if year is not None else available)
+    ]
+    target = cube_path.parent / OUTLINES if out is None else Path(out)
+    joined = _joined(drawn)
+    vectorise.write(joined, target)
+    return target, joined
+
+
+def _joined(drawn: list[gpd.GeoDataFrame]) -> gpd.GeoDataFrame:
+    import pandas as pd
+
+    return pd.concat(drawn, ignore_index=True) if len(drawn) > 1 else drawn[0]

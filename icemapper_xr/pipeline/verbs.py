@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
 from icemapper_xr import catalog as catalogs
-from icemapper_xr import conventions, cube, models, prediction, settings, store, vectorise
+from icemapper_xr import conventions, cube, models, prediction, store, vectorise
 from icemapper_xr import normalise as normalising
 from icemapper_xr._types import Segmenter
 from icemapper_xr.conventions import Feature, Gap, LoadEngine, ModelEngine, Resampling
+from icemapper_xr.cube import extent, select
 from icemapper_xr.errors import OptionError
 
 if TYPE_CHECKING:
@@ -25,13 +25,13 @@ __all__ = ["coverage", "normalise", "open_cube", "open_rasters", "outlines", "pr
 
 open_rasters = cube.open_rasters
 search = catalogs.search
-SEARCH_PADDING = dt.timedelta(days=conventions.STEP_DAYS)
+SEARCH_PADDING = dt.timedelta(days=1.5 * conventions.STEP_DAYS)
 """Searched before and after the series: passes and the dates of a pair may lie outside the steps."""
 
 
 def open_cube(
     *,
-    catalog: str | PathLike[str] | catalogs.SearchResult,
+    catalog: str | Path | catalogs.SearchResult,
     bbox: Sequence[float] | None = None,
     bounds: Sequence[float] | None = None,
     crs: Any = None,
@@ -103,8 +103,6 @@ def open_cube(
     ...     bbox=(15.0, 78.0, 16.5, 78.5), year=2023, catalog="planetary-computer", features=("rtc",)
     ... )  # doctest: +SKIP
     """
-    if year is not None:
-        settings.check_years([year])
     found = catalog if isinstance(catalog, catalogs.SearchResult) else None
     if bbox is None and bounds is None and geometry is None:
         bounds, crs = _extent(catalog, features, crs)
@@ -113,7 +111,7 @@ def open_cube(
         assert not isinstance(catalog, catalogs.SearchResult)
         found = catalogs.search(
             catalog,
-            bbox=cube.lonlat_box(area),
+            bbox=extent.lonlat_box(area),
             datetime=_period(year, start, times),
             features=tuple(features),
             polarisation=polarisation,
@@ -133,32 +131,28 @@ def open_cube(
         engine=engine,
         resampling=resampling,
         chunk=chunk,
-        sign=catalogs.sign,
+        sign=sign,
         source=str(found.source),
     )
+
+
+def sign(href: str) -> str:
+    """Return an address that can be read now; called at read time, wherever the reading happens."""
+    name = catalogs.signer_of(href)
+    return href if name is None else catalogs.sign(name)(href)
 
 
 def _period(
     year: int | None, start: str | dt.date | None, times: Sequence[Any] | None
 ) -> tuple[dt.datetime, dt.datetime]:
-    """Return the time to search: what the steps or the named dates span, and a step more on either side."""
-    if times is not None:
-        days = sorted(cube.to_day(time) for time in times)
-        if not days:
-            raise OptionError("times is empty; name 15 dates, or leave it out and name a year")
-        first, last = days[0], days[-1]
-    else:
-        first = cube.first_day(year, start)
-        last = first + dt.timedelta(days=conventions.STEP_DAYS * conventions.N_STEPS)
-    midnight = dt.time(tzinfo=dt.UTC)
-    return (
-        dt.datetime.combine(first, midnight) - SEARCH_PADDING,
-        dt.datetime.combine(last, midnight) + SEARCH_PADDING,
-    )
+    """Return the time to search: what the steps span, and a step more on either side."""
+    centres = select.steps(year=year, start=start, times=times).centres
+    first, last = (moment.replace(tzinfo=dt.UTC) for moment in (centres[0], centres[-1]))
+    return first - SEARCH_PADDING, last + SEARCH_PADDING
 
 
 def _extent(
-    catalog: str | PathLike[str] | catalogs.SearchResult, features: Sequence[Feature], crs: Any
+    catalog: str | Path | catalogs.SearchResult, features: Sequence[Feature], crs: Any
 ) -> tuple[tuple[float, float, float, float], Any]:
     """Return the bounds that the rasters of a local catalogue cover, and their CRS."""
     if not isinstance(catalog, catalogs.SearchResult) and not Path(catalog).exists():
@@ -168,7 +162,7 @@ def _extent(
     found = (
         catalog if isinstance(catalog, catalogs.SearchResult) else catalogs.search(catalog, features=tuple(features))
     )
-    return cube.extent(found.observations, crs=crs)
+    return extent.extent(found.observations, crs=crs)
 
 
 def coverage(ds: xr.Dataset, *, exact: bool = False) -> pd.DataFrame:
@@ -186,7 +180,8 @@ def coverage(ds: xr.Dataset, *, exact: bool = False) -> pd.DataFrame:
     pandas.DataFrame
         One row a step and feature.
     """
-    return cube.coverage_of(ds, exact=exact)
+    table: pd.DataFrame = cube.coverage_of(ds, exact=exact)
+    return table
 
 
 def normalise(ds: xr.Dataset, features: Sequence[Feature] | None = None) -> xr.Dataset:
@@ -216,7 +211,7 @@ def normalise(ds: xr.Dataset, features: Sequence[Feature] | None = None) -> xr.D
 def predict(
     ds: xr.Dataset,
     *,
-    weights: str | PathLike[str] | Segmenter,
+    weights: str | Path | Segmenter,
     features: Sequence[Feature] | None = None,
     gap: Gap = "nearest",
     overlap: float = conventions.OVERLAP,
@@ -274,8 +269,8 @@ def predict(
     ).result
 
 
-def _segmenter(weights: str | PathLike[str] | Segmenter, **options: Any) -> Segmenter:
-    if isinstance(weights, str | PathLike):
+def _segmenter(weights: str | Path | Segmenter, **options: Any) -> Segmenter:
+    if isinstance(weights, str | Path):
         return models.load_model(weights, **options)
     changed = [name for name, value in options.items() if value not in (None, "auto", "float32")]
     if changed:
@@ -294,9 +289,7 @@ def outlines(
     return vectorise.outlines(result, threshold=threshold, min_area_km2=min_area_km2, **options)
 
 
-def to_zarr(
-    result: xr.Dataset, path: str | PathLike[str], *, year: int | None = None, overwrite: bool = False
-) -> store.Report:
+def to_zarr(result: xr.Dataset, path: str | Path, *, year: int | None = None, overwrite: bool = False) -> store.Report:
     """Write a result to a zarr cube, computing only what is still missing there.
 
     Parameters

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,13 @@ __all__ = ["apply"]
 
 
 def apply(
-    out: str | PathLike[str],
+    out: str | Path,
     *,
-    weights: str | PathLike[str] | Segmenter,
-    grd: Sequence[str | PathLike[str]] | None = None,
-    rtc: Sequence[str | PathLike[str]] | None = None,
-    insar: Sequence[str | PathLike[str]] | None = None,
-    reference: str | PathLike[str] | None = None,
+    weights: str | Path | Segmenter,
+    grd: Sequence[str | Path] | None = None,
+    rtc: Sequence[str | Path] | None = None,
+    insar: Sequence[str | Path] | None = None,
+    reference: str | Path | None = None,
     engine: ModelEngine = "auto",
     overwrite: bool = False,
 ) -> Path:
@@ -68,17 +67,12 @@ def apply(
     """
     target = Path(out)
     _check_target(target, overwrite)
-    given: dict[Feature, Sequence[Any]] = {
-        name: files
-        for name, files in (("grd", grd), ("rtc", rtc), ("insar", insar))
-        if files  # type: ignore[misc]
-    }
+    lists: dict[Feature, Sequence[str | Path] | None] = {"grd": grd, "rtc": rtc, "insar": insar}
+    given = {name: files for name, files in lists.items() if files}
     if not given:
         raise OptionError("no rasters are named; give 15 files each in grd, rtc or insar")
     segmenter = (
-        models.load_model(weights, engine=engine, features=tuple(given))
-        if isinstance(weights, str | PathLike)
-        else weights
+        models.load_model(weights, engine=engine, features=tuple(given)) if isinstance(weights, str | Path) else weights
     )
     if tuple(given) != segmenter.features:
         raise OptionError(
