@@ -6,6 +6,18 @@
 from __future__ import annotations
 
 from icemapper_xr.cube.build import build
+from icemapper_xr.cube.coverage import coverage, coverage_of
 from icemapper_xr.cube.grid import AreaGrid, area_grid
+from icemapper_xr.cube.rasters import open_rasters, parity_stack
+from icemapper_xr.cube.regrid import to_pixel_size
 
-__all__ = ["AreaGrid", "area_grid", "build"]
+__all__ = [
+    "AreaGrid",
+    "area_grid",
+    "build",
+    "coverage",
+    "coverage_of",
+    "open_rasters",
+    "parity_stack",
+    "to_pixel_size",
+]

@@ -139,6 +139,7 @@ def _coordinates(feature: conventions.Feature, row: Sequence[select.Pass | None]
             [-1 if one is None else one.first.relative_orbit or -1 for one in row], np.int16
         ),
         conventions.OFFSET: np.array(offsets, np.float32),
+        conventions.SHARE: np.array([0.0 if one is None else one.share for one in row], np.float32),
     }
     if feature == "insar":
         firsts = [None if one is None else one.first for one in row]
