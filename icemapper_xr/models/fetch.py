@@ -98,7 +98,15 @@ def _checked(file: str, bar: Any) -> Callable[[str, Any, Any], None]:
     import pooch
 
     def download(url: str, output: Any, pup: Any) -> None:
-        pooch.HTTPDownloader(progressbar=bar, timeout=TIMEOUT)(url, output, pup)
+        answers: list[Any] = []  # pooch leaves the connection open when a transfer breaks
+        http = pooch.HTTPDownloader(
+            progressbar=bar, timeout=TIMEOUT, hooks={"response": lambda r, **_: answers.append(r)}
+        )
+        try:
+            http(url, output, pup)
+        finally:
+            for answer in answers:
+                answer.close()
         found, wanted = published.blob_id(output), published.FILES[file]
         if found != wanted:
             size = Path(output).stat().st_size

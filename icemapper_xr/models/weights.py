@@ -254,7 +254,7 @@ def _variables(model: keras.Model) -> dict[str, Any]:
 def _numpy(variable: Any) -> npt.NDArray[Any]:
     from keras import ops
 
-    return np.asarray(ops.convert_to_numpy(variable))
+    return np.asarray(ops.convert_to_numpy(variable.value))
 
 
 # -- Keras 3's own files ----------------------------------------------------------------------------------------------
