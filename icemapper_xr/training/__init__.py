@@ -1,0 +1,25 @@
+"""Training, evaluation and export of weights, from simulated scenes or from a data set of the published layout.
+
+Keras only: TensorFlow is the supported trainer; any other backend of Keras 3 runs the same code.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__all__ = ["TrainingConfig", "evaluate", "train"]
+
+if TYPE_CHECKING:
+    from icemapper_xr.training.config import TrainingConfig
+    from icemapper_xr.training.evaluate import evaluate
+    from icemapper_xr.training.fit import train
+
+
+def __getattr__(name: str) -> Any:
+    """Load on first use: Keras is slow to import."""
+    import importlib
+
+    modules = {"TrainingConfig": "config", "evaluate": "evaluate", "train": "fit"}
+    if name not in modules:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{modules[name]}"), name)

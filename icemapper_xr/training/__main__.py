@@ -1,0 +1,56 @@
+"""Command line: `python -m icemapper_xr.training CONFIG.toml [--out DIR] [--resume]`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from icemapper_xr import errors, progress
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train, or write the best weights so far; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m icemapper_xr.training", description=__doc__)
+    parser.add_argument("config", type=Path, help="settings, TOML")
+    parser.add_argument("--out", type=Path, help="folder for checkpoint and log; default: scratch/<name of CONFIG>")
+    parser.add_argument("--cache", type=Path, help="folder for simulated scenes; default: OUT/scenes")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in OUT")
+    parser.add_argument("--export", type=Path, help="folder for the weights, such as weights/; default: OUT")
+    parser.add_argument("--export-only", action="store_true", help="write the best weights so far; do not train")
+    parser.add_argument("--simulate-into", type=Path, help=argparse.SUPPRESS)  # how a training starts its helper
+    options = parser.parse_args(arguments)
+    progress.enable()
+    try:
+        _run(options)
+    except errors.IcemapperError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    from icemapper_xr.training import config as settings
+    from icemapper_xr.training import fit, scenes
+
+    config = settings.load(options.config)
+    out = options.out or Path("scratch") / options.config.stem
+    cache = options.cache or out / "scenes"
+    if options.simulate_into:
+        if hasattr(os, "nice"):  # the training goes first
+            os.nice(5)
+        scenes.SceneSet(config, options.simulate_into).fill(alive=scenes.parent_alive())
+        return
+    from icemapper_xr.training import export
+
+    target = options.export or out
+    if options.export_only:
+        print(export.from_checkpoint(config, out, target))
+        return
+    trained = fit.train(config, out, cache=cache, resume=options.resume, beside=options.config)
+    print(export.export(trained, config, target))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

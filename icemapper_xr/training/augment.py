@@ -1,0 +1,131 @@
+"""Random changes of training patches, in numpy. Patches are `(T, y, x, C)` in model units, labels `(y, x, 2)`.
+
+Time and space are never mixed: every function says which axis it touches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from icemapper_xr._types import FloatArray
+from icemapper_xr.conventions import FEATURE_RANGES, Feature
+from icemapper_xr.training.config import Augmentation
+from icemapper_xr.training.samples import IntArray
+
+__all__ = ["choose_dates", "drop_steps", "geometry", "hide_border", "radiometry", "speckle"]
+
+Random = np.random.Generator
+
+MAX_HIDDEN = 0.5
+"""Largest share of a patch that `hide_border` hides."""
+
+
+def choose_dates(
+    rng: Random, base: Mapping[Feature, IntArray], dates: Mapping[Feature, int], settings: Augmentation
+) -> dict[Feature, IntArray]:
+    """Choose the date of each step of each feature.
+
+    All features start earlier or later together; then single steps move by one date. Where dates are no denser than
+    steps nothing moves: a neighbouring date would be another step.
+    """
+    dense = {feature: bool(np.median(np.diff(index)) > 1) for feature, index in base.items()}
+    reach = settings.start_jitter if all(dense.values()) else 0
+    start = int(rng.integers(-reach, reach + 1)) if reach else 0
+    chosen: dict[Feature, IntArray] = {}
+    for feature, index in base.items():
+        move = np.zeros(index.shape, np.int64)
+        if dense[feature]:
+            move = rng.choice([-1, 0, 1], index.shape, p=_three(settings.step_jitter)) + start
+        chosen[feature] = np.clip(index + move, 0, dates[feature] - 1)
+    return chosen
+
+
+def drop_steps(rng: Random, stack: FloatArray, settings: Augmentation) -> FloatArray:
+    """Set up to `gaps` whole steps of each channel to NaN; `stack` is changed in place."""
+    if settings.gaps == 0 or rng.random() >= settings.gap_chance:
+        return stack
+    steps, channels = stack.shape[0], stack.shape[-1]
+    for channel in range(channels):
+        missing = rng.permutation(steps)[: rng.integers(0, min(settings.gaps, steps - 1) + 1)]
+        stack[missing, :, :, channel] = np.nan
+    return stack
+
+
+def hide_border(rng: Random, stack: FloatArray, labels: FloatArray, settings: Augmentation) -> None:
+    """Set one side of the patch to 'never observed', label (0, 0), in place, as at the edge of a scene."""
+    if rng.random() >= settings.border:
+        return
+    size = stack.shape[1]
+    width = int(rng.integers(1, int(size * MAX_HIDDEN) + 1))
+    edge = slice(0, width) if rng.random() < 0.5 else slice(size - width, size)
+    rows, columns = (edge, slice(None)) if rng.random() < 0.5 else (slice(None), edge)
+    stack[:, rows, columns] = np.nan
+    labels[rows, columns] = 0
+
+
+def geometry(
+    rng: Random, stack: FloatArray, labels: FloatArray, settings: Augmentation
+) -> tuple[FloatArray, FloatArray]:
+    """Flip, turn and zoom patch and labels alike; time is left alone."""
+    if rng.random() < settings.vertical_flip:
+        stack, labels = stack[:, ::-1], labels[::-1]
+    if rng.random() < settings.horizontal_flip:
+        stack, labels = stack[:, :, ::-1], labels[:, ::-1]
+    if rng.random() < settings.rotation:
+        turns = int(rng.integers(1, 4))
+        stack, labels = np.rot90(stack, turns, axes=(1, 2)), np.rot90(labels, turns, axes=(0, 1))
+    if rng.random() < settings.scale:
+        stack, labels = _zoom(rng, stack, labels)
+    return stack, labels
+
+
+def radiometry(rng: Random, stack: FloatArray, settings: Augmentation) -> FloatArray:
+    """Raise channels to a power and shift them; the same for all times and pixels of a patch."""
+    channels = stack.shape[-1]
+    if rng.random() < settings.gamma:
+        power = rng.uniform(0.8, 1.2, channels).astype(np.float32)
+        # A value below the published minimum has no real power.
+        stack = np.maximum(stack, 0) ** power
+    if rng.random() < settings.shift:
+        stack = stack + rng.normal(0, settings.shift_sigma, channels).astype(np.float32)
+    return stack
+
+
+def speckle(rng: Random, stack: FloatArray, features: tuple[Feature, ...], settings: Augmentation) -> FloatArray:
+    """Multiply backscatter by gamma noise of 8 to 64 looks (in model units: add its scaled decibel value)."""
+    if rng.random() >= settings.speckle:
+        return stack
+    looks = float(np.exp(rng.uniform(np.log(8), np.log(64))))
+    for channel, feature in enumerate(features):
+        limits = FEATURE_RANGES[feature]
+        if limits.units == "dB":
+            noise = rng.gamma(looks, 1 / looks, stack.shape[:-1]).astype(np.float32)
+            stack[..., channel] += 10 * np.log10(noise) / (limits.maximum - limits.minimum)
+    return stack
+
+
+def _zoom(rng: Random, stack: FloatArray, labels: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Enlarge a random square of 0.8 to 1 of the side to the whole patch, bilinearly, every step by itself."""
+    size = stack.shape[1]
+    side = int(rng.uniform(0.8, 1.0) * size)
+    y, x = rng.integers(0, size - side + 1, 2)
+    at = [np.linspace(corner, corner + side - 1, size) for corner in (y, x)]
+    grid = np.meshgrid(*at, indexing="ij")
+
+    def sample(plane: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+        return ndimage.map_coordinates(plane, grid, order=1, mode="nearest", output=np.float32)
+
+    out = np.empty_like(stack)
+    for step in range(stack.shape[0]):
+        for channel in range(stack.shape[-1]):
+            out[step, :, :, channel] = sample(stack[step, :, :, channel])
+    return out, np.stack([sample(labels[..., k]) for k in range(labels.shape[-1])], axis=-1).astype(np.float32)
+
+
+def _three(chance: float) -> list[float]:
+    """Probabilities of -1, 0 and 1."""
+    return [chance / 2, 1 - chance, chance / 2]

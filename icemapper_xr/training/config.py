@@ -1,0 +1,270 @@
+"""Settings of a training, read from TOML; nothing that shapes the weights stands anywhere else."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import pydantic
+from pydantic import Field
+
+from icemapper_xr import errors
+from icemapper_xr.conventions import FEATURES, Feature, Pooling
+
+__all__ = [
+    "ORIGINAL",
+    "Augmentation",
+    "LossSettings",
+    "SceneSettings",
+    "Schedule",
+    "TrainingConfig",
+    "load",
+    "original",
+]
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class _Settings(pydantic.BaseModel):
+    """A mistyped key is an error, and settings do not change under a run."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+class SceneSettings(_Settings):
+    """Simulated scenes to learn from; a scene is simulated once and kept in a cache."""
+
+    number: Positive = 64
+    """Scenes of the training set."""
+    size: Positive = 384
+    """Side of a scene, pixels."""
+    seed: int = 100_000
+    """Scene i of the training set is simulated with `seed + i`."""
+    validation: Positive = 4
+    """Scenes of the validation set."""
+    validation_seed: int = 900_000
+    """Validation scene i is simulated with `validation_seed + i`."""
+    first: Positive = 8
+    """Scenes that must be there before the first step."""
+    every: Annotated[int, Field(ge=0)] = 0
+    """Steps after which one scene more is drawn from; 0 waits for all of them before the first step.
+
+    The scenes that step i may draw from depend on i alone, not on the simulator's speed: if one is late, the step
+    waits. So a training can start while its scenes are being simulated, and is repeatable all the same.
+    """
+
+
+class Augmentation(_Settings):
+    """How patches are changed at random, in this order; the defaults are for simulated scenes."""
+
+    start_jitter: Annotated[int, Field(ge=0)] = 1
+    """All steps move together by up to so many dates of the sample, as far as it reaches."""
+    step_jitter: Probability = 0.25
+    """Chance that a step of a feature is taken from the date before or after, where dates are denser than steps."""
+    gaps: Annotated[int, Field(ge=0, le=14)] = 4
+    """Largest number of steps of a feature that go missing; the number is drawn uniformly from 0 to this."""
+    gap_chance: Probability = 0.5
+    """Chance that a patch has gaps at all."""
+    border: Probability = 0.15
+    """Chance that one side of the patch is not observed, as at the edge of a scene."""
+    vertical_flip: Probability = 0.5
+    horizontal_flip: Probability = 0.5
+    rotation: Probability = 0.75
+    """Chance of a turn by 90, 180 or 270 degrees."""
+    scale: Probability = 0.0
+    """Chance of cutting out a square of 0.8 to 1 of the side and enlarging it to the patch, bilinearly."""
+    gamma: Probability = 0.25
+    """Chance of raising a channel to a power of 0.8 to 1.2."""
+    shift: Probability = 0.25
+    """Chance of adding one normal number to a channel of the patch."""
+    shift_sigma: Annotated[float, Field(ge=0)] = 0.025
+    """Standard deviation of that number, in model units (0.025 is about 4 dB)."""
+    speckle: Probability = 0.0
+    """Chance of multiplying backscatter by fresh gamma noise of 8 to 64 looks, uncorrelated."""
+
+
+class LossSettings(_Settings):
+    """Focal loss, optionally mixed with a soft Dice loss of the class glacier."""
+
+    gamma: Annotated[float, Field(ge=0)] = 2.0
+    """Exponent of the focal term; 0 is cross-entropy."""
+    smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Label smoothing, in training only."""
+    dice: Probability = 0.0
+    """Share of the Dice loss in the sum."""
+
+
+class Schedule(_Settings):
+    """Learning rate as a function of the share of the training that is done."""
+
+    kind: Literal["cosine", "restarts", "constant"] = "cosine"
+    """'cosine': linear warm-up, then half a cosine down to `floor`; 'restarts': cosine cycles ending at `cycles`."""
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """Share of the steps over which the rate rises from zero (cosine only)."""
+    floor: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Last rate as a share of the peak."""
+    cycles: tuple[float, ...] = (1.0,)
+    """Ends of the cycles as shares of the training, rising, the last one 1."""
+
+    @pydantic.model_validator(mode="after")
+    def _cycles_rise(self) -> Self:
+        if (
+            not self.cycles
+            or self.cycles[-1] != 1
+            or list(self.cycles) != sorted(set(self.cycles))
+            or self.cycles[0] <= 0
+        ):
+            raise ValueError(f"cycles={self.cycles} must rise from above 0 and end with 1.0")
+        return self
+
+
+class TrainingConfig(_Settings):
+    """One training: data, network, optimisation, and what is kept.
+
+    Either `data` names a folder in the published layout (`train.hdf5`, `val.hdf5`), or scenes are simulated.
+    """
+
+    features: tuple[Feature, ...] = ("rtc", "insar")
+    """Channels of the network, backscatter first."""
+    pooling: Pooling = "tweightedpool"
+    filters: Positive = 8
+    levels: Positive = 3
+    window: Positive = 128
+    """Side of a patch, pixels; the weights are to be applied on windows of this size."""
+    pixel_size: Annotated[float, Field(gt=0)] = 10.0
+    """Metres."""
+    seed: int = 1
+    """Fixes the first weights, the draws and the augmentation."""
+    data: Path | None = None
+    """Folder with `train.hdf5` and `val.hdf5`; None simulates."""
+    scenes: SceneSettings = SceneSettings()
+    augmentation: Augmentation = Augmentation()
+    loss: LossSettings = LossSettings()
+    schedule: Schedule = Schedule()
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    """Peak of the schedule (Adam)."""
+    clip_norm: Annotated[float, Field(gt=0)] | None = 1.0
+    """Largest norm of the gradient over all weights; None does not clip."""
+    batch: Positive = 4
+    steps: Positive | None = 3000
+    """Steps of the optimiser; None takes `epochs` over the data."""
+    epochs: Positive | None = None
+    """An epoch is floor(sum over samples of whole windows / batch) steps."""
+    minutes: Annotated[float, Field(gt=0)] | None = None
+    """End the schedule after so many minutes even if `steps` are not done. The weights then depend on the machine's
+    speed; None is repeatable."""
+    mixed: Probability = 0.5
+    """Chance that a patch is drawn anew (up to 8 times) until it has both classes."""
+    momentum: Annotated[float, Field(gt=0, lt=1)] = 0.97
+    """Momentum of the batch normalisation's moving statistics while training (Keras: 0.99, slow for short runs)."""
+    estimate_batches: Annotated[int, Field(ge=0)] = 100
+    """Batches from which the statistics of the batch normalisation are taken at the end; 0 keeps the moving ones."""
+    validate_every: Positive = 200
+    """Steps between validations."""
+    monitor: Literal["pixels", "patches"] = "pixels"
+    """IoU that chooses the weights to keep: over all pixels, or the mean over windows as published."""
+    checkpoint_minutes: Annotated[float, Field(ge=0)] = 2.0
+    """Minutes between checkpoints; 0 writes one after every step."""
+    warm_start: Path | None = None
+    """Weights to begin with. Kernels of features that they lack are drawn afresh, of features too many dropped."""
+
+    @property
+    def name(self) -> str:
+        """Name of the weights in `weights/`, without suffix."""
+        source = "simulated" if self.data is None else "trained"
+        return f"ICEmapper_{self.pooling}_{''.join(self.features)}_{source}"
+
+    @property
+    def digest(self) -> str:
+        """Fingerprint: a checkpoint is resumed only by the settings that began it."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not self.features or list(self.features) != [name for name in FEATURES if name in self.features]:
+            raise ValueError(f"features={self.features} must be some of {FEATURES}, in this order")
+        if self.filters % 2:
+            raise ValueError(f"filters={self.filters} must be even")
+        if self.window % 2**self.levels:
+            raise ValueError(f"window={self.window} must be a multiple of {2**self.levels}")
+        if self.data is None and self.window > self.scenes.size:
+            raise ValueError(f"window={self.window} is larger than scenes.size={self.scenes.size}")
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("give either steps or epochs, and leave the other one out")
+        overlap = range(self.scenes.seed, self.scenes.seed + self.scenes.number)
+        if any(self.scenes.validation_seed + i in overlap for i in range(self.scenes.validation)):
+            raise ValueError("scenes.validation_seed lies among the seeds of the training scenes")
+        return self
+
+
+ORIGINAL: dict[str, Any] = {
+    "features": ("grd", "insar"),
+    "filters": 32,
+    "window": 384,
+    "batch": 8,
+    "steps": None,
+    "epochs": 150,
+    "learning_rate": 5e-4,
+    "clip_norm": None,
+    "momentum": 0.99,
+    "estimate_batches": 0,
+    "mixed": 0.0,
+    "monitor": "patches",
+    "schedule": {"kind": "restarts", "floor": 0.0, "cycles": (10 / 150, 30 / 150, 70 / 150, 1.0)},
+    "loss": {"gamma": 2.0, "smoothing": 0.1, "dice": 0.0},
+    "augmentation": {
+        "start_jitter": 0,
+        "gaps": 0,
+        "gap_chance": 0.0,
+        "border": 0.0,
+        "scale": 0.25,
+    },
+}
+"""Settings of Maslov et al. (2025), doi:10.31223/X5472T; their data set is `data`."""
+
+
+def original(**changes: Any) -> TrainingConfig:
+    """Return the settings of the published training, with changes such as `data=` and `features=`."""
+    return _validated({**ORIGINAL, **changes}, "the preset 'original'")
+
+
+def load(path: str | Path) -> TrainingConfig:
+    """Read settings from a TOML file.
+
+    A key `preset = "original"` begins with the published settings instead of the defaults. Relative paths are
+    relative to the file's folder.
+
+    Raises
+    ------
+    OptionError
+        If the file cannot be read, a key is unknown or a value is out of range.
+    """
+    path = Path(path)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise errors.OptionError(f"cannot read the training settings {path}: {error}; give a TOML file") from error
+    preset = values.pop("preset", None)
+    if preset not in (None, "original"):
+        raise errors.OptionError(f"preset={preset!r} in {path} is unknown: use 'original' or leave it out")
+    for key in ("data", "warm_start"):
+        if key in values:
+            values[key] = path.parent / values[key]
+    if preset and "steps" in values:
+        values.setdefault("epochs", None)
+    elif "epochs" in values:
+        values.setdefault("steps", None)
+    return _validated({**(ORIGINAL if preset else {}), **values}, str(path))
+
+
+def _validated(values: dict[str, Any], origin: str) -> TrainingConfig:
+    """Check settings, with the first fault in one line."""
+    try:
+        return TrainingConfig.model_validate(values)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise errors.OptionError(f"{origin}: {where + ': ' if where else ''}{first['msg']}") from error

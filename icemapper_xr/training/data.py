@@ -1,0 +1,133 @@
+"""From samples to batches: draw a crop, choose dates, augment, fill gaps. Batch i depends on the seed and i alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from icemapper_xr._types import FloatArray
+from icemapper_xr.conventions import Feature
+from icemapper_xr.prediction import core
+from icemapper_xr.training import augment
+from icemapper_xr.training.config import Augmentation, TrainingConfig
+from icemapper_xr.training.samples import Crop, IntArray, Sample
+
+__all__ = ["Batches", "known_labels", "patch", "windows"]
+
+TRIES = 8
+"""Draws after which a patch of one class only is taken as it is."""
+MIXED = (0.02, 0.98)
+"""Share of glacier in a patch that has both classes."""
+
+
+class Batches(keras.utils.PyDataset):  # type: ignore[misc]
+    """Random, augmented batches `(x, y)`: x `(batch, T, y, x, C)`, y `(batch, y, x, 2)` one-hot, (0, 0) = unknown.
+
+    Parameters
+    ----------
+    config
+        Settings.
+    samples
+        Gives the samples that batch i may draw from. It is asked anew for every batch, so that scenes can be added
+        while the training runs.
+    steps
+        Number of batches.
+    """
+
+    def __init__(self, config: TrainingConfig, samples: Callable[[int], Sequence[Sample]], steps: int) -> None:
+        super().__init__(workers=1)
+        self.config, self.samples, self.steps = config, samples, steps
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return self.steps
+
+    def __getitem__(self, index: int) -> tuple[FloatArray, FloatArray]:
+        """Return batch `index`; the same one whenever and in whatever order it is asked for."""
+        samples = self.samples(index)
+        pairs = []
+        for item in range(self.config.batch):
+            rng = np.random.default_rng([self.config.seed, index, item])
+            pairs.append(draw(rng, samples, self.config))
+        stacks, labels = zip(*pairs, strict=True)
+        return np.stack(stacks), np.stack(labels)
+
+
+def draw(rng: np.random.Generator, samples: Sequence[Sample], config: TrainingConfig) -> tuple[FloatArray, FloatArray]:
+    """Draw a sample and a crop uniformly, and augment it."""
+    mixed = rng.random() < config.mixed
+    for _ in range(TRIES if mixed else 1):
+        sample = samples[int(rng.integers(len(samples)))]
+        rows, columns = sample.inner
+        y, x = (
+            int(rng.integers(side.start, max(side.start, side.stop - config.window) + 1)) for side in (rows, columns)
+        )
+        crop = Crop(min(y, sample.shape[0] - config.window), min(x, sample.shape[1] - config.window), config.window)
+        if not mixed or MIXED[0] < sample.truth(crop).mean() < MIXED[1]:
+            break
+    return patch(rng, sample, crop, config.features, config.augmentation)
+
+
+def patch(
+    rng: np.random.Generator, sample: Sample, crop: Crop, features: tuple[Feature, ...], settings: Augmentation
+) -> tuple[FloatArray, FloatArray]:
+    """Read one crop of a sample and augment it.
+
+    Returns
+    -------
+    stack, labels
+        `(T, y, x, C)` without NaN, and `(y, x, 2)`.
+    """
+    base = {feature: sample.base[feature] for feature in features}
+    dates = augment.choose_dates(rng, base, sample.dates, settings)
+    stack = np.stack([sample.read(feature, dates[feature], crop) for feature in features], axis=-1)
+    labels = known_labels(sample, stack, crop)
+    augment.hide_border(rng, stack, labels, settings)
+    augment.drop_steps(rng, stack, settings)
+    stack, labels = augment.geometry(rng, stack, labels, settings)
+    missing = np.isnan(stack)
+    stack = augment.radiometry(rng, np.ascontiguousarray(stack), settings)
+    stack = augment.speckle(rng, stack, features, settings)
+    return fill(np.where(missing, np.float32(np.nan), stack)), np.ascontiguousarray(labels)
+
+
+def known_labels(sample: Sample, stack: FloatArray, crop: Crop) -> FloatArray:
+    """Return one-hot labels, (0, 0) where a feature was never observed."""
+    glacier = sample.truth(crop)
+    labels = np.stack([~glacier, glacier], axis=-1).astype(np.float32)
+    labels[~np.isfinite(stack).any(axis=0).all(axis=-1)] = 0
+    return labels
+
+
+def fill(stack: FloatArray) -> FloatArray:
+    """Fill the gaps of `(T, y, x, C)` as the prediction does: the pixel's nearest valid step, else 0."""
+    channels = [core.fill_gaps(stack[..., channel], "nearest") for channel in range(stack.shape[-1])]
+    return np.stack(channels, axis=-1)
+
+
+def windows(
+    sample: Sample, features: tuple[Feature, ...], size: int, dates: dict[Feature, IntArray] | None = None
+) -> list[tuple[FloatArray, FloatArray]]:
+    """Cut a sample into whole windows side by side, without augmentation; what is left at the edges is dropped."""
+    chosen = dates or dict(sample.base)
+    pairs = []
+    for y in range(0, sample.shape[0] - size + 1, size):
+        for x in range(0, sample.shape[1] - size + 1, size):
+            crop = Crop(y, x, size)
+            stack = np.stack([sample.read(feature, chosen[feature], crop) for feature in features], axis=-1)
+            labels = known_labels(sample, stack, crop)
+            rows, columns = sample.inner
+            inside = np.zeros(sample.shape, bool)
+            inside[rows, columns] = True
+            labels[~inside[crop.slices]] = 0
+            pairs.append((fill(stack), labels))
+    return pairs
+
+
+def stacked(pairs: list[tuple[FloatArray, FloatArray]]) -> tuple[Any, Any]:
+    """Stack windows to `(n, T, y, x, C)` and labels to `(n, y, x, 2)`."""
+    stacks, labels = zip(*pairs, strict=True)
+    return np.stack(stacks), np.stack(labels)

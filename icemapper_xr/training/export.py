@@ -1,0 +1,116 @@
+"""From a training to a weights file in the original's format, with its log, settings and entry in the index."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from icemapper_xr import errors
+from icemapper_xr.conventions import N_STEPS
+from icemapper_xr.training import fit, scenes, state
+from icemapper_xr.training.config import TrainingConfig
+
+if TYPE_CHECKING:
+    import keras
+
+__all__ = ["attributes", "export", "from_checkpoint"]
+
+
+def export(trained: fit.Trained, config: TrainingConfig, folder: str | Path) -> Path:
+    """Write the weights as `<folder>/ICEmapper_<pooling>_<features>_simulated.h5` and the log as `logs/<name>.csv`.
+
+    In the project's own `weights/` folder the file is also entered in the index.
+
+    Returns
+    -------
+    Path
+        The weights file.
+    """
+    scores = {name: round(value, 4) for name, value in trained.scores.items()}
+    return _write(trained.model, config, Path(folder), trained.rows, scores)
+
+
+def from_checkpoint(config: TrainingConfig, run: str | Path, folder: str | Path) -> Path:
+    """Write the best weights of a training that still runs, or was ended early.
+
+    Raises
+    ------
+    OptionError
+        If there is no checkpoint, or no validation yet.
+    """
+    path = Path(run) / fit.CHECKPOINT
+    if not path.exists():
+        raise errors.OptionError(f"{path} does not exist yet: wait for the first checkpoint")
+    current = state.read_state(path, config.digest)
+    if not current.best_weights:
+        raise errors.OptionError(f"{path} holds no validated weights yet: wait for the first validation")
+    model = fit.network(config)
+    state.assign(model.weights, current.best_weights)
+    best = max(current.rows, key=lambda row: row[f"val_iou_{config.monitor}"])
+    scores = {name: round(value, 4) for name, value in best.items() if name.startswith("val_")}
+    return _write(model, config, Path(folder), current.rows, scores)
+
+
+def attributes(config: TrainingConfig, scores: dict[str, float]) -> dict[str, Any]:
+    """Return what a weights file says of itself beyond its shapes."""
+    facts: dict[str, Any] = {
+        "features": list(config.features),
+        "window": config.window,
+        "pixel_size": config.pixel_size,
+        "n_steps": N_STEPS,
+        "training": training_set(config),
+        "seed": config.seed,
+        "settings": config.model_dump_json(exclude={"warm_start", "data"}),
+        "validation": scores,
+        "date": today().isoformat(),
+    }
+    if config.data is None:
+        facts["simulator"] = scenes.simulator_digest()
+    if config.warm_start is not None:
+        facts["warm_start"] = config.warm_start.name
+    return facts
+
+
+def training_set(config: TrainingConfig) -> str:
+    """Say in words what the weights learned from."""
+    if config.data is not None:
+        return f"data set of the published layout in {config.data.name}"
+    last = config.scenes.seed + config.scenes.number - 1
+    return (
+        f"{config.scenes.number} simulated Sentinel-1 scenes of {config.scenes.size} x {config.scenes.size} px "
+        f"(seeds {config.scenes.seed} to {last}); no accuracy on real ice is known"
+    )
+
+
+def today() -> dt.date:
+    """Return the date of SOURCE_DATE_EPOCH, for files that can be made again bit by bit, else of today (UTC)."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    moment = dt.datetime.fromtimestamp(int(epoch), dt.UTC) if epoch else dt.datetime.now(dt.UTC)
+    return moment.date()
+
+
+def _write(
+    model: keras.Model, config: TrainingConfig, folder: Path, rows: list[state.Row], scores: dict[str, float]
+) -> Path:
+    from icemapper_xr.models import presets, weights
+
+    logs = folder / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{config.name}.h5"
+    weights.write(model, path, attrs=attributes(config, scores))
+    part = logs / f"{config.name}.csv"
+    state.write_csv(part, rows)
+    if folder.resolve() == presets.own_folder().resolve():
+        presets.register(path, training=training_set(config), scores={"validation": scores})
+    return path
+
+
+def keep_settings(source: Path, folder: Path, config: TrainingConfig) -> None:
+    """Copy the settings file beside the weights that it made."""
+    target = folder / "configs" / f"{config.name}.toml"
+    if source.resolve() != target.resolve():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)

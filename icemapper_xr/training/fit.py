@@ -1,0 +1,340 @@
+"""The training loop: seeded, resumable, the best weights kept."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from icemapper_xr import errors, progress
+from icemapper_xr._types import FloatArray
+from icemapper_xr.training import metrics, scenes, state
+from icemapper_xr.training.config import Schedule, TrainingConfig
+from icemapper_xr.training.samples import Sample
+from icemapper_xr.training.state import Row, State
+
+if TYPE_CHECKING:
+    import keras
+
+__all__ = ["Trained", "network", "rate", "train"]
+
+CHECKPOINT = "checkpoint.npz"
+LOG = "log.csv"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves."""
+
+    model: keras.Model
+    """The network with the weights that were kept."""
+    rows: list[Row]
+    """The log, one row per validation."""
+    scores: dict[str, float]
+    """Scores of the kept weights on the validation samples."""
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Data:
+    """Samples to learn from (as a function of the step) and to validate on."""
+
+    training: Callable[[int], Sequence[Sample]]
+    validation: list[Sample]
+
+
+def train(
+    config: TrainingConfig,
+    folder: str | Path,
+    *,
+    cache: str | Path | None = None,
+    resume: bool = False,
+    make: scenes.SceneMaker = scenes.simulated,
+    beside: Path | None = None,
+) -> Trained:
+    """Train a network.
+
+    Parameters
+    ----------
+    config
+        Settings.
+    folder
+        Where the checkpoint and the log go.
+    cache
+        Folder of simulated scenes; None is `folder/scenes`.
+    resume
+        Go on from the checkpoint in `folder`. Without it a checkpoint there is refused.
+    make
+        Makes simulated scenes.
+    beside
+        Settings file from which a process beside this one fills the cache; None simulates all scenes first, in this
+        process.
+
+    Returns
+    -------
+    Trained
+        The network with the best weights, statistics of the batch normalisation estimated anew.
+
+    Raises
+    ------
+    OptionError
+        If there is a checkpoint already, or none that fits, or data are missing.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _data(config, Path(cache) if cache else folder / "scenes", make, beside) as data:
+        steps = total_steps(config, data)
+        model = _model(config)
+        current = _begin(config, folder, model, resume)
+        _loop(config, folder, model, data, current, steps)
+        return _finish(config, folder, model, data, current)
+
+
+def total_steps(config: TrainingConfig, data: Data) -> int:
+    """Return the steps of the whole training: given, or the epochs times the whole windows of all samples."""
+    if config.steps is not None:
+        return config.steps
+    assert config.epochs is not None
+    whole = sum(math.prod(side // config.window for side in sample.shape) for sample in data.training(0))
+    return config.epochs * max(1, whole // config.batch)
+
+
+def rate(share: float, schedule: Schedule) -> float:
+    """Return the learning rate as a share of its peak, when a share of the training is done."""
+    if schedule.kind == "constant":
+        return 1.0
+    begin = 0.0
+    if schedule.kind == "cosine":
+        if share < schedule.warmup:
+            return max(share / schedule.warmup, 1e-3)
+        begin, end = schedule.warmup, 1.0
+    else:
+        end = next(cycle for cycle in schedule.cycles if share < cycle or cycle == schedule.cycles[-1])
+        begin = max((cycle for cycle in schedule.cycles if cycle < end), default=0.0)
+    inside = min(max((share - begin) / (end - begin), 0.0), 1.0)
+    return schedule.floor + (1 - schedule.floor) * 0.5 * (1 + math.cos(math.pi * inside))
+
+
+@contextlib.contextmanager
+def _data(config: TrainingConfig, cache: Path, make: scenes.SceneMaker, beside: Path | None) -> Iterator[Data]:
+    """Open the data set, or the scenes with their producer."""
+    if config.data is not None:
+        from icemapper_xr.training import hdf5
+
+        training, validation = (
+            hdf5.open_samples(config.data / f"{part}.hdf5", config.features) for part in ("train", "val")
+        )
+        for sample in (*training, *validation):
+            if min(sample.shape) < config.window:
+                raise errors.OptionError(f"sample {sample.name} is smaller than the window of {config.window} px")
+        yield Data(lambda step: training, list(validation))
+        return
+    wanted = scene_set(config, cache, make)
+    if beside is None:
+        wanted.fill()
+    with scenes.producer(wanted, beside):
+        yield Data(wanted.at, list(wanted.validation()))
+
+
+def scene_set(config: TrainingConfig, cache: Path, make: scenes.SceneMaker = scenes.simulated) -> scenes.SceneSet:
+    """Return the scenes of a training, in the cache folder of this simulator and this size."""
+    version = scenes.simulator_digest() if make is scenes.simulated else "made"
+    return scenes.SceneSet(config, cache / f"{version}_{config.scenes.size}px", make)
+
+
+def network(config: TrainingConfig) -> keras.Model:
+    """Build the network with fresh weights that depend on the seed alone."""
+    import keras
+
+    from icemapper_xr.models import icemapper
+
+    keras.utils.set_random_seed(config.seed)
+    return icemapper.build(
+        channels=len(config.features), pooling=config.pooling, filters=config.filters, levels=config.levels
+    )
+
+
+def _model(config: TrainingConfig) -> keras.Model:
+    """Build and compile the network, warm if asked for."""
+    import keras
+
+    from icemapper_xr.training import losses, warm
+
+    model = network(config)
+    if config.warm_start is not None:
+        warm.start(model, config.warm_start, config.features)
+    for norm in batch_norms(model):
+        norm.momentum = config.momentum
+    loss = losses.SegmentationLoss(**config.loss.model_dump())
+    optimizer = keras.optimizers.Adam(config.learning_rate, global_clipnorm=config.clip_norm)
+    # Just-in-time compilation of this network takes minutes and runs slower (TensorFlow and torch on CPUs).
+    model.compile(optimizer=optimizer, loss=loss, jit_compile=False)
+    optimizer.build(model.trainable_variables)
+    return model
+
+
+def _begin(config: TrainingConfig, folder: Path, model: keras.Model, resume: bool) -> State:
+    """Start from nothing, or from the checkpoint."""
+    path = folder / CHECKPOINT
+    if not resume:
+        if path.exists():
+            raise errors.OptionError(f"{path} exists: go on with --resume, or choose another --out")
+        return State()
+    if not path.exists():
+        return State()
+    current = state.read_state(path, config.digest)
+    state.assign(model.weights, current.weights)
+    state.assign(model.optimizer.variables, current.optimizer)
+    return current
+
+
+def _loop(config: TrainingConfig, folder: Path, model: keras.Model, data: Data, current: State, steps: int) -> None:
+    """Take the steps that are left."""
+    from icemapper_xr.training import data as batches
+
+    dataset = batches.Batches(config, data.training, steps)
+    held_out = _windows(config, data.validation)
+    last_saved = began = time.monotonic() - current.elapsed
+    last_saved += current.elapsed
+    with (
+        progress.bar("train", steps) as advance,
+        concurrent.futures.ThreadPoolExecutor(1) as pool,
+    ):
+        advance(current.step)
+        ahead = pool.submit(dataset.__getitem__, current.step)
+        while (share := _share(config, current, steps)) < 1:
+            x, y = ahead.result()
+            ahead = pool.submit(dataset.__getitem__, min(current.step + 1, steps - 1))
+            model.optimizer.learning_rate = config.learning_rate * rate(share, config.schedule)
+            # Keras averages the loss over the calls since the last reset.
+            model.reset_metrics()
+            current.losses.append(float(model.train_on_batch(x, y)))
+            current.step += 1
+            current.elapsed = time.monotonic() - began
+            advance()
+            if current.step % config.validate_every == 0 or _share(config, current, steps) >= 1:
+                _validate(config, folder, model, held_out, current, share)
+            if time.monotonic() - last_saved >= 60 * config.checkpoint_minutes:
+                _save(config, folder, model, current)
+                last_saved = time.monotonic()
+        ahead.cancel()
+    _save(config, folder, model, current)
+
+
+def _share(config: TrainingConfig, current: State, steps: int) -> float:
+    """Return the share of the training that is done, by steps or by time, whichever is further."""
+    by_time = current.elapsed / (60 * config.minutes) if config.minutes is not None else 0.0
+    return max(current.step / steps, by_time)
+
+
+def _save(config: TrainingConfig, folder: Path, model: keras.Model, current: State) -> None:
+    """Write the checkpoint."""
+    current.weights = state.arrays_of(model.weights)
+    current.optimizer = state.arrays_of(model.optimizer.variables)
+    state.write_state(folder / CHECKPOINT, current, config.digest)
+
+
+def _validate(
+    config: TrainingConfig, folder: Path, model: keras.Model, held_out: Windows, current: State, share: float
+) -> None:
+    """Score the held-out windows, log a row, keep the weights if they are the best."""
+    scores = score(model, held_out, config.batch)
+    value = scores[f"val_iou_{config.monitor}"]
+    row = {
+        "step": float(current.step),
+        "seconds": current.elapsed,
+        "learning_rate": config.learning_rate * rate(share, config.schedule),
+        "loss": float(np.mean(current.losses)),
+        **scores,
+    }
+    current.rows.append(row)
+    current.losses = []
+    if value > current.best:
+        current.best, current.best_weights = value, state.arrays_of(model.weights)
+    state.write_csv(folder / LOG, current.rows)
+    progress.note(" ".join(f"{key} {number:.4g}" for key, number in row.items()))
+
+
+Windows = list[tuple[list[tuple[FloatArray, FloatArray]], str]]
+"""For each validation sample its windows `(x, y)` and its name."""
+
+
+def _windows(config: TrainingConfig, validation: Sequence[Sample]) -> Windows:
+    """Cut the validation samples into windows, once."""
+    from icemapper_xr.training import data as batches
+
+    return [(batches.windows(sample, config.features, config.window), sample.name) for sample in validation]
+
+
+def score(model: keras.Model, held_out: Windows, batch: int) -> dict[str, float]:
+    """Score a network in inference mode on whole windows side by side."""
+    counts: list[metrics.Counts] = []
+    for pairs, _ in held_out:
+        for begin in range(0, len(pairs), batch):
+            some = pairs[begin : begin + batch]
+            answers = model.predict_on_batch(np.stack([x for x, _ in some]))
+            for (_, y), answer in zip(some, answers, strict=True):
+                known = y.sum(axis=-1) > 0
+                counts.append(metrics.count(answer[..., 1] > 0.5, y[..., 1] > 0.5, known))
+    together = metrics.total(counts)
+    return {
+        "val_iou_pixels": together.iou,
+        "val_iou_patches": metrics.mean_iou(counts),
+        "val_precision": together.precision,
+        "val_recall": together.recall,
+        "val_area_bias": together.area_bias,
+    }
+
+
+def batch_norms(model: keras.Model) -> list[Any]:
+    """Return all batch normalisations of a network."""
+    import keras
+
+    return [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+
+
+def estimate_statistics(
+    model: keras.Model, batches: Sequence[tuple[FloatArray, FloatArray]] | Any, number: int
+) -> None:
+    """Set the batch normalisation's statistics to the mean over `number` batches with the weights as they are.
+
+    The moving statistics lag behind weights that were still changing; the mean over many batches does not.
+    """
+    norms = batch_norms(model)
+    before = [norm.momentum for norm in norms]
+    for k in range(number):
+        for norm in norms:
+            norm.momentum = k / (k + 1)
+        # Called eagerly: a compiled function would keep the first momentum.
+        model(batches[k][0], training=True)
+    for norm, momentum in zip(norms, before, strict=True):
+        norm.momentum = momentum
+
+
+def _finish(config: TrainingConfig, folder: Path, model: keras.Model, data: Data, current: State) -> Trained:
+    """Load the best weights; estimate their statistics anew, and keep those if they score better."""
+    from icemapper_xr.training import data as batches
+
+    if current.best_weights:
+        state.assign(model.weights, current.best_weights)
+    held_out = _windows(config, data.validation)
+    scores = score(model, held_out, config.batch)
+    if config.estimate_batches:
+        dataset = batches.Batches(config, data.training, current.step + config.estimate_batches)
+        fresh = [dataset[max(0, current.step - 1) + k] for k in range(config.estimate_batches)]
+        estimate_statistics(model, fresh, config.estimate_batches)
+        anew = score(model, held_out, config.batch)
+        key = f"val_iou_{config.monitor}"
+        progress.note(f"statistics estimated anew: {key} {scores[key]:.4f} -> {anew[key]:.4f}")
+        if anew[key] >= scores[key]:
+            scores = anew
+        elif current.best_weights:
+            state.assign(model.weights, current.best_weights)
+    return Trained(model, current.rows, scores, folder)

@@ -1,0 +1,73 @@
+"""What a training sample is, wherever it comes from: a stack of dates per feature, and the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from icemapper_xr._types import FloatArray
+from icemapper_xr.conventions import FEATURE_RANGES, Feature
+
+__all__ = ["Crop", "Sample", "scale"]
+
+IntArray = npt.NDArray[np.int64]
+
+
+class Crop(NamedTuple):
+    """A square of a sample."""
+
+    y: int
+    x: int
+    size: int
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Rows and columns."""
+        return slice(self.y, self.y + self.size), slice(self.x, self.x + self.size)
+
+
+class Sample(Protocol):
+    """One scene of one year and orbit, read piece by piece."""
+
+    @property
+    def name(self) -> str:
+        """Name for messages."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns, padding included."""
+        ...
+
+    @property
+    def inner(self) -> tuple[slice, slice]:
+        """Rows and columns that are no padding."""
+        ...
+
+    @property
+    def base(self) -> Mapping[Feature, IntArray]:
+        """For each feature the indices of the 15 steps among its dates."""
+        ...
+
+    @property
+    def dates(self) -> Mapping[Feature, int]:
+        """Number of dates of each feature."""
+        ...
+
+    def read(self, feature: Feature, dates: IntArray, crop: Crop) -> FloatArray:
+        """Return `(len(dates), size, size)` in model units, NaN where not observed; a date may be named twice."""
+        ...
+
+    def truth(self, crop: Crop) -> npt.NDArray[np.bool_]:
+        """Return `(size, size)`, True on glacier."""
+        ...
+
+
+def scale(values: FloatArray, feature: Feature) -> FloatArray:
+    """Bring a feature from its unit (dB, 1) to model units, without clipping; NaN stays."""
+    limits = FEATURE_RANGES[feature]
+    scaled: FloatArray = ((values - limits.minimum) / (limits.maximum - limits.minimum)).astype(np.float32)
+    return scaled

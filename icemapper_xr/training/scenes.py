@@ -1,0 +1,220 @@
+"""Simulated scenes as training samples: simulated once, kept in a cache folder, read by memory mapping.
+
+A training simulates in a process beside it, and takes every scene as soon as it is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from icemapper_xr import errors, progress
+from icemapper_xr._types import FloatArray
+from icemapper_xr.conventions import Feature
+from icemapper_xr.training import samples
+from icemapper_xr.training.config import TrainingConfig
+from icemapper_xr.training.samples import Crop, IntArray
+
+__all__ = ["CachedScene", "SceneMaker", "SceneSet", "producer", "simulated", "simulator_digest"]
+
+SceneMaker = Callable[[int, int, tuple[Feature, ...]], tuple[FloatArray, npt.NDArray[np.bool_]]]
+"""Called with seed, size and features; returns the cube `(T, y, x, C)` in dB or 1, NaN = gap, and the truth."""
+
+POLL_SECONDS = 0.5
+"""How often a training looks for a scene that it waits for."""
+
+
+def simulated(seed: int, size: int, features: tuple[Feature, ...]) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+    """Make one scene by the project's simulator."""
+    from icemapper_xr import simulate
+
+    return simulate.training_scene(seed, size=size, features=features)
+
+
+def simulator_digest() -> str:
+    """Fingerprint of the simulator's source: scenes of two versions are never mixed in one cache."""
+    from icemapper_xr import simulate
+
+    digest = hashlib.sha256()
+    for source in sorted(Path(simulate.__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class CachedScene:
+    """One scene on disk: `<feature>.npy` float16 `(T, y, x)` in dB or 1, and `truth.npy`."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """Name of the folder: the seed."""
+        return self.folder.name
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        rows, columns = self._truth.shape
+        return rows, columns
+
+    @property
+    def inner(self) -> tuple[slice, slice]:
+        """All of it: a simulated scene has no padding."""
+        return slice(0, self.shape[0]), slice(0, self.shape[1])
+
+    @cached_property
+    def dates(self) -> Mapping[Feature, int]:
+        """Number of dates of each feature."""
+        return {feature: stack.shape[0] for feature, stack in self._stacks.items()}
+
+    @cached_property
+    def base(self) -> Mapping[Feature, IntArray]:
+        """Every date is a step."""
+        return {feature: np.arange(count) for feature, count in self.dates.items()}
+
+    def read(self, feature: Feature, dates: IntArray, crop: Crop) -> FloatArray:
+        """Return `(len(dates), size, size)` in model units, NaN where not observed."""
+        part = self._stacks[feature][:, *crop.slices]
+        return samples.scale(part[dates].astype(np.float32), feature)
+
+    def truth(self, crop: Crop) -> npt.NDArray[np.bool_]:
+        """Return `(size, size)`, True on glacier."""
+        return np.asarray(self._truth[crop.slices])
+
+    @cached_property
+    def _stacks(self) -> dict[Feature, npt.NDArray[np.float16]]:
+        paths = (path for path in self.folder.glob("*.npy") if path.stem != "truth")
+        return {path.stem: np.load(path, mmap_mode="r") for path in paths}  # type: ignore[misc]
+
+    @cached_property
+    def _truth(self) -> npt.NDArray[np.bool_]:
+        mask: npt.NDArray[np.bool_] = np.load(self.folder / "truth.npy", mmap_mode="r")
+        return mask
+
+
+@dataclass(frozen=True)
+class SceneSet:
+    """The scenes of a training in their cache, some perhaps still to be simulated."""
+
+    config: TrainingConfig
+    cache: Path
+    """Folder of one version of the simulator and one size of scenes."""
+    make: SceneMaker = simulated
+    patience: float = 900.0
+    """Seconds to wait for one scene before giving up."""
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds in the order in which scenes are needed: validation first."""
+        scenes = self.config.scenes
+        validation = [scenes.validation_seed + i for i in range(scenes.validation)]
+        return validation + [scenes.seed + i for i in range(scenes.number)]
+
+    def validation(self) -> list[CachedScene]:
+        """Return the validation scenes; waits for them."""
+        return [self._wait(seed) for seed in self.seeds[: self.config.scenes.validation]]
+
+    def at(self, step: int) -> list[CachedScene]:
+        """Return the scenes that a step draws from; waits for them. Depends on the step alone."""
+        scenes = self.config.scenes
+        count = scenes.number if scenes.every == 0 else min(scenes.number, scenes.first + step // scenes.every)
+        return [self._wait(scenes.seed + i) for i in range(count)]
+
+    def missing(self) -> list[int]:
+        """Return the seeds that are not in the cache yet."""
+        return [seed for seed in self.seeds if not self._there(seed)]
+
+    def fill(self, *, alive: Callable[[], bool] = lambda: True) -> None:
+        """Simulate what is missing, scene by scene, while `alive()`."""
+        self.cache.mkdir(parents=True, exist_ok=True)
+        for seed in progress.track(self.missing(), "simulate scenes"):
+            if not alive():
+                return
+            if not self._there(seed):
+                self._store(seed)
+
+    def _folder(self, seed: int) -> Path:
+        return self.cache / f"{seed:07d}"
+
+    def _there(self, seed: int) -> bool:
+        return all((self._folder(seed) / f"{feature}.npy").exists() for feature in self.config.features)
+
+    def _store(self, seed: int) -> None:
+        """Simulate one scene; its folder appears whole or not at all."""
+        features = self.config.features
+        cube, truth = self.make(seed, self.config.scenes.size, features)
+        with tempfile.TemporaryDirectory(dir=self.cache, prefix=".scene-") as folder:
+            part = Path(folder) / "part"
+            part.mkdir()
+            for channel, feature in enumerate(features):
+                # Half precision resolves 0.02 dB at -20 dB, far below the speckle.
+                np.save(part / f"{feature}.npy", cube[..., channel].astype(np.float16))
+            np.save(part / "truth.npy", truth.astype(bool))
+            with contextlib.suppress(OSError):
+                if self._folder(seed).exists():
+                    shutil.rmtree(self._folder(seed))
+                part.rename(self._folder(seed))
+
+    def _wait(self, seed: int) -> CachedScene:
+        known = _scenes.get(self._folder(seed))
+        if known is not None:
+            return known
+        until = time.monotonic() + self.patience
+        while not self._there(seed):
+            if time.monotonic() > until:
+                raise errors.OptionError(
+                    f"scene {seed} did not appear in {self.cache} within {self.patience:.0f} s: "
+                    "look at the messages of the simulation, and run the training again with --resume"
+                )
+            time.sleep(POLL_SECONDS)
+        return _scenes.setdefault(self._folder(seed), CachedScene(self._folder(seed)))
+
+
+_scenes: dict[Path, CachedScene] = {}
+"""Scenes opened by this process: their memory maps are made once."""
+
+
+@contextlib.contextmanager
+def producer(scenes: SceneSet, settings: Path | None) -> Iterator[None]:
+    """Simulate missing scenes in a process beside this one for the time of the block.
+
+    Parameters
+    ----------
+    scenes
+        What is wanted; nothing is started if it is all there.
+    settings
+        The TOML file of the training.
+    """
+    if not scenes.missing() or settings is None:
+        yield
+        return
+    scenes.cache.mkdir(parents=True, exist_ok=True)
+    # The folder is named outright: the other process must not fill another one because the source changed meanwhile.
+    command = [sys.executable, "-m", __name__.rpartition(".")[0], str(settings), "--simulate-into", str(scenes.cache)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=environment)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def parent_alive() -> Callable[[], bool]:
+    """Return a test that turns False when the process that started this one has ended."""
+    parent = os.getppid()
+    return lambda: os.getppid() == parent

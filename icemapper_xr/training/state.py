@@ -1,0 +1,119 @@
+"""A training's state on disk: weights, optimiser, step and log, written whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from icemapper_xr import errors
+
+__all__ = ["Row", "State", "arrays_of", "assign", "read_state", "write_csv", "write_state"]
+
+Row = dict[str, float]
+"""One validation: step, elapsed seconds, losses, scores."""
+
+
+@dataclass
+class State:
+    """All that the next step depends on; batches depend on the seed and the step alone."""
+
+    step: int = 0
+    """Steps done."""
+    elapsed: float = 0.0
+    """Seconds of training, all runs together."""
+    best: float = -1.0
+    """Highest monitored score so far."""
+    losses: list[float] = field(default_factory=list)
+    """Losses since the last validation."""
+    rows: list[Row] = field(default_factory=list)
+    weights: list[npt.NDArray[Any]] = field(default_factory=list)
+    """The network's variables, in its order."""
+    optimizer: list[npt.NDArray[Any]] = field(default_factory=list)
+    """The optimiser's variables, in its order."""
+    best_weights: list[npt.NDArray[Any]] = field(default_factory=list)
+
+
+def arrays_of(variables: Sequence[Any]) -> list[npt.NDArray[Any]]:
+    """Copy Keras variables to numpy."""
+    from keras import ops
+
+    return [np.array(ops.convert_to_numpy(variable)) for variable in variables]
+
+
+def assign(variables: Sequence[Any], values: Sequence[npt.NDArray[Any]]) -> None:
+    """Set Keras variables."""
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def write_state(path: Path, state: State, digest: str) -> None:
+    """Write a checkpoint; a kill at any moment leaves the old one or the new one."""
+    facts = {
+        "digest": digest,
+        "step": state.step,
+        "elapsed": state.elapsed,
+        "best": state.best,
+        "losses": state.losses,
+        "rows": state.rows,
+    }
+    groups = {"weights": state.weights, "optimizer": state.optimizer, "best": state.best_weights}
+    arrays = {f"{name}_{i:04d}": value for name, values in groups.items() for i, value in enumerate(values)}
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".state-", suffix=".tmp", delete=False) as file:
+        np.savez(file, facts=np.array(json.dumps(facts)), **arrays)  # type: ignore[arg-type]
+        file.flush()
+        os.fsync(file.fileno())
+    Path(file.name).replace(path)
+
+
+def read_state(path: Path, digest: str) -> State:
+    """Read a checkpoint.
+
+    Raises
+    ------
+    OptionError
+        If it is damaged, or was written by a training with other settings.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            facts = json.loads(str(file["facts"]))
+            groups = {
+                name: [file[key] for key in sorted(file.files) if key.startswith(f"{name}_")]
+                for name in ("weights", "optimizer", "best")
+            }
+    except (OSError, ValueError, KeyError) as error:
+        raise errors.OptionError(f"checkpoint {path} cannot be read ({error}): delete it to begin anew") from error
+    if facts["digest"] != digest:
+        raise errors.OptionError(
+            f"checkpoint {path} is of other settings: choose another --out, or the settings that began it"
+        )
+    return State(
+        facts["step"],
+        facts["elapsed"],
+        facts["best"],
+        facts["losses"],
+        facts["rows"],
+        groups["weights"],
+        groups["optimizer"],
+        groups["best"],
+    )
+
+
+def write_csv(path: Path, rows: Sequence[Row]) -> None:
+    """Write the log, one row per validation."""
+    if not rows:
+        return
+    part = path.with_suffix(".tmp")
+    with part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in rows)
+    part.replace(path)

@@ -1,0 +1,86 @@
+"""A warm start: weights of one network as the first weights of another, channels added or dropped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from icemapper_xr import errors
+from icemapper_xr.conventions import FEATURES, Feature
+
+if TYPE_CHECKING:
+    import keras
+
+__all__ = ["features_of", "start"]
+
+FIRST = ("encoder_0/conv_0/kernel", "encoder_0/projection/kernel")
+"""The two kernels that see the input's channels, on their last but one axis."""
+
+
+def start(model: keras.Model, path: Path, features: tuple[Feature, ...]) -> None:
+    """Load weights into a network whose features may differ.
+
+    Kernels of features that the file lacks keep their fresh values, but backscatter of one kind (grd, rtc) begins
+    with the other's; kernels of features too many are dropped. All else must agree.
+
+    Raises
+    ------
+    OptionError
+        If the file's features are unknown, or it is of another kind or size than the network.
+    """
+    from icemapper_xr.models import icemapper, weights
+
+    arrays = weights.read_arrays(path)
+    given = features_of(path)
+    units = icemapper.units(model)
+    table: dict[str, Any] = {f"head/{v.name}": v for v in units.head.weights}
+    for unit in (*units.encoder, *units.pooling, *units.up, *units.decoder):
+        table |= {"/".join((unit.name, *v.path.split("/")[-2:])): v for v in unit.weights}
+    if set(arrays) != set(table):
+        raise errors.OptionError(f"warm_start={path} is of another pooling or depth than the network to be trained")
+    from icemapper_xr.training import state
+
+    for role, variable in table.items():
+        value: npt.NDArray[Any] = arrays[role]
+        if role in FIRST:
+            fresh = state.arrays_of([variable])[0]
+            value = _match(value, given, fresh, features)
+        if value.shape != tuple(variable.shape):
+            raise errors.OptionError(
+                f"warm_start={path}: {role} is {value.shape}, the network wants {tuple(variable.shape)}; "
+                "use the same number of filters"
+            )
+        variable.assign(value)
+
+
+def features_of(path: Path) -> tuple[Feature, ...]:
+    """Return the features of a weights file, from its attributes or its published name."""
+    from icemapper_xr.models import weights
+
+    named = weights.read_attrs(path).get("features")
+    if named is None:
+        token = path.stem.split("_")[2] if path.stem.count("_") >= 2 else ""
+        named = [feature for feature in FEATURES if feature in token]
+        if "".join(named) != token or not named:
+            raise errors.OptionError(
+                f"warm_start={path} does not say its features: name the file ICEmapper_<pooling>_<features>.h5"
+            )
+    return cast("tuple[Feature, ...]", tuple(named))
+
+
+def _match(
+    value: npt.NDArray[Any], given: tuple[Feature, ...], fresh: npt.NDArray[Any], wanted: tuple[Feature, ...]
+) -> npt.NDArray[Any]:
+    """Sort the channels of a kernel `(..., channels, filters)` by feature."""
+    if value.shape[:-2] != fresh.shape[:-2] or value.shape[-1] != fresh.shape[-1]:
+        return value
+    other: dict[Feature, Feature] = {"grd": "rtc", "rtc": "grd"}
+    out = fresh.copy()
+    for k, feature in enumerate(wanted):
+        source = feature if feature in given else other.get(feature)
+        if source in given:
+            out[..., k, :] = value[..., given.index(source), :]
+    return np.asarray(out, np.float32)

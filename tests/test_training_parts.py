@@ -1,0 +1,215 @@
+"""Settings, samples, augmentation, losses and scores: everything of the training but the loop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from icemapper_xr import errors
+from icemapper_xr.conventions import FEATURE_RANGES
+from icemapper_xr.training import augment, config, hdf5, metrics, samples
+from icemapper_xr.training.config import Augmentation, TrainingConfig
+
+CALM = Augmentation(
+    start_jitter=0,
+    step_jitter=0,
+    gap_chance=0,
+    border=0,
+    vertical_flip=0,
+    horizontal_flip=0,
+    rotation=0,
+    gamma=0,
+    shift=0,
+)
+
+
+# -- settings ---------------------------------------------------------------------------------------------------------
+def test_shipped_settings_are_valid() -> None:
+    folder = Path(__file__).parents[1] / "weights" / "configs"
+    names = {config.load(path).name for path in folder.glob("*.toml")}
+    assert "ICEmapper_tweightedpool_rtcinsar_simulated" in names
+    assert "ICEmapper_tweightedpool_rtc_simulated" in names
+
+
+def test_original_has_the_published_numbers() -> None:
+    original = config.original(features=("rtc",))
+    assert (original.window, original.batch, original.epochs, original.learning_rate) == (384, 8, 150, 5e-4)
+    assert np.allclose(np.array(original.schedule.cycles) * 150, [10, 30, 70, 150])
+    assert (original.loss.gamma, original.loss.smoothing) == (2.0, 0.1)
+
+
+def test_preset_is_read_from_toml(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text('preset = "original"\nfeatures = ["insar"]\ndata = "set"\n')
+    loaded = config.load(path)
+    assert loaded.filters == 32
+    assert loaded.data == tmp_path / "set"
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("windows = 3", "windows"),
+        ('features = ["insar", "rtc"]', "order"),
+        ("window = 100", "multiple of 8"),
+        ("epochs = 3\nsteps = 3", "either"),
+        ("[schedule]\ncycles = [0.5]", "1.0"),
+        ("[scenes]\nvalidation_seed = 100001", "among the seeds"),
+        ('preset = "other"', "original"),
+        ("window = ", "cannot read"),
+    ],
+)
+def test_bad_settings_are_named_in_one_line(tmp_path: Path, text: str, part: str) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text(text)
+    with pytest.raises(errors.OptionError, match=part) as caught:
+        config.load(path)
+    assert "\n" not in str(caught.value)
+
+
+# -- scaling ----------------------------------------------------------------------------------------------------------
+def test_scale_maps_the_published_range_and_keeps_gaps() -> None:
+    low, high = FEATURE_RANGES["rtc"].minimum, FEATURE_RANGES["rtc"].maximum
+    values = samples.scale(np.array([low, high, np.nan], np.float32), "rtc")
+    assert np.allclose(values[:2], [0, 1], atol=1e-6)
+    assert np.isnan(values[2])
+
+
+# -- augmentation -----------------------------------------------------------------------------------------------------
+def _coded(size: int = 16) -> tuple[np.ndarray, np.ndarray]:
+    """Make a patch in which every value says its time, row and column, with labels of the same code."""
+    time, y, x = np.meshgrid(np.arange(15), np.arange(size), np.arange(size), indexing="ij")
+    stack = (time * 10_000 + y * 100 + x).astype(np.float32)[..., None]
+    return np.repeat(stack, 2, axis=-1), np.repeat((y[0] * 100 + x[0]).astype(np.float32)[..., None], 2, axis=-1)
+
+
+@given(seed=st.integers(0, 10_000))
+def test_geometry_moves_labels_with_pixels_and_leaves_time(seed: int) -> None:
+    stack, labels = _coded()
+    settings = Augmentation(vertical_flip=0.5, horizontal_flip=0.5, rotation=0.75)
+    moved, moved_labels = augment.geometry(np.random.default_rng(seed), stack, labels, settings)
+    assert np.array_equal(moved % 10_000, np.broadcast_to(moved_labels, moved.shape))
+    assert np.array_equal(moved // 10_000, stack // 10_000)
+
+
+def test_zoom_keeps_time_and_space_apart() -> None:
+    stack, labels = _coded()
+    settings = CALM.model_copy(update={"scale": 1.0})
+    moved, moved_labels = augment.geometry(np.random.default_rng(2), stack, labels, settings)
+    # Bilinear sampling of a plane is exact: each step is the same square, enlarged.
+    assert np.allclose(moved - 10_000 * np.arange(15)[:, None, None, None], moved_labels[None], atol=0.05)
+
+
+def test_gaps_are_whole_steps_of_one_channel() -> None:
+    counts = []
+    for seed in range(200):
+        stack = np.ones((15, 4, 4, 2), np.float32)
+        augment.drop_steps(np.random.default_rng(seed), stack, CALM.model_copy(update={"gap_chance": 1.0}))
+        gone = np.isnan(stack)
+        assert np.array_equal(gone.any(axis=(1, 2)), gone.all(axis=(1, 2)))
+        counts.append(gone[:, 0, 0].sum(axis=0))
+    assert set(np.ravel(counts)) == {0, 1, 2, 3, 4}
+    assert any(first != second for first, second in counts)
+
+
+def test_dates_move_only_where_they_are_denser_than_steps() -> None:
+    settings = Augmentation(start_jitter=1, step_jitter=0.5)
+    rng = np.random.default_rng(0)
+    steps = np.arange(15)
+    assert np.array_equal(augment.choose_dates(rng, {"rtc": steps}, {"rtc": 15}, settings)["rtc"], steps)
+    moved = [augment.choose_dates(rng, {"rtc": 2 * steps}, {"rtc": 29}, settings)["rtc"] for _ in range(300)]
+    assert np.abs(np.array(moved) - 2 * steps).max() == 2
+    assert np.min(moved) >= 0
+    assert np.max(moved) <= 28
+
+
+def test_hidden_border_has_no_label_and_no_value() -> None:
+    stack, labels = _coded()
+    augment.hide_border(np.random.default_rng(1), stack, labels, CALM.model_copy(update={"border": 1.0}))
+    hidden = np.isnan(stack).all(axis=(0, 3))
+    assert 0 < hidden.mean() <= augment.MAX_HIDDEN
+    assert not labels[hidden].any()
+
+
+def test_speckle_touches_backscatter_only_and_keeps_the_mean_power() -> None:
+    stack = np.full((15, 32, 32, 2), 0.6, np.float32)
+    out = augment.speckle(
+        np.random.default_rng(3), stack.copy(), ("rtc", "insar"), CALM.model_copy(update={"speckle": 1.0})
+    )
+    assert np.array_equal(out[..., 1], stack[..., 1])
+    limits = FEATURE_RANGES["rtc"]
+    power = 10 ** ((out[..., 0] - 0.6) * (limits.maximum - limits.minimum) / 10)
+    assert power.mean() == pytest.approx(1, abs=0.02)
+
+
+# -- scores -----------------------------------------------------------------------------------------------------------
+def test_scores_by_hand() -> None:
+    mapped = np.array([1, 1, 1, 0, 0, 0], bool)
+    truth = np.array([1, 1, 0, 1, 0, 0], bool)
+    one = metrics.count(mapped, truth)
+    assert one == metrics.Counts(2, 1, 1, 2)
+    assert one.iou == 0.5
+    assert one.precision == one.recall == one.f1 == pytest.approx(2 / 3)
+    assert one.area_bias == 0
+    assert metrics.count(mapped, truth, np.arange(6) < 2).iou == 1
+
+
+def test_empty_against_empty_is_one() -> None:
+    empty = metrics.count(np.zeros(4, bool), np.zeros(4, bool))
+    assert empty.iou == empty.f1 == 1
+    assert metrics.mean_iou([empty, metrics.Counts(1, 1, 0, 0)]) == 0.75
+    assert metrics.total([empty, metrics.Counts(1, 1, 0, 0)]).iou == 0.5
+
+
+# -- the published data set -------------------------------------------------------------------------------------------
+def write_set(path: Path, *, size: int = 64, dates: int = 29) -> None:
+    """Write a small file of the published layout: 48 x 40 px of data behind a leading pad of 8 and 16 px."""
+    rng = np.random.default_rng(5)
+    with h5py.File(path, "w") as file:
+        for name in ("SVAL-10-38_2020_ro14", "SVAL-10-39_2020_ro174"):
+            group = file.create_group(name)
+            truth = rng.random((size, size)) < 0.5
+            group["outlines"] = np.stack([~truth, truth], axis=-1).astype(np.uint8)
+            for feature in ("rtc", "insar"):
+                group[feature] = rng.random((dates, size, size, 1)).astype(np.float32)
+                group.attrs[f"{feature}_base_time_idx"] = np.arange(15) * 2
+            group.attrs.update(height=size, width=size, orig_height=48, orig_width=40, pad_height=8, pad_width=16)
+
+
+def test_hdf5_reads_crops_and_dates(tmp_path: Path) -> None:
+    path = tmp_path / "train.hdf5"
+    write_set(path)
+    found = hdf5.open_samples(path, ("rtc", "insar"))
+    assert [one.name for one in found] == ["SVAL-10-38_2020_ro14", "SVAL-10-39_2020_ro174"]
+    one = found[0]
+    assert one.inner == (slice(8, 56), slice(16, 56))
+    crop = samples.Crop(3, 5, 16)
+    dates = np.array([4, 4, 2, 28])
+    with h5py.File(path) as file:
+        group = file[one.name]
+        assert np.array_equal(one.read("insar", dates, crop), group["insar"][:][dates, 3:19, 5:21, 0])
+        assert np.array_equal(one.truth(crop), group["outlines"][3:19, 5:21, 1] == 1)
+
+
+def test_hdf5_faults_are_named(tmp_path: Path) -> None:
+    with pytest.raises(errors.OptionError, match=r"train\.hdf5"):
+        hdf5.open_samples(tmp_path / "train.hdf5", ("rtc",))
+    path = tmp_path / "other.hdf5"
+    write_set(path)
+    with pytest.raises(errors.OptionError, match="has no grd"):
+        hdf5.open_samples(path, ("grd",))
+    with h5py.File(tmp_path / "third.hdf5", "w") as file, h5py.File(path) as source:
+        source.copy("SVAL-10-38_2020_ro14", file)
+        file["SVAL-10-38_2020_ro14"].attrs["rtc_base_time_idx"] = np.arange(15) * 3
+    with pytest.raises(errors.OptionError, match="15 indices below 29"):
+        hdf5.open_samples(tmp_path / "third.hdf5", ("rtc",))
+
+
+def test_window_of_the_settings_must_fit_its_scenes() -> None:
+    with pytest.raises(ValueError, match=r"scenes\.size"):
+        TrainingConfig(window=512)
