@@ -194,10 +194,10 @@ def _facies(
     tongue = fields.sigmoid((ela - 60 - dem) / 40)
     patchy = fields.smooth_noise(rng, shape, length=700 / px)
     debris_share = rng.uniform(0, 1)
-    flank = rng.uniform(40, 160) * np.clip(0.4 + 0.8 * patchy, 0, 2.2) * tongue
+    flank = rng.uniform(20, 90) * np.clip(0.2 + 0.9 * patchy, 0, 2.2) * tongue
     debris = (distance < flank) & (bed > 0)
     ridge = ndimage.gaussian_filter(distance + 25 * fields.smooth_noise(rng, shape, length=500 / px), 40 / px)
-    medial = (terrain.slope(ridge, px) < rng.uniform(0.15, 0.35)) & (distance > 150) & (patchy > 1 - debris_share)
+    medial = (terrain.slope(ridge, px) < rng.uniform(0.1, 0.25)) & (distance > 150) & (patchy > 1 - debris_share)
     debris |= medial & (dem < ela - 60)
     out[debris] = SurfaceClass.DEBRIS_COVERED
 
@@ -232,7 +232,7 @@ def _ground(
     hollow = terrain.smooth(bed, 120, px) - terrain.smooth(bed, 30, px)
     patch = hollow / 4 + 1.2 * fields.smooth_noise(rng, shape, length=250 / px) + (bed - ela) / 250
     patch += np.where(steep > 0.9, -3, 0)
-    out[(patch > rng.uniform(2.2, 3.4)) & (bed > 80) & (distance < -40)] = SurfaceClass.SNOW_PATCH
+    out[(patch > rng.uniform(2.7, 3.8)) & (bed > 80) & (distance < -40)] = SurfaceClass.SNOW_PATCH
 
     beyond = rng.uniform(60, 300) * np.clip(0.3 + fields.smooth_noise(rng, shape, length=500 / px), 0, 1.8)
     dead = (distance > -beyond) & (bed < ela - 80) & (steep < 0.45)

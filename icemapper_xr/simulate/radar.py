@@ -12,7 +12,7 @@ from icemapper_xr._types import FloatArray
 from icemapper_xr.simulate import fields, terrain
 from icemapper_xr.simulate.tables import REFERENCE_INCIDENCE, Site
 
-__all__ = ["Geometry", "coherence", "geometry", "gamma0", "static_pattern"]
+__all__ = ["Geometry", "coherence", "gamma0", "geometry", "static_pattern"]
 
 Mask = npt.NDArray[np.bool_]
 
@@ -90,8 +90,8 @@ def static_pattern(seed: int, classes: npt.NDArray[np.uint8], site: Site, resolu
     broad = fields.smooth_noise(rng, shape, length=900 / resolution)
     anisotropy = fields.smooth_noise(rng, shape, length=350 / resolution)
     texture = site.texture[classes] * (0.75 * fine + 0.66 * middle)
-    # drift within a class about 1 dB, anisotropy 1-2 dB peak to peak (SCIENCE 2)
-    return np.asarray(texture + 1.0 * broad + rng.uniform(0.3, 0.6) * anisotropy, dtype=np.float32)
+    # drift within a class 0.7 dB (judgement), anisotropy 1-2 dB peak to peak (SCIENCE 2)
+    return np.asarray(texture + 0.7 * broad + rng.uniform(0.3, 0.6) * anisotropy, dtype=np.float32)
 
 
 def incidence_effect(classes: npt.NDArray[np.uint8], look: Geometry, site: Site) -> tuple[FloatArray, FloatArray]:

@@ -55,7 +55,8 @@ def draw_weather(seed: int, year: int, days: FloatArray, freeze: float) -> Weath
     season_of = (days > 200)[:, None] == (events > 200)[None, :]
     crusts = ((since > 5) & season_of).sum(axis=1) * rng.uniform(0.3, 1.0)
     spanned = (np.abs(since) <= 8).any(axis=1)
-    stormy = rng.random(n) < rng.uniform(0.2, 0.45)  # judgement: every third pair has a snowfall or a gale
+    # judgement: every fourth pair has a snowfall or a gale, in high summer every tenth
+    stormy = rng.random(n) < rng.uniform(0.15, 0.35) * np.where((days > 175) & (days < 255), 0.4, 1.0)
     disturbed = np.where(stormy | spanned, rng.uniform(0.3, 0.6, n), rng.uniform(0.85, 1.0, n))  # SCIENCE 2: 0.3-0.6
     ground = np.where(rng.random(n) < 0.3, rng.uniform(2, 3, n), 0.0)  # SCIENCE 2, FACTS 9: +2..+3 dB
     return Weather(
@@ -65,22 +66,22 @@ def draw_weather(seed: int, year: int, days: FloatArray, freeze: float) -> Weath
         wet_ground=ground.astype(np.float32),
         disturbed=disturbed.astype(np.float32),
         sea=(5 * rng.normal(0, 1, n).clip(-1.6, 1.6)).astype(np.float32),  # SCIENCE 2: +-5 dB
-        shift=rng.normal(0, 0.4, 12).astype(np.float32),
+        shift=rng.normal(0, 0.3, 12).astype(np.float32),
     )
 
 
 def calendar(site: Site, seed: int, year: int, dem: FloatArray, resolution: float) -> Calendar:
     """Days of melt onset, end of wet snow and refreeze by elevation, with 5 days of noise (SCIENCE 2).
 
-    Lapse of 1.5 to 3 days per 100 m, and 20 to 35 days from onset to bare ground at sea level: judgement.
+    Lapse of 1 to 3 days per 100 m, and 20 to 35 days from onset to bare ground at sea level: judgement.
     """
     rng = fields.generator(seed, "calendar", year)
     length = 700 / resolution
     noise = [4 * fields.smooth_noise(rng, dem.shape, length=length) for _ in range(3)]
-    year_shift = rng.normal(0, 5, 3)
+    year_shift = rng.normal(0, 4, 3)
     onset = site.onset + year_shift[0] + dem * rng.uniform(0.015, 0.03) + noise[0]
     bare = onset + rng.uniform(20, 35) + dem * rng.uniform(0.01, 0.03) + year_shift[1] + noise[1]
-    freeze = site.freeze + year_shift[2] - dem * rng.uniform(0.015, 0.03) + noise[2]
+    freeze = site.freeze + year_shift[2] - dem * rng.uniform(0.01, 0.02) + noise[2]
     return Calendar(*(np.asarray(a, dtype=np.float32) for a in (onset, bare, freeze)))
 
 
