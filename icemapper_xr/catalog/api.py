@@ -61,12 +61,12 @@ def reader() -> Any:
 
 def down(url: str, error: BaseException) -> CatalogError:
     """Return the error that says that a server does not answer as it should, in one short line."""
+    status = getattr(error, "status_code", None) or getattr(getattr(error, "response", None), "status_code", None)
     text = (str(error).splitlines() or [type(error).__name__])[0]
     cause = re.search(r"Caused by \w+\((.*)\)\)$", text)
     reason = re.sub(r"^[\"'(]*(?:\w+\(.*?\): )?", "", cause[1]).strip("\"'") if cause else text
-    return CatalogError(
-        f"{url} does not answer ({reason[:200]}): check the address and the network, or try again later"
-    )
+    reason = f"HTTP status {status}" if status else reason[:200]
+    return CatalogError(f"{url} does not answer ({reason}): check the address and the network, or try again later")
 
 
 @contextlib.contextmanager

@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import collections
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pystac
+import pytest
+
+from icemapper_xr import catalog
+from icemapper_xr.catalog import observe, orbits, presets
+from icemapper_xr.errors import CatalogError
+
+
+def load(path: Path) -> list[pystac.Item]:
+    content = json.loads(path.read_text())
+    return [pystac.Item.from_dict(one) for one in (content if isinstance(content, list) else content["features"])]
+
+
+def item(**changes: Any) -> pystac.Item:
+    """Make a small RTC item; keyword arguments replace top-level members or add properties."""
+    mapping: dict[str, Any] = {
+        "type": "Feature",
+        "stac_version": "1.0.0",
+        "id": "S1A_IW_GRDH_1SDH_20250311T044231_20250311T044249_058252_073302_rtc",
+        "collection": "sentinel-1-rtc",
+        "geometry": None,
+        "bbox": [15, 78, 16, 79],
+        "links": [{"rel": "collection", "href": "https://example.org/c.json"}],
+        "assets": {"hh": {"href": "https://example.org/iw-hh.rtc.tiff", "roles": ["data"], "type": "image/tiff"}},
+        "properties": {
+            "datetime": "2025-03-11T04:42:40Z",
+            "platform": "SENTINEL-1A",
+            "sar:instrument_mode": "IW",
+            "proj:epsg": 32633,
+            "proj:transform": [10, 0, 500000, 0, -10, 8700000],
+            "proj:shape": [100, 200],
+        },
+    }
+    properties = changes.pop("properties", {})
+    mapping |= changes
+    mapping["properties"] = {
+        key: value for key, value in (mapping["properties"] | properties).items() if value is not ...
+    }
+    mapping["stac_extensions"] = ["https://stac-extensions.github.io/projection/v1.1.0/schema.json"]
+    return pystac.Item.from_dict(mapping)
+
+
+def test_planetary_computer_rtc(shared: Path) -> None:
+    (one,) = load(shared / "real/stac/pc_sentinel-1-rtc_item.json")
+    horizontal, vertical = observe.observations(one)
+    assert (horizontal.polarisation, vertical.polarisation) == ("VH", "VV")
+    assert (vertical.feature, vertical.quantity, vertical.scale, vertical.nodata) == ("rtc", "gamma0", "power", -32768)
+    assert (vertical.relative_orbit, vertical.absolute_orbit, vertical.orbit_state) == (80, 58252, "descending")
+    assert (vertical.platform, vertical.mode, vertical.signer) == ("S1A", "IW", "planetary-computer")
+    assert vertical.epsg == 32634
+    assert vertical.transform == (10.0, 0.0, 180600.0, 0.0, -10.0, 3408040.0)
+    assert vertical.shape == (17058, 28320)
+    assert vertical.geocoded
+    assert vertical.acquired.isoformat() == "2025-03-11T04:42:40.696652+00:00"
+
+
+def test_planetary_computer_pass_of_four_frames(shared: Path) -> None:
+    items = load(shared / "real/stac/sentinel-1-rtc-pc.json")
+    found = [one for each in items for one in observe.observations(each)]
+    assert len(found) == 8
+    assert {(one.relative_orbit, one.platform, one.quantity) for one in found} == {(51, "S1A", "gamma0")}
+    assert len({one.acquired for one in found}) == 4
+
+
+def test_raw_grd_is_described_but_not_geocoded(shared: Path) -> None:
+    (one,) = load(shared / "real/stac/pc_sentinel-1-grd_item.json")
+    found = observe.observations(one)
+    assert len(found) == 2
+    for each in found:
+        assert (each.feature, each.quantity, each.geocoded) == ("grd", "digital_number", False)
+        assert (each.epsg, each.transform, each.shape) == (None, None, None)
+        assert each.relative_orbit == 95
+
+
+def test_rainier_items_of_the_indigo_set(shared: Path) -> None:
+    items = load(shared / "real/stac/rainier_rtc_aws.json")
+    found = [one for each in items for one in observe.observations(each)]
+    assert (len(items), len(found)) == (382, 764)
+    assert {(one.feature, one.quantity, one.scale, one.nodata, one.epsg) for one in found} == {
+        ("rtc", "gamma0", "power", 0.0, 32610)
+    }
+    assert {one.pixel_size for one in found} == {20.0}
+    counts = collections.Counter(one.relative_orbit for one in found)
+    assert counts == {137: 218, 64: 210, 35: 198, 115: 72, 13: 66}
+    # The formula agrees with the catalogue's own relative orbits for all of both satellites.
+    assert all(orbits.relative_orbit(one.platform, one.absolute_orbit) == one.relative_orbit for one in found)
+
+
+def test_projection_code_and_epsg_are_both_read() -> None:
+    (old,) = observe.observations(item())
+    (new,) = observe.observations(item(properties={"proj:epsg": ..., "proj:code": "EPSG:32633"}))
+    assert old.epsg == new.epsg == 32633
+
+
+def test_relative_orbit_falls_back_to_the_absolute_one() -> None:
+    (named,) = observe.observations(item())
+    assert (named.absolute_orbit, named.relative_orbit) == (58252, 80)
+    (told,) = observe.observations(item(properties={"sat:relative_orbit": 14}))
+    assert told.relative_orbit == 14
+    (unknown,) = observe.observations(item(id="frame", properties={"platform": ...}))
+    assert (unknown.relative_orbit, unknown.platform) == (None, None)
+
+
+def test_ew_is_described() -> None:
+    (one,) = observe.observations(item(properties={"sar:instrument_mode": "EW"}))
+    assert one.mode == "EW"
+
+
+def test_tokens_are_stripped() -> None:
+    signed = (
+        "https://sentinel1euwestrtc.blob.core.windows.net/c/iw-hh.rtc.tiff?st=2026-01-01&se=2026-01-02&sp=rl&sig=abc%2F"
+    )
+    (one,) = observe.observations(item(assets={"hh": {"href": signed, "type": "image/tiff"}}))
+    assert one.href == "https://sentinel1euwestrtc.blob.core.windows.net/c/iw-hh.rtc.tiff"
+    assert one.signer == "planetary-computer"
+    assert one.nodata == -32768
+    assert presets.unsigned("https://x.s3.amazonaws.com/a.tif?X-Amz-Signature=1&X-Amz-Date=2&v=3").endswith("a.tif?v=3")
+    assert presets.unsigned("https://x.org/a.tif?v=3&st=2") == "https://x.org/a.tif?v=3&st=2"
+
+
+def test_nan_nodata_as_a_word() -> None:
+    asset = {"href": "https://example.org/iw-hh.rtc.tiff", "type": "image/tiff", "raster:bands": [{"nodata": "nan"}]}
+    (one,) = observe.observations(item(assets={"hh": asset}))
+    assert one.nodata is not None
+    assert math.isnan(one.nodata)
+
+
+def test_items_of_other_satellites_hold_nothing() -> None:
+    other = item(id="LC08", collection="landsat", assets={"red": {"href": "https://x.org/LC08_20230105_B4.tif"}})
+    assert observe.observations(other) == ()
+
+
+def test_hyp3_and_opera_items_are_known_by_their_file_names() -> None:
+    name = "S1AA_20230105T060000_20230117T060000_HHP012_INT40_G_ueF_AB12"
+    pair = item(
+        id=name,
+        collection="hyp3-insar",
+        assets={
+            "corr": {"href": f"https://example.org/{name}_corr.tif", "roles": ["data"]},
+            "unw": {"href": f"https://example.org/{name}_unw_phase.tif", "roles": ["data"]},
+        },
+        properties={"platform": ..., "datetime": "2023-01-05T06:00:00Z"},
+    )
+    (one,) = observe.observations(pair)
+    assert (one.feature, one.quantity, one.baseline_days, one.platform) == ("insar", "coherence", 12, "S1A")
+    assert one.acquired.isoformat() == "2023-01-11T06:00:00+00:00"
+
+    name = "OPERA_L2_RTC-S1_T137-292319-IW2_20211119T015858Z_20250830T120333Z_S1A_30_v1.0"
+    burst = item(
+        id=name,
+        collection="OPERA_L2_RTC-S1_V1",
+        assets={
+            "0": {"href": f"https://example.org/{name}_VV.tif", "roles": ["data"]},
+            "1": {"href": f"https://example.org/{name}_mask.tif", "roles": ["data"]},
+            "browse": {"href": f"https://example.org/{name}_BROWSE.png", "roles": ["browse"]},
+        },
+        properties={"platform": ...},
+    )
+    (one,) = observe.observations(burst)
+    assert (one.feature, one.quantity, one.relative_orbit, one.polarisation) == ("rtc", "gamma0", 137, "VV")
+
+
+def test_presets_say_what_they_serve() -> None:
+    text = catalog.describe()
+    for name in ("planetary-computer", "earth-search", "cdse"):
+        assert name in text
+    with pytest.raises(CatalogError, match="HyP3 InSAR"):
+        presets.require(presets.get("planetary-computer"), ("insar",))
+    with pytest.raises(CatalogError, match="planetary-computer"):
+        presets.require(presets.get("cdse"), ("rtc",))
+    with pytest.raises(CatalogError, match="there are planetary-computer"):
+        catalog.sign("nasa")
+
+
+def test_s3_needs_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    sign = catalog.sign("cdse")
+    with pytest.raises(CatalogError, match="AWS_S3_ENDPOINT"):
+        sign("s3://eodata/Sentinel-1/x.tiff")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    assert sign("s3://eodata/Sentinel-1/x.tiff") == "s3://eodata/Sentinel-1/x.tiff"
+    assert presets.signer_of("s3://eodata/Sentinel-1/x.tiff") == "cdse"
+    assert presets.signer_of("s3://sentinel-s1-l1c/GRD/x.tiff") == "earth-search"
+    assert presets.signer_of("/data/x.tif") is None
+
+
+def test_a_token_that_cannot_be_had_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    import planetary_computer
+
+    def refuse(href: str) -> str:
+        raise OSError("no network")
+
+    monkeypatch.setattr(planetary_computer, "sign_url", refuse)
+    with pytest.raises(CatalogError, match="PC_SDK_SUBSCRIPTION_KEY"):
+        catalog.sign("planetary-computer")("https://sentinel1euwestrtc.blob.core.windows.net/c/x.tiff")
