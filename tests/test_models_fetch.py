@@ -46,7 +46,7 @@ def server(monkeypatch):
     requests: list[str] = []
     handler = type("Recording", (Handler,), {"requests": requests})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
-        thread = threading.Thread(target=httpd.serve_forever, daemon=True)
+        thread = threading.Thread(target=httpd.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         yield functools.partial("http://127.0.0.1:{port}/{kind}".format, port=httpd.server_port), requests
         httpd.shutdown()

@@ -6,9 +6,7 @@ Three kinds of file: the published ones, fetched into the cache folder; ours, pa
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import os
 import platform
 from collections.abc import Sequence
@@ -17,14 +15,13 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from icemapper_xr import errors
-from icemapper_xr.conventions import FEATURES, N_STEPS, PIXEL_SIZE, WINDOW, Feature, Pooling
-from icemapper_xr.models import published, weights
+from icemapper_xr.conventions import N_STEPS, PIXEL_SIZE, WINDOW, Feature, Pooling
+from icemapper_xr.models import facts, own, published, weights
 from icemapper_xr.models.layout import Architecture
 
-__all__ = ["Origin", "WeightsFile", "info", "list_weights", "locate", "own_folder", "read_index", "register", "resolve"]
+__all__ = ["Origin", "WeightsFile", "info", "list_weights", "locate", "resolve"]
 
 _log = logging.getLogger(__name__)
-INDEX: Final = "index.json"
 Origin = Literal["published", "simulated", "file"]
 FETCH: Final = "icemapper weights fetch"
 
@@ -95,7 +92,7 @@ def resolve(
     path, origin = _find(name_or_path, cache)
     architecture = weights.read_architecture(path)
     attrs = weights.read_attrs(path)
-    entry = _index_entry(path, architecture.digest) if origin != "published" else None
+    entry = own.entry_of(path, architecture.digest) if origin != "published" else None
     if origin == "file" and published.FILES.get(path.name) == published.blob_id(path):
         origin = "published"
     return WeightsFile(
@@ -103,14 +100,14 @@ def resolve(
         path=path,
         digest=architecture.digest,
         origin="simulated" if entry is not None else origin,
-        features=_features(path, architecture, attrs, features),
+        features=facts.features(path, architecture, attrs, features),
         pooling=architecture.pooling,
         filters=architecture.filters,
         levels=architecture.levels,
-        window=_window(path, attrs, window, architecture.multiple),
-        pixel_size=_pixel_size(path, attrs, pixel_size),
+        window=facts.window(path, attrs, window, architecture.multiple),
+        pixel_size=facts.pixel_size(path, attrs, pixel_size),
         n_steps=int(attrs.get("n_steps", N_STEPS)),
-        training=_text(attrs.get("training")),
+        training=facts.text(attrs.get("training")),
         calibration=None if entry is None else entry.get("calibration"),
     )
 
@@ -143,15 +140,15 @@ def list_weights(*, cache: str | Path | None = None) -> list[dict[str, Any]]:
                 "scores": None,
             }
         )
-    for entry in read_index():
-        path = own_folder() / entry["file"]
-        own = {key: entry.get(key) for key in ("features", "pooling", "filters", "window", "pixel_size")}
+    for entry in own.read_index():
+        path = own.folder() / entry["file"]
+        told = {key: entry.get(key) for key in ("features", "pooling", "filters", "window", "pixel_size")}
         rows.append(
             {
                 "name": entry["file"].removeprefix("ICEmapper_").removesuffix(".h5"),
                 "file": entry["file"],
                 "origin": "simulated",
-                **own,
+                **told,
                 "available": path.is_file(),
                 "path": str(path) if path.is_file() else None,
                 "training": entry.get("training"),
@@ -176,7 +173,7 @@ def info(
         if features is not None:
             raise
         found = {"name": path.name, "origin": origin, "features": None, **asdict(architecture)}
-    entry = _index_entry(path, architecture.digest) or {}
+    entry = own.entry_of(path, architecture.digest) or {}
     listed = found.get("features")
     return found | {
         "path": str(path),
@@ -200,7 +197,7 @@ def locate(path: Path, digest: str) -> Path:
         If no such file is here, or what is here has another digest.
     """
     seen = {}
-    for candidate in dict.fromkeys((path, own_folder() / path.name, published.cache_folder() / path.name)):
+    for candidate in dict.fromkeys((path, own.folder() / path.name, published.cache_folder() / path.name)):
         if candidate.is_file():
             seen[candidate] = weights.sha256(candidate)
             if seen[candidate] == digest:
@@ -216,78 +213,6 @@ def locate(path: Path, digest: str) -> Path:
     )
 
 
-# -- our files --------------------------------------------------------------------------------------------------------
-def own_folder() -> Path:
-    """Folder of our weight files: inside the installed package, or `weights/` of an editable install."""
-    package = Path(__file__).resolve().parents[1]
-    packed = package / "_weights"
-    return packed if packed.is_dir() else package.parent / "weights"
-
-
-def read_index() -> list[dict[str, Any]]:
-    """Entries of `index.json`, one dict a file of ours; empty where there is no index.
-
-    Keys: file, digest, features, pooling, filters, window, pixel_size, training, scores, calibration.
-    """
-    path = own_folder() / INDEX
-    if not path.is_file():
-        return []
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise errors.WeightsError(f"index {path} cannot be read ({error}): install the package again") from error
-    if not isinstance(entries, list) or not all(isinstance(e, dict) and {"file", "digest"} <= set(e) for e in entries):
-        raise errors.WeightsError(f"index {path} is not a list of files with digests: install the package again")
-    return entries
-
-
-def register(
-    path: str | Path, *, training: str | None = None, scores: Any = None, calibration: Any = None
-) -> dict[str, Any]:
-    """Enter a file that lies in our folder, or replace its entry, in `index.json`; returns the entry.
-
-    The file must say its features, window and pixel size in its root attributes (`weights.write(..., attrs=...)`).
-    """
-    path = Path(path).resolve()
-    if path.parent != own_folder().resolve():
-        raise errors.OptionError(f"weights file {path} is not in {own_folder()}: copy it there first")
-    architecture, attrs = weights.read_architecture(path), weights.read_attrs(path)
-    missing = [name for name in ("features", "window", "pixel_size") if name not in attrs]
-    if missing:
-        raise errors.OptionError(f"weights file {path} lacks the root attributes {missing}: write it with attrs=")
-    entry = {
-        "file": path.name,
-        "digest": architecture.digest,
-        "features": list(_features(path, architecture, attrs, None)),
-        "pooling": architecture.pooling,
-        "filters": architecture.filters,
-        "window": int(attrs["window"]),
-        "pixel_size": float(attrs["pixel_size"]),
-        "training": training if training is not None else _text(attrs.get("training")),
-        "scores": scores,
-        "calibration": calibration,
-    }
-    entries = sorted([*(e for e in read_index() if e["file"] != path.name), entry], key=lambda e: str(e["file"]))
-    index = own_folder() / INDEX
-    temporary = index.with_suffix(".part")
-    temporary.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(index)
-    return entry
-
-
-def _index_entry(path: Path, digest: str) -> dict[str, Any] | None:
-    """Entry of a file that lies in our folder, its digest checked; None for any other file."""
-    if path.resolve().parent != own_folder().resolve():
-        return None
-    entry = next((e for e in read_index() if e["file"] == path.name), None)
-    if entry is not None and entry["digest"] != digest:
-        raise errors.WeightsError(
-            f"weights file {path} has digest {digest[:12]}, {INDEX} says {str(entry['digest'])[:12]}: it is damaged, "
-            "install the package again"
-        )
-    return entry
-
-
 # -- finding ----------------------------------------------------------------------------------------------------------
 def _find(name_or_path: str | Path, cache: str | Path | None) -> tuple[Path, Origin]:
     """Path and origin of a name or path; an existing path goes first."""
@@ -299,20 +224,20 @@ def _find(name_or_path: str | Path, cache: str | Path | None) -> tuple[Path, Ori
     if variant is None:
         raise errors.WeightsError(_unknown(text, path))
     fetched = published.cache_folder(cache) / variant.published_file
-    own = own_folder() / variant.own_file
+    ours = own.folder() / variant.own_file
     if not variant.simulated and variant.published_file in published.FILES:
         if fetched.is_file():
             _check_published(fetched)
             _log.info("weights %s: the published file %s", text, fetched)
             return fetched, "published"
-        if variant.full or not own.is_file():
+        if variant.full or not ours.is_file():
             raise errors.WeightsError(
                 f"weights {text!r} are published but not in the cache folder {fetched.parent}: run "
-                f"`{FETCH} {variant.published_file}`{_own_hint(own)}"
+                f"`{FETCH} {variant.published_file}`{_own_hint(ours)}"
             )
-    if own.is_file() and not (variant.full and not variant.simulated):
-        _log.info("weights %s: %s, trained on simulated scenes (not the published file)", text, own)
-        return own, "simulated"
+    if ours.is_file() and not (variant.full and not variant.simulated):
+        _log.info("weights %s: %s, trained on simulated scenes (not the published file)", text, ours)
+        return ours, "simulated"
     raise errors.WeightsError(_unknown(text, path))
 
 
@@ -324,84 +249,17 @@ def _check_published(path: Path) -> None:
         )
 
 
-def _own_hint(own: Path) -> str:
-    short = own.name.removeprefix("ICEmapper_").removesuffix(".h5")
-    return f", or use {short!r}, ours trained on simulated scenes" if own.is_file() else ""
+def _own_hint(ours: Path) -> str:
+    short = ours.name.removeprefix("ICEmapper_").removesuffix(".h5")
+    return f", or use {short!r}, ours trained on simulated scenes" if ours.is_file() else ""
 
 
 def _unknown(text: str, path: Path) -> str:
-    own = [str(entry["file"]) for entry in read_index()]
+    ours = [str(entry["file"]) for entry in own.read_index()]
     if os.sep in text or (path.suffix in (".h5", ".keras", ".hdf5") and published.parse_name(text) is None):
         reason = "is a folder" if path.is_dir() else "does not exist"
-        return f"weights file {text} {reason}: name an existing file, or one of {', '.join([*own, *published.FILES])}"
+        return f"weights file {text} {reason}: name an existing file, or one of {', '.join([*ours, *published.FILES])}"
     return (
-        f"weights {text!r} are unknown: ours are {', '.join(own) or 'none'}; published, to be fetched with "
+        f"weights {text!r} are unknown: ours are {', '.join(ours) or 'none'}; published, to be fetched with "
         f"`{FETCH} NAME`: {', '.join(published.FILES)}; or name an existing file"
     )
-
-
-# -- what shapes cannot tell ------------------------------------------------------------------------------------------
-def _features(
-    path: Path, architecture: Architecture, attrs: dict[str, Any], given: Sequence[str] | None
-) -> tuple[Feature, ...]:
-    """Settle the features: the file's attribute, else its published name, else what the caller says."""
-    variant = published.parse_name(path.name)
-    said: Sequence[str] | None = attrs.get("features")
-    if said is None and variant is not None:
-        said = variant.features
-    wanted = _known(said, f"weights file {path}") if said is not None else None
-    if wanted is not None and len(wanted) != architecture.channels:
-        raise errors.WeightsError(
-            f"weights file {path} says features {_join(wanted)}, but its first layer takes {architecture.channels} "
-            "channels: the file is not what it says"
-        )
-    if given is None:
-        if wanted is None:
-            raise errors.OptionError(
-                f"weights file {path} does not say its features: give features=, {architecture.channels} of "
-                f"{', '.join(FEATURES)} in the order of its channels"
-            )
-        return wanted
-    chosen = _known([given] if isinstance(given, str) else given, "features=")
-    if wanted is not None and chosen != wanted:
-        raise errors.OptionError(f"features {_join(chosen)} given, but weights file {path} wants {_join(wanted)}")
-    if len(chosen) != architecture.channels:
-        raise errors.OptionError(
-            f"features {_join(chosen)} given, but weights file {path} takes {architecture.channels} channel(s)"
-        )
-    return chosen
-
-
-def _known(names: Sequence[str], source: str) -> tuple[Feature, ...]:
-    known = tuple(feature for name in names for feature in FEATURES if feature == name)
-    if len(known) != len(names) or len(set(known)) != len(known) or not known:
-        raise errors.OptionError(f"{source} says features {list(names)}: each of {', '.join(FEATURES)} at most once")
-    return known
-
-
-def _join(names: Sequence[str]) -> str:
-    return "(" + ", ".join(names) + ")"
-
-
-def _window(path: Path, attrs: dict[str, Any], given: int | None, multiple: int) -> int:
-    said = attrs.get("window")
-    window = int(given if given is not None else said if said is not None else WINDOW)
-    if given is not None and said is not None and int(said) != given:
-        _log.warning("window %d px given, but weights file %s was trained on %d px", given, path, int(said))
-    if window < multiple or window % multiple:
-        raise errors.OptionError(f"window={window} must be a multiple of {multiple} pixels for weights file {path}")
-    return window
-
-
-def _pixel_size(path: Path, attrs: dict[str, Any], given: float | None) -> float:
-    said = attrs.get("pixel_size")
-    size = float(given if given is not None else said if said is not None else PIXEL_SIZE)
-    if not (math.isfinite(size) and size > 0):
-        raise errors.OptionError(f"pixel_size={size} must be a positive number of metres")
-    if given is not None and said is not None and not math.isclose(float(said), size):
-        raise errors.OptionError(f"pixel_size={size} m given, but weights file {path} was trained on {said} m")
-    return size
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else value if isinstance(value, str) else json.dumps(value)
