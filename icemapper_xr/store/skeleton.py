@@ -88,7 +88,7 @@ def create(location: Location, layout: Layout, run: Mapping[str, Any], attrs: Ma
         "history": [f"{_now()} icemapper_xr {_version.__version__}: created"],
     }
     code = {"proj:code": f"EPSG:{crs}"} if crs is not None else {}
-    group.attrs.update(
+    group.update_attributes(
         {
             "Conventions": "CF-1.11",
             **kept,
@@ -146,7 +146,7 @@ def log(group: Any, text: str, ours: dict[str, Any] | None = None) -> None:
     """Add a line to the history and save our attribute."""
     ours = meta(group) if ours is None else ours
     ours["history"] = [*ours["history"], f"{_now()} icemapper_xr {_version.__version__}: {text}"]
-    group.attrs.update({META: ours})
+    group.update_attributes({META: ours})
 
 
 def repair(group: Any) -> None:
