@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import zlib
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import scipy.fft
 from scipy import ndimage
 
@@ -89,6 +91,6 @@ def enlarge(
     )
 
 
-def sigmoid(x: FloatArray) -> FloatArray:
+def sigmoid(x: npt.NDArray[np.floating[Any]]) -> FloatArray:
     """Return the logistic function of x."""
     return np.asarray(1 / (1 + np.exp(-np.clip(x, -30, 30))), dtype=np.float32)

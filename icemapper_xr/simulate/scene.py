@@ -32,7 +32,7 @@ GRD_LOOKS = 4.4
 class Step(NamedTuple):
     """One observation of one feature: linear power or coherence, `(y, x)` float32, NaN where not observed."""
 
-    index: int
+    number: int
     feature: Feature
     values: FloatArray
 
@@ -86,6 +86,10 @@ class Scene:
             crs=f"EPSG:{self.settings.epsg}",
         )
 
+    def looks(self, feature: Feature) -> float:
+        """Equivalent looks of a backscatter feature."""
+        return GRD_LOOKS if feature == "grd" and self.settings.looks is None else self.site.looks
+
     def observe(self, year: int, features: Sequence[Feature] | None = None) -> Iterator[Step]:
         """Yield the observations of a year step by step: gamma0 (rtc) or sigma0 (grd) as power, or coherence.
 
@@ -103,7 +107,7 @@ class Scene:
         out = np.empty((self.settings.n_steps, *self.settings.shape, len(wanted)), np.float32)
         for step in self.observe(year, wanted):
             values = step.values if step.feature == "insar" else to_db(step.values)
-            out[step.index, :, :, wanted.index(step.feature)] = values
+            out[step.number, :, :, wanted.index(step.feature)] = values
         return out
 
     def cube(self, year: int, features: Sequence[Feature] | None = None) -> xr.Dataset:
@@ -115,7 +119,7 @@ class Scene:
         time = _stamps(self.settings.centres(year))
         data = {name: np.empty((len(time), *self.settings.shape), np.float32) for name in wanted}
         for step in self.observe(year, wanted):
-            data[step.feature][step.index] = step.values if step.feature == "insar" else to_db(step.values)
+            data[step.feature][step.number] = step.values if step.feature == "insar" else to_db(step.values)
         cube = xr.Dataset(
             {name: ((conventions.TIME, conventions.Y, conventions.X), data[name]) for name in wanted},
             coords={conventions.TIME: time, conventions.Y: y, conventions.X: x},
@@ -223,7 +227,7 @@ class _Year:
 
     def mean_db(self, index: int) -> FloatArray:
         """Expected gamma0 of a step, dB, without speckle."""
-        weather, site = self.weather, self.scene.site
+        weather = self.weather
         rng = self._rng("date", index)
         winter, melt, late = seasons.season_shares(self.calendar, float(self.days[index]))
         land = _LAND[self.codes]
@@ -237,7 +241,6 @@ class _Year:
         level += late * (self._level(2) + self.wet + weather.wet_ground[index] * _BARE[self.codes])
         level = self._water(level, index, rng)
         passing = 0.5 * fields.smooth_noise(rng, level.shape, length=1_200 / self.scene.settings.resolution)
-        del site
         return np.asarray(
             level + self.pattern + self.scene.geometry.residual + weather.error[index] + passing, dtype=np.float32
         )
@@ -267,7 +270,7 @@ class _Year:
         return radar.gamma0(
             self._rng(feature, index),
             level.astype(np.float32),
-            looks=GRD_LOOKS if feature == "grd" and scene.settings.looks is None else scene.site.looks,
+            looks=scene.looks(feature),
             correlation=scene.site.speckle_correlation,
             noise_floor=scene.site.noise_floor,
         )
@@ -340,9 +343,11 @@ def scene(settings: SceneSettings | None = None) -> Scene:
 
 
 def to_db(power: FloatArray) -> FloatArray:
-    """Convert linear power to dB; values of zero and below become the recorded noise floor, NaN stays."""
-    floor = np.float32(10 ** (conventions.NOISE_FLOOR_DB / 10))
-    return np.asarray(10 * np.log10(np.maximum(power, floor)), dtype=np.float32)
+    """Convert linear power to dB as a cube does: zero and below become the recorded noise floor, NaN stays."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = np.float32(10) * np.log10(power)
+    values[power <= 0] = conventions.NOISE_FLOOR_DB
+    return np.asarray(values, dtype=np.float32)
 
 
 def _days(moments: Sequence[dt.datetime], year: int) -> FloatArray:

@@ -59,7 +59,7 @@ def build(seed: int, *, extent: float, sea: bool) -> World:
 
 def _base(rng: np.random.Generator, shape: tuple[int, int], sea: bool) -> FloatArray:
     """Elevation of the valley floors: rising from the coast inland."""
-    y, x = np.mgrid[-1 : 1 : shape[0] * 1j, -1 : 1 : shape[1] * 1j].astype(np.float32)  # type: ignore[misc]
+    y, x = np.mgrid[-1 : 1 : shape[0] * 1j, -1 : 1 : shape[1] * 1j].astype(np.float32)
     angle = rng.uniform(0, 2 * np.pi)
     tilt = x * np.cos(angle) + y * np.sin(angle)
     broad = fields.fractal(rng, shape, longest=14_000 / CELL, shortest=5_000 / CELL, exponent=4)
