@@ -144,6 +144,8 @@ VARIABLE_ATTRIBUTES: Final[dict[str, dict[str, str]]] = {
     APPLICABILITY: {"units": "1", "long_name": "likeness of the input to the training data"},
 }
 
+ATTR_CALIBRATION: Final = "calibration"
+"""On `confidence` and `calibrated_probability`: kind, number of knots and digest of the map."""
 ATTR_WEIGHTS: Final = "weights"
 ATTR_WEIGHTS_DIGEST: Final = "weights_digest"
 ATTR_SETTINGS: Final = "icemapper_settings"

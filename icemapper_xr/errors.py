@@ -7,6 +7,7 @@ prints such an error as one line and exits with code 2; anything else that escap
 from __future__ import annotations
 
 __all__ = [
+    "AnalysisError",
     "CatalogError",
     "CubeError",
     "IcemapperError",
@@ -48,3 +49,7 @@ class StoreError(IcemapperError):
 
 class VectorError(IcemapperError):
     """Outlines cannot be made, read or written."""
+
+
+class AnalysisError(IcemapperError):
+    """The data cannot give the calibration, area, rate or test asked for."""

@@ -1,0 +1,1 @@
+"""What glaciologists publish: areas, their uncertainty, rates of change, comparisons of inventories."""

@@ -1,0 +1,153 @@
+"""The maps from Shannon confidence to calibrated confidence, and their files: plain numbers in JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from icemapper_xr.errors import OptionError
+
+__all__ = ["KernelRidge", "Model", "Monotone", "from_dict", "published", "read", "to_dict", "write"]
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class KernelRidge:
+    """Kernel ridge regression with the Laplacian kernel exp(-gamma |x - x'|), no intercept, clipped to 0..1."""
+
+    kind: ClassVar[str] = "kernel_ridge"
+    x: tuple[float, ...]
+    """Knots, Shannon confidence, ascending."""
+    dual_coef: tuple[float, ...]
+    """Dual coefficients, one a knot."""
+    gamma: float = 1.0
+    """Inverse length of the kernel."""
+    source: str = ""
+    """Where the numbers come from."""
+
+    def __post_init__(self) -> None:
+        _check_knots(self.x, self.dual_coef, "dual_coef")
+
+    def unclipped(self, confidence: npt.ArrayLike) -> Array:
+        """Return sum_i a_i exp(-gamma |c - x_i|) for each confidence c, before clipping."""
+        c, x, a = np.asarray(confidence, dtype=np.float64), np.asarray(self.x), np.asarray(self.dual_coef)
+        # Between two knots the sum is one falling and one rising exponential: two terms a pixel instead of 55.
+        falling, rising = a.copy(), a.copy()
+        decay = np.exp(-self.gamma * np.diff(x))
+        for i in range(1, x.size):
+            falling[i] += falling[i - 1] * decay[i - 1]
+            rising[-i - 1] += rising[-i] * decay[-i]
+        left = np.searchsorted(x, c, side="right") - 1  # NaN sorts last: the result is NaN through c itself
+        inside, right = np.maximum(left, 0), np.minimum(left + 1, x.size - 1)
+        value = np.where(left >= 0, falling[inside] * np.exp(-self.gamma * np.abs(c - x[inside])), 0.0)
+        value += np.where(left + 1 < x.size, rising[right] * np.exp(-self.gamma * np.abs(x[right] - c)), 0.0)
+        return np.asarray(np.where(np.isnan(c), np.nan, value))
+
+    def __call__(self, confidence: npt.ArrayLike) -> Array:
+        """Return the calibrated confidence, 0..1; it can be below 0.5 (see the module)."""
+        return np.asarray(np.clip(self.unclipped(confidence), 0.0, 1.0))
+
+
+@dataclass(frozen=True)
+class Monotone:
+    """Map through knots that never fall and never lie below 0.5; constant beyond the outer knots.
+
+    Between two knots it is linear in the square root of the confidence, which near p = 0.5 is proportional to
+    |p - 0.5|: what a calibrated probability is linear in there. (Linear in c itself errs up to twice as much.)
+    """
+
+    kind: ClassVar[str] = "monotone"
+    x: tuple[float, ...]
+    """Knots, Shannon confidence, ascending."""
+    y: tuple[float, ...]
+    """Calibrated confidence at the knots, 0.5..1, not falling."""
+    source: str = ""
+    """Where the numbers come from."""
+
+    def __post_init__(self) -> None:
+        _check_knots(self.x, self.y, "y")
+        y = np.asarray(self.y)
+        if self.x[0] < 0:
+            raise OptionError(f"the x of a calibration begins at {self.x[0]:g}; confidence is 0 or more")
+        if y.min() < 0.5 or y.max() > 1 or np.any(np.diff(y) < 0):
+            raise OptionError("the y of a monotone calibration must rise from 0.5 or more to 1 or less; fit it anew")
+
+    def __call__(self, confidence: npt.ArrayLike) -> Array:
+        """Return the calibrated confidence, 0.5..1."""
+        return np.asarray(np.interp(np.sqrt(np.asarray(confidence, dtype=np.float64)), np.sqrt(self.x), self.y))
+
+
+Model = KernelRidge | Monotone
+
+
+def _check_knots(x: tuple[float, ...], y: tuple[float, ...], name: str) -> None:
+    if not x or len(x) != len(y):
+        raise OptionError(f"a calibration needs as many {name} as x, at least one; it has {len(y)} and {len(x)}")
+    if not np.all(np.isfinite([*x, *y])) or np.any(np.diff(x) <= 0):
+        raise OptionError(f"the x of a calibration must rise and all its numbers be finite; got x={x[:3]}...")
+
+
+def to_dict(model: Model) -> dict[str, Any]:
+    """Return the model as plain numbers, ready for JSON."""
+    return {"kind": model.kind, **{k: list(v) if isinstance(v, tuple) else v for k, v in asdict(model).items()}}
+
+
+def from_dict(numbers: dict[str, Any]) -> Model:
+    """Return the model that these numbers describe; keys that are not the model's are ignored.
+
+    Raises
+    ------
+    OptionError
+        The kind or the kernel is unknown, or a number is missing or makes no map.
+    """
+    kind = numbers.get("kind", KernelRidge.kind if "kernel" in numbers or "dual_coef" in numbers else None)
+    if numbers.get("kernel", "laplacian") != "laplacian":
+        raise OptionError(f"kernel {numbers['kernel']!r} of a calibration is unknown; only 'laplacian' is")
+    source = str(numbers.get("source", ""))
+    try:
+        x = tuple(float(value) for value in numbers["x"])
+        if kind == KernelRidge.kind:
+            dual = tuple(float(value) for value in numbers["dual_coef"])
+            return KernelRidge(x, dual, float(numbers.get("gamma", 1.0)), source)
+        if kind == Monotone.kind:
+            return Monotone(x, tuple(float(value) for value in numbers["y"]), source)
+    except KeyError as error:
+        raise OptionError(f"a calibration of kind {kind!r} needs the numbers {error}; write it with `write`") from error
+    raise OptionError(f"calibration kind {kind!r} is unknown; use 'monotone' or 'kernel_ridge'")
+
+
+def write(model: Model, path: str | Path) -> None:
+    """Write the model as JSON: numbers, no pickle."""
+    Path(path).write_text(json.dumps(to_dict(model), indent=1) + "\n", encoding="utf-8")
+
+
+def read(path: str | Path) -> Model:
+    """Read a model from JSON.
+
+    Raises
+    ------
+    OptionError
+        The file cannot be read or is no calibration.
+    """
+    try:
+        numbers = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise OptionError(f"calibration {path} cannot be read: {error}; pass a file written by `write`") from error
+    if not isinstance(numbers, dict):
+        raise OptionError(f"calibration {path} holds a {type(numbers).__name__}; pass a file written by `write`")
+    return from_dict(numbers)
+
+
+def published() -> KernelRidge:
+    """Return the published map of the weights `tweightedpool_grdinsar`, for comparison: it can flip a class."""
+    text = (resources.files("icemapper_xr") / "_data" / "calibration_grdinsar.json").read_text(encoding="utf-8")
+    model = from_dict(json.loads(text))
+    assert isinstance(model, KernelRidge)
+    return model
