@@ -221,6 +221,18 @@ def test_file_without_a_crs(tmp_path: Path) -> None:
     write_tif(tmp_path / "rtc_20230105.tif", crs=None)  # type: ignore[arg-type]
     with pytest.raises(CatalogError, match="neither a CRS nor control points"):
         catalog.build(tmp_path)
+    write_tif(tmp_path / "rtc_20230105.tif")
+    write_tif(tmp_path / "photograph.tif", crs=None)  # type: ignore[arg-type]
+    assert list(catalog.build(tmp_path).ignored) == [tmp_path / "photograph.tif"]
+
+
+def test_planetary_computer_files_have_their_nodata(tmp_path: Path) -> None:
+    granule = "S1A_IW_GRDH_1SDH_20250311T044231_20250311T044249_058252_073302_F851"
+    for polarisation in ("hh", "hv"):
+        write_tif(tmp_path / granule / "measurement" / f"iw-{polarisation}.rtc.tiff", nodata=None)
+    report = catalog.build(tmp_path)
+    assert len(report) == 1
+    assert {(one.nodata, one.polarisation) for one in report.observations} == {(-32768.0, "HH"), (-32768.0, "HV")}
 
 
 def test_bad_tag(tmp_path: Path) -> None:

@@ -122,6 +122,22 @@ def test_a_granule_in_a_plain_name_is_not_a_pair() -> None:
     assert (facts.platform, facts.absolute_orbit, facts.relative_orbit) == ("S1A", 58252, 80)
 
 
+def test_files_of_planetary_computer_are_known_by_their_folders() -> None:
+    granule = "S1A_IW_GRDH_1SDH_20250311T044231_20250311T044249_058252_073302_F851"
+    facts = names.parse(f"/data/GRD/2025/3/11/IW/DH/{granule}/measurement/iw-hh.rtc.tiff")
+    assert facts is not None
+    assert (facts.feature, facts.quantity, facts.scale, facts.nodata) == ("rtc", "gamma0", "power", -32768.0)
+    assert (facts.polarisation, facts.relative_orbit, facts.group) == ("HH", 80, f"{granule}_rtc")
+    assert names.parse("/data/measurement/iw-hh.rtc.tiff") is None
+
+
+def test_old_hyp3_rtc_name() -> None:
+    facts = names.parse("S1B_IW_RT30_20190105T060000_G_saf_HV.tif")
+    assert facts is not None
+    assert (facts.quantity, facts.scale, facts.filtered, facts.polarisation) == ("sigma0", "amplitude", True, "HV")
+    assert facts.acquired == dt.datetime(2019, 1, 5, 6, tzinfo=UTC)
+
+
 def test_safe_measurement_is_raw() -> None:
     facts = names.parse("s1a-iw-grd-hh-20250311t044231-20250311t044249-058252-073302-001.tiff")
     assert facts is not None

@@ -130,6 +130,34 @@ def test_polygon_search_matches_the_box(rainier: Path) -> None:
     assert len(catalog.search(rainier, geometry=glaciers[0])) <= len(box)
 
 
+def test_items_that_do_not_fit_a_table(rainier: Path, tmp_path: Path) -> None:
+    import dataclasses
+
+    found = catalog.search(rainier, limit=3)
+    nowhere = found.items[0].clone()
+    nowhere.geometry = nowhere.bbox = None
+    mixed = found.items[0].clone()
+    mixed.properties["sat:relative_orbit"] = "thirty-five"
+    for odd in (nowhere, mixed):
+        changed = dataclasses.replace(found, items=[odd, *found.items[1:]])
+        with pytest.raises(
+            CatalogError, match=r"out\.parquet: these items do not fit one table .*write them as \.json"
+        ):
+            changed.to_file(tmp_path / "out.parquet")
+        assert list(tmp_path.iterdir()) == []
+    # An item that does not say where it is may be anywhere.
+    path = dataclasses.replace(found, items=[nowhere]).to_file(tmp_path / "out.json")
+    assert len(catalog.search(path, bbox=(0, 0, 1, 1))) == 1
+
+
+def test_time_that_cannot_be_read(rainier: Path, tmp_path: Path) -> None:
+    content = json.loads(rainier.read_text())["features"][0]
+    content["properties"]["start_datetime"] = "some day"
+    (tmp_path / "one.json").write_text(json.dumps(content))
+    with pytest.raises(CatalogError, match="some day"):
+        catalog.search(tmp_path / "one.json", datetime="2017")
+
+
 def test_written_items_are_unsigned(shared: Path, tmp_path: Path) -> None:
     content = json.loads((shared / "real/stac/pc_sentinel-1-rtc_item.json").read_text())
     for asset in content["features"][0]["assets"].values():

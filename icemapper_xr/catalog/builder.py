@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from icemapper_xr import progress
 from icemapper_xr._types import Observation
-from icemapper_xr.catalog import facts as described
-from icemapper_xr.catalog import files, items, names, observe, raster, result
+from icemapper_xr.catalog import evidence, files, items, names, observe, raster, result
 from icemapper_xr.errors import CatalogError
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def build(
     folder = Path(folder).expanduser().absolute()
     if not folder.is_dir():
         raise CatalogError(f"{folder} is not a folder: name the folder that holds the GeoTIFFs")
-    options = described.check_options(
+    options = evidence.check_options(
         {
             "feature": feature,
             "quantity": quantity,
@@ -133,8 +133,10 @@ def build(
         raise CatalogError(_nothing(folder, ignored, skipped))
     newest = _newest(found)
     made = _group(newest, folder)
-    for target in targets:
+    for target in reversed(targets):
         files.write(target, made, relative_to=target.parent)
+    for path, reason in ignored.items():
+        progress.note(f"left out {path.name}: {reason}")
     flat = tuple(one for item in made for one in observe.observations(item, source=str(targets[0])))
     return BuildReport(made, flat, targets, len(found) - len(newest), ignored, skipped, str(folder))
 
@@ -149,13 +151,16 @@ def _targets(folder: Path, out: str | Path | None) -> tuple[Path, ...]:
 
 
 def _tiffs(folder: Path, recursive: bool) -> list[Path]:
-    paths = folder.rglob("*") if recursive else folder.glob("*")
+    """GeoTIFFs of a folder; zarr stores, hidden folders and truths are not even looked into."""
     found = []
-    for path in paths:
-        inside = path.relative_to(folder).parts
-        hidden = any(part.startswith(".") or part.endswith(".zarr") or part in _SKIPPED_FOLDERS for part in inside[:-1])
-        if path.suffix.lower() in (".tif", ".tiff") and not hidden and not path.name.startswith("."):
-            found.append(path)
+    for place, folders, names_here in os.walk(folder):
+        folders[:] = [
+            name for name in folders if not (name.startswith(".") or name.endswith(".zarr") or name in _SKIPPED_FOLDERS)
+        ]
+        tiffs = (name for name in names_here if name.lower().endswith((".tif", ".tiff")) and not name.startswith("."))
+        found += [Path(place, name) for name in tiffs]
+        if not recursive:
+            break
     return sorted(found)
 
 
@@ -187,9 +192,9 @@ def _describe(
     if OUTPUT_TAG in header.tags:
         ignored[path] = "a result of icemapper"
         return
-    facts = names.parse(path.name) or names.Facts(group=path.stem)
-    facts = described.from_sidecars(facts, path)
-    facts = described.fill(described.from_tags(facts, header.tags, path), options)
+    facts = names.parse(path.as_posix()) or names.Facts(group=path.stem)
+    facts = evidence.from_sidecars(facts, path)
+    facts = evidence.fill(evidence.from_tags(facts, header.tags, path), options)
     if not header.geocoded:
         # Control points only: as far as anyone can tell these are raw digital numbers, unless something says otherwise.
         quantity = "digital_number" if facts.quantity == "unknown" else facts.quantity
@@ -201,6 +206,10 @@ def _describe(
     if facts.feature is None:
         ignored[path] = "neither its name nor its tags say grd, rtc or insar: give --feature"
         return
+    if header.footprint is None:
+        raise CatalogError(
+            f"{path} has neither a CRS nor control points: assign the CRS (gdal_edit.py -a_srs) or remove it"
+        )
     for band, polarisation in _bands(path, header, facts):
         yield items.Described(dataclasses.replace(facts, polarisation=polarisation), header, band)
 

@@ -50,7 +50,7 @@ def from_dicts(dicts: Iterable[dict[str, Any]], base: str) -> list[pystac.Item]:
     items = []
     for number, mapping in enumerate(dicts):
         try:
-            item = pystac.Item.from_dict(mapping)
+            item = pystac.Item.from_dict({"links": [], **mapping})
         except Exception as error:  # pystac raises KeyError, ValueError, STACError ... on what it cannot read
             name = mapping.get("id", f"number {number}") if isinstance(mapping, dict) else f"number {number}"
             raise CatalogError(f"{base}: item {name} is not a STAC item ({type(error).__name__}: {error})") from error
@@ -86,7 +86,7 @@ def write(path: Path, items: Sequence[pystac.Item], *, relative_to: Path | None)
         )
     dicts = [to_dict(item, relative_to) for item in items]
     if suffix in PARQUET:
-        _atomic(path, lambda target: _write_parquet(target, dicts))
+        _atomic(path, lambda target: _write_parquet(target, dicts, path))
     else:
         collection = {"type": "FeatureCollection", "features": dicts}
         text = json.dumps(collection, indent=1, sort_keys=True, allow_nan=False) + "\n"
@@ -106,14 +106,21 @@ def _atomic(path: Path, fill: Callable[[Path], object]) -> None:
         ) from error
 
 
-def _write_parquet(path: Path, dicts: list[dict[str, Any]]) -> None:
+def _write_parquet(target: Path, dicts: list[dict[str, Any]], path: Path) -> None:
+    """Write to `target` what will become `path`."""
     import stac_geoparquet.arrow
+    from pyarrow import ArrowException
 
     if not dicts:
         raise CatalogError(f"{path}: there are no items to write")
-    # One row group's worth of items at a time keeps the memory bounded for catalogues of whole archives.
-    table = stac_geoparquet.arrow.parse_stac_items_to_arrow(dicts)
-    stac_geoparquet.arrow.to_parquet(table, path)
+    try:
+        table = stac_geoparquet.arrow.parse_stac_items_to_arrow(dicts)
+        stac_geoparquet.arrow.to_parquet(table, target)
+    except (ArrowException, AttributeError, KeyError, TypeError, ValueError) as error:
+        # A field that is text here and a number there, or an item without a geometry.
+        raise CatalogError(
+            f"{path}: these items do not fit one table ({_first_line(error)}): write them as .json"
+        ) from error
 
 
 def read_parquet(path: Path) -> list[pystac.Item]:

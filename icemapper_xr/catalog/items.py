@@ -101,11 +101,12 @@ def _extensions(properties: dict[str, Any]) -> list[str]:
     return [_EXTENSION.format(name) for name in used]
 
 
-def _band(one: raster.Raster) -> dict[str, Any]:
+def _band(one: raster.Raster, facts: names.Facts) -> dict[str, Any]:
     band: dict[str, Any] = {"data_type": one.dtype}
-    if one.nodata is not None:
+    nodata = one.nodata if one.nodata is not None else facts.nodata
+    if nodata is not None:
         # JSON has no NaN; the raster extension writes it as a word.
-        band["nodata"] = "nan" if math.isnan(one.nodata) else one.nodata
+        band["nodata"] = "nan" if math.isnan(nodata) else nodata
     if one.transform is not None:
         band["spatial_resolution"] = abs(one.transform[0])
     return band
@@ -116,7 +117,7 @@ def _asset(one: Described, shared: dict[str, Any]) -> pystac.Asset:
 
     facts = one.facts
     own = {key: value for key, value in _projection(one.raster).items() if shared.get(key) != value}
-    fields = own | {"raster:bands": [_band(one.raster)]}
+    fields = own | {"raster:bands": [_band(one.raster, facts)]}
     if facts.polarisation:
         fields |= {"sar:polarizations": [facts.polarisation], "icemapper:polarisation": facts.polarisation}
     if one.band != 1:
@@ -146,6 +147,7 @@ def make_item(item_id: str, members: Sequence[Described]) -> pystac.Item:
     properties = _properties(members)
     projection = _projection(members[0].raster)
     place = members[0].raster.footprint
+    assert place is not None, "a raster without a place is never described"
     item = pystac.Item(
         id=item_id,
         geometry=place.geometry,

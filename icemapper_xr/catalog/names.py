@@ -7,52 +7,17 @@ name alone; whatever it does not tell stays None or "unknown".
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
 import re
 from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Final, NamedTuple
 
 from icemapper_xr._types import Quantity, Scale
-from icemapper_xr.catalog import orbits
-from icemapper_xr.conventions import Feature
+from icemapper_xr.catalog import orbits, plain
+from icemapper_xr.catalog.facts import Facts
+from icemapper_xr.catalog.plain import parse_granule
 
 __all__ = ["PATTERNS", "Facts", "Pattern", "is_companion", "parse", "parse_granule", "understood"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Facts:
-    """What is known about one raster; None or "unknown" where nothing is."""
-
-    group: str = ""
-    """Name that all polarisations of one acquisition share: the id of the item."""
-    product: str | None = None
-    """Kind of product, e.g. 'OPERA RTC-S1'."""
-    feature: Feature | None = None
-    quantity: Quantity = "unknown"
-    scale: Scale = "unknown"
-    polarisation: str | None = None
-    platform: str | None = None
-    mode: str | None = None
-    acquired: dt.datetime | None = None
-    reference: dt.datetime | None = None
-    secondary: dt.datetime | None = None
-    relative_orbit: int | None = None
-    absolute_orbit: int | None = None
-    orbit_state: str | None = None
-    looks: float | None = None
-    filtered: bool | None = None
-    """Whether a speckle filter was applied."""
-    burst: str | None = None
-    processed: dt.datetime | None = None
-    geocoded: bool = True
-
-    @property
-    def when(self) -> dt.datetime | None:
-        """Acquisition time; the middle of the pair for a pair."""
-        if self.reference is not None and self.secondary is not None:
-            return self.reference + (self.secondary - self.reference) / 2
-        return self.acquired
 
 
 class Pattern(NamedTuple):
@@ -80,16 +45,6 @@ _COMPANION: Final = re.compile(
 )
 
 
-def _utc(text: str) -> dt.datetime | None:
-    """Read YYYYMMDD or YYYYMMDDTHHMMSS; None for what is not a date of the Sentinel-1 era."""
-    digits = re.sub(r"\D", "", text)
-    try:
-        when = dt.datetime.strptime(digits, "%Y%m%d%H%M%S" if len(digits) == 14 else "%Y%m%d")
-    except ValueError:
-        return None
-    return when.replace(tzinfo=dt.UTC) if 2014 <= when.year < 2100 else None
-
-
 def _opera(match: re.Match[str]) -> Facts:
     """OPERA RTC-S1 is gamma0 in linear power."""
     return Facts(
@@ -101,11 +56,27 @@ def _opera(match: re.Match[str]) -> Facts:
         polarisation=match["pol"].upper(),
         platform=match["platform"].upper(),
         mode="IW",
-        acquired=_utc(match["date"]),
+        acquired=plain.utc(match["date"]),
         relative_orbit=int(match["track"]),
         filtered=False,
         burst=f"T{match['track']}-{match['burst']}-{match['swath']}".upper(),
-        processed=_utc(match["processed"]),
+        processed=plain.utc(match["processed"]),
+    )
+
+
+def _planetary_computer(match: re.Match[str]) -> Facts:
+    """Planetary Computer's RTC is gamma0 in linear power; its name is that of the folder above."""
+    granule = parse_granule(match["granule"])
+    return dataclasses.replace(
+        granule or Facts(),
+        group=f"{match['granule']}_rtc",
+        product="Planetary Computer RTC",
+        feature="rtc",
+        quantity="gamma0",
+        scale="power",
+        polarisation=match["pol"].upper(),
+        filtered=False,
+        nodata=-32768.0,
     )
 
 
@@ -120,7 +91,7 @@ def _hyp3_rtc(match: re.Match[str]) -> Facts:
         polarisation=match["pol"].upper(),
         platform=match["platform"].upper(),
         mode=match["mode"].upper(),
-        acquired=_utc(match["date"]),
+        acquired=plain.utc(match["date"]),
         filtered=match["filter"].lower() == "f",
     )
 
@@ -133,8 +104,8 @@ def _insar(match: re.Match[str], product: str, **more: object) -> Facts:
         quantity="coherence",
         scale="1",
         polarisation=match["pol"].upper(),
-        reference=_utc(match["first"]),
-        secondary=_utc(match["second"]),
+        reference=plain.utc(match["first"]),
+        secondary=plain.utc(match["second"]),
         looks=_SPACING_LOOKS.get(match["spacing"]),
     )
     return dataclasses.replace(facts, **more)  # type: ignore[arg-type]
@@ -170,106 +141,10 @@ def _safe(match: re.Match[str]) -> Facts:
         polarisation=match["pol"].upper(),
         platform=platform,
         mode=match["mode"].upper(),
-        acquired=_utc(match["date"]),
+        acquired=plain.utc(match["date"]),
         absolute_orbit=absolute,
         relative_orbit=orbits.relative_orbit(platform, absolute),
         geocoded=False,
-    )
-
-
-_FEATURE_WORDS: Final[dict[str, Feature]] = {
-    "rtc": "rtc",
-    "grd": "grd",
-    "insar": "insar",
-    "coh": "insar",
-    "coherence": "insar",
-    "corr": "insar",
-}
-_QUANTITY_WORDS: Final[dict[str, Quantity]] = {
-    "gamma0": "gamma0",
-    "g0": "gamma0",
-    "sigma0": "sigma0",
-    "s0": "sigma0",
-    "beta0": "beta0",
-}
-_SCALE_WORDS: Final[dict[str, Scale]] = {
-    "db": "dB",
-    "power": "power",
-    "linear": "power",
-    "lin": "power",
-    "amplitude": "amplitude",
-}
-_STATE_WORDS: Final = {"asc": "ascending", "ascending": "ascending", "desc": "descending", "descending": "descending"}
-
-_GRANULE: Final = re.compile(
-    r"(?P<platform>S1[A-D])_(?P<mode>IW|EW|SM|WV|S[1-6])_(?P<type>SLC_|GRD[FHM]|OCN_|RAW_)_\d[SA](?P<pols>SH|SV|DH|DV|HH|HV|VV|VH)_"
-    r"(?P<date>\d{8}T\d{6})_\d{8}T\d{6}_(?P<orbit>\d{6})_[0-9A-F]{6}(?:_[0-9A-F]{4})?",
-    re.IGNORECASE,
-)
-_DATE: Final = re.compile(r"(?<!\d)(20\d{2})[-_]?(\d{2})[-_]?(\d{2})(?:[T_]?(\d{6}))?Z?(?!\d)")
-_SIDE_PRODUCT: Final = re.compile(r"^OPERA_L\d_|_INT\d{2}_", re.IGNORECASE)
-"""Products whose observations have a pattern of their own: another file of theirs is no observation."""
-_ORBIT: Final = re.compile(r"(?:^|[_-])(?:ro|relorb|orbit|track)[-_]?(\d{1,3})(?=[_.-]|$)", re.IGNORECASE)
-
-
-def parse_granule(text: str) -> Facts | None:
-    """Read the first name of an ESA granule in `text`: platform, mode, time, absolute and relative orbit."""
-    match = _GRANULE.search(text)
-    if match is None:
-        return None
-    platform, absolute = match["platform"].upper(), int(match["orbit"])
-    mode = match["mode"].upper()
-    return Facts(
-        group=match[0],
-        platform=platform,
-        mode="SM" if re.fullmatch(r"S\d", mode) else mode,
-        acquired=_utc(match["date"]),
-        absolute_orbit=absolute,
-        relative_orbit=orbits.relative_orbit(platform, absolute),
-    )
-
-
-def _dates(stem: str) -> list[dt.datetime]:
-    found = (_utc("".join(part for part in match.groups() if part)) for match in _DATE.finditer(stem))
-    return sorted({when for when in found if when is not None})
-
-
-def _plain(match: re.Match[str]) -> Facts:
-    """Gather the words of a plain name; only its date is needed."""
-    stem = match["base"]
-    if _SIDE_PRODUCT.search(stem):
-        return Facts()
-    granule = parse_granule(stem)
-    rest = _GRANULE.sub("", stem) if granule else stem
-    dates = _dates(rest)
-    if granule is None and not dates:
-        return Facts()
-    words = [word for word in re.split(r"[_.-]+", rest) if word]
-    lower = [word.lower() for word in words]
-
-    def first(table: dict[str, str]) -> str | None:
-        return next((table[word] for word in lower if word in table), None)
-
-    feature = next((_FEATURE_WORDS[word] for word in lower if word in _FEATURE_WORDS), None)
-    orbit = _ORBIT.search(rest)
-    pols = [word for word in words if word.upper() in ("VV", "VH", "HH", "HV")]
-    pair = granule is None and len(dates) >= 2 and feature in (None, "insar")
-    coherence = feature == "insar"
-    return Facts(
-        group="_".join(word for word in re.split(r"[_]+", stem) if word not in pols) or stem,
-        product=None,
-        feature=feature,
-        quantity="coherence" if coherence else (first(_QUANTITY_WORDS) or "unknown"),  # type: ignore[arg-type]
-        scale="1" if coherence else (first(_SCALE_WORDS) or "unknown"),  # type: ignore[arg-type]
-        polarisation=pols[0].upper() if pols else None,
-        platform=granule.platform if granule else next(filter(None, map(orbits.platform_code, words)), None),
-        mode=granule.mode if granule else next((word for word in words if word in ("IW", "EW", "SM", "WV")), None),
-        acquired=granule.acquired if granule else dates[0],
-        reference=dates[0] if pair else None,
-        secondary=dates[1] if pair else None,
-        relative_orbit=int(orbit[1]) if orbit else (granule.relative_orbit if granule else None),
-        absolute_orbit=granule.absolute_orbit if granule else None,
-        orbit_state=first(_STATE_WORDS),
     )
 
 
@@ -279,7 +154,7 @@ PATTERNS: Final[tuple[Pattern, ...]] = (
     Pattern(
         "OPERA RTC-S1",
         "OPERA_L2_RTC-S1_T137-292319-IW2_20211119T015858Z_20250830T120333Z_S1A_30_v1.0_VV.tif",
-        "OPERA RTC-S1 product specification, JPL D-108758",
+        f"{_HYP3_DOCS}opera_rtc_product_guide/",
         re.compile(
             r"(?P<base>OPERA_L2_RTC-S1_T(?P<track>\d{3})-(?P<burst>\d{6})-(?P<swath>IW[123])_(?P<date>\d{8}T\d{6})Z_"
             rf"(?P<processed>\d{{8}}T\d{{6}})Z_(?P<platform>S1[A-D])_(?P<spacing>\d+)_v[\d.]+)_{_POL}{_EXTENSION}",
@@ -297,6 +172,28 @@ PATTERNS: Final[tuple[Pattern, ...]] = (
             re.IGNORECASE,
         ),
         _hyp3_rtc,
+    ),
+    Pattern(
+        "HyP3 RTC before 2020",
+        "S1A_IW_RT30_20190105T060000_G_gpn_VV.tif",
+        "README of the products of ASF's RTC service",
+        re.compile(
+            r"(?P<base>(?P<platform>S1[A-D])_(?P<mode>IW|EW|SM|WV)_RT(?P<spacing>\d{2})_(?P<date>\d{8}T\d{6})_"
+            rf"[A-Z]_(?P<radiometry>[gs])(?P<scale>[pa])(?P<filter>[nf])(?:_[0-9A-F]{{4}})?)_{_POL}{_EXTENSION}",
+            re.IGNORECASE,
+        ),
+        _hyp3_rtc,
+    ),
+    Pattern(
+        "Planetary Computer RTC",
+        "S1A_IW_GRDH_1SDV_20250311T044231_20250311T044249_058252_073302_F851/measurement/iw-vv.rtc.tiff",
+        "hrefs of the collection sentinel-1-rtc; the folders are part of the name",
+        re.compile(
+            r"(?P<granule>S1[A-D]_(?:IW|EW)_GRD[FHM]_\w+)/measurement/"
+            rf"(?:iw|ew)-(?P<pol>vv|vh|hh|hv)\.rtc{_EXTENSION}",
+            re.IGNORECASE,
+        ),
+        _planetary_computer,
     ),
     Pattern(
         "HyP3 InSAR",
@@ -348,7 +245,7 @@ PATTERNS: Final[tuple[Pattern, ...]] = (
         "rtc_S1A_IW_HH_ro014_20230105T055900.tif, insar_S1A_IW_HH_ro014_20230105_20230117.tif or 20230105_VV.tif",
         "words between underscores in any order; the date as YYYYMMDD or YYYY-MM-DD, two dates for a pair",
         re.compile(rf"(?P<base>.+){_EXTENSION}", re.IGNORECASE),
-        _plain,
+        lambda match: plain.parse_words(match["base"]),
     ),
 )
 """The names understood, from the most to the least specific."""
@@ -370,7 +267,7 @@ def parse(name: str) -> Facts | None:
     Parameters
     ----------
     name : str
-        Name, path or URL of a GeoTIFF; only the last part counts.
+        Name, path or URL of a GeoTIFF; the last part counts, and for Planetary Computer the folders above it.
 
     Returns
     -------
@@ -383,11 +280,13 @@ def parse(name: str) -> Facts | None:
     >>> facts.feature, facts.quantity, facts.scale, facts.polarisation
     ('rtc', 'gamma0', 'power', 'VV')
     """
-    last = PurePosixPath(name.split("?", maxsplit=1)[0]).name
-    if is_companion(last):
+    path = PurePosixPath(name.split("?", maxsplit=1)[0])
+    if is_companion(path.name):
         return None
     for pattern in PATTERNS:
-        match = pattern.regex.fullmatch(last)
+        # A pattern with folders in it is matched against as many of the last folders.
+        depth = pattern.example.count("/") + 1
+        match = pattern.regex.fullmatch("/".join(path.parts[-depth:]))
         if match is not None:
             facts = pattern.read(match)
             return facts if facts.when is not None else None

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from icemapper_xr._types import Bounds, Observation, Shape
 from icemapper_xr.catalog import names, orbits, presets
+from icemapper_xr.errors import CatalogError
 
 if TYPE_CHECKING:
     import pystac
@@ -28,7 +29,10 @@ _RASTER: Final = re.compile(r"\.tiff?$", re.IGNORECASE)
 def utc(value: object) -> dt.datetime | None:
     """Read a time of a STAC field as an aware datetime in UTC; None where there is none."""
     if isinstance(value, str) and value:
-        value = dt.datetime.fromisoformat(value.replace(" ", "T", 1))
+        try:
+            value = dt.datetime.fromisoformat(value.replace(" ", "T", 1))
+        except ValueError as error:
+            raise CatalogError(f"the catalogue has a time that cannot be read: {value!r}") from error
     if not isinstance(value, dt.datetime):
         return None
     return value.replace(tzinfo=dt.UTC) if value.tzinfo is None else value.astimezone(dt.UTC)

@@ -49,7 +49,8 @@ class Raster:
     bands: tuple[str, ...]
     """Descriptions of the bands, '' where there is none."""
     geocoded: bool
-    footprint: Footprint
+    footprint: Footprint | None
+    """None for a raster that does not say where it lies."""
 
 
 def open_raster(path: Path) -> Raster:
@@ -58,7 +59,7 @@ def open_raster(path: Path) -> Raster:
     Raises
     ------
     CatalogError
-        It is no raster, it is cut short, or it says nothing of where it lies.
+        It is no raster, or it is cut short.
     """
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
@@ -94,12 +95,8 @@ def _describe(dataset: Any, path: Path) -> Raster:
 
     gcps, gcp_crs = dataset.gcps
     geocoded = dataset.crs is not None and not dataset.transform.is_identity
-    if not geocoded and not gcps:
-        raise CatalogError(
-            f"{path} has neither a CRS nor control points: assign the CRS (gdal_edit.py -a_srs) or remove it"
-        )
     wkt = pyproj.CRS.from_user_input(dataset.crs.to_wkt()).to_wkt() if geocoded else None
-    place = _gcp_footprint(gcps, gcp_crs) if not geocoded else footprint(wkt or "", Bounds(*dataset.bounds))
+    place = footprint(wkt, Bounds(*dataset.bounds)) if wkt else _gcp_footprint(gcps, gcp_crs) if gcps else None
     return Raster(
         path=path,
         epsg=dataset.crs.to_epsg() if geocoded else None,

@@ -141,5 +141,6 @@ def _range(name: str, items: list[Any]) -> str:
     known = sorted((value for value in values if value is not None), key=lambda value: (isinstance(value, str), value))
     text = [str(value) for value in known[:12]] + (["..."] if len(known) > 12 else [])
     if None in values:
-        text.append("unknown")
+        option = name.replace("orbit", "relative-orbit")
+        text.append(f"unknown: tell it with `icemapper catalog build --{option}`")
     return ", ".join(text) or "neither backscatter nor coherence of Sentinel-1"

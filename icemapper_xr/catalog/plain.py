@@ -1,0 +1,118 @@
+"""Names without a product's pattern: words in any order, ESA granules, dates."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from typing import Final
+
+from icemapper_xr._types import Quantity, Scale
+from icemapper_xr.catalog import orbits
+from icemapper_xr.catalog.facts import Facts
+from icemapper_xr.conventions import Feature
+
+__all__ = ["parse_granule", "parse_words", "utc"]
+
+_FEATURE_WORDS: Final[dict[str, Feature]] = {
+    "rtc": "rtc",
+    "grd": "grd",
+    "insar": "insar",
+    "coh": "insar",
+    "coherence": "insar",
+    "corr": "insar",
+}
+_QUANTITY_WORDS: Final[dict[str, Quantity]] = {
+    "gamma0": "gamma0",
+    "g0": "gamma0",
+    "sigma0": "sigma0",
+    "s0": "sigma0",
+    "beta0": "beta0",
+}
+_SCALE_WORDS: Final[dict[str, Scale]] = {
+    "db": "dB",
+    "power": "power",
+    "linear": "power",
+    "lin": "power",
+    "amplitude": "amplitude",
+}
+_STATE_WORDS: Final = {"asc": "ascending", "ascending": "ascending", "desc": "descending", "descending": "descending"}
+
+_GRANULE: Final = re.compile(
+    r"(?P<platform>S1[A-D])_(?P<mode>IW|EW|SM|WV|S[1-6])_(?P<type>SLC_|GRD[FHM]|OCN_|RAW_)_\d[SA](?P<pols>SH|SV|DH|DV|HH|HV|VV|VH)_"
+    r"(?P<date>\d{8}T\d{6})_\d{8}T\d{6}_(?P<orbit>\d{6})_[0-9A-F]{6}(?:_[0-9A-F]{4})?",
+    re.IGNORECASE,
+)
+_DATE: Final = re.compile(r"(?<!\d)(20\d{2})[-_]?(\d{2})[-_]?(\d{2})(?:[T_]?(\d{6}))?Z?(?!\d)")
+_SIDE_PRODUCT: Final = re.compile(r"^OPERA_L\d_|_INT\d{2}_", re.IGNORECASE)
+"""Products whose observations have a pattern of their own: another file of theirs is no observation."""
+_ORBIT: Final = re.compile(r"(?:^|[_-])(?:ro|relorb|orbit|track)[-_]?(\d{1,3})(?=[_.-]|$)", re.IGNORECASE)
+
+
+def parse_granule(text: str) -> Facts | None:
+    """Read the first name of an ESA granule in `text`: platform, mode, time, absolute and relative orbit."""
+    match = _GRANULE.search(text)
+    if match is None:
+        return None
+    platform, absolute = match["platform"].upper(), int(match["orbit"])
+    mode = match["mode"].upper()
+    return Facts(
+        group=match[0],
+        platform=platform,
+        mode="SM" if re.fullmatch(r"S\d", mode) else mode,
+        acquired=utc(match["date"]),
+        absolute_orbit=absolute,
+        relative_orbit=orbits.relative_orbit(platform, absolute),
+    )
+
+
+def _dates(stem: str) -> list[dt.datetime]:
+    found = (utc("".join(part for part in match.groups() if part)) for match in _DATE.finditer(stem))
+    return sorted({when for when in found if when is not None})
+
+
+def parse_words(stem: str) -> Facts:
+    """Gather the words of a plain name; only its date is needed."""
+    if _SIDE_PRODUCT.search(stem):
+        return Facts()
+    granule = parse_granule(stem)
+    rest = _GRANULE.sub("", stem) if granule else stem
+    dates = _dates(rest)
+    if granule is None and not dates:
+        return Facts()
+    words = [word for word in re.split(r"[_.-]+", rest) if word]
+    lower = [word.lower() for word in words]
+
+    def first(table: dict[str, str]) -> str | None:
+        return next((table[word] for word in lower if word in table), None)
+
+    feature = next((_FEATURE_WORDS[word] for word in lower if word in _FEATURE_WORDS), None)
+    orbit = _ORBIT.search(rest)
+    pols = [word for word in words if word.upper() in ("VV", "VH", "HH", "HV")]
+    pair = granule is None and len(dates) >= 2 and feature in (None, "insar")
+    coherence = feature == "insar"
+    return Facts(
+        group="_".join(word for word in re.split(r"[_]+", stem) if word not in pols) or stem,
+        product=None,
+        feature=feature,
+        quantity="coherence" if coherence else (first(_QUANTITY_WORDS) or "unknown"),  # type: ignore[arg-type]
+        scale="1" if coherence else (first(_SCALE_WORDS) or "unknown"),  # type: ignore[arg-type]
+        polarisation=pols[0].upper() if pols else None,
+        platform=granule.platform if granule else next(filter(None, map(orbits.platform_code, words)), None),
+        mode=granule.mode if granule else next((word for word in words if word in ("IW", "EW", "SM", "WV")), None),
+        acquired=granule.acquired if granule else dates[0],
+        reference=dates[0] if pair else None,
+        secondary=dates[1] if pair else None,
+        relative_orbit=int(orbit[1]) if orbit else (granule.relative_orbit if granule else None),
+        absolute_orbit=granule.absolute_orbit if granule else None,
+        orbit_state=first(_STATE_WORDS),
+    )
+
+
+def utc(text: str) -> dt.datetime | None:
+    """Read YYYYMMDD or YYYYMMDDTHHMMSS; None for what is not a date of the Sentinel-1 era."""
+    digits = re.sub(r"\D", "", text)
+    try:
+        when = dt.datetime.strptime(digits, "%Y%m%d%H%M%S" if len(digits) == 14 else "%Y%m%d")
+    except ValueError:
+        return None
+    return when.replace(tzinfo=dt.UTC) if 2014 <= when.year < 2100 else None
