@@ -175,7 +175,7 @@ def test_newest_processing_of_an_opera_burst_wins(tmp_path: Path) -> None:
     report = catalog.build(tmp_path)
     assert (len(report), report.superseded) == (1, 2)
     assert all("20250830T120333Z" in one.href for one in report.observations)
-    assert "2 files superseded" in repr(report)
+    assert "2 files are superseded" in report.table()
 
 
 def test_raw_grd_with_control_points(tmp_path: Path) -> None:
@@ -215,6 +215,7 @@ def test_damaged_files(tmp_path: Path) -> None:
     report = catalog.build(tmp_path, skip_bad=True)
     assert len(report) == 1
     assert list(report.skipped) == [cut]
+    assert "1 files unreadable, e.g. rtc_20230117.tif" in repr(report)
 
 
 def test_file_without_a_crs(tmp_path: Path) -> None:

@@ -48,16 +48,19 @@ class BuildReport:
         return len(self.items)
 
     def table(self) -> str:
-        """Return a summary as text: dates by feature, relative orbit, platform, mode and polarisation."""
-        return result.table(self.observations)
+        """Return a summary as text: dates by feature, orbit, platform and polarisation; then what was left out."""
+        lines = [result.table(self.observations)]
+        if self.superseded:
+            lines.append(f"{self.superseded} files are superseded by a newer processing")
+        for files_, what in ((self.ignored, "left out"), (self.skipped, "unreadable")):
+            if files_:
+                path, reason = next(iter(files_.items()))
+                lines.append(f"{len(files_)} files {what}, e.g. {path.name}: {reason}")
+        return "\n".join(lines)
 
     def __repr__(self) -> str:
-        more = [(self.superseded, "superseded"), (len(self.ignored), "ignored"), (len(self.skipped), "unreadable")]
-        counts = "".join(f", {count} files {word}" for count, word in more if count)
-        return (
-            f"<BuildReport: {len(self.items)} items, {len(self.observations)} observations in {self.source}{counts}>\n"
-            f"{self.table()}"
-        )
+        head = f"<BuildReport: {len(self.items)} items, {len(self.observations)} observations in {self.source}>"
+        return f"{head}\n{self.table()}"
 
 
 def build(
