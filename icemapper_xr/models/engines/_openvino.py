@@ -30,7 +30,7 @@ from icemapper_xr.models.engines import _base
 __all__ = ["OpenVinoNetwork", "convert", "converted"]
 
 _log = logging.getLogger(__name__)
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Counts up when the network or the way of converting changes: older converted files are then left alone."""
 BATCH: Final = 1
 PLANS_KEPT: Final = 4
