@@ -87,11 +87,11 @@ def radiometry(rng: Random, stack: FloatArray, settings: Augmentation) -> FloatA
     """Raise channels to a power and shift them; the same for all times and pixels of a patch."""
     channels = stack.shape[-1]
     if rng.random() < settings.gamma:
-        power = rng.uniform(0.8, 1.2, channels).astype(np.float32)
+        power = np.asarray(rng.uniform(0.8, 1.2, channels), np.float32)
         # A value below the published minimum has no real power.
         stack = np.maximum(stack, 0) ** power
     if rng.random() < settings.shift:
-        stack = stack + rng.normal(0, settings.shift_sigma, channels).astype(np.float32)
+        stack = stack + np.asarray(rng.normal(0, settings.shift_sigma, channels), np.float32)
     return stack
 
 
@@ -117,7 +117,7 @@ def _zoom(rng: Random, stack: FloatArray, labels: FloatArray) -> tuple[FloatArra
     grid = np.meshgrid(*at, indexing="ij")
 
     def sample(plane: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-        return ndimage.map_coordinates(plane, grid, order=1, mode="nearest", output=np.float32)
+        return np.asarray(ndimage.map_coordinates(plane, grid, order=1, mode="nearest", output=np.float32))
 
     out = np.empty_like(stack)
     for step in range(stack.shape[0]):

@@ -160,8 +160,14 @@ class TrainingConfig(_Settings):
     """Chance that a patch is drawn anew (up to 8 times) until it has both classes."""
     momentum: Annotated[float, Field(gt=0, lt=1)] = 0.97
     """Momentum of the batch normalisation's moving statistics while training (Keras: 0.99, slow for short runs)."""
+    freeze_norm: Probability = 1.0
+    """Share of the training after which the statistics of the batch normalisation are estimated once more and stay.
+
+    Small batches of unlike scenes have statistics of their own, which a network learns to use and misses when it is
+    applied; with fixed statistics it is trained as it is applied. 1 never fixes them.
+    """
     estimate_batches: Annotated[int, Field(ge=0)] = 100
-    """Batches from which the statistics of the batch normalisation are taken at the end; 0 keeps the moving ones."""
+    """Batches from which the statistics of the batch normalisation are estimated; 0 keeps the moving ones."""
     validate_every: Positive = 200
     """Steps between validations."""
     monitor: Literal["pixels", "patches"] = "pixels"

@@ -95,7 +95,7 @@ def today() -> dt.date:
 def _write(
     model: keras.Model, config: TrainingConfig, folder: Path, rows: list[state.Row], scores: dict[str, float]
 ) -> Path:
-    from icemapper_xr.models import presets, weights
+    from icemapper_xr.models import own, weights
 
     logs = folder / "logs"
     logs.mkdir(parents=True, exist_ok=True)
@@ -103,8 +103,8 @@ def _write(
     weights.write(model, path, attrs=attributes(config, scores))
     part = logs / f"{config.name}.csv"
     state.write_csv(part, rows)
-    if folder.resolve() == presets.own_folder().resolve():
-        presets.register(path, training=training_set(config), scores={"validation": scores})
+    if folder.resolve() == own.folder().resolve():
+        own.register(path, training=training_set(config), scores={"validation": scores})
     return path
 
 

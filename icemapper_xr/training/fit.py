@@ -23,6 +23,8 @@ from icemapper_xr.training.state import Row, State
 if TYPE_CHECKING:
     import keras
 
+    from icemapper_xr.training import data as batches
+
 __all__ = ["Trained", "network", "rate", "train"]
 
 CHECKPOINT = "checkpoint.npz"
@@ -192,6 +194,8 @@ def _begin(config: TrainingConfig, folder: Path, model: keras.Model, resume: boo
     current = state.read_state(path, config.digest)
     state.assign(model.weights, current.weights)
     state.assign(model.optimizer.variables, current.optimizer)
+    if current.frozen:
+        fix_statistics(model)
     return current
 
 
@@ -210,6 +214,11 @@ def _loop(config: TrainingConfig, folder: Path, model: keras.Model, data: Data, 
         advance(current.step)
         ahead = pool.submit(dataset.__getitem__, current.step)
         while (share := _share(config, current, steps)) < 1:
+            if share >= config.freeze_norm and not current.frozen:
+                fresh = batches.Batches(config, data.training, steps + config.estimate_batches)
+                estimate_statistics(model, fresh, steps, config.estimate_batches)
+                fix_statistics(model)
+                current.frozen = True
             x, y = ahead.result()
             ahead = pool.submit(dataset.__getitem__, min(current.step + 1, steps - 1))
             model.optimizer.learning_rate = config.learning_rate * rate(share, config.schedule)
@@ -300,9 +309,7 @@ def batch_norms(model: keras.Model) -> list[Any]:
     return [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
 
 
-def estimate_statistics(
-    model: keras.Model, batches: Sequence[tuple[FloatArray, FloatArray]] | Any, number: int
-) -> None:
+def estimate_statistics(model: keras.Model, dataset: batches.Batches, first: int, number: int) -> None:
     """Set the batch normalisation's statistics to the mean over `number` batches with the weights as they are.
 
     The moving statistics lag behind weights that were still changing; the mean over many batches does not.
@@ -313,9 +320,16 @@ def estimate_statistics(
         for norm in norms:
             norm.momentum = k / (k + 1)
         # Called eagerly: a compiled function would keep the first momentum.
-        model(batches[k][0], training=True)
+        model(dataset[first + k][0], training=True)
     for norm, momentum in zip(norms, before, strict=True):
         norm.momentum = momentum
+
+
+def fix_statistics(model: keras.Model) -> None:
+    """Let the batch normalisation do in training what it does when the network is applied."""
+    for norm in batch_norms(model):
+        norm.trainable = False
+    model.make_train_function(force=True)
 
 
 def _finish(config: TrainingConfig, folder: Path, model: keras.Model, data: Data, current: State) -> Trained:
@@ -326,10 +340,9 @@ def _finish(config: TrainingConfig, folder: Path, model: keras.Model, data: Data
         state.assign(model.weights, current.best_weights)
     held_out = _windows(config, data.validation)
     scores = score(model, held_out, config.batch)
-    if config.estimate_batches:
+    if config.estimate_batches and not current.frozen:
         dataset = batches.Batches(config, data.training, current.step + config.estimate_batches)
-        fresh = [dataset[max(0, current.step - 1) + k] for k in range(config.estimate_batches)]
-        estimate_statistics(model, fresh, config.estimate_batches)
+        estimate_statistics(model, dataset, current.step, config.estimate_batches)
         anew = score(model, held_out, config.batch)
         key = f"val_iou_{config.monitor}"
         progress.note(f"statistics estimated anew: {key} {scores[key]:.4f} -> {anew[key]:.4f}")

@@ -1,0 +1,308 @@
+"""The loop on tiny scenes: it learns, resumes after a kill to the same weights, and its files are right."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy import ndimage
+
+from icemapper_xr import errors
+from icemapper_xr.conventions import Feature
+from icemapper_xr.training import config, evaluate, fit, samples, scenes, state
+from icemapper_xr.training.config import TrainingConfig
+from tests.test_training_parts import write_set
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:keras.*")
+
+
+def make(seed: int, size: int, features: tuple[Feature, ...]) -> tuple[np.ndarray, npt.NDArray[np.bool_]]:
+    """Make a scene in a few milliseconds: glacier is darker in summer and less coherent."""
+    rng = np.random.default_rng(seed)
+    truth = ndimage.gaussian_filter(rng.normal(size=(size, size)), size / 8) > 0
+    cube = np.empty((15, size, size, len(features)), np.float32)
+    for channel, feature in enumerate(features):
+        noise = rng.normal(size=(15, size, size))
+        summer = np.isin(np.arange(15), (6, 7, 8))[:, None, None]
+        cube[..., channel] = (
+            np.clip(0.5 - 0.25 * truth + 0.1 * noise, 0, 1) if feature == "insar" else -12 - 6 * truth * summer + noise
+        )
+    cube[0, :4] = np.nan
+    cube[:, :2, :2] = np.nan
+    return cube, truth
+
+
+def tiny(**changes: object) -> TrainingConfig:
+    values: dict[str, object] = {
+        "features": ("rtc",),
+        "filters": 2,
+        "levels": 1,
+        "window": 16,
+        "batch": 2,
+        "steps": 6,
+        "validate_every": 3,
+        "estimate_batches": 3,
+        "scenes": {"number": 3, "size": 32, "validation": 1, "first": 1, "every": 2},
+    }
+    return TrainingConfig.model_validate({**values, **changes})
+
+
+# -- data -------------------------------------------------------------------------------------------------------------
+def test_scene_goes_through_the_cache(tmp_path: Path) -> None:
+    wanted = scenes.SceneSet(tiny(), tmp_path, make)
+    wanted.fill()
+    assert not wanted.missing()
+    [scene] = wanted.validation()
+    cube, truth = make(900_000, 32, ("rtc",))
+    crop = samples.Crop(1, 2, 8)
+    got = scene.read("rtc", np.array([3, 0]), crop)
+    expected = samples.scale(cube[[3, 0], 1:9, 2:10, 0], "rtc")
+    assert np.allclose(got, expected, atol=1e-4, equal_nan=True)
+    assert np.isnan(got).any()
+    assert np.array_equal(scene.truth(crop), truth[1:9, 2:10])
+
+
+def test_scenes_of_a_step_depend_on_the_step_alone(tmp_path: Path) -> None:
+    wanted = scenes.SceneSet(tiny(), tmp_path, make)
+    wanted.fill()
+    assert [len(wanted.at(step)) for step in (0, 1, 2, 3, 4, 100)] == [1, 1, 2, 2, 3, 3]
+
+
+def test_missing_scene_is_an_error_after_a_while(tmp_path: Path) -> None:
+    wanted = scenes.SceneSet(tiny(), tmp_path, make, patience=0.1)
+    with pytest.raises(errors.OptionError, match="scene 900000 did not appear"):
+        wanted.validation()
+
+
+def test_batches_are_the_same_in_any_order_and_have_no_gaps(tmp_path: Path) -> None:
+    from icemapper_xr.training import data
+
+    settings = tiny(features=("rtc", "insar"))
+    wanted = scenes.SceneSet(settings, tmp_path, make)
+    wanted.fill()
+    batches = data.Batches(settings, wanted.at, 6)
+    forward = [batches[i] for i in range(6)]
+    x, y = batches[2]
+    assert np.array_equal(x, forward[2][0])
+    assert np.array_equal(y, forward[2][1])
+    assert not np.array_equal(forward[1][0], forward[2][0])
+    assert x.shape == (2, 15, 16, 16, 2)
+    assert y.shape == (2, 16, 16, 2)
+    assert x.dtype == y.dtype == np.float32
+    assert all(np.isfinite(x).all() for x, _ in forward)
+    assert set(np.unique(np.concatenate([y.sum(axis=-1) for _, y in forward]))) <= {0.0, 1.0}
+
+
+def test_never_observed_pixels_have_no_label(tmp_path: Path) -> None:
+    from icemapper_xr.training import data
+
+    wanted = scenes.SceneSet(tiny(), tmp_path, make)
+    wanted.fill()
+    pairs = data.windows(wanted.validation()[0], ("rtc",), 16)
+    assert len(pairs) == 4
+    x, y = pairs[0]
+    assert (y[:2, :2] == 0).all()
+    assert (y.sum(axis=-1) > 0).sum() == 16 * 16 - 4
+    assert (x[:, :2, :2] == 0).all()
+
+
+# -- loss -------------------------------------------------------------------------------------------------------------
+def test_loss_by_hand() -> None:
+    from icemapper_xr.training.losses import SegmentationLoss
+
+    y = np.zeros((1, 1, 3, 2), np.float32)
+    y[0, 0, 0, 1] = y[0, 0, 1, 0] = 1  # glacier, background, unknown
+    p = np.array([[[[0.2, 0.8], [0.6, 0.4], [0.1, 0.9]]]], np.float32)
+    focal = -(0.2**2 * np.log(0.8) + 0.4**2 * np.log(0.6)) / 2
+    assert float(SegmentationLoss(gamma=2)(y, p)) == pytest.approx(focal, rel=1e-5)
+    smooth = SegmentationLoss(gamma=0, smoothing=0.1)
+    expected = -(0.95 * np.log(0.8) + 0.05 * np.log(0.2) + 0.95 * np.log(0.6) + 0.05 * np.log(0.4)) / 2
+    assert float(smooth(y, p)) == pytest.approx(expected, rel=1e-5)
+    dice = 1 - (2 * 0.8 + 1) / (1 + 1.2 + 1)
+    assert float(SegmentationLoss(gamma=2, dice=1.0)(y, p)) == pytest.approx(dice, rel=1e-5)
+    mixed = float(SegmentationLoss(gamma=2, dice=0.25)(y, p))
+    assert mixed == pytest.approx(0.75 * focal + 0.25 * dice, rel=1e-5)
+
+
+# -- schedule ---------------------------------------------------------------------------------------------------------
+def test_rates() -> None:
+    cosine = config.Schedule(warmup=0.1, floor=0.01)
+    assert fit.rate(0.05, cosine) == pytest.approx(0.5)
+    assert fit.rate(0.1, cosine) == pytest.approx(1)
+    assert fit.rate(1.0, cosine) == pytest.approx(0.01)
+    restarts = config.original().schedule
+    starts = [fit.rate(epoch / 150, restarts) for epoch in (0, 10, 30, 70)]
+    assert starts == pytest.approx([1, 1, 1, 1])
+    assert fit.rate(50 / 150, restarts) == pytest.approx(0.5)
+    assert fit.rate(29.99 / 150, restarts) < 1e-4
+
+
+# -- the loop ---------------------------------------------------------------------------------------------------------
+def weights_of(trained: fit.Trained) -> list[np.ndarray]:
+    return state.arrays_of(trained.model.weights)
+
+
+def test_training_ends_with_a_log_and_the_best_weights(tmp_path: Path) -> None:
+    trained = fit.train(tiny(), tmp_path, make=make)
+    lines = (tmp_path / "log.csv").read_text().splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith("step,seconds,learning_rate,loss,val_iou_pixels")
+    assert 0 <= trained.scores["val_iou_pixels"] <= 1
+    assert not list(tmp_path.glob("*.tmp"))
+    with pytest.raises(errors.OptionError, match="--resume"):
+        fit.train(tiny(), tmp_path, make=make)
+    with pytest.raises(errors.OptionError, match="other settings"):
+        fit.train(tiny(seed=2), tmp_path, make=make, resume=True)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from tests.test_training_fit import make, tiny
+from icemapper_xr.training import fit
+fit.train(tiny(checkpoint_minutes=0), Path(sys.argv[1]), make=make, resume=True)
+"""
+
+
+@pytest.mark.slow
+def test_killed_training_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    settings = tiny(checkpoint_minutes=0)
+    undisturbed = weights_of(fit.train(settings, tmp_path / "whole", make=make))
+    folder = tmp_path / "killed"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(folder)], env=environment)
+    checkpoint = folder / "checkpoint.npz"
+    until = time.monotonic() + 300
+    while not checkpoint.exists() or state.read_state(checkpoint, settings.digest).step < 2:
+        assert time.monotonic() < until
+        assert process.poll() in (None, 0)
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    resumed = fit.train(settings, folder, make=make, resume=True)
+    for ours, theirs in zip(weights_of(resumed), undisturbed, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_interrupted_training_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = tiny(checkpoint_minutes=0, freeze_norm=0.5)
+    undisturbed = weights_of(fit.train(settings, tmp_path / "whole", make=make))
+    saved = fit._save
+    calls = []
+
+    def save_then_die(*arguments: object) -> None:
+        saved(*arguments)  # type: ignore[arg-type]
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(fit, "_save", save_then_die)
+    with pytest.raises(KeyboardInterrupt):
+        fit.train(settings, tmp_path / "killed", make=make)
+    monkeypatch.setattr(fit, "_save", saved)
+    resumed = fit.train(settings, tmp_path / "killed", make=make, resume=True)
+    assert [row["step"] for row in resumed.rows] == [3, 6]
+    for ours, theirs in zip(weights_of(resumed), undisturbed, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_published_data_set_trains(tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        write_set(tmp_path / f"{part}.hdf5")
+    settings = tiny(data=tmp_path, features=("rtc", "insar"), steps=None, epochs=1)
+    trained = fit.train(settings, tmp_path / "run", make=make)
+    # two samples of 64 x 64 px hold 32 windows of 16 px: 16 batches of 2
+    assert trained.rows[-1]["step"] == 16
+
+
+def test_statistics_are_the_mean_over_the_batches(tmp_path: Path) -> None:
+    from icemapper_xr.training import data
+
+    settings = tiny()
+    wanted = scenes.SceneSet(settings, tmp_path, make)
+    wanted.fill()
+    batches = data.Batches(settings, wanted.at, 4)
+    model = fit.network(settings)
+    fit.estimate_statistics(model, batches, 0, 4)
+    first = model.get_layer("encoder_0")
+    inputs = [np.asarray(first.convolutions[0](batches[i][0])) for i in range(4)]
+    expected = np.mean([x.mean(axis=(0, 1, 2, 3)) for x in inputs], axis=0)
+    assert np.allclose(np.asarray(first.norms[0].moving_mean), expected, atol=1e-5)
+    assert first.norms[0].momentum == 0.99
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+def test_export_and_warm_start(tmp_path: Path) -> None:
+    from icemapper_xr.models import weights
+    from icemapper_xr.training import export, warm
+
+    both = tiny(features=("rtc", "insar"))
+    trained = fit.train(both, tmp_path / "both", make=make)
+    path = export.export(trained, both, tmp_path / "weights")
+    assert path.name == "ICEmapper_tweightedpool_rtcinsar_simulated.h5"
+    attrs = weights.read_attrs(path)
+    assert attrs["features"] == ["rtc", "insar"]
+    assert (attrs["window"], attrs["pixel_size"]) == (16, 10.0)
+    assert (tmp_path / "weights" / "logs" / "ICEmapper_tweightedpool_rtcinsar_simulated.csv").exists()
+    alone = tiny(features=("insar",))
+    model = fit.network(alone)
+    warm.start(model, path, alone.features)
+    ours = state.arrays_of(model.get_layer("encoder_0").convolutions[0].weights)[0]
+    theirs = state.arrays_of(trained.model.get_layer("encoder_0").convolutions[0].weights)[0]
+    assert np.array_equal(ours[..., 0, :], theirs[..., 1, :])
+    deep = [state.arrays_of(one.get_layer("decoder_0").weights) for one in (model, trained.model)]
+    assert all(np.array_equal(a, b) for a, b in zip(*deep, strict=True))
+    from_run = export.from_checkpoint(both, tmp_path / "both", tmp_path / "again")
+    assert weights.read_architecture(from_run).channels == 2
+
+
+def test_warm_start_of_another_size_is_refused(tmp_path: Path) -> None:
+    from icemapper_xr.models import weights
+    from icemapper_xr.training import warm
+
+    path = tmp_path / "a.h5"
+    weights.write(fit.network(tiny()), path, attrs={"features": ["rtc"]})
+    with pytest.raises(errors.OptionError, match="filters"):
+        warm.start(fit.network(tiny(filters=4)), path, ("rtc",))
+    with pytest.raises(errors.OptionError, match="another pooling or depth"):
+        warm.start(fit.network(tiny(levels=2)), path, ("rtc",))
+
+
+# -- evaluation -------------------------------------------------------------------------------------------------------
+def test_boundary_distances_of_a_grown_square() -> None:
+    truth = np.zeros((40, 40), bool)
+    truth[10:30, 10:30] = True
+    grown = ndimage.binary_dilation(truth, np.ones((3, 3)), iterations=2)
+    signed = evaluate.boundary_distances(grown, truth, 10.0)
+    assert np.median(signed) == 20
+    assert evaluate.boundary_distances(truth, truth, 10.0).max() == 0
+    assert evaluate.boundary_distances(~truth & False, truth, 10.0).size == 0
+
+
+def test_perfect_network_scores_one(tmp_path: Path) -> None:
+    class Perfect:
+        """Answers by the coherence, which here is the truth."""
+
+        features: tuple[Feature, ...] = ("insar",)
+        n_steps, window, pixel_size, digest = 15, 16, 10.0, "perfect"
+
+        def __call__(self, x: np.ndarray, /) -> np.ndarray:
+            return (x.mean(axis=(1, 4)) > 0.5).astype(np.float32)
+
+        def __dask_tokenize__(self) -> str:
+            return self.digest
+
+    def clean(seed: int, size: int, features: tuple[Feature, ...]) -> tuple[np.ndarray, npt.NDArray[np.bool_]]:
+        truth = make(seed, size, features)[1]
+        return np.repeat(np.where(truth, 0.9, 0.1)[None, ..., None], 15, axis=0).astype(np.float32), truth
+
+    report = evaluate.evaluate(Perfect(), seeds=(1, 2), size=48, make=clean, path=tmp_path / "scores.json")
+    assert report["pixels"]["iou"] > 0.9  # the blend smooths across windows, not within
+    assert (tmp_path / "scores.json").exists()
