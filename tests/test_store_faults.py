@@ -32,6 +32,7 @@ def slow(block):
 result = store_cases.result(left=500160.0, top=8700160.0)
 data = da.map_blocks(slow, da.from_array(result.probability.values, 32), dtype="f4", meta=np.empty((0, 0), "f4"))
 result = result.assign(probability=(("y", "x"), data))
+{before}
 print("start", flush=True)
 try:
     with dask.config.set(scheduler="threads", num_workers=2):
@@ -43,7 +44,7 @@ except Exception as error:
 
 def start(path: Path, *, pause: float = 0.0, before: str = "") -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", before + WRITER.format(pause=pause), str(path)],
+        [sys.executable, "-c", WRITER.format(pause=pause, before=before), str(path)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
@@ -56,6 +57,11 @@ def lines(process: subprocess.Popen[str], count: int) -> list[str]:
     return [process.stdout.readline() for _ in range(count)]
 
 
+def kill(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     path = tmp_path_factory.mktemp("whole") / "a.zarr"
@@ -65,14 +71,13 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 def test_resume_after_kills_gives_the_same_files(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
     path = tmp_path / "a.zarr"
-    for units in (1, 3):
-        process = start(path, pause=0.05)
-        lines(process, 1 + units)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    process = start(path, pause=0.05)
+    lines(process, 1 + 2)
+    kill(process)
     done, total = store.status(path)[2023]
-    assert 4 <= done < total == 9
+    assert 2 <= done < total == 9
     partial = path / "probability/c/0/0/.0.1-2.partial"
+    partial.parent.mkdir(parents=True, exist_ok=True)
     partial.write_bytes(b"half a chunk")
     told: list[store.Unit] = []
     result = store_cases.result(left=500_160.0, top=8_700_160.0)
@@ -91,8 +96,7 @@ def test_twenty_kills_at_any_moment(tmp_path: Path, undisturbed: dict[str, bytes
         process = start(path, pause=0.002)
         lines(process, 1)
         time.sleep(0.02 * number)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        kill(process)
         if path.exists():
             for name, content in chunk_files(path).items():
                 assert ".partial" in name or content == undisturbed[name]
@@ -110,8 +114,7 @@ def test_two_runs_at_once(tmp_path: Path, undisturbed: dict[str, bytes]) -> None
     lines(process, 2)
     with pytest.raises(errors.StoreError, match=rf"is being written by process {process.pid} on .*wait until"):
         store.write(store_cases.result(), path, year=2023, chunk=32, overwrite=True)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill(process)
     assert (tmp_path / ".a.zarr.lock").exists()  # a dead run leaves the note, but not the lock
     store.write(store_cases.result(left=500_160.0, top=8_700_160.0), path, year=2023, chunk=32)
     assert chunk_files(path) == undisturbed
@@ -130,19 +133,22 @@ def test_the_lock_in_one_process(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_a_disk_that_takes_no_more(tmp_path: Path) -> None:
+def test_a_disk_that_takes_no_more(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
     """A limit on the size of a file stands for a full disk: the write fails in mid file."""
     path = tmp_path / "a.zarr"
-    before = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (3500, 3500))\n"
-    output, _ = start(path, before=before).communicate(timeout=120)
+    result = store_cases.result(left=500_160.0, top=8_700_160.0)
+    store.write(result, path, year=2023, chunk=32)
+    for chunk in ("0/0", "1/0", "1/1"):  # the first holds NaN and is small
+        (path / f"probability/c/0/{chunk}").unlink()
+    limit = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))"
+    output, _ = start(path, before=limit).communicate(timeout=120)
     assert "StoreError Cannot write to the store" in output
     assert "File too large" in output
-    assert "units are written and stay: mend this and run again" in output
+    assert "of 9 units are written and stay: mend this and run again" in output
     assert not list(path.rglob("*.partial"))
-    done, total = store.status(path)[2023]
-    assert done < total
-    report = store.write(store_cases.result(left=500_160.0, top=8_700_160.0), path, year=2023, chunk=32)
-    assert report.kept == done
+    assert store.status(path)[2023][0] in (6, 7)  # the small one may have come first
+    store.write(result, path, year=2023, chunk=32)
+    assert chunk_files(path) == undisturbed
 
 
 def test_a_folder_without_rights(tmp_path: Path) -> None:
@@ -151,11 +157,10 @@ def test_a_folder_without_rights(tmp_path: Path) -> None:
     store.write(store_cases.result(left=500_160.0, top=8_700_160.0), folder / "a.zarr", year=2023, chunk=32)
     (folder / "a.zarr/probability/c/0/0/0").unlink()
     before = ""
-    if os.geteuid() == 0:
-        before = "import os\nos.setgid(65534); os.setuid(65534)\n"  # rights do not bind root
+    if os.geteuid() == 0:  # rights do not bind root; import everything while we are
+        before = "store.write(result, 'memory://warm', year=1, chunk=32)\nimport os\nos.setgid(65534)\nos.setuid(65534)"
         for part in (tmp_path, *tmp_path.parents):
-            if not part.stat().st_mode & 0o001:
-                part.chmod(part.stat().st_mode | 0o011)
+            part.chmod(part.stat().st_mode | 0o011)
             if part.name.startswith("pytest-of-"):
                 break
     folder.chmod(0o555)

@@ -96,8 +96,7 @@ def _probability(result: xr.Dataset | xr.DataArray) -> xr.DataArray:
                 f"The dataset has no variable {cv.PROBABILITY!r} (it has {sorted(map(str, result))}): "
                 "give the result of predict, or a DataArray"
             )
-        data = result[cv.PROBABILITY]
-        data.attrs = {**result.attrs, **data.attrs}
+        data = result[cv.PROBABILITY].assign_attrs({k: v for k, v in result.attrs.items() if k == cv.ATTR_YEAR})
     else:
         data = result
     if not {cv.Y, cv.X} <= set(data.dims) <= {cv.YEAR, cv.Y, cv.X}:
@@ -133,9 +132,7 @@ def _outline_one(
     xs, ys = _axes(plane)
     rings = tracing.trace(_blocks(plane.data), plane.shape, float(np.float32(threshold)))  # type: ignore[arg-type]
     bodies = polygons.assemble(rings)
-    row, column = rings.positions()
-    x, y = xs[0] + column * xs[1], ys[0] + row * ys[1]
-
+    x, y = rings.locate(xs, ys)
     source = pyproj.CRS.from_user_input(plane.rio.crs.to_wkt())
     lon, lat = _to(source, pyproj.CRS.from_epsg(4326), x, y)
     area, length = measures.ring_measures(lon, lat, rings.offsets)
@@ -154,22 +151,25 @@ def _outline_one(
 
 def _axes(plane: xr.DataArray) -> tuple[tuple[float, float], tuple[float, float]]:
     """First pixel centre and step of x and of y."""
-    axes = []
-    for name in (cv.X, cv.Y):
-        values = np.asarray(plane[name].values, dtype=float)
-        if values.size < 1:
-            raise errors.VectorError(f"The probability has no pixel along {name!r}")
-        step = (
-            (values[-1] - values[0]) / (values.size - 1)
-            if values.size > 1
-            else float(plane.rio.resolution()[name == cv.Y])
-        )
-        if values.size > 1 and np.abs(np.diff(values) - step).max() > 1e-6 * abs(step):
-            raise errors.VectorError(f"The coordinate {name!r} is not regular: resample the raster first")
-        axes.append((float(values[0]), round(float(step), 9)))
-    if not (axes[0][1] > 0 > axes[1][1]):
+    steps = {name: _step(plane, name) for name in (cv.X, cv.Y)}
+    # an axis of one pixel has the step of the other; one pixel alone is taken to have the project's size
+    dx = steps[cv.X] or abs(steps[cv.Y] or cv.PIXEL_SIZE)
+    dy = steps[cv.Y] or -dx
+    if not dx > 0 > dy:
         raise errors.VectorError("The grid must be north-up (x ascending, y descending): sort or flip it first")
-    return axes[0], axes[1]
+    return (float(plane[cv.X].values[0]), dx), (float(plane[cv.Y].values[0]), dy)
+
+
+def _step(plane: xr.DataArray, name: str) -> float | None:
+    values = np.asarray(plane[name].values, dtype=float)
+    if values.size < 1:
+        raise errors.VectorError(f"The probability has no pixel along {name!r}: there is nothing to outline")
+    if values.size == 1:
+        return None
+    step = float((values[-1] - values[0]) / (values.size - 1))
+    if np.abs(np.diff(values) - step).max() > 1e-6 * abs(step):
+        raise errors.VectorError(f"The coordinate {name!r} is not regular: resample the raster first")
+    return round(step, 9)
 
 
 def _blocks(data: Any) -> Iterator[tracing.Block]:

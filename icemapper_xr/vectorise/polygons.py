@@ -30,13 +30,13 @@ class Bodies:
 
 def assemble(rings: tracing.Rings) -> Bodies:
     """Tell outer rings from holes by their sense, and find for each hole the smallest outer ring around it."""
-    row, column = rings.positions()
-    area = measures.shoelace(column, -row, rings.offsets)
+    x, y = rings.locate((0.0, 1.0), (0.0, -1.0))
+    area = measures.shoelace(x, y, rings.offsets)
     outer, holes = np.flatnonzero(area > 0), np.flatnonzero(area < 0)
     if not holes.size:
         return Bodies(outer, holes, np.empty(0, np.int64))
     first = rings.starts[holes]
-    body = _smallest_around(column[first], -row[first], *_shells(rings, outer, column, -row), area[outer])
+    body = _smallest_around(x[first], y[first], *_shells(rings, outer, x, y), area[outer])
     order = np.lexsort((holes, body))
     return Bodies(outer, holes[order], body[order])
 

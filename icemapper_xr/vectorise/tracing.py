@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from icemapper_xr import errors
+
 __all__ = ["Block", "Rings", "trace"]
 
 IntArray = npt.NDArray[np.int64]
@@ -64,13 +66,16 @@ class Rings:
     def __len__(self) -> int:
         return self.offsets.size - 1
 
-    def positions(self) -> tuple[DoubleArray, DoubleArray]:
-        """Row and column of each vertex in samples of the raster: integers are pixel centres."""
+    def locate(self, x: tuple[float, float], y: tuple[float, float]) -> tuple[DoubleArray, DoubleArray]:
+        """Give the coordinates (x, y) of the vertices, from the first pixel centre and the step of both axes.
+
+        The centre first, then the place on the edge: so the same edge of a larger raster gets the same digits.
+        """
         sample = self.edges >> 1
         down = (self.edges & 1).astype(bool)
-        row = (sample // self.width - 1).astype(np.float64)
-        column = (sample % self.width - 1).astype(np.float64)
-        return row + np.where(down, self.t, 0.0), column + np.where(down, 0.0, self.t)
+        at_x = x[0] + (sample % self.width - 1) * x[1] + np.where(down, 0.0, self.t * x[1])
+        at_y = y[0] + (sample // self.width - 1) * y[1] + np.where(down, self.t * y[1], 0.0)
+        return np.asarray(at_x, np.float64), np.asarray(at_y, np.float64)
 
 
 class _Lines(NamedTuple):
@@ -143,6 +148,10 @@ def _contour(values: npt.NDArray[np.float32], row: int, column: int, width: int,
 
     gone = np.isnan(values)
     z = np.where(gone, 0.0, values.astype(np.float64))
+    if z.min() < 0 or z.max() > 1 + 1e-3:
+        raise errors.VectorError(
+            f"The values reach from {z.min():g} to {z.max():g}: not probabilities (0 to 1); scale them first"
+        )
     above = z >= level
     z = np.where(above, np.maximum(z, level + GAP), np.minimum(z, level - GAP))
     generator = contourpy.contour_generator(z=z, name="serial", line_type=contourpy.LineType.ChunkCombinedOffset)

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pytest
+from shapely.geometry import box
+
+from icemapper_xr import errors, vectorise
+from tests.test_vectorise import disc, raster
+
+# rioxarray multiplies transforms the way affine 3.1 is about to deprecate
+pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def found() -> gpd.GeoDataFrame:
+    p = disc((200, 300), 60, 60, 25) + disc((200, 300), 150, 100, 30) - disc((200, 300), 150, 100, 9)
+    return vectorise.outlines(raster(p), year=2023)
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".gpkg", ".geojson", ".GPKG"])
+def test_what_is_written_is_read(tmp_path: Path, found: gpd.GeoDataFrame, suffix: str) -> None:
+    path = vectorise.write(found, tmp_path / "deep" / f"outlines{suffix}")
+    again = vectorise.read(path)
+    assert list(again.columns) == list(vectorise.COLUMNS)
+    assert again.crs.to_epsg() == 4326
+    assert again.id.tolist() == found.id.tolist()
+    assert again.year.tolist() == [2023, 2023]
+    assert again.n_holes.tolist() == [0, 1]
+    assert again.touches_edge.tolist() == [False, False]
+    np.testing.assert_allclose(again.area_km2, found.area_km2)
+    assert again.geometry.geom_equals_exact(found.geometry, 1e-9).all()
+    assert os.listdir(tmp_path / "deep") == [path.name]
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".gpkg", ".geojson"])
+def test_no_outlines_are_a_valid_file(tmp_path: Path, suffix: str) -> None:
+    empty = vectorise.outlines(raster(np.zeros((5, 5))))
+    again = vectorise.read(vectorise.write(empty, tmp_path / f"none{suffix}"))
+    assert len(again) == 0
+    assert set(again.columns) >= {"geometry"}
+
+
+def test_parquet_can_be_searched(tmp_path: Path, found: gpd.GeoDataFrame) -> None:
+    path = vectorise.write(found, tmp_path / "a.parquet")
+    one = gpd.read_parquet(path, bbox=tuple(found.geometry.iloc[1].bounds))
+    assert one.id.tolist() == [found.id[1]]
+
+
+def test_geojson_is_in_degrees(tmp_path: Path, found: gpd.GeoDataFrame) -> None:
+    path = vectorise.write(found.to_crs(32633), tmp_path / "a.geojson")
+    first = json.loads(path.read_text())["features"][0]["geometry"]["coordinates"][0][0]
+    assert first == pytest.approx(found.geometry.iloc[0].exterior.coords[0], abs=1e-7)
+    assert vectorise.read(vectorise.write(found.to_crs(32633), tmp_path / "a.gpkg")).crs.to_epsg() == 32633
+
+
+@pytest.mark.parametrize("name", ["a.shp", "a.txt", "a"])
+def test_unknown_suffix(tmp_path: Path, found: gpd.GeoDataFrame, name: str) -> None:
+    with pytest.raises(errors.VectorError, match=r"use one of .parquet, .gpkg, .geojson") as caught:
+        vectorise.write(found, tmp_path / name)
+    assert ("shapefile" in str(caught.value)) == name.endswith(".shp")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, found: gpd.GeoDataFrame) -> None:
+    path = vectorise.write(found, tmp_path / "a.gpkg")
+    before = path.read_bytes()
+    broken = found.assign(bad=[box(0, 0, 1, 1), object()])
+    for name in ("a.gpkg", "a.parquet"):
+        with pytest.raises(errors.VectorError, match="Cannot write the outlines to"):
+            vectorise.write(broken, tmp_path / name)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["a.gpkg"]
+    (tmp_path / "folder.gpkg").mkdir()
+    with pytest.raises(errors.VectorError, match="Is a directory"):
+        vectorise.write(found, tmp_path / "folder.gpkg")
+
+
+def test_what_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(errors.VectorError, match="There is no file"):
+        vectorise.read(tmp_path / "a.gpkg")
+    for name in ("a.gpkg", "a.parquet"):
+        (tmp_path / name).write_text("not this")
+        with pytest.raises(errors.VectorError, match="Cannot read outlines from"):
+            vectorise.read(tmp_path / name)
