@@ -120,9 +120,10 @@ def _place(rng: np.random.Generator, coarse: _Coarse, settings: SceneSettings, s
     size = [int(np.ceil(k * settings.resolution / terrain.CELL)) for k in settings.shape]
     margin = 12
     limit = [n - k - 2 * margin for k in size]
-    total = np.pad(np.cumsum(np.cumsum(coarse.surface > np.maximum(coarse.bed, -40), axis=0), axis=1), ((1, 0), (1, 0)))
-    rows = margin + rng.integers(0, max(1, limit[0]), 64)
-    columns = margin + rng.integers(0, max(1, limit[1]), 64)
+    ice = np.where(coarse.bed > 0, coarse.surface > coarse.bed, _stands_in_sea(coarse.surface - coarse.bed, coarse.bed))
+    total = np.pad(np.cumsum(np.cumsum(ice, axis=0), axis=1), ((1, 0), (1, 0)))
+    rows = margin + rng.integers(0, max(1, limit[0]), 256)
+    columns = margin + rng.integers(0, max(1, limit[1]), 256)
     inside = (
         total[rows + size[0], columns + size[1]]
         - total[rows, columns + size[1]]
@@ -143,16 +144,26 @@ def _detail(settings: SceneSettings, bed: FloatArray, surface: FloatArray) -> tu
     return bed, np.asarray(surface - bed, dtype=np.float32)
 
 
+def _stands_in_sea(thick: FloatArray, bed: FloatArray) -> Mask:
+    """Whether ice over a bed below sea level is thick enough not to have calved."""
+    return np.asarray(thick > CLIFF + 0.6 * np.maximum(-bed, 0))
+
+
 def _signed_distance(settings: SceneSettings, bed: FloatArray, thick: FloatArray) -> FloatArray:
     """Distance to the margin of the first year, metres; specks and pinholes below the minimum area are no ice."""
-    ice = np.where(bed > 0, thick > 0, thick - CLIFF - 0.6 * np.maximum(-bed, 0) > 0)
+    ice = np.where(bed > 0, thick > 0, _stands_in_sea(thick, bed))
     ice = ndimage.binary_opening(ice, iterations=2)
     ice = _without_small(ice, settings.resolution, conventions.MIN_AREA_KM2 * 2)
     ice = ~_without_small(~ice, settings.resolution, 0.002)  # holes of a few pixels are no nunataks
-    inside = ndimage.distance_transform_edt(ice).astype(np.float32)
-    outside = ndimage.distance_transform_edt(~ice).astype(np.float32)
-    signed = np.where(ice, inside - 0.5, 0.5 - outside).astype(np.float32)
+    signed = np.where(ice, _distance_to(~ice) - 0.5, 0.5 - _distance_to(ice)).astype(np.float32)
     return np.asarray(ndimage.gaussian_filter(signed, 1.2) * settings.resolution, dtype=np.float32)
+
+
+def _distance_to(mask: Mask) -> FloatArray:
+    """Distance to the nearest pixel of a mask, pixels; very far if there is none."""
+    if not mask.any():
+        return np.full(mask.shape, 1e6, np.float32)
+    return np.asarray(ndimage.distance_transform_edt(~mask), dtype=np.float32)
 
 
 def _without_small(mask: Mask, resolution: float, km2: float) -> Mask:
@@ -194,17 +205,17 @@ def _facies(
     tongue = fields.sigmoid((ela - 60 - dem) / 40)
     patchy = fields.smooth_noise(rng, shape, length=700 / px)
     debris_share = rng.uniform(0, 1)
-    flank = rng.uniform(20, 90) * np.clip(0.2 + 0.9 * patchy, 0, 2.2) * tongue
+    flank = rng.uniform(15, 80) * np.clip(0.9 * patchy - 0.2, 0, 2) * tongue
     debris = (distance < flank) & (bed > 0)
     ridge = ndimage.gaussian_filter(distance + 25 * fields.smooth_noise(rng, shape, length=500 / px), 40 / px)
-    medial = (terrain.slope(ridge, px) < rng.uniform(0.1, 0.25)) & (distance > 150) & (patchy > 1 - debris_share)
+    medial = (terrain.slope(ridge, px) < rng.uniform(0.1, 0.25)) & (distance > 150) & (patchy > 1.6 - debris_share)
     debris |= medial & (dem < ela - 60)
     out[debris] = SurfaceClass.DEBRIS_COVERED
 
     # crevasses: where the surface is steep and the ice thick, at ice falls, and behind calving fronts
     surface_slope = terrain.slope(terrain.smooth(dem, 60, px), px)
     strain = surface_slope * np.clip(thick, 0, 150) / 150 + 0.07 * fields.smooth_noise(rng, shape, length=300 / px)
-    front = ndimage.distance_transform_edt(~((bed < 0) & (distance <= 0))).astype(np.float32) * px
+    front = _distance_to((bed < 0) & (distance <= 0)) * px
     reach = rng.uniform(300, 1_500)
     calving = (front < reach * (1 + 0.4 * patchy)) & (dem < 150)
     crevassed = (strain > rng.uniform(0.28, 0.45)) | calving
@@ -232,7 +243,7 @@ def _ground(
     hollow = terrain.smooth(bed, 120, px) - terrain.smooth(bed, 30, px)
     patch = hollow / 4 + 1.2 * fields.smooth_noise(rng, shape, length=250 / px) + (bed - ela) / 250
     patch += np.where(steep > 0.9, -3, 0)
-    out[(patch > rng.uniform(2.7, 3.8)) & (bed > 80) & (distance < -40)] = SurfaceClass.SNOW_PATCH
+    out[(patch > rng.uniform(2.9, 4.0)) & (bed > 80) & (distance < -40)] = SurfaceClass.SNOW_PATCH
 
     beyond = rng.uniform(60, 300) * np.clip(0.3 + fields.smooth_noise(rng, shape, length=500 / px), 0, 1.8)
     dead = (distance > -beyond) & (bed < ela - 80) & (steep < 0.45)
@@ -244,8 +255,8 @@ def _ground(
 
     water = bed <= 0
     out[water] = SurfaceClass.SEA
-    floes = rng.uniform(200, 1_500) * (1 + 0.5 * fields.smooth_noise(rng, shape, length=300 / px))
-    out[water & (distance > -floes) & (distance < 0)] = SurfaceClass.MELANGE
+    floes = rng.uniform(150, 800) * (1 + 0.5 * fields.smooth_noise(rng, shape, length=300 / px))
+    out[water & (_distance_to(water & (np.abs(distance) < 2 * px)) * px < floes)] = SurfaceClass.MELANGE
     return out
 
 

@@ -56,11 +56,11 @@ def draw_weather(seed: int, year: int, days: FloatArray, freeze: float) -> Weath
     crusts = ((since > 5) & season_of).sum(axis=1) * rng.uniform(0.3, 1.0)
     spanned = (np.abs(since) <= 8).any(axis=1)
     # judgement: every fourth pair has a snowfall or a gale, in high summer every tenth
-    stormy = rng.random(n) < rng.uniform(0.15, 0.35) * np.where((days > 175) & (days < 255), 0.4, 1.0)
+    stormy = rng.random(n) < rng.uniform(0.15, 0.35) * np.where((days > 175) & (days < 262), 0.3, 1.0)
     disturbed = np.where(stormy | spanned, rng.uniform(0.3, 0.6, n), rng.uniform(0.85, 1.0, n))  # SCIENCE 2: 0.3-0.6
     ground = np.where(rng.random(n) < 0.3, rng.uniform(2, 3, n), 0.0)  # SCIENCE 2, FACTS 9: +2..+3 dB
     return Weather(
-        error=rng.normal(0, rng.uniform(0.5, 1.0), n).astype(np.float32),  # SCIENCE 2: 0.5-1 dB
+        error=rng.normal(0, rng.uniform(0.5, 0.8), n).astype(np.float32),  # SCIENCE 2: 0.5-1 dB
         rain=np.where(wet, rng.uniform(150, 700, n), -1).astype(np.float32),
         crusts=crusts.astype(np.float32),
         wet_ground=ground.astype(np.float32),

@@ -149,7 +149,7 @@ def draw_site(seed: int, *, polarisation: str, looks: float | None) -> Site:
         speckle_correlation=float(rng.uniform(0.5, 0.7)),  # FACTS 9: 0.6-0.7 in GRD, 0.55-0.65 in HyP3
         window=float(rng.uniform(40, 60)),  # SCIENCE 2
         noise_floor=float(rng.uniform(-28, -22)),  # SCIENCE 2
-        onset=float(rng.uniform(140, 165)),
-        freeze=float(rng.uniform(264, 285)),
+        onset=float(rng.uniform(146, 162)),
+        freeze=float(rng.uniform(268, 284)),
         fast_ice=bool(rng.random() < 0.5),
     )

@@ -30,7 +30,7 @@ def training_settings(seed: int, *, size: int, features: Sequence[Feature]) -> S
         platform=str(rng.choice(["S1A", "S1B", "S1C"])),
         start_month_day=(1, 1 + start) if start >= 0 else (12, 32 + start),
         retreat=float(rng.uniform(-40, 80)),
-        glacier_share=float(rng.uniform(0.05, 0.70)),
+        glacier_share=float(rng.uniform(0.08, 0.70)),
         features=tuple(features),
     )
 
