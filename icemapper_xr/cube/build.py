@@ -12,11 +12,11 @@ import numpy as np
 import xarray as xr
 
 from icemapper_xr import conventions
-from icemapper_xr._types import FloatArray, Observation, Signer
-from icemapper_xr.cube import checks, loaders, select
+from icemapper_xr._types import Observation, Signer
+from icemapper_xr.cube import checks, loaders, read, select
 from icemapper_xr.cube.grid import AreaGrid
 
-__all__ = ["build", "decibel"]
+__all__ = ["build"]
 
 
 def build(
@@ -98,20 +98,6 @@ def build(
     return _georeferenced(dataset, area)
 
 
-def decibel(power: FloatArray) -> FloatArray:
-    """Turn linear power into dB; zero and below, the traces of noise subtraction, become the floor; NaN stays.
-
-    Parameters
-    ----------
-    power
-        Linear power, any shape.
-    """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        values = np.float32(10) * np.log10(power, dtype=np.float32)
-    values[power <= 0] = conventions.NOISE_FLOOR_DB
-    return np.asarray(values, dtype=np.float32)
-
-
 def _variable(linear: xr.DataArray, feature: conventions.Feature, selection: select.Selection) -> xr.DataArray:
     array = linear.rename({loaders.SLICE: conventions.TIME}).rename(feature)
     information = conventions.FEATURE_RANGES[feature]
@@ -119,7 +105,9 @@ def _variable(linear: xr.DataArray, feature: conventions.Feature, selection: sel
     quantities = {frame.quantity for one in selection.passes[feature] if one is not None for frame in one.frames}
     attributes["quantity"] = next(iter(quantities), "unknown")
     if feature != "insar":
-        array = array.copy(data=array.data.map_blocks(decibel, dtype=np.float32, meta=np.empty((0, 0, 0), np.float32)))
+        array = array.copy(
+            data=array.data.map_blocks(read.decibel, dtype=np.float32, meta=np.empty((0, 0, 0), np.float32))
+        )
         attributes["noise_floor"] = f"{conventions.NOISE_FLOOR_DB:g} dB for values of 0 and below"
     return array.assign_attrs(attributes)
 
@@ -159,7 +147,8 @@ def _times(moments: Sequence[dt.datetime | None]) -> Any:
 
 
 def _text(values: Sequence[str]) -> Any:
-    return np.array(values, dtype=np.dtype("U"))
+    # Objects: zarr 3 has a specified type for strings of any length, but none for numpy's fixed length.
+    return np.array(values, dtype=object)
 
 
 def _attributes(selection: select.Selection, area: AreaGrid) -> dict[str, Any]:

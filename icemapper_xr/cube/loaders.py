@@ -19,7 +19,7 @@ import xarray as xr
 
 from icemapper_xr import conventions
 from icemapper_xr._types import FloatArray, Grid, Observation, Signer
-from icemapper_xr.cube import footprints, read
+from icemapper_xr.cube import footprints, read, resample
 from icemapper_xr.errors import OptionError
 
 __all__ = ["SLICE", "Loader", "OdcLoader", "StackstacLoader", "anchored_chunks", "loader"]
@@ -226,7 +226,7 @@ class _StackstacReader:
 
     def read(self, window: Any) -> FloatArray:
         size = self.spec.resolutions_xy[0]
-        piece = read.Piece(
+        piece = resample.Piece(
             f"EPSG:{self.spec.epsg}",
             self.spec.bounds[0] + window.col_off * size,
             self.spec.bounds[3] - window.row_off * size,
@@ -380,7 +380,7 @@ class _OdcReader:
     ) -> tuple[tuple[slice, slice], FloatArray]:
         transform = dst_geobox.transform
         rows, columns = dst_geobox.shape
-        piece = read.Piece(dst_geobox.crs.to_wkt(), transform.c, transform.f, transform.a, rows, columns)
+        piece = resample.Piece(dst_geobox.crs.to_wkt(), transform.c, transform.f, transform.a, rows, columns)
         pixels = read.onto(read.Source.loads(self.src.uri), piece, self.sign)
         if dst is not None:
             dst[:] = pixels

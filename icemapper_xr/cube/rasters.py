@@ -17,7 +17,7 @@ import xarray as xr
 
 from icemapper_xr import conventions
 from icemapper_xr._types import FloatArray
-from icemapper_xr.cube import build, read, select
+from icemapper_xr.cube import read, resample, select
 from icemapper_xr.errors import CubeError, OptionError, UnitsError
 
 __all__ = ["Reference", "open_rasters", "parity_stack", "reference_of"]
@@ -284,7 +284,7 @@ def _block(
 ) -> FloatArray:
     (step, _), (row, row_end), (column, column_end) = block_info[None]["array-location"]
     crs, left, top, size = origin
-    piece = read.Piece(crs, left + column * size, top - row * size, size, row_end - row, column_end - column)
+    piece = resample.Piece(crs, left + column * size, top - row * size, size, row_end - row, column_end - column)
     return read.onto(sources[step], piece)[None]
 
 
@@ -296,7 +296,7 @@ def _variable(data: Any, feature: conventions.Feature, quantity: str | None) -> 
     else:
         attributes["quantity"] = quantity or ("gamma0" if feature == "rtc" else "unknown")
         attributes["noise_floor"] = f"{conventions.NOISE_FLOOR_DB:g} dB for values of 0 and below"
-        data = data.map_blocks(build.decibel, dtype=np.float32, meta=np.empty((0, 0, 0), np.float32))
+        data = data.map_blocks(read.decibel, dtype=np.float32, meta=np.empty((0, 0, 0), np.float32))
     return xr.DataArray(data, dims=(conventions.TIME, conventions.Y, conventions.X), attrs=attributes)
 
 
@@ -318,7 +318,7 @@ def _dataset(
         conventions.X: left + size * (np.arange(target.columns) + 0.5),
     }
     for feature, paths in lists.items():
-        names = np.array([Path(path).name for path in paths], dtype=np.dtype("U"))
+        names = np.array([Path(path).name for path in paths], dtype=object)
         coordinates[conventions.ITEMS.format(feature=feature)] = (conventions.TIME, names)
     items = sorted({Path(path).name for paths in lists.values() for path in paths})
     attributes: dict[str, Any] = {conventions.ATTR_ITEMS: items, conventions.ATTR_CATALOG: "rasters"}

@@ -19,14 +19,16 @@ import logging
 import math
 import time
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 
+from icemapper_xr import conventions
 from icemapper_xr._types import FloatArray, Observation, Signer
+from icemapper_xr.cube import resample
 from icemapper_xr.errors import CubeError, IcemapperError
 
-__all__ = ["Piece", "Source", "onto"]
+__all__ = ["Source", "decibel", "onto"]
 
 _ALIGNED = 1e-3
 """Share of a pixel by which two grids may be shifted and still count as the same."""
@@ -86,19 +88,21 @@ class Source:
         return cls(**fields)
 
 
-class Piece(NamedTuple):
-    """A north-up piece of a grid."""
+def decibel(power: FloatArray) -> FloatArray:
+    """Turn linear power into dB; zero and below, the traces of noise subtraction, become the floor; NaN stays.
 
-    crs: Any
-    """Anything rasterio takes."""
-    left: float
-    top: float
-    resolution: float
-    rows: int
-    columns: int
+    Parameters
+    ----------
+    power
+        Linear power, any shape.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = np.float32(10) * np.log10(power, dtype=np.float32)
+    values[power <= 0] = conventions.NOISE_FLOOR_DB
+    return np.asarray(values, dtype=np.float32)
 
 
-def onto(source: Source, piece: Piece, sign: Signer | None = None) -> FloatArray:
+def onto(source: Source, piece: resample.Piece, sign: Signer | None = None) -> FloatArray:
     """Read a raster onto a piece of a grid.
 
     Parameters
@@ -150,7 +154,7 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _read(dataset: Any, source: Source, piece: Piece) -> FloatArray:
+def _read(dataset: Any, source: Source, piece: resample.Piece) -> FloatArray:
     _check(dataset, source, piece)
     piece_in, inset = _clipped(piece, source.clip)
     out = np.full((piece.rows, piece.columns), np.nan, np.float32)
@@ -166,7 +170,7 @@ def _read(dataset: Any, source: Source, piece: Piece) -> FloatArray:
     return out
 
 
-def _check(dataset: Any, source: Source, piece: Piece) -> None:
+def _check(dataset: Any, source: Source, piece: resample.Piece) -> None:
     where = f"{source.href} (item {source.item_id})"
     if dataset.crs is None:
         reason = "has ground control points but no projection" if dataset.gcps[0] else "has no coordinate system"
@@ -185,7 +189,9 @@ def _check(dataset: Any, source: Source, piece: Piece) -> None:
             )
 
 
-def _clipped(piece: Piece, clip: tuple[float, float, float, float] | None) -> tuple[Piece, tuple[int, int]]:
+def _clipped(
+    piece: resample.Piece, clip: tuple[float, float, float, float] | None
+) -> tuple[resample.Piece, tuple[int, int]]:
     """Cut a piece to the bounds of the grid asked for; also give where the cut lies in the piece, (row, column)."""
     if clip is None:
         return piece, (0, 0)
@@ -204,14 +210,7 @@ def _clipped(piece: Piece, clip: tuple[float, float, float, float] | None) -> tu
     return cut, (first_row, first_column)
 
 
-def _same_crs(one: Any, other: Any) -> bool:
-    from rasterio.crs import CRS
-
-    other = CRS.from_user_input(other)
-    return bool(one == other or (one.to_epsg() is not None and one.to_epsg() == other.to_epsg()))
-
-
-def _shift(dataset: Any, piece: Piece) -> tuple[int, int] | None:
+def _shift(dataset: Any, piece: resample.Piece) -> tuple[int, int] | None:
     """Row and column of the piece's first pixel in the file, or None if the piece is not on the file's pixels."""
     a, _, c, _, _, f = tuple(dataset.transform)[:6]
     row, column = (f - piece.top) / a, (piece.left - c) / a
@@ -221,7 +220,7 @@ def _shift(dataset: Any, piece: Piece) -> tuple[int, int] | None:
         and abs(row - round(row)) < _ALIGNED
         and abs(column - round(column)) < _ALIGNED
     )
-    return (round(row), round(column)) if on_pixels and _same_crs(dataset.crs, piece.crs) else None
+    return (round(row), round(column)) if on_pixels and resample.same_crs(dataset.crs, piece.crs) else None
 
 
 def _linear(dataset: Any, source: Source, row: int, column: int, rows: int, columns: int) -> FloatArray:
@@ -281,61 +280,14 @@ def _to_power(values: FloatArray, scale: str) -> FloatArray:
     return values.copy()
 
 
-def _warp(dataset: Any, source: Source, piece: Piece, out: FloatArray) -> None:
+def _warp(dataset: Any, source: Source, piece: resample.Piece, out: FloatArray) -> None:
     """Resample in linear power, from a window with enough surroundings for the kernel."""
-    from rasterio.enums import Resampling
-    from rasterio.warp import reproject
     from rasterio.windows import Window
 
-    window = _source_window(dataset, piece)
+    window = resample.source_window(dataset.transform, dataset.crs, dataset.shape, piece)
     if window is None:
         return
     row, column, rows, columns = window
     power = _linear(dataset, source, row, column, rows, columns)
-    reproject(
-        power,
-        out,
-        src_transform=dataset.window_transform(Window(column, row, columns, rows)),
-        src_crs=dataset.crs,
-        src_nodata=np.nan,
-        dst_transform=_affine(piece),
-        dst_crs=piece.crs,
-        dst_nodata=np.nan,
-        resampling=Resampling[source.resampling or "bilinear"],
-        # Exact coordinates: GDAL's interpolated ones depend on where the piece begins.
-        tolerance=0,
-    )
-
-
-def _affine(piece: Piece) -> Any:
-    from affine import Affine
-
-    return Affine(piece.resolution, 0.0, piece.left, 0.0, -piece.resolution, piece.top)
-
-
-def _source_window(dataset: Any, piece: Piece) -> tuple[int, int, int, int] | None:
-    """Rows and columns of the file that a piece needs, as (row, column, rows, columns); None if there are none."""
-    from rasterio.warp import transform
-
-    u = np.linspace(0, piece.columns, 33)
-    v = np.linspace(0, piece.rows, 33)
-    x = piece.left + np.concatenate([u, u, np.zeros(33), np.full(33, piece.columns)]) * piece.resolution
-    y = piece.top - np.concatenate([np.zeros(33), np.full(33, piece.rows), v, v]) * piece.resolution
-    if not _same_crs(dataset.crs, piece.crs):
-        x, y = (np.asarray(values) for values in transform(piece.crs, dataset.crs, x, y))
-    finite = np.isfinite(x) & np.isfinite(y)
-    if not finite.any():
-        return None
-    a, _, c, _, _, f = tuple(dataset.transform)[:6]
-    columns, rows = (x[finite] - c) / a, (f - y[finite]) / a
-    # Kernels grow with the ratio of the pixel sizes; 4 more for the bow of an edge between the points.
-    ratio = max(float(np.ptp(columns)) / piece.columns, float(np.ptp(rows)) / piece.rows, 1.0)
-    pad = math.ceil(2 * ratio) + 4
-    first_row, last_row = math.floor(rows.min()) - pad, math.ceil(rows.max()) + pad
-    first_column, last_column = math.floor(columns.min()) - pad, math.ceil(columns.max()) + pad
-    if last_row <= 0 or last_column <= 0 or first_row >= dataset.height or first_column >= dataset.width:
-        return None
-    # One pixel beyond the file is kept: it is NaN and ends the kernel the same way for every cut.
-    first_row, first_column = max(first_row, -1), max(first_column, -1)
-    last_row, last_column = min(last_row, dataset.height + 1), min(last_column, dataset.width + 1)
-    return first_row, first_column, last_row - first_row, last_column - first_column
+    transform = dataset.window_transform(Window(column, row, columns, rows))
+    out[:] = resample.onto(power, transform, dataset.crs, piece, source.resampling or "bilinear")

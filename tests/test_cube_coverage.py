@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from icemapper_xr import cube
+from icemapper_xr.errors import CubeError
+from tests.cube_data import AREA, describe, utc
+from tests.support import raise_if_dask_computes
+from tests.test_cube_build import pairs, scene
+
+
+def test_passes_are_listed_from_metadata_alone() -> None:
+    area = cube.area_grid(bounds=AREA, crs=32633, margin=0)
+    half = (10.0, 0.0, 500_200.0, 0.0, -10.0, 8_700_000.0)
+    observations = [
+        describe(utc(2023, 1, 25, 6), platform="S1A"),
+        describe(utc(2023, 1, 13, 6), relative_orbit=174, polarisation="HH", transform=half),
+        describe(utc(2023, 1, 13, 7), relative_orbit=None, mode="EW", platform=None),
+    ]
+    table = cube.coverage(observations, area=area)
+    assert list(table["share"]) == [0.5, 1.0, 1.0]
+    assert [str(day)[:10] for day in table["date"]] == ["2023-01-13", "2023-01-13", "2023-01-25"]
+    assert list(table["polarisation"]) == ["HH", "VV", "VV"]
+    assert list(table["relative_orbit"].fillna(-1)) == [174, -1, 14]
+    assert list(table["mode"]) == ["IW", "EW", "IW"]
+    assert len(cube.coverage([], area=area)) == 0
+
+
+def test_a_longitude_latitude_footprint_counts_too() -> None:
+    area = cube.area_grid(bbox=(15, 78, 15.5, 78.2), margin=0)
+    fields = {"epsg": None, "transform": None, "shape": None}
+    whole = describe(utc(2023, 1, 1), bbox=(14, 77, 17, 79), **fields)
+    west = describe(utc(2023, 1, 2), bbox=(14, 77, 15.25, 79), **fields)
+    unknown = describe(utc(2023, 1, 3), **fields)
+    table = cube.coverage([whole, west, unknown], area=area)
+    assert table["share"].tolist() == [1.0, pytest.approx(0.5, abs=0.05), 1.0]
+
+
+def test_footprints_across_the_antimeridian() -> None:
+    area = cube.area_grid(bbox=(179.8, 71, -179.8, 71.2), crs=3413, margin=0)
+    fields = {"epsg": None, "transform": None, "shape": None}
+    across = describe(utc(2023, 1, 1), bbox=(178, 70, -178, 72), **fields)
+    west = describe(utc(2023, 1, 2), bbox=(178, 70, 180, 72), **fields)
+    assert cube.coverage([across, west], area=area)["share"].tolist() == [1.0, pytest.approx(0.5, abs=0.1)]
+
+
+def test_what_a_cube_took(tmp_path: Path) -> None:
+    area = cube.area_grid(bounds=AREA, crs=32633, margin=4)
+    observations = scene(tmp_path)[1:] + pairs(tmp_path)
+    ds = cube.build(observations, area=area, features=("rtc", "insar"), year=2023)
+    with raise_if_dask_computes():
+        table = cube.coverage_of(ds)
+    assert len(table) == 30
+    rtc = table[table["feature"] == "rtc"]
+    assert rtc["share"].tolist() == [0.0] + [1.0] * 14
+    assert rtc["relative_orbit"].tolist() == [-1] + [14] * 14
+    assert np.isnat(rtc["date"].values[0])
+    assert rtc["date"].iloc[1].date() == dt.date(2023, 2, 6)
+    exact = cube.coverage_of(ds, exact=True)
+    assert exact[exact["feature"] == "rtc"]["valid"].tolist() == [0.0] + [1.0] * 14
+    with pytest.raises(CubeError, match="pass a cube"):
+        cube.coverage_of(xr.Dataset())

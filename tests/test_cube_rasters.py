@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+
+from icemapper_xr import conventions, cube
+from icemapper_xr.errors import CubeError, OptionError, UnitsError
+from tests.cube_data import write
+from tests.support import raise_if_dask_computes
+
+LEFT, TOP = 500_000.0, 8_700_000.0
+
+
+def lists(folder: Path, shape: tuple[int, int] = (30, 40)) -> tuple[list[Path], list[Path]]:
+    random = np.random.default_rng(2)
+    backscatter = [write(folder / f"grd_{k:02}.tif", random.normal(-12, 3, shape)) for k in range(15)]
+    coherence = [write(folder / f"insar_{k:02}.tif", random.uniform(0, 1, shape)) for k in range(15)]
+    return backscatter, coherence
+
+
+def read(path: Path) -> Any:
+    with rasterio.open(path) as dataset:
+        return dataset.read(1)
+
+
+def test_lists_become_a_lazy_cube(tmp_path: Path) -> None:
+    backscatter, coherence = lists(tmp_path)
+    with raise_if_dask_computes():
+        ds = cube.open_rasters(grd=backscatter, insar=coherence, chunk=16)
+    assert dict(ds.sizes) == {"time": 15, "y": 30, "x": 40}
+    assert ds.grd.attrs["units"] == "dB"
+    assert ds.grd.chunks is not None
+    assert ds.grd.chunks[0] == (15,)
+    np.testing.assert_allclose(ds.grd[3], read(backscatter[3]), rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(ds.insar[7], read(coherence[7]))
+    assert ds.rio.crs.to_epsg() == 32633
+    assert float(ds.x[0]) == LEFT + 5
+    assert float(ds.y[0]) == TOP - 5
+    assert conventions.ATTR_AREA not in ds.attrs
+    assert ds.grd_items.values[0] == "grd_00.tif"
+
+
+def test_gaps_stay_gaps_and_dark_pixels_get_the_floor(tmp_path: Path) -> None:
+    backscatter, _ = lists(tmp_path)
+    values = read(backscatter[0])
+    values[3:6, 4:9], values[10, 10], values[12, 12] = np.nan, -np.inf, 0.0
+    write(backscatter[0], values)
+    layer = cube.open_rasters(grd=backscatter).grd[0].values
+    np.testing.assert_array_equal(np.isnan(layer), np.isnan(values))
+    assert layer[10, 10] == conventions.NOISE_FLOOR_DB
+    assert layer[12, 12] == 0
+
+
+def test_other_grids_are_resampled_in_power_to_the_first(tmp_path: Path) -> None:
+    rows, columns = np.mgrid[:30, :40]
+    ramp = 0.05 + 0.002 * columns + 0.001 * rows
+    paths = [write(tmp_path / f"{k}.tif", 10 * np.log10(ramp), left=LEFT + (3.7 if k else 0)) for k in range(15)]
+    ds = cube.open_rasters(rtc=paths)
+    np.testing.assert_allclose(10 ** (ds.rtc[0] / 10), ramp, rtol=1e-5)
+    inner = np.s_[1:-1, 1:-1]
+    expected = ramp - 0.002 * 0.37
+    np.testing.assert_allclose(10 ** (ds.rtc[1].values[inner] / 10), expected[inner], rtol=1e-4)
+    other = write(tmp_path / "reference.tif", ramp[:10, :10], left=LEFT + 50)
+    assert cube.open_rasters(rtc=paths, reference=other).rtc.shape == (15, 10, 10)
+
+
+def test_scales_and_dates(tmp_path: Path) -> None:
+    random = np.random.default_rng(2)
+    linear = random.gamma(4, 0.03, (30, 40)).astype(np.float32)
+    paths = [write(tmp_path / f"{k}.tif", np.sqrt(linear)) for k in range(15)]
+    days = [f"2023-{1 + k // 2:02}-{1 + 14 * (k % 2):02}" for k in range(15)]
+    ds = cube.open_rasters(rtc=paths, scale="amplitude", times=days)
+    np.testing.assert_allclose(ds.rtc[0], 10 * np.log10(linear), atol=1e-4)
+    assert [str(day)[:10] for day in ds.time.values] == days
+    assert ds.attrs[conventions.ATTR_YEAR] == 2023
+
+
+@pytest.mark.parametrize("reader", [cube.open_rasters, cube.parity_stack])
+def test_bad_lists_name_the_file(tmp_path: Path, reader: Any) -> None:
+    backscatter, coherence = lists(tmp_path)
+
+    def refused(error: type[Exception], text: str, **options: Any) -> None:
+        with pytest.raises(error, match=text) as caught:
+            reader(**options)
+        assert "\n" not in str(caught.value)
+
+    refused(OptionError, "name 15 files")
+    refused(OptionError, "grd has 14 files, 15 are wanted", grd=backscatter[:14])
+    refused(OptionError, "grd is one path", grd=str(backscatter[0]))
+    refused(CubeError, r"gone\.tif does not exist", grd=[*backscatter[:14], tmp_path / "gone.tif"])
+    text = tmp_path / "text.tif"
+    text.write_text("not a raster")
+    refused(CubeError, r"text\.tif is not a raster", grd=[*backscatter[:14], text])
+    two = write(tmp_path / "two.tif", np.zeros((2, 30, 40)))
+    refused(CubeError, r"two\.tif has 2 bands", grd=[*backscatter[:14], two])
+    bare = write(tmp_path / "bare.tif", read(backscatter[0]), epsg=None)
+    refused(CubeError, r"bare\.tif has no coordinate system", grd=[*backscatter[:14], bare])
+    linear = write(tmp_path / "linear.tif", np.full((30, 40), 0.1))
+    refused(UnitsError, r"linear\.tif \(grd\).*looks like linear power, not dB", grd=[*backscatter[:14], linear])
+    refused(UnitsError, r"grd_00\.tif \(insar\).*coherence lies between", grd=backscatter, insar=backscatter)
+    cut = tmp_path / "cut.tif"
+    cut.write_bytes(backscatter[0].read_bytes()[:2000])
+    refused(CubeError, r"cut\.tif is damaged or truncated", grd=[*backscatter[:14], cut], insar=coherence)
+
+
+def test_bad_options(tmp_path: Path) -> None:
+    backscatter, _ = lists(tmp_path)
+    with pytest.raises(OptionError, match="scale 'linear' is unknown"):
+        cube.open_rasters(grd=backscatter, scale="linear")
+    with pytest.raises(OptionError, match="resampling 'cubic' is unknown"):
+        cube.open_rasters(grd=backscatter, resampling="cubic")  # type: ignore[arg-type]
+    with pytest.raises(UnitsError, match="looks like dB, not power"):
+        cube.open_rasters(grd=backscatter, scale="power")
+
+
+# -- the published program --------------------------------------------------------------------------------------------
+
+
+def scaled(values: Any, feature: conventions.Feature) -> Any:
+    information = conventions.FEATURE_RANGES[feature]
+    return (values - information.minimum) / (information.maximum - information.minimum)
+
+
+def test_parity_scales_and_zeroes_what_is_not_a_number(tmp_path: Path) -> None:
+    backscatter, coherence = lists(tmp_path)
+    values = read(backscatter[0])
+    values[3, 4], values[5, 6], values[7, 8], values[9, 9] = np.nan, -np.inf, 1e6, -1e4
+    write(backscatter[0], values)
+    stack, profile = cube.parity_stack(grd=backscatter, insar=coherence)
+    assert stack.shape == (15, 30, 40, 2)
+    assert stack.dtype == np.float32
+    assert (profile["height"], profile["width"]) == (30, 40)
+    expected = np.where(np.isfinite(values) & (values < 1e5), scaled(values, "grd"), 0)
+    np.testing.assert_allclose(stack[0, ..., 0], expected, rtol=1e-5)
+    assert stack[0, 9, 9, 0] < -10  # negative outliers stay
+    np.testing.assert_allclose(stack[4, ..., 1], scaled(read(coherence[4]), "insar"), atol=1e-6)
+
+
+def test_parity_is_zero_outside_a_source_and_gaps_spread_through_the_kernel(tmp_path: Path) -> None:
+    backscatter, coherence = lists(tmp_path)
+    values = read(coherence[1])
+    values[10, 10] = np.nan
+    write(coherence[1], values, left=LEFT + 103.7, top=TOP - 3.7)
+    stack, _ = cube.parity_stack(grd=backscatter, insar=coherence)
+    layer = stack[1, ..., 1]
+    assert (layer[:, :10] == 0).all()
+    assert (layer[10:12, 20:22] == 0).all()  # one missing pixel reaches the four that it is a neighbour of
+    assert (layer[12:, 22:] != 0).all()
+
+
+def test_parity_takes_the_grid_of_a_named_reference(tmp_path: Path) -> None:
+    backscatter, _ = lists(tmp_path)
+    reference = write(tmp_path / "reference.tif", np.zeros((5, 6)), left=LEFT + 50, top=TOP - 50)
+    stack, profile = cube.parity_stack(grd=backscatter, reference=reference)
+    assert profile["transform"].c == LEFT + 50
+    np.testing.assert_allclose(stack[2, ..., 0], scaled(read(backscatter[2]), "grd")[5:10, 5:11], rtol=1e-5)
+
+
+def test_parity_of_the_shifted_example(shared: Path) -> None:
+    folder = shared / "parity" / "apply_shifted"
+    backscatter, coherence = (sorted(folder.glob(f"{name}_*.tif")) for name in ("grd", "insar"))
+    stack, profile = cube.parity_stack(grd=backscatter, insar=coherence)
+    with rasterio.open(folder / "expected_probs.tif") as dataset:
+        assert (dataset.height, dataset.width) == (profile["height"], profile["width"]) == stack.shape[1:3]
+        assert dataset.transform == profile["transform"]
+        assert dataset.crs == profile["crs"]
+    assert np.isfinite(stack).all()
+    assert stack.max() < 1.1

@@ -1,0 +1,334 @@
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import itertools
+import warnings
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from icemapper_xr import conventions, cube
+from icemapper_xr._types import Observation
+from icemapper_xr.cube import checks, select
+from icemapper_xr.errors import CubeError, IcemapperError, OptionError, UnitsError
+from tests.cube_data import AREA, describe, utc
+
+TODAY = dt.date(2026, 6, 1)
+
+
+@pytest.fixture(scope="module")
+def area() -> cube.AreaGrid:
+    return cube.area_grid(bounds=AREA, crs=32633, margin=0)
+
+
+def series(first: dt.datetime, count: int, every: int = 12, **fields: Any) -> list[Observation]:
+    return [describe(first + dt.timedelta(days=every * k), **fields) for k in range(count)]
+
+
+def pair(reference: dt.datetime, days: int = 12, **fields: Any) -> Observation:
+    secondary = reference + dt.timedelta(days=days)
+    known = {"feature": "insar", "quantity": "coherence", "scale": "1"}
+    middle = reference + (secondary - reference) / 2
+    return describe(middle, reference=reference, secondary=secondary, **{**known, **fields})
+
+
+def choose(observations: list[Observation], area: cube.AreaGrid, **options: Any) -> select.Selection:
+    steps = {key: options.pop(key) for key in ("year", "start", "times") if key in options} or {"year": 2023}
+    features = options.pop("features", ("rtc",))
+    found = {feature: checks.usable(observations, feature) for feature in features}
+    return select.choose(found, area, select.steps(**steps, today=TODAY), **options)
+
+
+def offsets(selection: select.Selection, feature: conventions.Feature = "rtc") -> list[int | None]:
+    return [
+        None if one is None else (one.day - centre.date()).days
+        for one, centre in zip(selection.passes[feature], selection.steps.centres, strict=True)
+    ]
+
+
+# -- steps ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_steps_of_a_year_are_24_days_long_and_named_by_their_centres() -> None:
+    axis = select.steps(year=2023, today=TODAY)
+    assert axis.start == dt.date(2023, 1, 1)
+    assert axis.centres[0] == dt.datetime(2023, 1, 13)
+    assert axis.centres[14] == dt.datetime(2023, 12, 15)
+    assert select.steps(year=2023, start="2022-10-01", today=TODAY).centres[0] == dt.datetime(2022, 10, 13)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"year": 2027}, "2027 lies in the future; take one up to 2026"),
+        ({"start": "2026-09-01"}, "lies in the future"),
+        ({"year": 2013}, "2013 is before Sentinel-1"),
+        ({"start": "1999-01-01"}, "before Sentinel-1"),
+        ({"year": 2020.5}, "not a year"),
+        ({}, "name year="),
+        ({"start": "soon"}, "start: 'soon' is not a date"),
+        ({"times": ["2023-01-01"] * 15}, "15 dates, 1 of them different"),
+        ({"times": ["2023-01-01"]}, "1 dates"),
+        ({"times": [f"2026-06-{day:02}" for day in range(1, 16)]}, "2026-06-15 lies in the future"),
+    ],
+)
+def test_bad_times_are_named(options: dict[str, Any], text: str) -> None:
+    with pytest.raises(OptionError, match=text):
+        select.steps(**options, today=TODAY)
+
+
+# -- the lock to every second cycle -----------------------------------------------------------------------------------
+
+
+def test_a_cycle_of_12_days_is_locked_to_every_second_pass_near_the_centres(area: cube.AreaGrid) -> None:
+    selection = choose(series(utc(2023, 1, 2, 6), 31), area)
+    assert offsets(selection) == [1] * 15  # phase 1 would be 11 days from the centres, phase 13 is one
+
+
+def test_ties_at_six_days_do_not_make_the_series_jump(area: cube.AreaGrid) -> None:
+    # Passes 6 days before and 6 days after every centre: "nearest to the centre" would be a coin toss.
+    selection = choose(series(utc(2023, 1, 7, 6), 30), area)
+    days = [one.day for one in selection.passes["rtc"] if one is not None]
+    assert len(days) == 15
+    assert {(after - before).days for before, after in itertools.pairwise(days)} == {24}
+
+
+def test_a_gap_is_filled_by_the_other_cycle_and_the_offset_is_stored(area: cube.AreaGrid) -> None:
+    observations = series(utc(2023, 1, 13, 6), 30)
+    del observations[6]  # 2023-03-26
+    assert [k for k, offset in enumerate(offsets(choose(observations, area))) if offset is None] == []
+    only_even = series(utc(2023, 1, 13, 6), 15, every=24)
+    del only_even[3]
+    selection = choose(only_even, area)
+    assert offsets(selection)[3] is None
+    assert selection.valid.count(False) == 1
+
+
+def test_two_satellites_6_days_apart(area: cube.AreaGrid) -> None:
+    both = series(utc(2021, 1, 1, 6), 31, platform="S1A") + series(utc(2021, 1, 7, 6), 31, platform="S1B")
+    selection = choose(both, area, year=2021)
+    assert offsets(selection) == [0] * 15
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    phase=st.integers(0, 23),
+    gone=st.sets(st.integers(0, 30), max_size=12),
+    start=st.dates(dt.date(2022, 6, 1), dt.date(2023, 6, 1)),
+)
+def test_every_pass_is_used_once_within_the_tolerance_of_one_lock(
+    area: cube.AreaGrid, phase: int, gone: set[int], start: dt.date
+) -> None:
+    first = dt.datetime(start.year, start.month, start.day, 6, tzinfo=dt.UTC) + dt.timedelta(days=phase - 12)
+    observations = [one for k, one in enumerate(series(first, 34)) if k not in gone]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        selection = choose(observations, area, start=start, min_steps=1)
+    used = [one for one in selection.passes["rtc"] if one is not None]
+    assert len({one.day for one in used}) == len(used)
+    locks = {
+        lock
+        for lock in range(24)
+        if all(
+            one is None or abs((one.day - start).days - 24 * k - lock) <= 6
+            for k, one in enumerate(selection.passes["rtc"])
+        )
+    }
+    assert locks
+    assert used == sorted(used, key=lambda one: one.acquired)
+
+
+# -- orbit and polarisation -------------------------------------------------------------------------------------------
+
+
+def test_the_orbit_that_fills_more_steps_is_taken_and_another_can_be_named(area: cube.AreaGrid) -> None:
+    full = series(utc(2023, 1, 13, 6), 15, every=24, relative_orbit=14)
+    fewer = series(utc(2023, 1, 14, 5), 12, every=24, relative_orbit=174)
+    assert choose(full + fewer, area).orbit == 14
+    assert choose(full + fewer, area, orbit=174).orbit == 174
+    with pytest.raises(CubeError, match=r"no pass of rtc has orbit=20; there are: orbit 14 VV; orbit 174 VV"):
+        choose(full + fewer, area, orbit=20)
+
+
+def test_share_of_the_area_counts(area: cube.AreaGrid) -> None:
+    half = (10.0, 0.0, 500_200.0, 0.0, -10.0, 8_700_000.0)
+    partial = series(utc(2023, 1, 13, 6), 15, every=24, relative_orbit=14, transform=half)
+    whole = series(utc(2023, 1, 14, 5), 12, every=24, relative_orbit=174)
+    selection = choose(partial + whole, area)
+    assert selection.orbit == 174
+    assert selection.passes["rtc"][0] is not None
+    assert selection.passes["rtc"][0].share == 1
+
+
+def test_passes_beside_the_area_do_not_count(area: cube.AreaGrid) -> None:
+    away = (10.0, 0.0, 600_000.0, 0.0, -10.0, 8_700_000.0)
+    with pytest.raises(CubeError, match="no pass of rtc meets the area"):
+        choose(series(utc(2023, 1, 13, 6), 15, every=24, transform=away), area)
+
+
+def test_polarisations_are_never_mixed(area: cube.AreaGrid) -> None:
+    hh = series(utc(2023, 1, 13, 6), 6, every=24, polarisation="HH")
+    vv = series(utc(2023, 1, 13, 6) + dt.timedelta(days=24 * 6), 9, every=24, polarisation="VV")
+    with pytest.raises(CubeError, match=r"9 of 15 steps are valid on orbit 14 VV.*steps: 14 HH 6"):
+        choose(hh + vv, area)
+    days = [str(one.acquired.date()) for one in hh + vv]
+    with pytest.raises(CubeError, match=r"no pass of rtc on orbit 14 VV \(it is of orbit 14 HH.*may not be mixed\)"):
+        choose(hh + vv, area, times=days)
+    full = series(utc(2023, 1, 13, 6), 15, every=24, polarisation="HH")
+    assert choose(full + vv, area).polarisation == "HH"
+    with pytest.raises(OptionError, match="not co-polarised"):
+        choose(full, area, polarisation="HV")
+
+
+def test_frames_of_a_pass_belong_together(area: cube.AreaGrid) -> None:
+    west = (10.0, 0.0, 499_800.0, 0.0, -10.0, 8_700_000.0)
+    east = (10.0, 0.0, 500_200.0, 0.0, -10.0, 8_700_000.0)
+    observations = []
+    for k in range(15):
+        time = utc(2023, 1, 13, 6) + dt.timedelta(days=24 * k)
+        observations += [
+            describe(time + dt.timedelta(seconds=25), transform=east),
+            describe(time, transform=west, polarisation="VV"),
+        ]
+    selection = choose(observations, area)
+    first = selection.passes["rtc"][0]
+    assert first is not None
+    assert [frame.acquired.second for frame in first.frames] == [0, 25]
+    assert first.share == pytest.approx(1)
+
+
+# -- too few, named dates ---------------------------------------------------------------------------------------------
+
+
+def test_too_few_steps_say_how_many_which_and_what_to_do(area: cube.AreaGrid) -> None:
+    observations = series(utc(2023, 1, 13, 6), 5, every=24)
+    with pytest.raises(CubeError) as caught:
+        choose(observations, area)
+    text = str(caught.value)
+    assert text.startswith(
+        "5 of 15 steps are valid on orbit 14 VV, 2023, 11 are wanted (min_steps); missing: rtc 2023-05-13,"
+    )
+    assert "2023-12-15; give leave with min_steps=5" in text
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        selection = choose(observations, area, min_steps=5)
+    first, second = (str(one.message) for one in warned)
+    assert first.startswith("only 5 of 15 steps are valid on orbit 14 VV, 2023; missing: rtc 2023-05-13,")
+    assert second.startswith("0 valid steps in the melt season")
+    assert sum(selection.valid) == 5
+
+
+def test_few_steps_in_the_melt_season_warn(area: cube.AreaGrid) -> None:
+    observations = [one for one in series(utc(2023, 1, 13, 6), 15, every=24) if one.acquired.month not in (6, 7, 8)]
+    with pytest.warns(UserWarning, match="1 valid steps in the melt season"):
+        choose(observations, area)
+
+
+def test_dates_that_the_user_names_override_the_rules(area: cube.AreaGrid) -> None:
+    observations = series(utc(2021, 5, 1, 6), 40)
+    days = [str(one.acquired.date()) for one in observations[::2]][:15]
+    selection = choose(observations, area, times=list(reversed(days)))
+    assert [str(one.day) for one in selection.passes["rtc"] if one is not None] == days
+    assert offsets(selection) == [0] * 15
+    with pytest.raises(
+        CubeError, match=r"times: 2021-05-02 has no pass of rtc on orbit 14 VV; there are: 2021-05-01, "
+    ):
+        choose(observations, area, times=["2021-05-02", *days[1:]])
+
+
+def test_a_date_with_two_passes_is_ambiguous(area: cube.AreaGrid) -> None:
+    observations = series(utc(2021, 5, 1, 6), 15, every=24)
+    twice = [*observations, dataclasses.replace(observations[0], acquired=utc(2021, 5, 1, 16), item_id="second")]
+    with pytest.raises(CubeError, match="2021-05-01 has 2 passes"):
+        choose(twice, area, times=[str(one.acquired.date()) for one in observations])
+
+
+# -- coherence --------------------------------------------------------------------------------------------------------
+
+
+def test_a_step_owns_the_pair_whose_middle_is_nearest_to_its_centre(area: cube.AreaGrid) -> None:
+    backscatter = series(utc(2023, 1, 13, 6), 15, every=24)
+    pairs = [pair(utc(2023, 1, 1, 6) + dt.timedelta(days=12 * k)) for k in range(30)]
+    selection = choose(backscatter + pairs, area, features=("rtc", "insar"))
+    assert [abs(offset or 0) <= 6 for offset in offsets(selection, "insar")] == [True] * 15
+    first = selection.passes["insar"][0]
+    assert first is not None
+    assert first.first.baseline_days == 12
+
+
+def test_baselines_are_not_mixed(area: cube.AreaGrid) -> None:
+    backscatter = series(utc(2021, 1, 13, 6), 15, every=24)
+    twelve = [pair(utc(2021, 1, 7, 6) + dt.timedelta(days=24 * k)) for k in range(15)]
+    six = [pair(utc(2021, 1, 10, 6) + dt.timedelta(days=24 * k), 6) for k in range(15)]
+    every = backscatter + twelve + six
+    options = {"features": ("rtc", "insar"), "year": 2021}
+    default = choose(every, area, **options)
+    assert {one.first.baseline_days for one in default.passes["insar"] if one} == {12}
+    named = choose(every, area, baseline=6, **options)
+    assert {one.first.baseline_days for one in named.passes["insar"] if one} == {6}
+    with pytest.raises(CubeError, match="mix baselines of 6, 12 days"):
+        choose(every, area, baseline=None, **options)
+    with pytest.raises(CubeError, match=r"no coherence pair is 24 days apart.*6, 12 days"):
+        choose(every, area, baseline=24, **options)
+
+
+def test_coherence_is_of_the_orbit_of_the_backscatter(area: cube.AreaGrid) -> None:
+    backscatter = series(utc(2023, 1, 13, 6), 15, every=24)
+    pairs = [pair(utc(2023, 1, 7, 6) + dt.timedelta(days=24 * k), relative_orbit=174) for k in range(15)]
+    with pytest.raises(CubeError, match="0 of 15 steps are valid on orbit 14 VV"):
+        choose(backscatter + pairs, area, features=("rtc", "insar"))
+    unknown = [dataclasses.replace(one, relative_orbit=None, polarisation=None) for one in pairs]
+    with pytest.warns(UserWarning, match="relative orbit of the coherence pairs is unknown"):
+        selection = choose(backscatter + unknown, area, features=("rtc", "insar"))
+    assert sum(selection.valid) == 15
+
+
+def test_the_joint_orbit_is_the_one_that_has_both_features(area: cube.AreaGrid) -> None:
+    observations = series(utc(2023, 1, 13, 6), 15, every=24, relative_orbit=14)
+    observations += series(utc(2023, 1, 13, 7), 15, every=24, relative_orbit=174)
+    observations += [pair(utc(2023, 1, 7, 7) + dt.timedelta(days=24 * k), relative_orbit=174) for k in range(15)]
+    assert choose(observations, area, features=("rtc", "insar")).orbit == 174
+
+
+# -- what may not enter -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "text"),
+    [
+        ({"mode": "EW"}, CubeError, r"item bad: mode EW \(40 m\)"),
+        ({"geocoded": False}, CubeError, "item bad: raw level-1"),
+        ({"quantity": "digital_number"}, CubeError, "item bad: raw level-1"),
+        ({"quantity": "unknown"}, UnitsError, "item bad: .*quantity="),
+        ({"scale": "unknown"}, UnitsError, "item bad: .*scale="),
+        ({"quantity": "sigma0"}, UnitsError, "item bad: quantity sigma0, feature rtc wants gamma0"),
+        ({"polarisation": "VH"}, CubeError, "item bad: cross-polarised"),
+        ({"feature": "grd"}, CubeError, r"no observations of feature 'rtc'; the catalogue has grd \(1\)"),
+    ],
+)
+def test_data_that_may_not_enter_are_named(fields: dict[str, Any], error: type[IcemapperError], text: str) -> None:
+    with pytest.raises(error, match=text):
+        checks.usable([describe(utc(2023, 1, 1), item_id="bad", **fields)], "rtc")
+
+
+def test_some_unusable_items_are_left_out_with_a_warning() -> None:
+    good, bad = describe(utc(2023, 1, 1)), describe(utc(2023, 1, 2), mode="EW", item_id="bad")
+    with pytest.warns(UserWarning, match="1 of 2 observations of rtc left out, first item bad"):
+        assert checks.usable([good, bad], "rtc") == (good,)
+
+
+def test_mixed_quantities_are_refused() -> None:
+    one = describe(utc(2023, 1, 1), feature="grd", quantity="sigma0", item_id="a")
+    other = describe(utc(2023, 1, 2), feature="grd", quantity="gamma0", item_id="b")
+    with pytest.raises(UnitsError, match=r"grd mixes sigma0 \(item a\) and gamma0 \(item b\)"):
+        checks.usable([one, other], "grd")
+
+
+def test_features_are_checked_and_ordered() -> None:
+    assert checks.features(["insar", "rtc"]) == ("rtc", "insar")
+    for bad in ([], ["rtc", "rtc"], ["vv"]):
+        with pytest.raises(OptionError):
+            checks.features(bad)

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from icemapper_xr import conventions, normalise
+from icemapper_xr.errors import OptionError, UnitsError
+from tests.support import raise_if_dask_computes
+
+
+def make(values: object = None, *, chunks: object = None) -> xr.Dataset:
+    layer = np.full((2, 3, 4), -10.0, np.float32) if values is None else np.asarray(values, np.float32)
+    dims = ("time", "y", "x")
+    dataset = xr.Dataset(
+        {
+            "insar": (dims, np.full_like(layer, 0.5), {"units": "1"}),
+            "rtc": (dims, layer, {"units": "dB", "long_name": "backscatter", "_FillValue": -9999.0}),
+        },
+        coords={"x": np.arange(layer.shape[2])},
+        attrs={"relative_orbit": 14},
+    )
+    return dataset if chunks is None else dataset.chunk(chunks)
+
+
+def test_the_published_range_becomes_zero_to_one() -> None:
+    for name, information in conventions.FEATURE_RANGES.items():
+        values = np.array([information.minimum, information.maximum], np.float32)
+        dataset = xr.Dataset({name: ("x", values, {"units": information.units})})
+        np.testing.assert_allclose(normalise.normalise(dataset)[name], [0, 1], atol=1e-7)
+
+
+def test_nothing_is_clipped_and_gaps_stay() -> None:
+    dataset = make([[[np.nan, -200.0, 100.0]]])
+    low, high = normalise.normalise(dataset).rtc.values[0, 0, 1:]
+    assert np.isnan(normalise.normalise(dataset).rtc.values[0, 0, 0])
+    assert low < 0
+    assert high > 1
+
+
+def test_order_attributes_and_type() -> None:
+    scaled = normalise.normalise(make())
+    assert list(scaled.data_vars) == ["rtc", "insar"]
+    assert scaled.rtc.dtype == np.float32
+    assert scaled.attrs == {"relative_orbit": 14}
+    assert scaled.rtc.attrs["units"] == "1"
+    assert scaled.rtc.attrs["long_name"] == "backscatter"
+    assert scaled.rtc.attrs[conventions.ATTR_NORMALISED].startswith("rtc: (x - -121.29")
+    assert "_FillValue" not in scaled.rtc.attrs
+    assert list(normalise.normalise(make(), ["insar"]).data_vars) == ["insar"]
+
+
+def test_it_is_lazy() -> None:
+    with raise_if_dask_computes():
+        scaled = normalise.normalise(make(chunks={"x": 2}))
+        normalise.denormalise(scaled)
+    assert scaled.rtc.chunks is not None
+
+
+@settings(max_examples=30, deadline=None)
+@given(values=hnp.arrays(np.float32, (2, 3, 4), elements=st.floats(-60, 30, width=32)))
+def test_back_and_forth(values: np.ndarray) -> None:
+    dataset = make(values)
+    back = normalise.denormalise(normalise.normalise(dataset))
+    np.testing.assert_allclose(back.rtc, dataset.rtc, atol=2e-5)
+    assert back.rtc.attrs["units"] == "dB"
+    assert conventions.ATTR_NORMALISED not in back.rtc.attrs
+
+
+@pytest.mark.parametrize(
+    ("change", "features", "error", "text"),
+    [
+        ({"units": None}, None, UnitsError, "rtc has no attribute 'units', 'dB' is wanted; if it is"),
+        ({"units": "1"}, None, UnitsError, "rtc is in '1', 'dB' is wanted; take 10 log10"),
+        ({}, ["grd"], UnitsError, r"no feature 'grd' \(it has insar, rtc\)"),
+        ({}, ["vv"], OptionError, "feature 'vv' is unknown"),
+        ({}, ["rtc", "rtc"], OptionError, "repeat"),
+        ({}, [], OptionError, "empty"),
+        ({conventions.ATTR_NORMALISED: "rtc: ..."}, None, UnitsError, "in model units already"),
+    ],
+)
+def test_wrong_input_is_named(change: dict[str, object], features: object, error: type[Exception], text: str) -> None:
+    dataset = make()
+    dataset.rtc.attrs.update(change)
+    for key, value in change.items():
+        if value is None:
+            del dataset.rtc.attrs[key]
+    with pytest.raises(error, match=text):
+        normalise.normalise(dataset, features)  # type: ignore[arg-type]
+
+
+def test_a_dataset_without_features_is_refused() -> None:
+    with pytest.raises(UnitsError, match="none of grd, rtc, insar; its variables are probability"):
+        normalise.normalise(xr.Dataset({"probability": 1}))
+    with pytest.raises(UnitsError, match="not in model units"):
+        normalise.denormalise(make())
