@@ -26,8 +26,8 @@ CREDIT_SIMULATED = "Simulated data"
 
 _MAX_PIXELS = 1200
 """Longest side drawn of a raster: more than a panel of a printed page can show."""
-_OURS = "#d7301f"
-_TRUTH = "#2171b5"
+_OURS = "#e31a1c"
+_TRUTH = "#33d6ff"
 _FONT = 9
 
 
@@ -98,8 +98,8 @@ def map_figure(
     _colour_bar(figure, image, axes[1], "Glacier probability", "neither")
     axes[2].imshow(radar.values, extent=radar.extent, alpha=0.75, **grey)
     if truth is not None:
-        _draw(axes[2], truth, map_crs, _TRUTH, "Reference", width=2.2)
-    _draw(axes[2], outlines, map_crs, _OURS, "This map", width=1.0)
+        _draw(axes[2], truth, map_crs, _TRUTH, "Reference", width=2.6)
+    _draw(axes[2], outlines, map_crs, _OURS, "This map", width=0.9)
     _legend(axes[2], truth is not None)
 
     for axis, letter, name in zip(axes, "abc", ("Backscatter", "Probability", "Outlines"), strict=True):
@@ -210,12 +210,14 @@ def _draw(axis: Axes, frame: gpd.GeoDataFrame, crs: Any, colour: str, label: str
 
 
 def _legend(axis: Axes, with_truth: bool) -> None:
+    """Explain the lines below the panel, where the others have their colour bars."""
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], color=_OURS, lw=1.4, label="This map")]
     if with_truth:
-        handles.append(Line2D([], [], color=_TRUTH, lw=2.2, label="Reference"))
-    axis.legend(handles=handles, loc="upper right", fontsize=_FONT - 1, framealpha=0.9, borderpad=0.5)
+        handles.append(Line2D([], [], color=_TRUTH, lw=2.6, label="Reference"))
+    below = (0.5, -0.13)
+    axis.legend(handles=handles, loc="upper center", bbox_to_anchor=below, ncols=2, fontsize=_FONT, frameon=False)
 
 
 def _dress(axis: Axes, extent: tuple[float, float, float, float], name: str) -> None:
@@ -231,19 +233,17 @@ def _dress(axis: Axes, extent: tuple[float, float, float, float], name: str) -> 
 
 
 def _scale_bar(axis: Axes, extent: tuple[float, float, float, float]) -> None:
-    """Draw a bar of a round length, about a quarter of the panel."""
+    """Draw a bar of a round length, about a quarter of the panel, on a light ground."""
+    from matplotlib.offsetbox import AnchoredOffsetbox, AuxTransformBox, TextArea, VPacker
+    from matplotlib.patches import Rectangle
+
     width, height = extent[1] - extent[0], extent[3] - extent[2]
     power = 10.0 ** np.floor(np.log10(width / 4))
     length = max(n * power for n in (1, 2, 5) if n * power <= width / 4)
-    left, bottom = extent[0] + 0.05 * width, extent[2] + 0.05 * height
-    box = {"boxstyle": "round,pad=0.3", "facecolor": "white", "alpha": 0.85, "edgecolor": "none"}
-    axis.text(
-        left + length / 2,
-        bottom + 0.02 * height,
-        f"{length:g} km",
-        ha="center",
-        va="bottom",
-        fontsize=_FONT - 1,
-        bbox=box,
-    )
-    axis.plot([left, left + length], [bottom, bottom], color="black", lw=3, solid_capstyle="butt")
+    bar = AuxTransformBox(axis.transData)
+    bar.add_artist(Rectangle((0, 0), length, height * 0.012, facecolor="black", edgecolor="none"))
+    label = TextArea(f"{length:g} km", textprops={"fontsize": _FONT - 1})
+    packed = VPacker(children=[label, bar], align="center", pad=0, sep=2)
+    box = AnchoredOffsetbox(loc="lower left", child=packed, pad=0.35, borderpad=0.5, frameon=True)
+    box.patch.set(edgecolor="none", alpha=0.85)
+    axis.add_artist(box)

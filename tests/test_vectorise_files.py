@@ -7,7 +7,6 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 import pytest
-from shapely.geometry import box
 
 from icemapper_xr import errors, vectorise
 from tests.test_vectorise import disc, raster
@@ -69,7 +68,7 @@ def test_unknown_suffix(tmp_path: Path, found: gpd.GeoDataFrame, name: str) -> N
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, found: gpd.GeoDataFrame) -> None:
     path = vectorise.write(found, tmp_path / "a.gpkg")
     before = path.read_bytes()
-    broken = found.assign(bad=[box(0, 0, 1, 1), object()])
+    broken = found.assign(bad=[1j, 2j])
     for name in ("a.gpkg", "a.parquet"):
         with pytest.raises(errors.VectorError, match="Cannot write the outlines to"):
             vectorise.write(broken, tmp_path / name)
