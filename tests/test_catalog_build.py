@@ -155,6 +155,14 @@ def test_tags_override_names_and_options_fill_gaps(tmp_path: Path) -> None:
     assert (one.relative_orbit, one.platform, one.mode) == (14, "S1A", "IW")
 
 
+def test_two_dates_are_a_pair_only_for_coherence(tmp_path: Path) -> None:
+    write_tif(tmp_path / "S1A_20230105_20230117.tif")
+    (one,) = catalog.build(tmp_path, feature="insar").observations
+    assert (one.quantity, one.scale, one.baseline_days, one.acquired.day) == ("coherence", "1", 12, 11)
+    (one,) = catalog.build(tmp_path, feature="rtc").observations
+    assert (one.quantity, one.baseline_days, one.acquired.day) == ("unknown", None, 5)
+
+
 def test_pair_tags(tmp_path: Path) -> None:
     tags = {
         "ICEMAPPER_FEATURE": "insar",

@@ -110,6 +110,11 @@ def test_plain_names() -> None:
     assert facts is not None
     assert (facts.feature, facts.polarisation, facts.group) == (None, "VV", "20230105")
 
+    for polarisation in ("vv", "HH"):
+        facts = names.parse(f"2023-01-05-{polarisation}.rtc.tif")
+        assert facts is not None
+        assert (facts.polarisation, facts.group, facts.feature) == (polarisation.upper(), "2023-01-05.rtc", "rtc")
+
     facts = names.parse("grd_sigma0_dB_2023-01-05_desc_hv.tif")
     assert facts is not None
     assert (facts.quantity, facts.scale, facts.orbit_state, facts.polarisation) == ("sigma0", "dB", "descending", "HV")

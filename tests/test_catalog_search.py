@@ -10,13 +10,13 @@ from typing import Any
 
 import pystac
 import pytest
+import shapely
 
 from icemapper_xr import catalog, progress
 from icemapper_xr.errors import CatalogError
 from tests.catalog_support import free_port, http_folder, stac_api, write_tif
 
 RAINIER = (-121.9, 46.7, -121.6, 46.95)
-# Items of the file by relative orbit that touch the box, counted by hand from their footprints.
 
 
 @pytest.fixture
@@ -122,8 +122,6 @@ def test_all_kinds_of_files_agree(rainier: Path, tmp_path: Path) -> None:
 
 
 def test_polygon_search_matches_the_box(rainier: Path) -> None:
-    import shapely
-
     box = catalog.search(rainier, bbox=RAINIER)
     assert len(catalog.search(rainier, geometry=shapely.box(*RAINIER))) == len(box)
     glaciers = json.loads((rainier.parent / "rainier_glaciers.geojson").read_text())["features"]
@@ -222,6 +220,10 @@ def test_api_gives_what_the_file_gives(rainier: Path) -> None:
             assert [item.id for item in here.items] == [item.id for item in there.items]
             assert {one.source for one in here.observations} == {url}
         assert len(catalog.search(url, bbox=(-180, 40, 180, 50))) == 382  # two pages
+        polygon = shapely.box(*RAINIER)
+        assert len(catalog.search(url, geometry=polygon)) == len(catalog.search(rainier, geometry=polygon))
+        named = catalog.search(url, bbox=RAINIER, collections=["sentinel1-rtc-aws"], orbit=64)
+        assert len(named) == len(catalog.search(rainier, bbox=RAINIER, orbit=64))
         few = catalog.search(url, bbox=RAINIER, orbit=64, limit=3)
         assert (len(few), few.truncated) == (3, True)
         with pytest.raises(CatalogError, match="in this area at any time"):

@@ -150,7 +150,7 @@ def region(bbox: Sequence[float] | None, geometry: Any) -> BaseGeometry | None:
 
 
 def _moment(value: object, *, end: bool) -> dt.datetime | None:
-    """One side of an interval; a year, month or day stands for its first or its last second."""
+    """One side of an interval; a year, month or day stands for its first or its last moment."""
     if value is None or value in ("", ".."):
         return None
     if isinstance(value, dt.datetime):
@@ -164,7 +164,7 @@ def _moment(value: object, *, end: bool) -> dt.datetime | None:
     month = int(match[2] or (12 if end else 1))
     last = calendar.monthrange(year, month)[1]
     day = int(match[3] or (last if end else 1))
-    clock = dt.time(23, 59, 59) if end else dt.time()
+    clock = dt.time.max if end else dt.time()
     return dt.datetime.combine(dt.date(year, month, day), clock, dt.UTC)
 
 

@@ -94,6 +94,9 @@ def fill(facts: names.Facts, options: Mapping[str, Any]) -> names.Facts:
     """Put the user's facts where neither name nor tags tell."""
     missing = {name: value for name, value in options.items() if getattr(facts, name) in (None, "unknown")}
     filled = dataclasses.replace(facts, **missing)
+    if filled.feature in ("grd", "rtc"):
+        # Two dates in the name of backscatter are no pair, e.g. start and end of the pass.
+        filled = dataclasses.replace(filled, reference=None, secondary=None)
     if filled.feature == "insar" and filled.quantity == "unknown":
         filled = dataclasses.replace(filled, quantity="coherence", scale="1")
     return filled

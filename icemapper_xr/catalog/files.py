@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urljoin, urlsplit
 
+from icemapper_xr import progress
 from icemapper_xr.catalog import presets
 from icemapper_xr.errors import CatalogError
 
@@ -48,7 +49,7 @@ def from_dicts(dicts: Iterable[dict[str, Any]], base: str) -> list[pystac.Item]:
     import pystac
 
     items = []
-    for number, mapping in enumerate(dicts):
+    for number, mapping in enumerate(progress.track(dicts, "Reading the items")):
         try:
             item = pystac.Item.from_dict({"links": [], **mapping})
         except Exception as error:  # pystac raises KeyError, ValueError, STACError ... on what it cannot read

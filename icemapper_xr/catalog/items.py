@@ -102,7 +102,7 @@ def _extensions(properties: dict[str, Any]) -> list[str]:
 
 
 def _band(one: raster.Raster, facts: names.Facts) -> dict[str, Any]:
-    band: dict[str, Any] = {"data_type": one.dtype}
+    band: dict[str, Any] = {"data_type": "other" if one.dtype.startswith("complex") else one.dtype}
     nodata = one.nodata if one.nodata is not None else facts.nodata
     if nodata is not None:
         # JSON has no NaN; the raster extension writes it as a word.

@@ -96,7 +96,7 @@ def _own(fields: Mapping[str, Any], facts: names.Facts) -> names.Facts:
     return dataclasses.replace(facts, **told)
 
 
-def _served(item: pystac.Item, key: str, asset: pystac.Asset) -> names.Facts | None:
+def _served(item: pystac.Item, key: str) -> names.Facts | None:
     """Facts of the collections of the presets and of the Indigo set; None for anything else."""
     collection = (item.collection_id or "").lower()
     is_rtc = collection == "sentinel-1-rtc" or (not collection and item.id.endswith("_rtc"))
@@ -117,8 +117,10 @@ def _asset_facts(item: pystac.Item, key: str, asset: pystac.Asset, fields: Mappi
         return None
     if names.is_companion(href) or key.lower() in ("incidence", "mask"):
         return None
-    named = names.parse(href)
-    facts = _served(item, key, asset) if fields.get("icemapper:feature") is None else None
+    # Our own items tell everything in fields: their file names have been read, overridden and filled by `build`.
+    own = fields.get("icemapper:feature") is not None
+    named = None if own else names.parse(href)
+    facts = None if own else _served(item, key)
     if named is not None and named.product is not None and (facts is None or not item.collection_id):
         facts = named
     facts = _own(fields, facts or named or names.Facts())
@@ -192,11 +194,22 @@ def observations(item: pystac.Item, *, source: str = "") -> tuple[Observation, .
     tuple of Observation
         In the order of the assets' keys; empty if the item holds no Sentinel-1 backscatter or coherence. Products that
         cannot be mapped (EW, raw GRD with control points) are described too, so that the cube can say why it refuses.
+
+    Raises
+    ------
+    CatalogError
+        A field has a value that its specification does not allow.
     """
     found = []
     for key, asset in sorted(item.assets.items()):
-        facts = _asset_facts(item, key, asset, _fields(item, asset))
-        observation = _observation(item, asset, facts, source) if facts is not None else None
+        try:
+            facts = _asset_facts(item, key, asset, _fields(item, asset))
+            observation = _observation(item, asset, facts, source) if facts is not None else None
+        except CatalogError:
+            raise
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            where = f" of {source}" if source else ""
+            raise CatalogError(f"item {item.id}{where} has a field that cannot be read ({error}): mend it") from error
         if observation is not None:
             found.append(observation)
     return tuple(found)

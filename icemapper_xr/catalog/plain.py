@@ -45,6 +45,7 @@ _GRANULE: Final = re.compile(
 _DATE: Final = re.compile(r"(?<!\d)(20\d{2})[-_]?(\d{2})[-_]?(\d{2})(?:[T_]?(\d{6}))?Z?(?!\d)")
 _SIDE_PRODUCT: Final = re.compile(r"^OPERA_L\d_|_INT\d{2}_", re.IGNORECASE)
 """Products whose observations have a pattern of their own: another file of theirs is no observation."""
+_POLARISATION: Final = re.compile(r"(?:^|[_.-])(?:VV|VH|HH|HV)(?=[_.-]|$)", re.IGNORECASE)
 _ORBIT: Final = re.compile(r"(?:^|[_-])(?:ro|relorb|orbit|track)[-_]?(\d{1,3})(?=[_.-]|$)", re.IGNORECASE)
 
 
@@ -91,7 +92,7 @@ def parse_words(stem: str) -> Facts:
     pair = granule is None and len(dates) >= 2 and feature in (None, "insar")
     coherence = feature == "insar"
     return Facts(
-        group="_".join(word for word in re.split(r"[_]+", stem) if word not in pols) or stem,
+        group=_POLARISATION.sub("", stem).strip("_.-") or stem,
         product=None,
         feature=feature,
         quantity="coherence" if coherence else (first(_QUANTITY_WORDS) or "unknown"),  # type: ignore[arg-type]
