@@ -113,7 +113,7 @@ def test_relative_orbit_falls_back_to_the_absolute_one() -> None:
     "properties", [{"sat:relative_orbit": "x"}, {"proj:transform": [None] * 6}, {"proj:shape": "ab"}]
 )
 def test_fields_that_cannot_be_read(properties: dict[str, Any]) -> None:
-    with pytest.raises(CatalogError, match="item S1A_IW_.* has a field that cannot be read"):
+    with pytest.raises(CatalogError, match=r"item S1A_IW_.* has a field that cannot be read"):
         observe.observations(item(properties=properties))
 
 
