@@ -217,7 +217,10 @@ def _legend(axis: Axes, with_truth: bool) -> None:
     if with_truth:
         handles.append(Line2D([], [], color=_TRUTH, lw=2.6, label="Reference"))
     below = (0.5, -0.13)
-    axis.legend(handles=handles, loc="upper center", bbox_to_anchor=below, ncols=2, fontsize=_FONT, frameon=False)
+    legend = axis.legend(
+        handles=handles, loc="upper center", bbox_to_anchor=below, ncols=2, fontsize=_FONT, frameon=False
+    )
+    legend.set_in_layout(False)  # it takes the room of the colour bar that this panel has not
 
 
 def _dress(axis: Axes, extent: tuple[float, float, float, float], name: str) -> None:
