@@ -42,6 +42,18 @@ def _window_mean(x: Any) -> Any:
     return ops.mean(rows, axis=2, keepdims=True)
 
 
+def _max_pool(x: Any, steps: Literal[1, 2]) -> Any:
+    """Maximum over pairs of time steps (or single ones) and 2 x 2 pixels."""
+    if keras.backend.standardize_dtype(x.dtype) != "float16":
+        extent = (steps, 2, 2)
+        return ops.max_pool(x, extent, extent, padding="valid", data_format="channels_last")
+    # TensorFlow pools half precision in 3-D on GPUs only; this runs everywhere
+    if steps == 2:
+        x = ops.maximum(x[:, 0::2], x[:, 1::2])
+    x = ops.maximum(x[:, :, 0::2], x[:, :, 1::2])
+    return ops.maximum(x[:, :, :, 0::2], x[:, :, :, 1::2])
+
+
 def _pooled_shape(shape: Shape, extent: Extent) -> Shape:
     """Shape after a pooling of that extent."""
     n, steps, height, width, channels = shape
@@ -76,7 +88,7 @@ class MaxPooling(_Pooling):
         """Pool `(n, time, y, x, channels)`."""
         if self.extent == "all":
             return ops.max(x, axis=1, keepdims=True)
-        return ops.max_pool(_pad_time(x), (2, 2, 2), (2, 2, 2), padding="valid", data_format="channels_last")
+        return _max_pool(_pad_time(x), 2)
 
 
 @keras.saving.register_keras_serializable(package=_PACKAGE)
@@ -106,7 +118,7 @@ class TemporalWeightedPooling(_Pooling):
     def call(self, x: Any) -> Any:
         """Pool `(n, time, y, x, channels)`."""
         if self.extent == "step":
-            x = ops.max_pool(x, (1, 2, 2), (1, 2, 2), padding="valid", data_format="channels_last")
+            x = _max_pool(x, 1)
         x = x * self.excite(self.squeeze(_window_mean(x)))
         if self.extent == "all":
             return ops.mean(x, axis=1, keepdims=True)

@@ -31,7 +31,17 @@ if TYPE_CHECKING:
     import h5py
     import keras
 
-__all__ = ["Architecture", "load_into", "read_architecture", "read_arrays", "read_attrs", "sha256", "write"]
+__all__ = [
+    "Architecture",
+    "arrays_of",
+    "is_keras3",
+    "load_into",
+    "read_architecture",
+    "read_arrays",
+    "read_attrs",
+    "sha256",
+    "write",
+]
 
 KERAS_VERSION: Final = "2.15.0"
 """Written into a file, as the original's Keras does: it selects the rules by which Keras 2 loads it."""
@@ -80,6 +90,17 @@ def read_arrays(path: Path | str) -> dict[str, FloatArray]:
         found, datasets = _scan(file)
         wanted = layout.shapes(layout.architecture_of(found))
         return {role: _values(datasets[role], role) for role in wanted}
+
+
+def is_keras3(path: Path | str) -> bool:
+    """Whether a file is Keras 3's own (`.weights.h5`, `.keras`), not of the original's layout."""
+    with _open(Path(path)) as file:
+        return _is_keras3(file)
+
+
+def arrays_of(model: keras.Model) -> dict[str, FloatArray]:
+    """All arrays of a network by role, as `read_arrays` returns them of a file."""
+    return {role: _numpy(variable).astype(np.float32) for role, variable in _variables(model).items()}
 
 
 def load_into(model: keras.Model, path: Path | str) -> None:

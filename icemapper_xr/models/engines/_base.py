@@ -9,16 +9,28 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, Protocol, get_args
+from typing import Any, Final, Literal, Protocol, get_args
 
 import numpy as np
 
 from icemapper_xr import errors
 from icemapper_xr._types import FloatArray
 from icemapper_xr.conventions import ModelEngine
+from icemapper_xr.models import presets, weights
 from icemapper_xr.models.layout import Architecture
 
-__all__ = ["PRECISIONS", "Network", "Precision", "Recipe", "default_threads", "in_batches"]
+__all__ = [
+    "PRECISIONS",
+    "Network",
+    "Precision",
+    "Recipe",
+    "build_keras",
+    "default_threads",
+    "forget_networks",
+    "gpu_likely",
+    "in_batches",
+    "shared_network",
+]
 
 _log = logging.getLogger(__name__)
 Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
@@ -51,6 +63,23 @@ class Network(Protocol):
 
     def __call__(self, x: FloatArray, /) -> FloatArray:
         """`(n, n_steps, y, x, channels)` -> probability `(n, y, x)`; one caller at a time."""
+
+
+def build_keras(recipe: Recipe, precision: Precision) -> Any:
+    """Build the Keras model of a recipe, on whatever backend Keras runs, and load its weights."""
+    from icemapper_xr.models import icemapper
+
+    wanted = recipe.architecture
+    model = icemapper.build(
+        channels=wanted.channels,
+        pooling=wanted.pooling,
+        filters=wanted.filters,
+        levels=wanted.levels,
+        n_steps=recipe.n_steps,
+        dtype=precision,
+    )
+    weights.load_into(model, presets.locate(recipe.path, wanted.digest))
+    return model
 
 
 def default_threads() -> int:

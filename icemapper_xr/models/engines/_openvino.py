@@ -1,7 +1,7 @@
 """The OpenVINO engine for CPUs: the network converted once, kept in the cache folder by the weights' digest.
 
-A process that finds the converted network there starts without TensorFlow and Keras. The conversion runs in a process
-of its own, so that TensorFlow's threads and memory never enter this one.
+The conversion makes OpenVINO's graph straight from the arrays of the weights file, so a process that runs this engine
+needs neither TensorFlow nor Keras; only Keras 3's own files are read by Keras, once.
 """
 
 from __future__ import annotations
@@ -10,11 +10,7 @@ import hashlib
 import importlib.metadata
 import json
 import logging
-import os
-import pickle
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections import OrderedDict
 from pathlib import Path
@@ -22,12 +18,11 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from icemapper_xr import errors
 from icemapper_xr._types import FloatArray
 from icemapper_xr.models import presets, published, weights
 from icemapper_xr.models.engines import _base
 
-__all__ = ["OpenVinoNetwork", "convert", "converted"]
+__all__ = ["OpenVinoNetwork", "converted"]
 
 _log = logging.getLogger(__name__)
 FORMAT: Final = 2
@@ -35,8 +30,6 @@ FORMAT: Final = 2
 BATCH: Final = 1
 PLANS_KEPT: Final = 4
 _CHECKSUMS: Final = "checksums.json"
-_CONVERT_TIMEOUT: Final = 900.0
-"""Seconds after which a conversion counts as stuck."""
 
 
 class OpenVinoNetwork:
@@ -89,38 +82,34 @@ def converted(recipe: _base.Recipe, core: Any) -> Any:
     folder = published.cache_folder() / "openvino" / _key(recipe)
     if _intact(folder):
         return core.read_model(folder / "model.xml")
+    model = _convert(recipe)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        home = folder.parent
+        with tempfile.TemporaryDirectory(prefix=".convert-", dir=folder.parent, ignore_cleanup_errors=True) as scratch:
+            _save(model, Path(scratch) / "made")
+            _publish(Path(scratch) / "made", folder)
     except OSError as error:
-        _log.warning(
-            "cache folder %s cannot be written (%s): the network is converted for this run only", folder, error
-        )
-        home = None
-    with tempfile.TemporaryDirectory(prefix=".convert-", dir=home, ignore_cleanup_errors=True) as scratch:
-        made = Path(scratch) / "made"
-        _convert_apart(recipe, made)
-        if home is None:
-            return _read_into_memory(core, made)
-        _publish(made, folder)
-    return core.read_model(folder / "model.xml")
+        _log.warning("the converted network cannot be kept in %s (%s): it is for this run only", folder, error)
+    return model
 
 
-def convert(recipe: _base.Recipe, folder: Path) -> None:
-    """Convert by TensorFlow and Keras in this process; writes model.xml, model.bin and their checksums."""
+def _convert(recipe: _base.Recipe) -> Any:
+    """Make the graph from the weights file."""
+    from icemapper_xr.models.engines import _graph
+
+    path = presets.locate(recipe.path, recipe.architecture.digest)
+    _log.info("converting %s for OpenVINO, once", path.name)
+    keras3 = weights.is_keras3(path)
+    arrays = weights.arrays_of(_base.build_keras(recipe, "float32")) if keras3 else weights.read_arrays(path)
+    return _graph.build(arrays, recipe.architecture, n_steps=recipe.n_steps)
+
+
+def _save(model: Any, folder: Path) -> None:
+    """Write model.xml, model.bin and their checksums."""
     import openvino
-    import tensorflow as tf
 
-    from icemapper_xr.models.engines import _tensorflow
-
-    model = _tensorflow.build_keras(recipe)
-    shape = (None, recipe.n_steps, None, None, recipe.architecture.channels)
-
-    signature = [tf.TensorSpec(shape, tf.float32)]
-    graph = tf.function(lambda x: model(x, training=False)[..., 1], autograph=False, input_signature=signature)
-    made = openvino.convert_model(graph, input=[openvino.PartialShape([-1 if s is None else s for s in shape])])
-    folder.mkdir(parents=True)
-    openvino.save_model(made, folder / "model.xml", compress_to_fp16=False)
+    folder.mkdir()
+    openvino.save_model(model, folder / "model.xml", compress_to_fp16=False)
     sums = {name: weights.sha256(folder / name) for name in ("model.xml", "model.bin")}
     (folder / _CHECKSUMS).write_text(json.dumps(sums), encoding="utf-8")
 
@@ -132,7 +121,6 @@ def _key(recipe: _base.Recipe) -> str:
         "digest": recipe.architecture.digest,
         "n_steps": recipe.n_steps,
         "openvino": importlib.metadata.version("openvino"),
-        "keras": importlib.metadata.version("keras"),
     }
     text = json.dumps(parts, sort_keys=True)
     return f"{recipe.architecture.digest[:16]}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
@@ -143,7 +131,7 @@ def _intact(folder: Path) -> bool:
     try:
         sums = json.loads((folder / _CHECKSUMS).read_text(encoding="utf-8"))
         found = {name: weights.sha256(folder / name) for name in sums}
-    except (OSError, ValueError):
+    except (OSError, ValueError, AttributeError, TypeError):  # not there, or not what `_save` wrote
         return False
     return bool(sums) and found == sums
 
@@ -159,42 +147,4 @@ def _publish(made: Path, folder: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
         else:
             return
-    raise errors.WeightsError(f"the converted network cannot be written to {folder}: delete that folder and try again")
-
-
-def _read_into_memory(core: Any, folder: Path) -> Any:
-    """Read a model whose files will be gone soon."""
-    import openvino
-
-    content = (folder / "model.bin").read_bytes()
-    tensor = openvino.Tensor(np.frombuffer(content, dtype=np.uint8).copy())
-    return core.read_model((folder / "model.xml").read_text(encoding="utf-8"), tensor)
-
-
-def _convert_apart(recipe: _base.Recipe, folder: Path) -> None:
-    """Convert in a fresh process on Keras's TensorFlow backend, without GPUs."""
-    local = presets.locate(recipe.path, recipe.architecture.digest)
-    _log.info("converting %s for OpenVINO, once", local.name)
-    environment = os.environ | {
-        "KERAS_BACKEND": "tensorflow",
-        "CUDA_VISIBLE_DEVICES": "-1",
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-    }
-    program = (
-        "import pickle, sys; from icemapper_xr.models.engines import _openvino; "
-        "_openvino.convert(*pickle.load(sys.stdin.buffer))"
-    )
-    job = subprocess.run(
-        [sys.executable, "-c", program],
-        input=pickle.dumps((recipe, folder)),
-        env=environment,
-        capture_output=True,
-        timeout=_CONVERT_TIMEOUT,
-        check=False,
-    )
-    if job.returncode:
-        lines = job.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {job.returncode}"]
-        raise errors.WeightsError(
-            f"weights file {local} cannot be converted for OpenVINO ({lines[-1]}): use engine='tensorflow'"
-        )
+    raise OSError("another file or folder is in the way")

@@ -11,10 +11,9 @@ import numpy as np
 
 from icemapper_xr import errors
 from icemapper_xr._types import FloatArray
-from icemapper_xr.models import presets, weights
 from icemapper_xr.models.engines import _base
 
-__all__ = ["TensorFlowNetwork", "build_keras", "gpus"]
+__all__ = ["TensorFlowNetwork", "gpus"]
 
 _log = logging.getLogger(__name__)
 GPU_BATCH: Final = 8
@@ -26,6 +25,8 @@ GRAPHS_KEPT: Final = 4
 
 def gpus() -> list[Any]:
     """GPUs that TensorFlow sees, set to take memory as they need it instead of all at once."""
+    # TensorFlow reports a missing CUDA as errors: of interest only where there is a GPU
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1" if _base.gpu_likely() else "3")
     import tensorflow as tf
 
     devices: list[Any] = tf.config.list_physical_devices("GPU")
@@ -37,15 +38,8 @@ def gpus() -> list[Any]:
     return devices
 
 
-def build_keras(recipe: _base.Recipe) -> Any:
-    """Build the Keras model of a recipe and load its weights.
-
-    Raises
-    ------
-    OptionError
-        If Keras runs on another backend than TensorFlow.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+def _build(recipe: _base.Recipe) -> Any:
+    """Build the Keras model; refuses another backend of Keras than TensorFlow."""
     import keras
 
     if keras.backend.backend() != "tensorflow":
@@ -53,19 +47,7 @@ def build_keras(recipe: _base.Recipe) -> Any:
             f"engine 'tensorflow' needs Keras on TensorFlow, but it runs on {keras.backend.backend()!r} here: unset "
             "KERAS_BACKEND, or use engine='openvino'"
         )
-    from icemapper_xr.models import icemapper
-
-    wanted = recipe.architecture
-    model = icemapper.build(
-        channels=wanted.channels,
-        pooling=wanted.pooling,
-        filters=wanted.filters,
-        levels=wanted.levels,
-        n_steps=recipe.n_steps,
-        dtype=recipe.precision,
-    )
-    weights.load_into(model, presets.locate(recipe.path, wanted.digest))
-    return model
+    return _base.build_keras(recipe, recipe.precision)
 
 
 class TensorFlowNetwork:
@@ -74,11 +56,11 @@ class TensorFlowNetwork:
     name: Literal["tensorflow"] = "tensorflow"
 
     def __init__(self, recipe: _base.Recipe) -> None:
+        on_gpu = bool(gpus())
         self.threads = recipe.threads or _base.default_threads()
         _set_threads(self.threads)
-        on_gpu = bool(gpus())
         self.batch = recipe.batch_size or (GPU_BATCH if on_gpu else CPU_BATCH)
-        self._model = build_keras(recipe)
+        self._model = _build(recipe)
         self._graphs: OrderedDict[tuple[int, ...], Any] = OrderedDict()
         _log.info(
             "network on TensorFlow, %s, batches of %d", "GPU" if on_gpu else f"{self.threads} threads", self.batch
