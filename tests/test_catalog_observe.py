@@ -176,6 +176,11 @@ def test_hyp3_and_opera_items_are_known_by_their_file_names() -> None:
     assert (one.feature, one.quantity, one.relative_orbit, one.polarisation) == ("rtc", "gamma0", 137, "VV")
 
 
+def test_rtc_of_an_unknown_provider_is_of_unknown_scale() -> None:
+    (one,) = observe.observations(item(id="S1A_IW_GRDH_1SDH_20250311T044231_x", collection="someones-s1-rtc"))
+    assert (one.feature, one.quantity, one.scale, one.geocoded) == ("rtc", "unknown", "unknown", True)
+
+
 def test_presets_say_what_they_serve() -> None:
     text = catalog.describe()
     for name in ("planetary-computer", "earth-search", "cdse"):

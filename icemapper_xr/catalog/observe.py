@@ -99,11 +99,10 @@ def _own(fields: Mapping[str, Any], facts: names.Facts) -> names.Facts:
 def _served(item: pystac.Item, key: str) -> names.Facts | None:
     """Facts of the collections of the presets and of the Indigo set; None for anything else."""
     collection = (item.collection_id or "").lower()
-    is_rtc = collection == "sentinel-1-rtc" or (not collection and item.id.endswith("_rtc"))
-    if key.lower().startswith("gamma0"):
+    if key.lower().startswith("gamma0") or collection == "sentinel-1-rtc" or item.id.endswith("_rtc"):
         return names.Facts(feature="rtc", quantity="gamma0", scale="power")
-    if is_rtc:
-        return names.Facts(feature="rtc", quantity="gamma0", scale="power")
+    if re.search(r"(?:^|[^a-z])rtc(?:[^a-z]|$)", collection):
+        return names.Facts(feature="rtc")  # of another provider, who may give sigma0, amplitude or dB
     if collection == "sentinel-1-grd" or re.match(r"S1[A-D]_(IW|EW|S\d)_GRD", item.id):
         return names.Facts(feature="grd", quantity="digital_number", scale="amplitude", geocoded=False)
     return None
