@@ -8,7 +8,7 @@
 """
 
 from icemapper_xr.simulate.classes import GLACIER, LEGEND, SurfaceClass
-from icemapper_xr.simulate.scene import Scene, scene
+from icemapper_xr.simulate.scenes import Scene, scene
 from icemapper_xr.simulate.settings import SceneSettings
 from icemapper_xr.simulate.training import training_scene
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from icemapper_xr._types import FloatArray
 from icemapper_xr.conventions import Feature
 from icemapper_xr.simulate import fields
-from icemapper_xr.simulate.scene import scene
+from icemapper_xr.simulate.scenes import scene
 from icemapper_xr.simulate.settings import SceneSettings
 
 __all__ = ["training_scene", "training_settings"]

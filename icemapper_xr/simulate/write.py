@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from icemapper_xr import errors, progress
 from icemapper_xr.conventions import Feature
-from icemapper_xr.simulate.scene import Scene, Step
+from icemapper_xr.simulate.scenes import Scene, Step
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
