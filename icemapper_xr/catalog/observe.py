@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["footprint_box", "observations", "utc"]
 
 _POLARISATION: Final = re.compile(r"(?:^|[^a-z])(vv|vh|hh|hv)(?:[^a-z]|$)", re.IGNORECASE)
+_PRESET_COLLECTIONS: Final = ("sentinel-1-rtc", "sentinel-1-grd")
 _RASTER: Final = re.compile(r"\.tiff?$", re.IGNORECASE)
 
 
@@ -99,11 +100,11 @@ def _own(fields: Mapping[str, Any], facts: names.Facts) -> names.Facts:
 def _served(item: pystac.Item, key: str) -> names.Facts | None:
     """Facts of the collections of the presets and of the Indigo set; None for anything else."""
     collection = (item.collection_id or "").lower()
-    if key.lower().startswith("gamma0") or collection == "sentinel-1-rtc" or item.id.endswith("_rtc"):
+    if key.lower().startswith("gamma0") or collection == _PRESET_COLLECTIONS[0] or item.id.endswith("_rtc"):
         return names.Facts(feature="rtc", quantity="gamma0", scale="power")
     if re.search(r"(?:^|[^a-z])rtc(?:[^a-z]|$)", collection):
         return names.Facts(feature="rtc")  # of another provider, who may give sigma0, amplitude or dB
-    if collection == "sentinel-1-grd" or re.match(r"S1[A-D]_(IW|EW|S\d)_GRD", item.id):
+    if collection == _PRESET_COLLECTIONS[1] or re.match(r"S1[A-D]_(IW|EW|S\d)_GRD", item.id):
         return names.Facts(feature="grd", quantity="digital_number", scale="amplitude", geocoded=False)
     return None
 
@@ -120,7 +121,11 @@ def _asset_facts(item: pystac.Item, key: str, asset: pystac.Asset, fields: Mappi
     own = fields.get("icemapper:feature") is not None
     named = None if own else names.parse(href)
     facts = None if own else _served(item, key)
-    if named is not None and named.product is not None and (facts is None or not item.collection_id):
+    if (
+        named is not None
+        and named.product is not None
+        and (item.collection_id or "").lower() not in _PRESET_COLLECTIONS
+    ):
         facts = named
     facts = _own(fields, facts or named or names.Facts())
     if facts.feature is None:
