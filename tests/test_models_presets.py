@@ -24,25 +24,36 @@ def cache(tmp_path, monkeypatch):
     return folder
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """Two files of ours and one that stands for a published one, written once."""
+    folder = tmp_path_factory.mktemp("written")
+    for name, features in (("rtc", ["rtc"]), ("rtcinsar", ["rtc", "insar"])):
+        attrs = {"features": features, "window": 128, "pixel_size": 10.0, "n_steps": 15, "training": "simulated, v1"}
+        path = folder / f"ICEmapper_tweightedpool_{name}_simulated.h5"
+        weights.write(support.network(channels=len(features)), path, attrs=attrs)
+    weights.write(support.network(channels=1, seed=5), folder / "ICEmapper_tweightedpool_rtc.h5")
+    return folder
+
+
 @pytest.fixture
-def ours(tmp_path, monkeypatch, cache):
+def ours(tmp_path, monkeypatch, cache, written):
     """A folder of our own with two registered files in it."""
     folder = tmp_path / "weights"
     folder.mkdir()
     monkeypatch.setattr(own, "folder", lambda: folder)
-    for name, features in (("rtc", ["rtc"]), ("rtcinsar", ["rtc", "insar"])):
-        path = folder / f"ICEmapper_tweightedpool_{name}_simulated.h5"
-        attrs = {"features": features, "window": 128, "pixel_size": 10.0, "n_steps": 15, "training": "simulated, v1"}
-        weights.write(support.network(channels=len(features)), path, attrs=attrs)
+    for source in written.glob("*_simulated.h5"):
+        path = folder / source.name
+        shutil.copy(source, path)
         own.register(path, scores={"iou": 0.93}, calibration={"kind": "isotonic"})
     return folder
 
 
 @pytest.fixture
-def fetched(cache, monkeypatch):
+def fetched(cache, monkeypatch, written):
     """One published file in the cache folder; a small one stands for it."""
     path = cache / "ICEmapper_tweightedpool_rtc.h5"
-    weights.write(support.network(channels=1, seed=5), path)
+    shutil.copy(written / path.name, path)
     monkeypatch.setitem(published.FILES, path.name, published.blob_id(path))
     return path
 
@@ -189,8 +200,8 @@ def test_list_and_info_are_plain_data(ours, fetched):
     rows = presets.list_weights()
     assert len(rows) == len(published.FILES) + 2
     by_name = {row["name"]: row for row in json.loads(json.dumps(rows))}
-    assert by_name["tweightedpool_rtc"]["available"] is True
-    assert by_name["maxpool_grd"]["available"] is False
+    assert by_name["tweightedpool_rtc"]["here"] is True
+    assert by_name["maxpool_grd"]["here"] is False
     assert by_name["tweightedpool_rtcinsar_simulated"]["scores"] == {"iou": 0.93}
     told = json.loads(json.dumps(presets.info("tweightedpool_rtcinsar_simulated")))
     assert (told["features"], told["channels"], told["origin"]) == (["rtc", "insar"], 2, "simulated")

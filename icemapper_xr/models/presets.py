@@ -116,7 +116,7 @@ def list_weights(*, cache: str | Path | None = None) -> list[dict[str, Any]]:
     """List the published files and ours: plain data, one dict a file.
 
     Keys: `name` (short), `file`, `origin` ('published' or 'simulated'), `features`, `pooling`, `filters`, `window`,
-    `pixel_size`, `available` (can be used now), `path` (None where it has to be fetched), `training`, `scores`.
+    `pixel_size`, `here` (can be used now), `path` (None where it has to be fetched), `training`, `scores`.
     """
     folder = published.cache_folder(cache)
     rows = []
@@ -134,7 +134,7 @@ def list_weights(*, cache: str | Path | None = None) -> list[dict[str, Any]]:
                 "filters": 32,
                 "window": WINDOW,
                 "pixel_size": PIXEL_SIZE,
-                "available": found,
+                "here": found,
                 "path": str(folder / file) if found else None,
                 "training": "Svalbard, Sentinel-1, 10 m (doi:10.31223/X5472T)",
                 "scores": None,
@@ -149,7 +149,7 @@ def list_weights(*, cache: str | Path | None = None) -> list[dict[str, Any]]:
                 "file": entry["file"],
                 "origin": "simulated",
                 **told,
-                "available": path.is_file(),
+                "here": path.is_file(),
                 "path": str(path) if path.is_file() else None,
                 "training": entry.get("training"),
                 "scores": entry.get("scores"),

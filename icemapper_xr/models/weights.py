@@ -100,7 +100,7 @@ def is_keras3(path: Path | str) -> bool:
 
 def arrays_of(model: keras.Model) -> dict[str, FloatArray]:
     """All arrays of a network by role, as `read_arrays` returns them of a file."""
-    return {role: _numpy(variable).astype(np.float32) for role, variable in _variables(model).items()}
+    return {role: _numpy(variable).astype(np.float32) for role, variable in variables(model).items()}
 
 
 def load_into(model: keras.Model, path: Path | str) -> None:
@@ -113,16 +113,16 @@ def load_into(model: keras.Model, path: Path | str) -> None:
         it was.
     """
     path = Path(path)
-    variables = _variables(model)
+    slots = variables(model)
     with _open(path) as file:
         if _is_keras3(file):
-            _load_keras3(model, variables, file, path)
+            _load_keras3(model, slots, file, path)
             return
         found, datasets = _scan(file)
         names = {role: dataset.name.lstrip("/") for role, dataset in datasets.items()}
-        layout.check_shapes(found, {role: tuple(v.shape) for role, v in variables.items()}, names)
+        layout.check_shapes(found, {role: tuple(v.shape) for role, v in slots.items()}, names)
         arrays = {role: _values(dataset, role) for role, dataset in datasets.items()}
-    for role, variable in variables.items():
+    for role, variable in slots.items():
         variable.assign(arrays[role])
 
 
@@ -144,8 +144,8 @@ def write(model: keras.Model, path: Path | str, *, attrs: Mapping[str, Any] | No
     """
     import h5py
 
-    variables = _variables(model)
-    architecture = layout.architecture_of({role: tuple(v.shape) for role, v in variables.items()})
+    slots = variables(model)
+    architecture = layout.architecture_of({role: tuple(v.shape) for role, v in slots.items()})
     with _replacing(Path(path)) as temporary, h5py.File(temporary, "w") as file:
         file.attrs["layer_names"] = [name.encode() for name in layout.LAYER_NAMES]
         file.attrs["backend"] = b"tensorflow"
@@ -158,7 +158,7 @@ def write(model: keras.Model, path: Path | str, *, attrs: Mapping[str, Any] | No
             target = file.create_group(group)
             target.attrs["weight_names"] = [name.encode() for name in names.values()]
             for role, name in names.items():
-                target[name] = np.asarray(_numpy(variables[role]), dtype=np.float32)
+                target[name] = np.asarray(_numpy(slots[role]), dtype=np.float32)
 
 
 def read_attrs(path: Path | str) -> dict[str, Any]:
@@ -260,8 +260,8 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 
 # -- the network ------------------------------------------------------------------------------------------------------
-def _variables(model: keras.Model) -> dict[str, Any]:
-    """Keras variables of a network by role."""
+def variables(model: keras.Model) -> dict[str, Any]:
+    """Keras variables of a network made by `icemapper.build`, by role."""
     from icemapper_xr.models import icemapper
 
     units = icemapper.units(model)
@@ -297,11 +297,11 @@ def _keras3_architecture(file: h5py.File, path: Path) -> Architecture:
     return Architecture(inputs[0], filters, len(blocks) // 2 - 1, pooling, sha256(path))  # type: ignore[arg-type]
 
 
-def _load_keras3(model: keras.Model, variables: dict[str, Any], file: h5py.File, path: Path) -> None:
+def _load_keras3(model: keras.Model, slots: dict[str, Any], file: h5py.File, path: Path) -> None:
     """Load Keras 3's layout by Keras itself; an archive's weights go through a temporary file."""
     found = layout.shapes(_keras3_architecture(file, path))
-    layout.check_shapes(found, {role: tuple(v.shape) for role, v in variables.items()})
-    before = [_numpy(variable) for variable in variables.values()]
+    layout.check_shapes(found, {role: tuple(v.shape) for role, v in slots.items()})
+    before = [_numpy(variable) for variable in slots.values()]
     with tempfile.TemporaryDirectory() as folder:
         source = path
         if zipfile.is_zipfile(path):
@@ -313,7 +313,7 @@ def _load_keras3(model: keras.Model, variables: dict[str, Any], file: h5py.File,
         try:
             model.load_weights(source)
         except Exception as error:
-            for variable, value in zip(variables.values(), before, strict=True):
+            for variable, value in zip(slots.values(), before, strict=True):
                 variable.assign(value)
             reason = " ".join(str(error).split())[:300]
             raise errors.WeightsError(f"Keras cannot load it into this network ({reason})") from error

@@ -26,6 +26,7 @@ __all__ = [
     "Recipe",
     "build_keras",
     "default_threads",
+    "fitting_batch",
     "forget_networks",
     "gpu_likely",
     "in_batches",
@@ -93,6 +94,15 @@ def default_threads() -> int:
     from dask.system import cpu_count
 
     return max(1, int(cpu_count()))
+
+
+def fitting_batch(n: int, limit: int) -> int:
+    """Batch for `n` windows: the limit, or the power of two that holds them all, so that few shapes are compiled.
+
+    >>> [fitting_batch(n, 8) for n in (1, 3, 8, 20)]
+    [1, 4, 8, 8]
+    """
+    return min(limit, 1 << (n - 1).bit_length())
 
 
 def in_batches(

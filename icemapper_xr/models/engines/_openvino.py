@@ -49,7 +49,8 @@ class OpenVinoNetwork:
 
     def __call__(self, x: FloatArray, /) -> FloatArray:
         """`(n, n_steps, y, x, channels)` -> probability `(n, y, x)`."""
-        result, _ = _base.in_batches(x, min(self.batch, x.shape[0]), self._run, lambda error: False)
+        batch = _base.fitting_batch(x.shape[0], self.batch)
+        result, _ = _base.in_batches(x, batch, self._run, lambda error: False)
         return result
 
     def _run(self, x: FloatArray) -> FloatArray:

@@ -68,7 +68,7 @@ class TensorFlowNetwork:
 
     def __call__(self, x: FloatArray, /) -> FloatArray:
         """`(n, n_steps, y, x, channels)` -> probability `(n, y, x)`."""
-        batch = min(self.batch, x.shape[0])
+        batch = _base.fitting_batch(x.shape[0], self.batch)
         result, used = _base.in_batches(x, batch, self._run, _out_of_memory)
         if used < batch:
             self.batch = used
