@@ -142,7 +142,7 @@ def test_bad_areas_have_one_clear_line(options: dict[str, object], text: str) ->
     assert "\n" not in str(caught.value)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     left=st.floats(-9e5, 9e5),
     bottom=st.floats(-9e6, 9e6),

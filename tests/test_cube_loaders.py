@@ -137,7 +137,7 @@ def test_zeros_at_the_border_are_gaps_and_lone_zeros_are_dark(engine: loaders.Lo
     assert np.isfinite(whole[6:]).all()
     np.testing.assert_array_equal(whole[20, 20:22], 0)
     assert whole[30, 30] == np.float32(-0.001)
-    np.testing.assert_array_equal(values(engine, [[observe(path, utc(2023, 1, 1))]], grid, chunk=3)[0][:, 5:], whole)
+    np.testing.assert_array_equal(values(engine, [[observe(path, utc(2023, 1, 1))]], grid, chunk=11)[0][:, 5:], whole)
 
 
 def test_zeros_of_a_file_with_nan_nodata_are_dark(engine: loaders.Loader, tmp_path: Path) -> None:
@@ -309,6 +309,9 @@ def test_a_crs_without_a_code(tmp_path: Path) -> None:
 def test_engines_are_named() -> None:
     with pytest.raises(OptionError, match="engine 'xee' is unknown; use one of stackstac, odc"):
         loaders.loader("xee")
+    for chunk in (0, -5, 1.5):
+        with pytest.raises(OptionError, match="chunk"):
+            loaders.anchored_chunks(grid_of(0, 0, 100, 100), chunk)  # type: ignore[arg-type]
 
 
 @settings(max_examples=40, deadline=None)

@@ -99,7 +99,7 @@ def test_bilinear_is_exact_on_a_ramp_of_power_and_keeps_gaps() -> None:
     np.testing.assert_array_equal(np.isnan(out[1]), np.repeat(np.repeat(np.isnan(values[1]), 3, axis=0), 3, axis=1))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(y=st.integers(1, 30), x=st.integers(1, 30), method=st.sampled_from(["bilinear", "nearest", "average"]))
 def test_chunks_do_not_matter(y: int, x: int, method: Literal["bilinear", "nearest", "average"]) -> None:
     size, wanted = (5, 15) if method == "average" else (30, 10)

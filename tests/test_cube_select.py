@@ -113,7 +113,7 @@ def test_two_satellites_6_days_apart(area: cube.AreaGrid) -> None:
     assert offsets(selection) == [0] * 15
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     phase=st.integers(0, 23),
     gone=st.sets(st.integers(0, 30), max_size=12),

@@ -77,7 +77,7 @@ def build(
     OptionError, CubeError, UnitsError
         An option is out of range; the observations do not make a valid cube (`checks`, `select`).
     """
-    wanted = checks.features(features)
+    wanted, reader = checks.features(features), loaders.loader(engine)
     axis = select.steps(year=year, start=start, times=times)
     found = {feature: checks.usable(observations, feature) for feature in wanted}
     selection = select.choose(
@@ -89,7 +89,7 @@ def build(
         row = selection.passes[feature]
         frames = [() if one is None else one.frames for one in row]
         checks.pixel_sizes([frame for group in frames for frame in group], area.grid, resampling)
-        linear = loaders.loader(engine).load(frames, area.grid, chunk=chunk, resampling=resampling, sign=sign)
+        linear = reader.load(frames, area.grid, chunk=chunk, resampling=resampling, sign=sign)
         variables[feature] = _variable(linear, feature, selection)
         coordinates |= _coordinates(feature, row, axis)
     time = np.array(axis.centres, dtype="datetime64[ns]")

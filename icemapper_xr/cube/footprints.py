@@ -17,16 +17,24 @@ _PAD_PIXELS = 64
 
 
 def polygon(observation: Observation, grid: Grid) -> Any:
-    """Return the footprint as a shapely polygon in the CRS of `grid`; None where the metadata does not tell."""
+    """Return the footprint as a shapely polygon in the CRS of `grid`; None where the metadata does not tell.
+
+    From the raster's own transform and shape, else from its box in longitude and latitude.
+    """
+    return next((shape for shape in _polygons(observation, grid) if shape is not None), None)
+
+
+def _polygons(observation: Observation, grid: Grid) -> tuple[Any, Any]:
+    projected, lonlat = _projected_ring(observation), _lonlat_ring(observation.bbox)
+    return _transformed(projected, observation.epsg, grid), _transformed(lonlat, "EPSG:4326", grid)
+
+
+def _transformed(ring: tuple[Any, Any] | None, crs: Any, grid: Grid) -> Any:
     import shapely
 
-    ring = _projected_ring(observation)
-    source: Any = observation.epsg
-    if ring is None:
-        ring, source = _lonlat_ring(observation.bbox), "EPSG:4326"
     if ring is None:
         return None
-    x, y = _transformer(source, grid.wkt).transform(*ring)
+    x, y = _transformer(crs, grid.wkt).transform(*ring)
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         return None
     shape = shapely.Polygon(np.column_stack([x, y]))
@@ -37,12 +45,16 @@ def bounds(observation: Observation, grid: Grid) -> Bounds:
     """Return the box, clipped to the grid, outside of which the raster need not be opened.
 
     The whole grid where the metadata does not tell; an empty box (right <= left) where the raster lies beyond it.
+    Where catalogues give both the raster's transform and a box in degrees, these may contradict each other (they do
+    for some items of Planetary Computer): the box around both is taken, which costs a look into a file at most.
     """
-    shape = polygon(observation, grid)
-    if shape is None or shape.is_empty:
+    import shapely
+
+    shapes = [shape for shape in _polygons(observation, grid) if shape is not None and not shape.is_empty]
+    if not shapes:
         return grid.bounds
     pad = _PAD_PIXELS * grid.resolution
-    left, bottom, right, top = shape.bounds
+    left, bottom, right, top = shapely.total_bounds(shapes)
     return Bounds(
         max(left - pad, grid.bounds.left),
         max(bottom - pad, grid.bounds.bottom),

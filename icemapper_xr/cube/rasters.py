@@ -1,56 +1,30 @@
-"""Lists of GeoTIFFs, as the original program's users have them, as a cube or as the original would feed them.
-
-`open_rasters` makes a lazy cube in which a gap stays a gap. `parity_stack` repeats the published program step by step
-(Maslov et al. 2025, doi:10.31223/X5472T): scale, reproject with zeros outside and NaN spreading, then zeros for what
-is not a number.
-"""
+"""Lists of GeoTIFFs, as the original program's users have them, as a lazy cube in which a gap stays a gap."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from icemapper_xr import conventions
 from icemapper_xr._types import FloatArray
-from icemapper_xr.cube import read, resample, select
-from icemapper_xr.errors import CubeError, OptionError, UnitsError
+from icemapper_xr.cube import rasterfiles, read, resample, select
+from icemapper_xr.errors import OptionError
 
-__all__ = ["Reference", "open_rasters", "parity_stack", "reference_of"]
+__all__ = ["open_rasters"]
 
-PathLike = str | os.PathLike[str]
 _N = conventions.N_STEPS
-_OUTLIER = 100.0
-"""Scaled values above this are zeroed by the published program."""
-_SAMPLES = 3
-_SAMPLE_PIXELS = 64
-
-
-class Reference(NamedTuple):
-    """The grid of a raster."""
-
-    path: str
-    crs: Any
-    transform: Any
-    rows: int
-    columns: int
-
-    @property
-    def profile(self) -> dict[str, Any]:
-        """What rasterio needs to write a raster on this grid."""
-        return {"crs": self.crs, "transform": self.transform, "height": self.rows, "width": self.columns}
 
 
 def open_rasters(
     *,
-    grd: Sequence[PathLike] | None = None,
-    rtc: Sequence[PathLike] | None = None,
-    insar: Sequence[PathLike] | None = None,
-    reference: PathLike | None = None,
+    grd: Sequence[rasterfiles.PathLike] | None = None,
+    rtc: Sequence[rasterfiles.PathLike] | None = None,
+    insar: Sequence[rasterfiles.PathLike] | None = None,
+    reference: rasterfiles.PathLike | None = None,
     scale: str = "dB",
     quantity: str | None = None,
     times: Sequence[Any] | None = None,
@@ -96,15 +70,15 @@ def open_rasters(
     -----
     A truncated file shows when its part is computed; the error then names it.
     """
-    lists = _lists(grd=grd, rtc=rtc, insar=insar)
+    lists = rasterfiles.lists_of(grd=grd, rtc=rtc, insar=insar)
     if scale not in ("dB", "power", "amplitude"):
         raise OptionError(f"scale {scale!r} is unknown; use dB, power or amplitude")
     if resampling not in conventions.RESAMPLINGS:
         raise OptionError(f"resampling {resampling!r} is unknown; use {', '.join(conventions.RESAMPLINGS)}")
-    target = _checked_reference(lists, reference)
+    target = rasterfiles.checked_reference(lists, reference)
     for feature, paths in lists.items():
         for path in paths:
-            _check_raster(path, feature, scale if feature != "insar" else "1")
+            rasterfiles.check_raster(path, feature, scale if feature != "insar" else "1")
     variables: dict[str, xr.DataArray] = {}
     for feature, paths in lists.items():
         own = scale if feature != "insar" else "1"
@@ -113,153 +87,10 @@ def open_rasters(
     return _dataset(variables, lists, target, times)
 
 
-def parity_stack(
-    *,
-    grd: Sequence[PathLike] | None = None,
-    rtc: Sequence[PathLike] | None = None,
-    insar: Sequence[PathLike] | None = None,
-    reference: PathLike | None = None,
-) -> tuple[FloatArray, dict[str, Any]]:
-    """Read lists of 15 GeoTIFFs as the published program does, into memory.
-
-    Every raster (dB, coherence) is scaled to model units, reprojected to the reference (bilinear; zeros outside the
-    source; NaN is not nodata, so it spreads through the kernel), then NaN, infinity and values above 100 become 0.
-    The reference is a raster that the user names, else the first of the first list, which is not resampled itself.
-
-    Returns
-    -------
-    array
-        `(15, H, W, C)` float32 in model units, channels in the order backscatter, coherence.
-    profile
-        `crs`, `transform`, `height` and `width` for rasterio.
-
-    Raises
-    ------
-    OptionError, CubeError, UnitsError
-        As `open_rasters`.
-    """
-    lists = _lists(grd=grd, rtc=rtc, insar=insar)
-    target = _checked_reference(lists, reference)
-    for feature, paths in lists.items():
-        for path in paths:
-            _check_raster(path, feature, "dB" if feature != "insar" else "1")
-    stack = np.zeros((_N, target.rows, target.columns, len(lists)), np.float32)
-    for channel, (feature, paths) in enumerate(lists.items()):
-        for step, path in enumerate(paths):
-            own_grid = reference is None and channel == 0 and step == 0
-            stack[step, ..., channel] = _as_published(path, feature, target, resample=not own_grid)
-    return stack, target.profile
-
-
-def reference_of(path: PathLike) -> Reference:
-    """Return the grid of a raster.
-
-    Raises
-    ------
-    CubeError
-        It cannot be read, has no CRS or is not a north-up grid of square pixels.
-    """
-    with _opened(path) as dataset:
-        a, b, _, d, e, _ = tuple(dataset.transform)[:6]
-        if b or d or a <= 0 or not np.isclose(a, -e, rtol=1e-6):
-            raise CubeError(f"{path} is not a north-up grid of square pixels; warp it to one first")
-        return Reference(str(path), dataset.crs, dataset.transform, dataset.height, dataset.width)
-
-
-# -- checks -----------------------------------------------------------------------------------------------------------
-
-
-def _lists(**given: Sequence[PathLike] | None) -> dict[conventions.Feature, list[str]]:
-    lists: dict[conventions.Feature, list[str]] = {}
-    for feature in conventions.FEATURES:
-        paths = given[feature]
-        if paths is None or len(paths) == 0:
-            continue
-        if isinstance(paths, (str, os.PathLike)):
-            raise OptionError(f"{feature} is one path, a list of {_N} files is wanted")
-        if len(paths) != _N:
-            raise OptionError(f"{feature} has {len(paths)} files, {_N} are wanted, one a step in order of time")
-        lists[feature] = [os.fspath(path) for path in paths]
-    if not lists:
-        raise OptionError(f"name {_N} files for some of {', '.join(conventions.FEATURES)}")
-    return lists
-
-
-def _checked_reference(lists: Mapping[conventions.Feature, list[str]], reference: PathLike | None) -> Reference:
-    return reference_of(next(iter(lists.values()))[0] if reference is None else reference)
-
-
-def _opened(path: PathLike) -> Any:
-    """Open a raster that has a CRS, or say which file is wrong and why."""
-    import warnings
-
-    import rasterio
-    import rasterio.errors
-
-    name = os.fspath(path)
-    local = "://" not in name and not name.startswith("/vsi")
-    if local and not Path(name).is_file():
-        raise CubeError(f"{name} does not exist; check the path")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            dataset = rasterio.open(name, sharing=False)
-    except (rasterio.errors.RasterioError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise CubeError(f"{name} is not a raster that can be read ({reason}); replace it") from error
-    if dataset.crs is None:
-        dataset.close()
-        raise CubeError(f"{name} has no coordinate system; terrain-geocode it, or write its CRS into it")
-    return dataset
-
-
-def _check_raster(path: str, feature: conventions.Feature, scale: str) -> None:
-    with _opened(path) as dataset:
-        if dataset.count != 1:
-            raise CubeError(f"{path} has {dataset.count} bands, one is wanted; extract it first")
-        values = _sample(dataset, path)
-    if values.size == 0:
-        return
-    low, high = float(values.min()), float(values.max())
-    where = f"{path} ({feature})"
-    if feature == "insar":
-        if low < -0.01 or high > 1.01:
-            raise UnitsError(f"{where} has values {low:g} to {high:g}, coherence lies between 0 and 1; check the list")
-    elif scale == "dB" and low > 0 and high < 10:
-        raise UnitsError(
-            f"{where} has values {low:g} to {high:g}, which looks like linear power, not dB; "
-            "use open_rasters(scale='power'), or convert the files with 10 log10"
-        )
-    elif scale != "dB" and low < -1:
-        raise UnitsError(f"{where} has values {low:g} to {high:g}, which looks like dB, not {scale}; set scale='dB'")
-
-
-def _sample(dataset: Any, path: str) -> FloatArray:
-    """Read a few small windows: enough to tell dB from power, whatever the size of the raster."""
-    import rasterio.errors
-    from rasterio.windows import Window
-
-    side = _SAMPLE_PIXELS
-    rows = sorted({int(row) for row in np.linspace(0, max(dataset.height - side, 0), _SAMPLES)})
-    columns = sorted({int(column) for column in np.linspace(0, max(dataset.width - side, 0), _SAMPLES)})
-    parts = []
-    try:
-        for row in rows:
-            for column in columns:
-                window = Window(column, row, min(side, dataset.width - column), min(side, dataset.height - row))
-                values = dataset.read(1, window=window, out_dtype="float32")
-                observed = np.isfinite(values) & (dataset.read_masks(1, window=window) > 0)
-                parts.append(values[observed])
-    except rasterio.errors.RasterioError as error:
-        reason = " ".join(str(error).split())
-        raise CubeError(f"{path} is damaged or truncated ({reason}); replace it") from error
-    return np.concatenate(parts)
-
-
 # -- the cube ---------------------------------------------------------------------------------------------------------
 
 
-def _lazy(paths: Sequence[str], scale: str, target: Reference, resampling: str, chunk: int) -> Any:
+def _lazy(paths: Sequence[str], scale: str, target: rasterfiles.Reference, resampling: str, chunk: int) -> Any:
     import dask.array as da
 
     sources = tuple(read.Source(path, Path(path).name, scale, resampling=resampling) for path in paths)
@@ -303,7 +134,7 @@ def _variable(data: Any, feature: conventions.Feature, quantity: str | None) -> 
 def _dataset(
     variables: Mapping[str, xr.DataArray],
     lists: Mapping[conventions.Feature, list[str]],
-    target: Reference,
+    target: rasterfiles.Reference,
     times: Sequence[Any] | None,
 ) -> xr.Dataset:
     import rioxarray  # noqa: F401  (registers .rio)
@@ -328,38 +159,3 @@ def _dataset(
     dataset = xr.Dataset(dict(variables), coords=coordinates, attrs=attributes)
     dataset = dataset.rio.write_crs(target.crs).rio.write_coordinate_system()
     return dataset.rio.write_transform()  # type: ignore[no-any-return]
-
-
-# -- the published program --------------------------------------------------------------------------------------------
-
-
-def _as_published(path: str, feature: conventions.Feature, target: Reference, *, resample: bool) -> FloatArray:
-    import rasterio.errors
-    from rasterio.enums import Resampling
-    from rasterio.warp import reproject
-
-    information = conventions.FEATURE_RANGES[feature]
-    with _opened(path) as dataset:
-        try:
-            values = dataset.read(1, out_dtype="float32")
-        except rasterio.errors.RasterioError as error:
-            reason = " ".join(str(error).split())
-            raise CubeError(f"{path} is damaged or truncated ({reason}); replace it") from error
-        transform, crs = dataset.transform, dataset.crs
-    with np.errstate(invalid="ignore", over="ignore"):
-        scaled = (values - np.float32(information.minimum)) / np.float32(information.maximum - information.minimum)
-    if resample:
-        placed = np.zeros((target.rows, target.columns), np.float32)
-        reproject(
-            scaled,
-            placed,
-            src_transform=transform,
-            src_crs=crs,
-            dst_transform=target.transform,
-            dst_crs=target.crs,
-            resampling=Resampling.bilinear,
-        )
-        scaled = placed
-    with np.errstate(invalid="ignore"):
-        scaled[~np.isfinite(scaled) | (scaled > _OUTLIER)] = 0
-    return np.asarray(scaled, np.float32)

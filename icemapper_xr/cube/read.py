@@ -37,6 +37,8 @@ _BORDER = 5
 """Side of the square of zeros that makes a border, pixels."""
 _ATTEMPTS = 4
 _PAUSE_SECONDS = 1.0
+_DENIED = ("HTTP response code: 401", "HTTP response code: 403", "AccessDenied", "Access Denied", "InvalidCredentials")
+"""In GDAL's messages; such a raster is not missing, and a whole cube of gaps would hide the reason."""
 _REMOTE_ENV = {
     # No probing for side-car files, and retries by GDAL itself before ours.
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
@@ -123,13 +125,13 @@ def onto(source: Source, piece: resample.Piece, sign: Signer | None = None) -> F
     Raises
     ------
     CubeError
-        The file is missing, damaged, has no CRS, is not north-up, or has another pixel size and no resampling is
-        named.
+        The file is missing or damaged, access to it is denied, it has no CRS, is not north-up, or has another pixel
+        size and no resampling is named.
     """
     import rasterio
     import rasterio.errors
 
-    remote = "://" in source.href or source.href.startswith("/vsi")
+    remote = source.href.startswith("/vsi") or ("://" in source.href and not source.href.startswith("file://"))
     for attempt in range(_ATTEMPTS):
         try:
             with rasterio.Env(**(_REMOTE_ENV if remote else {})):
@@ -143,6 +145,11 @@ def onto(source: Source, piece: resample.Piece, sign: Signer | None = None) -> F
                 raise CubeError(
                     f"{source.href} (item {source.item_id}) cannot be read: {_one_line(error)}; "
                     "replace the file or leave the item out"
+                ) from error
+            if attempt + 1 == _ATTEMPTS and any(sign_of in str(error) for sign_of in _DENIED):
+                raise CubeError(
+                    f"{source.href} (item {source.item_id}): access denied ({_one_line(error)}); "
+                    "check the account or the signing that this catalogue needs"
                 ) from error
             _log.warning("attempt %d of %d: item %s: %s", attempt + 1, _ATTEMPTS, source.item_id, _one_line(error))
             time.sleep(_PAUSE_SECONDS * 2**attempt if attempt + 1 < _ATTEMPTS else 0)

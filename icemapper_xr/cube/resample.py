@@ -2,7 +2,7 @@
 
 GDAL's warper does: it interpolates coordinates between points that it chooses by the piece (0.03 px between UTM and
 polar stereographic), and widens its kernels by a ratio of bounding boxes. Here coordinates are exact on a lattice
-that is anchored at the origin of the CRS, and linear in between. Means over coarser pixels are left to GDAL.
+that is anchored at the origin of the CRS, and linear in between.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ _NODES = 16
 """Pixels between exact coordinates; in between they are off by less than 1e-4 of a pixel of 10 m."""
 _COARSER = 1.01
 """Target pixels larger than the source's by more than this are means, not interpolations."""
+_STRIP_SAMPLES = 2_000_000
+"""Samples taken at a time for means, to bound memory."""
 _METRES_PER_DEGREE = 111_200.0
 
 
@@ -124,25 +126,29 @@ def _bilinear(values: FloatArray, positions: _Positions, observed: npt.NDArray[n
 
 
 def _mean(values: FloatArray, transform: Any, crs: Any, piece: Piece, method: str) -> FloatArray:
-    from affine import Affine
-    from rasterio.enums import Resampling
-    from rasterio.warp import reproject
-
-    out = np.full((piece.rows, piece.columns), np.nan, np.float32)
-    ratio = 1 / _size_ratio(transform, crs, piece)
-    reproject(
-        values,
-        out,
-        src_transform=transform,
-        src_crs=crs,
-        src_nodata=np.nan,
-        dst_transform=Affine(piece.resolution, 0.0, piece.left, 0.0, -piece.resolution, piece.top),
-        dst_crs=piece.crs,
-        dst_nodata=np.nan,
-        resampling=Resampling[method],
-        XSCALE=ratio,
-        YSCALE=ratio,
-    )
+    """Mean of the valid ones of k x k samples in every pixel; on aligned pixels of a whole ratio, of the pixels."""
+    ratio = _size_ratio(transform, crs, piece)
+    whole = abs(ratio - round(ratio)) < 1e-6 and round(ratio) > 1 and same_crs(crs, piece.crs)
+    count = round(ratio) if whole else 2 * max(1, math.ceil(ratio))
+    strip = max(1, _STRIP_SAMPLES // (piece.columns * count * count))
+    out = np.empty((piece.rows, piece.columns), np.float32)
+    for first in range(0, piece.rows, strip):
+        rows = min(strip, piece.rows - first)
+        fine = piece._replace(
+            top=piece.top - first * piece.resolution,
+            resolution=piece.resolution / count,
+            rows=rows * count,
+            columns=piece.columns * count,
+        )
+        positions = _positions(transform, crs, fine)
+        samples = _nearest(values, positions)
+        if method == "bilinear":
+            samples = _bilinear(values, positions, np.isfinite(samples))
+        blocks = samples.reshape(rows, count, piece.columns, count)
+        valid = np.isfinite(blocks)
+        total = np.where(valid, blocks, 0).sum(axis=(1, 3), dtype=np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            out[first : first + rows] = total / valid.sum(axis=(1, 3))
     return out
 
 

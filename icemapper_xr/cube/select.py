@@ -15,58 +15,17 @@ from typing import Any
 
 from icemapper_xr import conventions
 from icemapper_xr._types import Observation
-from icemapper_xr.cube import footprints
 from icemapper_xr.cube.grid import AreaGrid
+from icemapper_xr.cube.passes import Pass, passes
+from icemapper_xr.cube.timeaxis import Steps, midnight, steps
 from icemapper_xr.errors import CubeError, OptionError
 
 __all__ = ["Pass", "Selection", "Steps", "choose", "passes", "steps"]
 
-FIRST_YEAR = 2014
-"""Launch of Sentinel-1A."""
-_SAME_PASS = dt.timedelta(minutes=10)
-"""Frames of one pass follow each other within this; the next pass over the same place is an orbit (99 min) away."""
 MELT_MONTHS = (6, 7, 8, 9)
 MIN_MELT_STEPS = 2
 _N = conventions.N_STEPS
 _STEP = conventions.STEP_DAYS
-
-
-@dataclass(frozen=True)
-class Pass:
-    """The frames of one pass (or one coherence pair) over the area."""
-
-    frames: tuple[Observation, ...]
-    """In order of acquisition."""
-    share: float
-    """Share of the area that they cover, from their metadata."""
-
-    @property
-    def acquired(self) -> dt.datetime:
-        """Time of the first frame, UTC."""
-        return self.frames[0].acquired
-
-    @property
-    def day(self) -> dt.date:
-        """UTC day of the first frame."""
-        return self.acquired.astimezone(dt.UTC).date()
-
-    @property
-    def first(self) -> Observation:
-        """The first frame, for what all frames share."""
-        return self.frames[0]
-
-
-@dataclass(frozen=True)
-class Steps:
-    """The time axis."""
-
-    centres: tuple[dt.datetime, ...]
-    """Centres of the steps, or the dates that the user named; naive, UTC."""
-    start: dt.date
-    """First day of the first step, or the first date named."""
-    year: int
-    named: bool = False
-    """Whether the user named the dates."""
 
 
 @dataclass(frozen=True)
@@ -84,113 +43,6 @@ class Selection:
     def valid(self) -> tuple[bool, ...]:
         """Steps in which every feature has a pass."""
         return tuple(all(chosen is not None for chosen in step) for step in zip(*self.passes.values(), strict=True))
-
-
-def steps(
-    *, year: int | None = None, start: Any = None, times: Sequence[Any] | None = None, today: dt.date | None = None
-) -> Steps:
-    """Make the time axis of a year, of a start date, or of dates that the user names.
-
-    Parameters
-    ----------
-    year
-        Calendar year; the series starts on 1 January unless `start` says otherwise.
-    start
-        First day of the first step.
-    times
-        15 dates, which override `year` and `start`.
-    today
-        For tests; None is the clock's.
-
-    Raises
-    ------
-    OptionError
-        Nothing is named, the year lies in the future or before 2014, or there are not 15 different dates.
-    """
-    today = today or dt.datetime.now(dt.UTC).date()
-    if times is not None:
-        days = sorted({_day(time, "times") for time in times})
-        if len(days) != len(times) or len(days) != _N:
-            raise OptionError(f"times has {len(times)} dates, {len(days)} of them different; {_N} are wanted")
-        _check_year(days[0].year, days[0], today)
-        if days[-1] > today:
-            raise OptionError(f"times: {days[-1]} lies in the future; name dates up to {today}")
-        return Steps(tuple(_midnight(day) for day in days), days[0], days[_N // 2].year, named=True)
-    if start is None and year is None:
-        raise OptionError("name year=, start= or times=")
-    first = dt.date(_whole_year(year), 1, 1) if start is None else _day(start, "start")
-    _check_year(first.year if year is None else _whole_year(year), first, today)
-    centres = tuple(_midnight(first) + dt.timedelta(days=_STEP * (k + 0.5)) for k in range(_N))
-    return Steps(centres, first, centres[_N // 2].year if year is None else int(year))
-
-
-def _whole_year(year: Any) -> int:
-    if isinstance(year, bool) or int(year) != year or not 1 <= int(year) <= 9999:
-        raise OptionError(f"year {year!r} is not a year; give a whole number such as 2023")
-    return int(year)
-
-
-def _check_year(year: int, first: dt.date, today: dt.date) -> None:
-    if year > today.year or first > today:
-        raise OptionError(f"the year {max(year, first.year)} lies in the future; take one up to {today.year}")
-    if year < FIRST_YEAR or first.year < FIRST_YEAR - 1:
-        raise OptionError(f"the year {min(year, first.year)} is before Sentinel-1; take one from {FIRST_YEAR} on")
-
-
-def _day(value: Any, name: str) -> dt.date:
-    import pandas as pd
-
-    try:
-        stamp = pd.Timestamp(value)
-    except (TypeError, ValueError) as error:
-        raise OptionError(f"{name}: {value!r} is not a date; write 2023-07-01") from error
-    if pd.isna(stamp):
-        raise OptionError(f"{name}: {value!r} is not a date; write 2023-07-01")
-    if stamp.tzinfo is not None:
-        stamp = stamp.tz_convert("UTC")
-    return stamp.date()
-
-
-def _midnight(day: dt.date) -> dt.datetime:
-    return dt.datetime(day.year, day.month, day.day)
-
-
-def passes(observations: Iterable[Observation], area: AreaGrid) -> tuple[Pass, ...]:
-    """Group frames into passes, in order of time; passes that miss the area are dropped.
-
-    Frames belong to one pass if feature, relative orbit, platform and polarisation are the same and they follow each
-    other within ten minutes; for coherence if both dates are the same.
-    """
-    groups: list[list[Observation]] = []
-    for observation in sorted(observations, key=_order):
-        if groups and _series(groups[-1][0]) == _series(observation) and _follows(groups[-1][-1], observation):
-            groups[-1].append(observation)
-        else:
-            groups.append([observation])
-    made = (Pass(tuple(group), footprints.share(tuple(group), area.grid, area.area)) for group in groups)
-    return tuple(sorted((one for one in made if one.share > 0), key=lambda one: (one.acquired, one.first.item_id)))
-
-
-def _series(observation: Observation) -> tuple[Any, ...]:
-    pair = (observation.reference, observation.secondary)
-    dates = tuple("" if time is None else time.date().isoformat() for time in pair)
-    return (
-        observation.feature,
-        observation.relative_orbit or -1,
-        observation.polarisation or "",
-        observation.platform or "",
-        dates,
-    )
-
-
-def _order(observation: Observation) -> tuple[Any, ...]:
-    return (*_series(observation), observation.acquired, observation.item_id)
-
-
-def _follows(before: Observation, after: Observation) -> bool:
-    if before.feature == "insar" and before.reference is not None:
-        return True
-    return after.acquired - before.acquired <= _SAME_PASS
 
 
 def choose(
@@ -329,7 +181,7 @@ def _whole_days(one: Pass, start: dt.date) -> float:
 
 
 def _middle(one: Pass, start: dt.date) -> float:
-    moment = one.acquired.astimezone(dt.UTC).replace(tzinfo=None) - _midnight(start)
+    moment = one.acquired.astimezone(dt.UTC).replace(tzinfo=None) - midnight(start)
     return moment / dt.timedelta(days=1)
 
 

@@ -1,0 +1,87 @@
+"""What both loaders share: the frames of a mosaic, chunks anchored at the origin of the CRS, the merging."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from icemapper_xr import conventions
+from icemapper_xr._types import FloatArray, Grid, Observation
+from icemapper_xr.cube import footprints, read
+from icemapper_xr.errors import OptionError
+
+__all__ = ["SLICE", "Frame", "anchored_chunks", "blank", "first_valid", "of_slices", "wrap"]
+
+SLICE = "slice"
+"""Dimension of what a loader returns: one entry per group of observations asked for."""
+
+Chunks = tuple[int, ...]
+
+
+def anchored_chunks(grid: Grid, chunk: int) -> tuple[Chunks, Chunks]:
+    """Return chunk sizes (rows, columns) with inner edges on multiples of `chunk` pixels from the CRS origin.
+
+    Raises
+    ------
+    OptionError
+        The chunk is no whole number above 0.
+    """
+    if chunk != int(chunk) or chunk < 1:
+        raise OptionError(f"chunk {chunk} is not a number of pixels; give a whole number such as {conventions.LATTICE}")
+    return tuple(_cut(first, length, chunk) for first, length in zip(grid.index, grid.shape, strict=True))  # type: ignore[return-value]
+
+
+def _cut(first: int, length: int, chunk: int) -> Chunks:
+    edges = [first, *range((first // chunk + 1) * chunk, first + length, chunk), first + length]
+    return tuple(int(after - before) for before, after in itertools.pairwise(edges))
+
+
+class Frame:
+    """One observation with its slice, its recipe and the box (in the grid's CRS) outside of which it is not opened."""
+
+    def __init__(self, index: int, observation: Observation, grid: Grid, resampling: str | None) -> None:
+        self.index = index
+        self.source = read.Source.of(observation, resampling)
+        self.box = footprints.bounds(observation, grid)
+
+    @property
+    def inside(self) -> bool:
+        """Whether any of it lies in the grid."""
+        return self.box.right > self.box.left and self.box.top > self.box.bottom
+
+
+def of_slices(slices: Sequence[Sequence[Observation]], grid: Grid, resampling: str | None) -> list[Frame]:
+    """Return the frames of all slices that meet the grid, slice by slice."""
+    frames = [Frame(i, observation, grid, resampling) for i, group in enumerate(slices) for observation in group]
+    return [frame for frame in frames if frame.inside]
+
+
+def wrap(data: Any, grid: Grid) -> xr.DataArray:
+    """Name the axes of an array `(slice, y, x)` on a grid."""
+    y, x = grid.coords()
+    return xr.DataArray(
+        data,
+        dims=(SLICE, conventions.Y, conventions.X),
+        coords={conventions.Y: y, conventions.X: x},
+        name="observations",
+    )
+
+
+def blank(count: int, grid: Grid, chunk: int) -> Any:
+    """Make a Dask array `(count, y, x)` of NaN."""
+    import dask.array as da
+
+    chunks = ((count,), *anchored_chunks(grid, chunk))
+    return da.full((count, *grid.shape), np.float32("nan"), dtype=np.float32, chunks=chunks)
+
+
+def first_valid(stack: FloatArray, groups: tuple[int, ...], count: int) -> FloatArray:
+    """Merge frames `(frame, y, x)` into slices `(slice, y, x)`: the first valid pixel wins."""
+    out = np.full((count, *stack.shape[1:]), np.nan, np.float32)
+    for frame, group in zip(stack, groups, strict=True):
+        np.copyto(out[group], frame, where=np.isnan(out[group]))
+    return out

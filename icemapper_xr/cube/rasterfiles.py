@@ -1,0 +1,140 @@
+"""Lists of 15 GeoTIFFs, one a step: what they must be, and the grid they are brought to."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from icemapper_xr import conventions
+from icemapper_xr._types import FloatArray
+from icemapper_xr.errors import CubeError, OptionError, UnitsError
+
+__all__ = ["PathLike", "Reference", "check_raster", "checked_reference", "lists_of", "opened", "reference_of"]
+
+PathLike = str | os.PathLike[str]
+_N = conventions.N_STEPS
+_SAMPLES = 3
+_SAMPLE_PIXELS = 64
+
+
+class Reference(NamedTuple):
+    """The grid of a raster."""
+
+    path: str
+    crs: Any
+    transform: Any
+    rows: int
+    columns: int
+
+    @property
+    def profile(self) -> dict[str, Any]:
+        """What rasterio needs to write a raster on this grid."""
+        return {"crs": self.crs, "transform": self.transform, "height": self.rows, "width": self.columns}
+
+
+def reference_of(path: PathLike) -> Reference:
+    """Return the grid of a raster.
+
+    Raises
+    ------
+    CubeError
+        It cannot be read, has no CRS or is not a north-up grid of square pixels.
+    """
+    with opened(path) as dataset:
+        a, b, _, d, e, _ = tuple(dataset.transform)[:6]
+        if b or d or a <= 0 or not np.isclose(a, -e, rtol=1e-6):
+            raise CubeError(f"{path} is not a north-up grid of square pixels; warp it to one first")
+        return Reference(str(path), dataset.crs, dataset.transform, dataset.height, dataset.width)
+
+
+def lists_of(**given: Sequence[PathLike] | None) -> dict[conventions.Feature, list[str]]:
+    """Return the lists given, in the order of the channels, as paths; each must have 15 files."""
+    lists: dict[conventions.Feature, list[str]] = {}
+    for feature in conventions.FEATURES:
+        paths = given[feature]
+        if paths is None or len(paths) == 0:
+            continue
+        if isinstance(paths, (str, os.PathLike)):
+            raise OptionError(f"{feature} is one path, a list of {_N} files is wanted")
+        if len(paths) != _N:
+            raise OptionError(f"{feature} has {len(paths)} files, {_N} are wanted, one a step in order of time")
+        lists[feature] = [os.fspath(path) for path in paths]
+    if not lists:
+        raise OptionError(f"name {_N} files for some of {', '.join(conventions.FEATURES)}")
+    return lists
+
+
+def checked_reference(lists: Mapping[conventions.Feature, list[str]], reference: PathLike | None) -> Reference:
+    """Return the grid of the reference: the raster named, else the first of the first list."""
+    return reference_of(next(iter(lists.values()))[0] if reference is None else reference)
+
+
+def opened(path: PathLike) -> Any:
+    """Open a raster that has a CRS, or say which file is wrong and why."""
+    import rasterio
+    import rasterio.errors
+
+    name = os.fspath(path)
+    local = "://" not in name and not name.startswith("/vsi")
+    if local and not Path(name).is_file():
+        raise CubeError(f"{name} does not exist; check the path")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            dataset = rasterio.open(name, sharing=False)
+    except (rasterio.errors.RasterioError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise CubeError(f"{name} is not a raster that can be read ({reason}); replace it") from error
+    if dataset.crs is None:
+        dataset.close()
+        raise CubeError(f"{name} has no coordinate system; terrain-geocode it, or write its CRS into it")
+    return dataset
+
+
+def check_raster(path: str, feature: conventions.Feature, scale: str) -> None:
+    """Refuse a raster that is not of one band, or whose values are not what they are said to be."""
+    with opened(path) as dataset:
+        if dataset.count != 1:
+            raise CubeError(f"{path} has {dataset.count} bands, one is wanted; extract it first")
+        values = _sample(dataset, path)
+    if values.size == 0:
+        return
+    low, high = float(values.min()), float(values.max())
+    where = f"{path} ({feature})"
+    if feature == "insar":
+        if low < -0.01 or high > 1.01:
+            raise UnitsError(f"{where} has values {low:g} to {high:g}, coherence lies between 0 and 1; check the list")
+    elif scale == "dB" and low > 0 and high < 10:
+        raise UnitsError(
+            f"{where} has values {low:g} to {high:g}, which looks like linear power, not dB; "
+            "use open_rasters(scale='power'), or convert the files with 10 log10"
+        )
+    elif scale != "dB" and low < -1:
+        raise UnitsError(f"{where} has values {low:g} to {high:g}, which looks like dB, not {scale}; set scale='dB'")
+
+
+def _sample(dataset: Any, path: str) -> FloatArray:
+    """Read a few small windows: enough to tell dB from power, whatever the size of the raster."""
+    import rasterio.errors
+    from rasterio.windows import Window
+
+    side = _SAMPLE_PIXELS
+    rows = sorted({int(row) for row in np.linspace(0, max(dataset.height - side, 0), _SAMPLES)})
+    columns = sorted({int(column) for column in np.linspace(0, max(dataset.width - side, 0), _SAMPLES)})
+    parts = []
+    try:
+        for row in rows:
+            for column in columns:
+                window = Window(column, row, min(side, dataset.width - column), min(side, dataset.height - row))
+                values = dataset.read(1, window=window, out_dtype="float32")
+                observed = np.isfinite(values) & (dataset.read_masks(1, window=window) > 0)
+                parts.append(values[observed])
+    except rasterio.errors.RasterioError as error:
+        reason = " ".join(str(error).split())
+        raise CubeError(f"{path} is damaged or truncated ({reason}); replace it") from error
+    return np.concatenate(parts)

@@ -1,0 +1,91 @@
+"""Resampling against closed forms, and the same whatever the piece."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyproj
+import pytest
+from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from icemapper_xr.cube import resample
+
+LEFT, TOP = 500_000.0, 8_700_000.0
+SOURCE = Affine(10, 0, LEFT, 0, -10, TOP)
+
+
+def field(shape: tuple[int, int] = (120, 140)) -> Any:
+    return np.random.default_rng(3).gamma(4, 0.03, shape).astype(np.float32)
+
+
+def piece(crs: str, left: float, top: float, size: float, rows: int, columns: int) -> resample.Piece:
+    return resample.Piece(crs, left, top, size, rows, columns)
+
+
+def test_whole_ratios_on_aligned_pixels_are_block_means_of_what_is_valid() -> None:
+    values = field()
+    values[4, 4] = values[10:20, 10:20] = np.nan
+    found = resample.onto(values, SOURCE, "EPSG:32633", piece("EPSG:32633", LEFT, TOP, 50, 24, 28), "average")
+    blocks = values.reshape(24, 5, 28, 5)
+    with np.errstate(invalid="ignore"):
+        expected = np.nansum(blocks, axis=(1, 3)) / np.isfinite(blocks).sum(axis=(1, 3))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert np.isnan(found).sum() == 4
+
+
+@pytest.mark.parametrize("method", ["average", "bilinear"])
+def test_means_over_other_ratios_keep_the_mean_of_a_field(method: str) -> None:
+    rows, columns = np.mgrid[:120, :140]
+    ramp = (1 + 0.01 * columns + 0.02 * rows).astype(np.float32)
+    target = piece("EPSG:32633", LEFT + 103, TOP - 97, 37, 20, 20)
+    found = resample.onto(ramp, SOURCE, "EPSG:32633", target, method)
+    x = (103 + 37 * (np.arange(20) + 0.5)) / 10 - 0.5
+    y = (97 + 37 * (np.arange(20) + 0.5)) / 10 - 0.5
+    np.testing.assert_allclose(found, 1 + 0.01 * x[None] + 0.02 * y[:, None], atol=0.005)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    row=st.integers(0, 25),
+    column=st.integers(0, 25),
+    size=st.sampled_from([5.0, 10.0, 30.0]),
+    method=st.sampled_from(["nearest", "bilinear", "average"]),
+    crs=st.sampled_from(["EPSG:32632", "EPSG:32633", "EPSG:3413"]),
+)
+def test_a_piece_is_the_same_as_its_part_of_the_whole(
+    row: int, column: int, size: float, method: str, crs: str
+) -> None:
+    values = field()
+    values[50:60, 50:70] = np.nan
+    to = pyproj.Transformer.from_crs(32633, crs, always_xy=True)
+    x, y = (round(v / size) * size for v in to.transform(LEFT + 700, TOP - 600))
+    whole = piece(crs, x - 20 * size, y + 20 * size, size, 40, 40)
+    part = piece(crs, whole.left + column * size, whole.top - row * size, size, 15, 14)
+    expected = resample.onto(values, SOURCE, "EPSG:32633", whole, method)[row : row + 15, column : column + 14]
+    window = resample.source_window(SOURCE, "EPSG:32633", values.shape, part)
+    assert window is not None
+    first_row, first_column, rows, columns = window
+    cut = values[first_row : first_row + rows, first_column : first_column + columns]
+    shifted = SOURCE * Affine.translation(first_column, first_row)
+    found = resample.onto(cut, shifted, "EPSG:32633", part, method)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_coordinates_between_the_nodes_are_exact_to_a_thousandth_of_a_pixel() -> None:
+    # A field that is its own column number: what comes out is the position that was used.
+    columns = np.broadcast_to(np.arange(3000, dtype=np.float32), (3000, 3000))
+    to = pyproj.Transformer.from_crs(32633, 3413, always_xy=True)
+    x, y = (round(v / 10) * 10 for v in to.transform(LEFT + 15_000, TOP - 15_000))
+    target = piece("EPSG:3413", x - 3000, y + 3000, 10, 600, 600)
+    found = resample.onto(columns, SOURCE, "EPSG:32633", target, "bilinear")
+    u, v = np.meshgrid(x - 3000 + 10 * (np.arange(600) + 0.5), y + 3000 - 10 * (np.arange(600) + 0.5))
+    back = pyproj.Transformer.from_crs(3413, 32633, always_xy=True)
+    exact = (back.transform(u, v)[0] - LEFT) / 10 - 0.5
+    np.testing.assert_allclose(found, exact, atol=1e-3)
+
+
+def test_a_piece_beside_the_source_needs_nothing() -> None:
+    assert resample.source_window(SOURCE, "EPSG:32633", (100, 100), piece("EPSG:32633", 0, 0, 10, 5, 5)) is None
