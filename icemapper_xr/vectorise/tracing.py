@@ -8,6 +8,7 @@ the neighbour's line begins on: joining is a look-up of integers.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -146,15 +147,10 @@ def _contour(values: npt.NDArray[np.float32], row: int, column: int, width: int,
     """Contour one tile whose first sample is (row, column) of the padded raster."""
     import contourpy
 
-    gone = np.isnan(values)
-    z = np.where(gone, 0.0, values.astype(np.float64))
-    if z.min() < 0 or z.max() > 1 + 1e-3:
-        raise errors.VectorError(
-            f"The values reach from {z.min():g} to {z.max():g}: not probabilities (0 to 1); scale them first"
-        )
-    above = z >= level
-    z = np.where(above, np.maximum(z, level + GAP), np.minimum(z, level - GAP))
-    generator = contourpy.contour_generator(z=z, name="serial", line_type=contourpy.LineType.ChunkCombinedOffset)
+    z = _prepared(values, level)
+    x, y = _sample_grid(z.shape)
+    kind = contourpy.LineType.ChunkCombinedOffset
+    generator = contourpy.contour_generator(x, y, z, name="serial", line_type=kind)
     found: Any = generator.lines(level)
     points, offsets = found[0][0], found[1][0]
     x, y = points[:, 0], points[:, 1]
@@ -168,11 +164,34 @@ def _contour(values: npt.NDArray[np.float32], row: int, column: int, width: int,
     z0 = z[r0, c0]
     t = (level - z0) / (z[r1, c1] - z0)
     edges = 2 * ((r0 + row).astype(np.int64) * width + (c0 + column)) + down
-    missing = gone[r0, c0] | gone[r1, c1]
+    missing = np.isnan(values[r0, c0]) | np.isnan(values[r1, c1])
     for begin, end in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
         # turned round: contourpy goes anticlockwise around what is high where y points up, our rows point down
         turned = slice(end - 1, begin - 1 if begin else None, -1)
         yield _Lines(edges[turned], t[turned], missing[turned])
+
+
+def _prepared(values: npt.NDArray[np.float32], level: float) -> DoubleArray:
+    """Fill what is missing with 0, and move values away from the level; most tiles need neither."""
+    low, high = values.min(), values.max()
+    if np.isnan(low):
+        values = np.nan_to_num(values, nan=0.0)
+        low, high = values.min(), values.max()
+    if low < 0 or high > 1 + 1e-3:
+        raise errors.VectorError(
+            f"The values reach from {low:g} to {high:g}: not probabilities (0 to 1); scale them first"
+        )
+    z = values.astype(np.float64)
+    if ((values > np.float32(level - 2 * GAP)) & (values < np.float32(level + 2 * GAP))).any():
+        z = np.where(z >= level, np.maximum(z, level + GAP), np.minimum(z, level - GAP))
+    return z
+
+
+@functools.lru_cache(maxsize=16)
+def _sample_grid(shape: tuple[int, int]) -> tuple[DoubleArray, DoubleArray]:
+    """Column and row of each sample of a tile; nearly all tiles have the same shape."""
+    x, y = np.meshgrid(np.arange(shape[1], dtype=np.float64), np.arange(shape[0], dtype=np.float64))
+    return x, y
 
 
 def _join(lines: list[_Lines]) -> Iterator[_Lines]:
