@@ -195,4 +195,4 @@ def test_bad_input_has_a_clear_line():
     with pytest.raises(AnalysisError, match="polygons have no CRS"):
         areas.polygon_areas(raster, gpd.GeoSeries([shapely.box(0, 0, 1, 1)]))
     with pytest.raises(AnalysisError, match="outside the area where its CRS"):
-        cells.cell_areas([2e7, 2e7 + 10], [0, 10], 6931)
+        cells.cell_areas([2e7, 2e7 + 10], [2e7, 2e7 + 10], 32633)

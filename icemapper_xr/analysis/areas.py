@@ -7,6 +7,7 @@ threshold. Sums are taken chunk by chunk: memory does not depend on the area.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -37,6 +38,8 @@ MEASURES: Final[dict[str, str]] = {
 REGION: Final = "region"
 POLYGON: Final = "polygon"
 _M2_PER_KM2: Final = 1e6
+_RASTERIZE: Final = threading.Lock()
+"""rasterio silences a warning of its own in a way that is not safe between threads."""
 
 
 class _Geometry(NamedTuple):
@@ -207,7 +210,8 @@ def _share(shape: Any, y: Array, x: Array, dy: float, dx: float, supersample: in
 
     transform = rasterio.Affine(dx / supersample, 0, x[0] - dx / 2, 0, dy / supersample, y[0] - dy / 2)
     fine = (y.size * supersample, x.size * supersample)
-    inside = rasterio.features.rasterize([(shape, 1)], out_shape=fine, transform=transform, fill=0, dtype="uint8")
+    with _RASTERIZE:
+        inside = rasterio.features.rasterize([(shape, 1)], out_shape=fine, transform=transform, fill=0, dtype="uint8")
     return np.asarray(inside.reshape(y.size, supersample, x.size, supersample).mean(axis=(1, 3)))
 
 

@@ -125,9 +125,10 @@ def _scale(y: Array, x: Array, step: float, wkt: str) -> Array:
     west = transformer.transform(xx - h, yy)
     north = transformer.transform(xx, yy + h)
     south = transformer.transform(xx, yy - h)
-    x_x, y_x = (east[0] - west[0]) / (2 * h), (east[1] - west[1]) / (2 * h)
-    x_y, y_y = (north[0] - south[0]) / (2 * h), (north[1] - south[1]) / (2 * h)
-    return np.asarray(np.abs(x_x * y_y - x_y * y_x))
+    with np.errstate(invalid="ignore"):  # infinite outside the CRS: the caller looks
+        x_x, y_x = (east[0] - west[0]) / (2 * h), (east[1] - west[1]) / (2 * h)
+        x_y, y_y = (north[0] - south[0]) / (2 * h), (north[1] - south[1]) / (2 * h)
+        return np.asarray(np.abs(x_x * y_y - x_y * y_x))
 
 
 @lru_cache(maxsize=64)
