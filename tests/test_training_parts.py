@@ -213,3 +213,20 @@ def test_hdf5_faults_are_named(tmp_path: Path) -> None:
 def test_window_of_the_settings_must_fit_its_scenes() -> None:
     with pytest.raises(ValueError, match=r"scenes\.size"):
         TrainingConfig(window=512)
+
+
+# -- command line -----------------------------------------------------------------------------------------------------
+def test_command_line_names_the_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from icemapper_xr import progress
+    from icemapper_xr.training import __main__ as command
+
+    try:
+        assert command.main([str(tmp_path / "none.toml")]) == 2
+        (tmp_path / "a.toml").write_text("steps = 5\n")
+        assert command.main([str(tmp_path / "a.toml"), "--out", str(tmp_path), "--export-only"]) == 2
+    finally:
+        progress.enable(False)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["error", "error"]
+    assert "none.toml" in lines[0]
+    assert "checkpoint.npz does not exist yet" in lines[1]

@@ -1,10 +1,13 @@
 """Scores of a network on whole scenes that no training has seen.
 
 Scenes are mapped as in the field: running windows that overlap by half, blended by a Gaussian.
+
+`python -m icemapper_xr.training.evaluate WEIGHTS [--out SCORES.json]` prints and writes the scores of a weights file.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +22,7 @@ from icemapper_xr._types import FloatArray, Segmenter
 from icemapper_xr.prediction import core
 from icemapper_xr.training import data, metrics, samples, scenes
 
-__all__ = ["SEEDS", "boundary_distances", "evaluate", "probability"]
+__all__ = ["SEEDS", "boundary_distances", "evaluate", "main", "probability"]
 
 SEEDS = tuple(range(700_001, 700_021))
 """Seeds of the scenes for evaluation; no training and no validation uses them, nor do tests or the demo."""
@@ -119,3 +122,25 @@ def _summary(signed: npt.NDArray[np.float64]) -> dict[str, float | None]:
         "p95": float(np.percentile(np.abs(signed), 95)),
         "signed_median": float(np.median(signed)),
     }
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Score a weights file from the command line."""
+    from icemapper_xr import load_model
+
+    parser = argparse.ArgumentParser(prog="python -m icemapper_xr.training.evaluate", description=__doc__)
+    parser.add_argument("weights", help="name or path")
+    parser.add_argument("--out", type=Path, help="file for the scores, JSON")
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
+    parser.add_argument("--size", type=int, default=512, help="side of the scenes, pixels")
+    options = parser.parse_args(arguments)
+    progress.enable()
+    report = evaluate(load_model(options.weights), seeds=options.seeds, size=options.size, path=options.out)
+    for seed, scores in report["scenes"].items():
+        print(f"{seed}: IoU {scores['iou']:.4f}  area bias {scores['area_bias']:+.4f}")
+    print(f"all: IoU {report['pixels']['iou']:.4f}  area bias {report['pixels']['area_bias']:+.4f}")
+    print(f"margins, m: {report['boundary_m']}")
+
+
+if __name__ == "__main__":
+    main()
