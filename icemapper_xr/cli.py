@@ -470,7 +470,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for noisy in (DeprecationWarning, FutureWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
         warnings.simplefilter("ignore", noisy)
     try:
-        app(arguments, exit_on_error=False, print_error=False)
+        app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except (IcemapperError, CycloptsError) as error:
         _fail(_one_line(error), 2)
     except KeyboardInterrupt:
