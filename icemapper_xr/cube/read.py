@@ -72,7 +72,7 @@ class Source:
         return cls(
             observation.href,
             observation.item_id,
-            observation.scale,
+            "1" if observation.feature == "insar" else observation.scale,
             observation.band,
             observation.nodata,
             resampling,
