@@ -175,13 +175,13 @@ def _one_line(path: Path) -> Iterator[None]:
     """Turn what can be wrong with a file into one line that names it and the remedy."""
     try:
         yield
-    except errors.WeightsError as error:
+    except errors.IcemapperError as error:
         if str(path) in str(error):
             raise
         raise errors.WeightsError(f"weights file {path} does not fit: {error}; {_REMEDY}") from error
     except FileNotFoundError as error:
         raise errors.WeightsError(f"weights file {path} does not exist: {_REMEDY}") from error
-    except (OSError, KeyError, RuntimeError, zipfile.BadZipFile, UnicodeDecodeError) as error:
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split())
         raise errors.WeightsError(f"weights file {path} cannot be read ({reason}): {_REMEDY}") from error
 

@@ -6,7 +6,7 @@ import importlib.util
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -180,7 +180,8 @@ class ModelSegmenter:
         return np.asarray(x, dtype=np.float32)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (ModelSegmenter, (self._recipe, self._file))
+        # the calibration is of use to the client only, and may be long
+        return (ModelSegmenter, (self._recipe, replace(self._file, calibration=None)))
 
     def __dask_tokenize__(self) -> Any:
         options = (self._recipe.engine, self._recipe.precision)
