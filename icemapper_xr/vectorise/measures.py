@@ -57,18 +57,25 @@ def ring_measures(lon: DoubleArray, lat: DoubleArray, offsets: IntArray) -> tupl
     """
     if offsets.size < 2:
         return np.empty(0), np.empty(0)
-    starts, sizes, following = offsets[:-1], np.diff(offsets), next_vertex(offsets)
-    east = np.radians((lon - np.repeat(lon[starts], sizes) + 180.0) % 360.0 - 180.0)  # across 180 degrees, too
+    following = next_vertex(offsets)
+    east = lon - np.repeat(lon[offsets[:-1]], np.diff(offsets))
+    east = np.radians((east + 180.0) % 360.0 - 180.0)  # across 180 degrees, too
     phi = np.radians(lat)
-    q = A**2 / 2 * _authalic(np.sin(phi))
-    q -= np.repeat(q[starts], sizes)
-    area = np.add.reduceat(east * q[following] - east[following] * q, starts) / 2
+    return _areas(east, phi, offsets, following), _lengths(east, phi, offsets, following)
 
+
+def _areas(east: DoubleArray, phi: DoubleArray, offsets: IntArray, following: IntArray) -> DoubleArray:
+    q = A**2 / 2 * _authalic(np.sin(phi))
+    q -= np.repeat(q[offsets[:-1]], np.diff(offsets))
+    return np.asarray(np.add.reduceat(east * q[following] - east[following] * q, offsets[:-1]) / 2)
+
+
+def _lengths(east: DoubleArray, phi: DoubleArray, offsets: IntArray, following: IntArray) -> DoubleArray:
     middle = (phi + phi[following]) / 2
     root = 1 - E2 * np.sin(middle) ** 2
     north = A * (1 - E2) / root**1.5 * (phi[following] - phi)
     across = A / np.sqrt(root) * np.cos(middle) * (east[following] - east)
-    return np.asarray(area), np.asarray(np.add.reduceat(np.hypot(north, across), starts))
+    return np.asarray(np.add.reduceat(np.hypot(north, across), offsets[:-1]))
 
 
 def _authalic(sine: DoubleArray) -> DoubleArray:

@@ -134,15 +134,15 @@ def _outline_one(
     bodies = polygons.assemble(rings)
     x, y = rings.locate(xs, ys)
     source = pyproj.CRS.from_user_input(plane.rio.crs.to_wkt())
-    lon, lat = _to(source, pyproj.CRS.from_epsg(4326), x, y)
-    area, length = measures.ring_measures(lon, lat, rings.offsets)
-    bodies, table = _select(rings, bodies, np.abs(area) / 1e6, length / 1e3, min_area, min_hole)
-
     target = source if crs_out is None else pyproj.CRS.from_user_input(crs_out)
-    if target.equals(pyproj.CRS.from_epsg(4326), ignore_axis_order=True):
+    degrees = pyproj.CRS.from_epsg(4326)
+    lon, lat = _to(source, degrees, x, y)
+    if target.equals(degrees, ignore_axis_order=True):
         x, y = lon, lat
     elif target != source:
         x, y = _to(source, target, x, y)
+    area, length = measures.ring_measures(lon, lat, rings.offsets)
+    bodies, table = _select(rings, bodies, np.abs(area) / 1e6, length / 1e3, min_area, min_hole)
     geometry = polygons.build(x, y, rings.offsets, bodies)
     first = rings.starts[bodies.outer]
     table["id"] = _ids(lon[first], lat[first])

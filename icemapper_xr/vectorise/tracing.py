@@ -1,4 +1,4 @@
-"""Contour lines of a raster that comes block by block. Numpy and contourpy only.
+"""Contour lines of a raster that comes block by block: marching squares in numpy.
 
 The raster is padded by one missing sample on every side, so that every line closes. A vertex lies on a grid edge, the
 piece of a row or column between two neighbouring samples, and is described by the number of that edge and by its
@@ -8,10 +8,10 @@ the neighbour's line begins on: joining is a look-up of integers.
 
 from __future__ import annotations
 
-import functools
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,13 +24,8 @@ IntArray = npt.NDArray[np.int64]
 DoubleArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
-TILE = 256
-"""Side of the tiles of a block, cells: one without a crossing is skipped at the price of a comparison."""
 GAP = 1e-6
-"""Values nearer to the threshold than this are moved away to it.
-
-A vertex then never falls on a sample, so rings neither touch nor degenerate; it moves by about 1e-6 of a pixel.
-"""
+"""A vertex keeps this distance, in pixels, from the samples: rings then neither touch nor degenerate."""
 
 
 class Block(NamedTuple):
@@ -100,8 +95,8 @@ def trace(blocks: Iterable[Block], shape: tuple[int, int], level: float) -> Ring
     width = shape[1] + 2
     closed: list[_Lines] = []
     open_lines: list[_Lines] = []
-    for tile, row, column in _tiles(_overlapping(blocks, shape), level):
-        for line in _contour(tile, row, column, width, level):
+    for block in _overlapping(blocks, shape):
+        for line in _lines(block, width, level):
             (closed if line.edges[0] == line.edges[-1] else open_lines).append(line)
     return _rings([*closed, *_join(open_lines)], width)
 
@@ -130,68 +125,125 @@ def _overlapping(blocks: Iterable[Block], shape: tuple[int, int]) -> Iterator[Bl
         yield Block(row, column, whole)
 
 
-def _tiles(blocks: Iterable[Block], level: float) -> Iterator[tuple[npt.NDArray[np.float32], int, int]]:
-    """Cut blocks into tiles that share a row and a column of samples; leave out those without a crossing."""
-    for row, column, values in blocks:
-        inside = values >= np.float32(level)
-        height, width = values.shape[0], values.shape[1]
-        for i in range(0, height - 1, TILE):
-            for j in range(0, width - 1, TILE):
-                part = (slice(i, i + TILE + 1), slice(j, j + TILE + 1))
-                count = np.count_nonzero(inside[part])
-                if 0 < count < inside[part].size:
-                    yield values[part], row + i, column + j
+def _lines(block: Block, width: int, level: float) -> Iterator[_Lines]:
+    """Trace the lines of one block; one that leaves the block ends on an edge of its border."""
+    values = block.values
+    inside = values >= np.float32(level)
+    row, column, down = _crossed(inside)
+    if not row.size:
+        return
+    t, missing = _places(values, row, column, down, level)
+    order, offsets = _walk(*_following(values, inside, row, column, down, level))
+    edges = 2 * ((row + block.row).astype(np.int64) * width + column + block.column) + down
+    edges, t, missing = edges[order], t[order], missing[order]
+    for begin, end in itertools.pairwise(offsets):
+        yield _Lines(edges[begin:end], t[begin:end], missing[begin:end])
 
 
-def _contour(values: npt.NDArray[np.float32], row: int, column: int, width: int, level: float) -> Iterator[_Lines]:
-    """Contour one tile whose first sample is (row, column) of the padded raster."""
-    import contourpy
-
-    z = _prepared(values, level)
-    x, y = _sample_grid(z.shape)
-    kind = contourpy.LineType.ChunkCombinedOffset
-    generator = contourpy.contour_generator(x, y, z, name="serial", line_type=kind)
-    found: Any = generator.lines(level)
-    points, offsets = found[0][0], found[1][0]
-    x, y = points[:, 0], points[:, 1]
-    near = np.rint(x)
-    # interpolation between equal coordinates may be a bit off the integer; t is at least GAP away from one
-    down = np.abs(x - near) < 1e-9
-    r0 = np.where(down, np.floor(y), np.rint(y)).astype(np.intp)
-    c0 = np.where(down, near, np.floor(x)).astype(np.intp)
-    r1, c1 = r0 + down, c0 + ~down
-    # contourpy's own place depends on the direction it comes from; this one does not
-    z0 = z[r0, c0]
-    t = (level - z0) / (z[r1, c1] - z0)
-    edges = 2 * ((r0 + row).astype(np.int64) * width + (c0 + column)) + down
-    missing = np.isnan(values[r0, c0]) | np.isnan(values[r1, c1])
-    for begin, end in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
-        # turned round: contourpy goes anticlockwise around what is high where y points up, our rows point down
-        turned = slice(end - 1, begin - 1 if begin else None, -1)
-        yield _Lines(edges[turned], t[turned], missing[turned])
+def _crossed(inside: BoolArray) -> tuple[IntArray, IntArray, BoolArray]:
+    """Find the crossed edges: row and column of the first sample, and whether it runs down; sorted by edge number."""
+    columns = inside.shape[1]
+    right = np.flatnonzero(inside[:, :-1] != inside[:, 1:])
+    right = right // (columns - 1) * columns + right % (columns - 1)  # numbers of samples
+    below = np.flatnonzero(inside[:-1] != inside[1:])
+    edge = np.concatenate([2 * right, 2 * below + 1])
+    edge.sort(kind="stable")  # merges two sorted runs
+    sample = edge >> 1
+    return sample // columns, sample % columns, (edge & 1).astype(bool)
 
 
-def _prepared(values: npt.NDArray[np.float32], level: float) -> DoubleArray:
-    """Fill what is missing with 0, and move values away from the level; most tiles need neither."""
-    low, high = values.min(), values.max()
-    if np.isnan(low):
-        values = np.nan_to_num(values, nan=0.0)
-        low, high = values.min(), values.max()
+def _places(
+    values: npt.NDArray[np.float32], row: IntArray, column: IntArray, down: BoolArray, level: float
+) -> tuple[DoubleArray, BoolArray]:
+    """Interpolate where each edge is crossed, and tell whether one of its samples is missing."""
+    first = values[row, column].astype(np.float64)
+    second = values[row + down, column + ~down].astype(np.float64)
+    missing = np.isnan(first) | np.isnan(second)
+    first, second = np.nan_to_num(first, nan=0.0), np.nan_to_num(second, nan=0.0)
+    low, high = min(first.min(), second.min()), max(first.max(), second.max())
     if low < 0 or high > 1 + 1e-3:
         raise errors.VectorError(
             f"The values reach from {low:g} to {high:g}: not probabilities (0 to 1); scale them first"
         )
-    z = values.astype(np.float64)
-    if ((values > np.float32(level - 2 * GAP)) & (values < np.float32(level + 2 * GAP))).any():
-        z = np.where(z >= level, np.maximum(z, level + GAP), np.minimum(z, level - GAP))
-    return z
+    return np.clip((level - first) / (second - first), GAP, 1 - GAP), missing
 
 
-@functools.lru_cache(maxsize=16)
-def _sample_grid(shape: tuple[int, int]) -> tuple[DoubleArray, DoubleArray]:
-    """Column and row of each sample of a tile; nearly all tiles have the same shape."""
-    x, y = np.meshgrid(np.arange(shape[1], dtype=np.float64), np.arange(shape[0], dtype=np.float64))
-    return x, y
+_NORTH, _EAST, _SOUTH, _WEST = range(4)
+# of the cell that a line enters, from its upper left sample: where the sample ahead on the left and on the right lies
+_AHEAD_LEFT = np.array([(0, 0), (0, 1), (1, 1), (1, 0)])
+_AHEAD_RIGHT = np.array([(0, 1), (1, 1), (1, 0), (0, 0)])
+# the edge by which a line leaves the cell: its first sample, and whether it runs down
+_EXIT = np.array([(0, 0), (0, 1), (1, 0), (0, 0)])
+_EXIT_DOWN = np.array([0, 1, 0, 1])
+
+
+def _following(
+    values: npt.NDArray[np.float32],
+    inside: BoolArray,
+    row: IntArray,
+    column: IntArray,
+    down: BoolArray,
+    level: float,
+) -> tuple[list[int], list[int]]:
+    """Find for each vertex the next one of its line (-1 where it leaves the block), and the vertices that begin one.
+
+    With the inside on its left, a line crosses an edge in one sense only, which gives the cell that it enters. There
+    it goes straight on if the sample ahead on the left is inside and that on the right is not, else it turns right
+    if the right one is inside, else left. Where only the right one is inside the cell is a saddle: the line turns
+    right if the mean of the four samples is inside.
+    """
+    heading = np.where(inside[row, column], np.where(down, _EAST, _NORTH), np.where(down, _WEST, _SOUTH))
+    cell_row, cell_column = row - (heading == _NORTH), column - (heading == _WEST)
+    rows, columns = inside.shape
+    stays = (cell_row >= 0) & (cell_row < rows - 1) & (cell_column >= 0) & (cell_column < columns - 1)
+    heading, cell_row, cell_column = heading[stays], cell_row[stays], cell_column[stays]
+
+    def ahead(side: npt.NDArray[np.int_]) -> BoolArray:
+        offset = side[heading]
+        return np.asarray(inside[cell_row + offset[:, 0], cell_column + offset[:, 1]])
+
+    left, right = ahead(_AHEAD_LEFT), ahead(_AHEAD_RIGHT)
+    saddle = np.flatnonzero(right & ~left)
+    joined = left.copy()
+    joined[saddle] = _middle(values, cell_row[saddle], cell_column[saddle]) >= level
+    turn = np.where(right & joined, 1, np.where(left, 0, 3))
+    heading = (heading + turn) % 4
+    offset = _EXIT[heading]
+    leaves = 2 * ((cell_row + offset[:, 0]) * columns + cell_column + offset[:, 1]) + _EXIT_DOWN[heading]
+
+    following = np.full(row.size, -1, np.int64)
+    following[stays] = np.searchsorted(2 * (row * columns + column) + down, leaves)
+    entered = np.zeros(row.size, bool)
+    entered[following[stays]] = True
+    return following.tolist(), np.flatnonzero(~entered).tolist()
+
+
+def _middle(values: npt.NDArray[np.float32], row: IntArray, column: IntArray) -> DoubleArray:
+    corners = [values[row + i, column + j].astype(np.float64) for i in (0, 1) for j in (0, 1)]
+    a, b, c, d = (np.nan_to_num(corner, nan=0.0) for corner in corners)
+    return np.asarray((a + b + c + d) / 4)
+
+
+def _walk(following: list[int], starts: list[int]) -> tuple[list[int], list[int]]:
+    """Follow the lines: vertices in order (a closed line ends with its first), and where each line begins.
+
+    A plain loop: 0.1 microseconds a vertex, less than any way to do it with whole arrays.
+    """
+    order: list[int] = []
+    offsets = [0]
+    seen = bytearray(len(following))
+    for start in itertools.chain(starts, range(len(following))):
+        if seen[start]:
+            continue
+        vertex = start
+        while vertex >= 0 and not seen[vertex]:
+            seen[vertex] = 1
+            order.append(vertex)
+            vertex = following[vertex]
+        if vertex >= 0:
+            order.append(start)
+        offsets.append(len(order))
+    return order, offsets
 
 
 def _join(lines: list[_Lines]) -> Iterator[_Lines]:
