@@ -252,6 +252,17 @@ def test_equal_settings_give_equal_keys_and_others_do_not(engine: loaders.Loader
     np.testing.assert_array_equal(both[1].values[0, :, 10:], both[0].values[0])
 
 
+def test_a_file_url_is_a_local_file(engine: loaders.Loader, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tif", power())
+    here = observe(path, utc(2023, 1, 1))
+    url = type(here)(**{**vars(here), "href": path.as_uri()})
+    grid = grid_of(LEFT, TOP - 400, LEFT + 500, TOP)
+    np.testing.assert_array_equal(values(engine, [[url]], grid)[0], power())
+    path.unlink()
+    with pytest.raises(CubeError, match="cannot be read"):
+        engine.load([[url]], grid).compute(scheduler="synchronous")
+
+
 @pytest.mark.parametrize("damage", ["missing", "truncated", "text"])
 def test_a_bad_local_file_is_named(engine: loaders.Loader, tmp_path: Path, damage: str) -> None:
     path = write(tmp_path / "a.tif", power())
