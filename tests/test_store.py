@@ -441,7 +441,7 @@ def test_a_replacement_cut_off_between_its_renames_is_finished(tmp_path: Path) -
     assert os.listdir(tmp_path) == ["a.zarr"]
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(chunks=st.tuples(st.integers(5, 70), st.integers(5, 90)), piece=st.integers(1, 20))
 def test_files_do_not_depend_on_chunks_and_pieces(chunks: tuple[int, int], piece: int) -> None:
     with tempfile.TemporaryDirectory() as folder, dask.config.set(scheduler="synchronous"):
@@ -455,3 +455,16 @@ def test_names_follow_the_conventions(tmp_path: Path) -> None:
     opened = store.open_store(tmp_path / "a.zarr")
     assert opened.attrs[cv.ATTR_AREA] == store_cases.result().attrs[cv.ATTR_AREA]
     assert opened.probability.attrs["long_name"] == cv.VARIABLE_ATTRIBUTES[cv.PROBABILITY]["long_name"]
+
+
+@pytest.mark.slow
+def test_worker_processes_write_the_same_files(tmp_path: Path) -> None:
+    from distributed import Client, LocalCluster
+
+    write(store_cases.result(), tmp_path / "a.zarr")
+    told: list[store.Unit] = []
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    with LocalCluster(**options) as cluster, Client(cluster):
+        report = write(store_cases.result(chunks=(32, 32)), tmp_path / "b.zarr", piece_units=5, on_unit=told.append)
+    assert report.written == len(set(told)) == 12
+    assert chunk_files(tmp_path / "a.zarr") == chunk_files(tmp_path / "b.zarr")

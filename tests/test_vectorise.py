@@ -164,7 +164,7 @@ def noise(seed: int, kind: str, shape: tuple[int, int]) -> npt.NDArray[np.float6
     return z
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     seed=st.integers(0, 10_000),
     kind=st.sampled_from(["white", "smooth", "steps", "holes"]),
