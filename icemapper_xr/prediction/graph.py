@@ -97,10 +97,46 @@ def _valid_steps(*blocks: FloatArray) -> npt.NDArray[np.uint8]:
 
 
 def _with_halo(array: da.Array, halo: int) -> da.Array:
-    """Let every block see `halo` pixels more below and to the right."""
-    depth = {axis: (0, halo) if axis >= array.ndim - 2 else 0 for axis in range(array.ndim)}
-    overlapped: da.Array = da.overlap.overlap(array, depth, boundary="none", allow_rechunk=False)
-    return overlapped
+    """Let every block of (..., y, x), one chunk in all other dims, see `halo` pixels more below and to the right.
+
+    The strips are copied out of the neighbours: a view, as `dask.array.overlap` takes it, would keep the neighbour's
+    whole block in memory until this block is done, and with it a row of the area.
+    """
+    if not halo:
+        return array
+    rows, columns = array.chunks[-2:]
+    lead = (0,) * (array.ndim - 2)
+    name = "icemapper-halo-" + tokenize(array.name, halo)
+    strips = {"below": (halo, None), "right": (None, halo), "corner": (halo, halo)}
+    layers: dict[str, dict[Hashable, Any]] = {f"{name}-{side}": {} for side in strips} | {name: {}}
+    for i, j in np.ndindex(len(rows), len(columns)):
+        for side, size in strips.items():
+            layers[f"{name}-{side}"][(f"{name}-{side}", *lead, i, j)] = (_strip, (array.name, *lead, i, j), *size)
+        below, right = i + 1 < len(rows), j + 1 < len(columns)
+        layers[name][(name, *lead, i, j)] = (
+            _extend,
+            (array.name, *lead, i, j),
+            (f"{name}-below", *lead, i + 1, j) if below else None,
+            (f"{name}-right", *lead, i, j + 1) if right else None,
+            (f"{name}-corner", *lead, i + 1, j + 1) if below and right else None,
+        )
+    dependencies = {key: {array.name} for key in layers} | {name: {array.name, *layers} - {name}}
+    graph = HighLevelGraph({**array.dask.layers, **layers}, {**array.dask.dependencies, **dependencies})
+    chunks = (*array.chunks[:-2], *(tuple(c + halo for c in sizes[:-1]) + sizes[-1:] for sizes in (rows, columns)))
+    return da.Array(graph, name, chunks, dtype=array.dtype)
+
+
+def _strip(block: Any, rows: int | None, columns: int | None) -> Any:
+    """Copy the upper rows, the left columns or the upper left corner of a block."""
+    return block[..., :rows, :columns].copy()
+
+
+def _extend(own: Any, below: Any, right: Any, corner: Any) -> Any:
+    """Put the strips of the neighbours below, to the right and across the corner beside a block."""
+    left = own if below is None else np.concatenate([own, below], axis=-2)
+    if right is None:
+        return left
+    return np.concatenate([left, right if corner is None else np.concatenate([right, corner], axis=-2)], axis=-1)
 
 
 def _combine_partials(
