@@ -212,7 +212,8 @@ def common_bias_draws(
     n_draws
         Draws.
     seed
-        Seed of `numpy.random.default_rng`, or a generator.
+        Seed of `numpy.random.default_rng`, or a generator. The same seed gives the same shifts: the draws of regions
+        that share them can then be added column by column.
 
     Returns
     -------

@@ -67,7 +67,7 @@ def calibrate(result: xr.Dataset | xr.DataArray, model: Model) -> xr.Dataset:
     >>> import xarray as xr
     >>> result = xr.Dataset({"probability": ("x", [0.2, 0.5, 0.8])})
     >>> calibrate(result, Monotone((0.0, 0.5), (0.5, 1.0))).calibrated_probability.values.round(3)
-    array([0.222, 0.5  , 0.778], dtype=float32)
+    array([0.127, 0.5  , 0.873], dtype=float32)
     """
     dataset = result if isinstance(result, xr.Dataset) else result.to_dataset(name=conventions.PROBABILITY)
     if conventions.PROBABILITY not in dataset:
