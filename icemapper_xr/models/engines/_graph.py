@@ -102,10 +102,33 @@ def _convolve(x: Node, kernel: FloatArray, bias: FloatArray | None, *, end_only:
 
 def _weigh(arrays: Arrays, role: str, x: Node) -> Node:
     """Multiply each step and channel by its factor, which comes from the mean over the whole window."""
-    mean = opset13.reduce_mean(x, _integers(3, 4), keep_dims=True)
+    mean = _window_mean(x, arrays[f"{role}/squeeze/kernel"].shape[-2])
     hidden = opset13.swish(_convolve(mean, arrays[f"{role}/squeeze/kernel"], arrays[f"{role}/squeeze/bias"]))
     factor = opset13.sigmoid(_convolve(hidden, arrays[f"{role}/excite/kernel"], arrays[f"{role}/excite/bias"]))
     return opset13.multiply(x, factor)
+
+
+def _window_mean(x: Node, channels: int) -> Node:
+    """Mean over y and x of `(n, channels, time, y, x)`, added up in the order in which TensorFlow does.
+
+    In single precision a sum over a window of 384 x 384 pixels depends on its order in the fifth digit, and the
+    weighting carries that to 5e-5 in the answer. TensorFlow, and so the original program, keeps four running sums, of
+    every fourth pixel each, with the channels innermost, and adds them at the end.
+    """
+    last = opset13.transpose(x, _integers(0, 2, 3, 4, 1))
+    pixels = opset13.reshape(last, _integers(0, 0, -1, channels), special_zero=True)
+    count = opset13.gather(opset13.shape_of(pixels), _integers(2), _integers(0))
+    short = opset13.floor_mod(opset13.negative(count), _integers(4))
+    none = _integers(0, 0)
+    ends = opset13.concat([none, short, _integers(0)], 0)
+    padded = opset13.pad(pixels, _integers(0, 0, 0, 0), ends, "constant", np.float32(0))
+    fourths = opset13.reshape(padded, _integers(0, 0, -1, 4 * channels), special_zero=True)
+    sums = opset13.reduce_sum(fourths, _integers(2), keep_dims=False)
+    total = opset13.reduce_sum(
+        opset13.reshape(sums, _integers(0, 0, 4, channels), special_zero=True), _integers(2), keep_dims=False
+    )
+    mean = opset13.divide(total, opset13.convert(count, np.float32))
+    return opset13.unsqueeze(opset13.transpose(mean, _integers(0, 2, 1)), _integers(3, 4))
 
 
 def _pool_all(arrays: Arrays, role: str, x: Node) -> Node:

@@ -25,7 +25,7 @@ from icemapper_xr.models.engines import _base
 __all__ = ["OpenVinoNetwork", "converted"]
 
 _log = logging.getLogger(__name__)
-FORMAT: Final = 2
+FORMAT: Final = 3
 """Counts up when the network or the way of converting changes: older converted files are then left alone."""
 BATCH: Final = 1
 PLANS_KEPT: Final = 4
