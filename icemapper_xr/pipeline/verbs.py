@@ -14,6 +14,7 @@ from icemapper_xr import conventions, cube, models, prediction, store, vectorise
 from icemapper_xr import normalise as normalising
 from icemapper_xr._types import Segmenter
 from icemapper_xr.conventions import Feature, Gap, LoadEngine, ModelEngine, Resampling
+from icemapper_xr.catalog import presets
 from icemapper_xr.cube import extent, select
 from icemapper_xr.errors import OptionError
 
@@ -138,7 +139,7 @@ def open_cube(
 
 def sign(href: str) -> str:
     """Return an address that can be read now; called at read time, wherever the reading happens."""
-    name = catalogs.signer_of(href)
+    name = presets.signer_of(href)
     return href if name is None else catalogs.sign(name)(href)
 
 
