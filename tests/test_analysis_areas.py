@@ -196,3 +196,18 @@ def test_bad_input_has_a_clear_line():
         areas.polygon_areas(raster, gpd.GeoSeries([shapely.box(0, 0, 1, 1)]))
     with pytest.raises(AnalysisError, match="outside the area where its CRS"):
         cells.cell_areas([2e7, 2e7 + 10], [2e7, 2e7 + 10], 32633)
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32633", "EPSG:3413"])
+def test_real_outlines_have_their_geodesic_area(shared, crs):
+    outlines = gpd.read_file(shared / "real" / "svalbard" / "post_svalbard.gpkg").to_crs(crs)
+    left, bottom, right, top = outlines.total_bounds
+    size = 40.0
+    rows, columns = int((top - bottom) / size) + 3, int((right - left) / size) + 3
+    raster = raster_around(np.ones((rows, columns), np.float32), crs=crs, left=left - size, top=top + size, size=size)
+    found = areas.polygon_areas(raster.chunk(y=400, x=400), outlines).hard_area.values
+    truth = np.array([abs(GEOD.geometry_area_perimeter(g)[0]) for g in outlines.geometry.segmentize(200).to_crs(4326)])
+    large = truth > 1e6
+    assert large.sum() > 5
+    np.testing.assert_allclose(found[large], truth[large] / 1e6, rtol=2e-3)
+    assert found.sum() == pytest.approx(truth.sum() / 1e6, rel=2e-4)

@@ -8,7 +8,7 @@ import pytest
 import shapely
 
 from icemapper_xr import calibrate
-from icemapper_xr.analysis import areas, blocks, bootstrap, cells, rates, series
+from icemapper_xr.analysis import areas, blocks, bootstrap, cells, glaciers, rates, series
 from tests.support import raise_if_dask_computes
 from tests.test_analysis_areas import raster_around
 
@@ -68,3 +68,21 @@ def test_errors_against_a_reference_bring_a_biased_map_back():
     assert found.interval[0] < truth < found.interval[1]
     assert abs(found.adjusted / truth - 1) < 0.02
     assert found.bias == pytest.approx(found.mapped - truth, abs=2 * found.sigma)
+
+
+def test_real_retreat_around_ny_alesund(shared):
+    outlines = gpd.read_file(shared / "real" / "svalbard" / "post_svalbard.gpkg")
+    left, bottom, right, top = outlines.total_bounds
+    size = 20.0
+    ones = np.ones((int((top - bottom) / size) + 3, int((right - left) / size) + 3), np.float32)
+    raster = raster_around(ones, left=left - size, top=top + size, size=size)
+    outlines["km2"] = areas.polygon_areas(raster, outlines).hard_area.values
+    outlines["own_km2"] = outlines.to_crs(6931).area / 1e6  # equal-area: the polygon's own
+    mapped, own = (outlines.pivot(index="name", columns="year", values=v) for v in ("km2", "own_km2"))
+    assert mapped.columns.tolist() == [1936, 1990, 2007]
+    table = glaciers.glacier_rates(mapped.columns, mapped.to_numpy(), names=mapped.index)
+    truth = glaciers.glacier_rates(own.columns, own.to_numpy(), names=own.index)
+    assert (table.rate < 0).all()  # all five have retreated
+    np.testing.assert_allclose(table.rate, truth.rate, rtol=0.01)
+    np.testing.assert_allclose(mapped, own, rtol=3e-3)
+    assert -0.012 < table.relative_rate.min() < table.relative_rate.max() < -0.002
