@@ -192,7 +192,7 @@ def test_killed_training_goes_on_to_the_same_weights(tmp_path: Path) -> None:
 
 
 def test_interrupted_training_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = tiny(checkpoint_minutes=0, freeze_norm=0.5)
+    settings = tiny(checkpoint_minutes=0)
     undisturbed = weights_of(fit.train(settings, tmp_path / "whole", make=make))
     saved = fit._save
     calls = []
@@ -230,7 +230,7 @@ def test_statistics_are_the_mean_over_the_batches(tmp_path: Path) -> None:
     wanted.fill()
     batches = data.Batches(settings, wanted.at, 4)
     model = fit.network(settings)
-    fit.estimate_statistics(model, batches, 0, 4)
+    fit.estimate_statistics(model, batches, 4)
     first = model.get_layer("encoder_0")
     inputs = [np.asarray(first.convolutions[0](batches[i][0])) for i in range(4)]
     expected = np.mean([x.mean(axis=(0, 1, 2, 3)) for x in inputs], axis=0)
@@ -261,6 +261,18 @@ def test_export_and_warm_start(tmp_path: Path) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(*deep, strict=True))
     from_run = export.from_checkpoint(both, tmp_path / "both", tmp_path / "again")
     assert weights.read_architecture(from_run).channels == 2
+
+
+def test_features_weigh_the_same_at_first() -> None:
+    from icemapper_xr.training import warm
+
+    model = fit.network(tiny(features=("rtc", "insar")))
+    layer = model.get_layer("encoder_0").convolutions[0]
+    before = state.arrays_of([layer.kernel])[0]
+    warm.balance(model, ("rtc", "insar"))
+    after = state.arrays_of([layer.kernel])[0]
+    assert np.allclose(after[..., 1, :], before[..., 1, :])
+    assert np.allclose(after[..., 0, :] * 0.03, before[..., 0, :] * 0.2)
 
 
 def test_warm_start_of_another_size_is_refused(tmp_path: Path) -> None:

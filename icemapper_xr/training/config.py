@@ -159,15 +159,13 @@ class TrainingConfig(_Settings):
     mixed: Probability = 0.5
     """Chance that a patch is drawn anew (up to 8 times) until it has both classes."""
     momentum: Annotated[float, Field(gt=0, lt=1)] = 0.97
-    """Momentum of the batch normalisation's moving statistics while training (Keras: 0.99, slow for short runs)."""
-    freeze_norm: Probability = 1.0
-    """Share of the training after which the statistics of the batch normalisation are estimated once more and stay.
+    """Momentum of the batch normalisation's moving statistics between the estimates (Keras: 0.99, slow)."""
+    estimate_batches: Annotated[int, Field(ge=0)] = 20
+    """Batches from which the statistics of the batch normalisation are estimated before each validation.
 
-    Small batches of unlike scenes have statistics of their own, which a network learns to use and misses when it is
-    applied; with fixed statistics it is trained as it is applied. 1 never fixes them.
+    0 keeps the moving ones, which lag behind the weights. The features' means are up to 20 times their standard
+    deviations in model units: a small step of the first kernels moves the means of what they give by many sigma.
     """
-    estimate_batches: Annotated[int, Field(ge=0)] = 100
-    """Batches from which the statistics of the batch normalisation are estimated; 0 keeps the moving ones."""
     validate_every: Positive = 200
     """Steps between validations."""
     monitor: Literal["pixels", "patches"] = "pixels"
@@ -185,8 +183,10 @@ class TrainingConfig(_Settings):
 
     @property
     def digest(self) -> str:
-        """Fingerprint: a checkpoint is resumed only by the settings that began it."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+        """Fingerprint: a checkpoint is resumed only by the settings that began it, wherever its files lie."""
+        names = {key: path.name for key in ("data", "warm_start") if (path := getattr(self, key)) is not None}
+        text = self.model_copy(update=names).model_dump_json(warnings=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -35,11 +35,15 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         while the training runs.
     steps
         Number of batches.
+    first
+        Number of the first one.
     """
 
-    def __init__(self, config: TrainingConfig, samples: Callable[[int], Sequence[Sample]], steps: int) -> None:
+    def __init__(
+        self, config: TrainingConfig, samples: Callable[[int], Sequence[Sample]], steps: int, *, first: int = 0
+    ) -> None:
         super().__init__(workers=1)
-        self.config, self.samples, self.steps = config, samples, steps
+        self.config, self.samples, self.steps, self.first = config, samples, steps, first
 
     def __len__(self) -> int:
         """Return the number of batches."""
@@ -47,6 +51,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
 
     def __getitem__(self, index: int) -> tuple[FloatArray, FloatArray]:
         """Return batch `index`; the same one whenever and in whatever order it is asked for."""
+        index += self.first
         samples = self.samples(index)
         pairs = []
         for item in range(self.config.batch):

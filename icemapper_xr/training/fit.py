@@ -170,7 +170,9 @@ def _model(config: TrainingConfig) -> keras.Model:
     from icemapper_xr.training import losses, warm
 
     model = network(config)
-    if config.warm_start is not None:
+    if config.warm_start is None:
+        warm.balance(model, config.features)
+    else:
         warm.start(model, config.warm_start, config.features)
     for norm in batch_norms(model):
         norm.momentum = config.momentum
@@ -194,8 +196,6 @@ def _begin(config: TrainingConfig, folder: Path, model: keras.Model, resume: boo
     current = state.read_state(path, config.digest)
     state.assign(model.weights, current.weights)
     state.assign(model.optimizer.variables, current.optimizer)
-    if current.frozen:
-        fix_statistics(model)
     return current
 
 
@@ -204,6 +204,8 @@ def _loop(config: TrainingConfig, folder: Path, model: keras.Model, data: Data, 
     from icemapper_xr.training import data as batches
 
     dataset = batches.Batches(config, data.training, steps)
+    # Batches that no step sees, drawn from the scenes of the current step.
+    fresh = batches.Batches(config, lambda index: data.training(current.step), config.estimate_batches, first=steps)
     held_out = _windows(config, data.validation)
     last_saved = began = time.monotonic() - current.elapsed
     last_saved += current.elapsed
@@ -214,11 +216,6 @@ def _loop(config: TrainingConfig, folder: Path, model: keras.Model, data: Data, 
         advance(current.step)
         ahead = pool.submit(dataset.__getitem__, current.step)
         while (share := _share(config, current, steps)) < 1:
-            if share >= config.freeze_norm and not current.frozen:
-                fresh = batches.Batches(config, data.training, steps + config.estimate_batches)
-                estimate_statistics(model, fresh, steps, config.estimate_batches)
-                fix_statistics(model)
-                current.frozen = True
             x, y = ahead.result()
             ahead = pool.submit(dataset.__getitem__, min(current.step + 1, steps - 1))
             model.optimizer.learning_rate = config.learning_rate * rate(share, config.schedule)
@@ -229,6 +226,7 @@ def _loop(config: TrainingConfig, folder: Path, model: keras.Model, data: Data, 
             current.elapsed = time.monotonic() - began
             advance()
             if current.step % config.validate_every == 0 or _share(config, current, steps) >= 1:
+                estimate_statistics(model, fresh, config.estimate_batches)
                 _validate(config, folder, model, held_out, current, share)
             if time.monotonic() - last_saved >= 60 * config.checkpoint_minutes:
                 _save(config, folder, model, current)
@@ -309,45 +307,22 @@ def batch_norms(model: keras.Model) -> list[Any]:
     return [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
 
 
-def estimate_statistics(model: keras.Model, dataset: batches.Batches, first: int, number: int) -> None:
-    """Set the batch normalisation's statistics to the mean over `number` batches with the weights as they are.
-
-    The moving statistics lag behind weights that were still changing; the mean over many batches does not.
-    """
+def estimate_statistics(model: keras.Model, dataset: batches.Batches, number: int) -> None:
+    """Set the batch normalisation's statistics to the mean over `number` batches with the weights as they are."""
     norms = batch_norms(model)
     before = [norm.momentum for norm in norms]
     for k in range(number):
         for norm in norms:
             norm.momentum = k / (k + 1)
         # Called eagerly: a compiled function would keep the first momentum.
-        model(dataset[first + k][0], training=True)
+        model(dataset[k][0], training=True)
     for norm, momentum in zip(norms, before, strict=True):
         norm.momentum = momentum
 
 
-def fix_statistics(model: keras.Model) -> None:
-    """Let the batch normalisation do in training what it does when the network is applied."""
-    for norm in batch_norms(model):
-        norm.trainable = False
-    model.make_train_function(force=True)
-
-
 def _finish(config: TrainingConfig, folder: Path, model: keras.Model, data: Data, current: State) -> Trained:
-    """Load the best weights; estimate their statistics anew, and keep those if they score better."""
-    from icemapper_xr.training import data as batches
-
+    """Load the best weights, with the statistics that were validated, and score them once more."""
     if current.best_weights:
         state.assign(model.weights, current.best_weights)
-    held_out = _windows(config, data.validation)
-    scores = score(model, held_out, config.batch)
-    if config.estimate_batches and not current.frozen:
-        dataset = batches.Batches(config, data.training, current.step + config.estimate_batches)
-        estimate_statistics(model, dataset, current.step, config.estimate_batches)
-        anew = score(model, held_out, config.batch)
-        key = f"val_iou_{config.monitor}"
-        progress.note(f"statistics estimated anew: {key} {scores[key]:.4f} -> {anew[key]:.4f}")
-        if anew[key] >= scores[key]:
-            scores = anew
-        elif current.best_weights:
-            state.assign(model.weights, current.best_weights)
+    scores = score(model, _windows(config, data.validation), config.batch)
     return Trained(model, current.rows, scores, folder)

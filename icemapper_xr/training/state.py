@@ -32,8 +32,6 @@ class State:
     """Seconds of training, all runs together."""
     best: float = -1.0
     """Highest monitored score so far."""
-    frozen: bool = False
-    """Whether the statistics of the batch normalisation are fixed."""
     losses: list[float] = field(default_factory=list)
     """Losses since the last validation."""
     rows: list[Row] = field(default_factory=list)
@@ -64,7 +62,6 @@ def write_state(path: Path, state: State, digest: str) -> None:
         "step": state.step,
         "elapsed": state.elapsed,
         "best": state.best,
-        "frozen": state.frozen,
         "losses": state.losses,
         "rows": state.rows,
     }
@@ -102,7 +99,6 @@ def read_state(path: Path, digest: str) -> State:
         facts["step"],
         facts["elapsed"],
         facts["best"],
-        facts["frozen"],
         facts["losses"],
         facts["rows"],
         groups["weights"],
