@@ -73,8 +73,8 @@ class Grid:
         """Pixel centres (y descending, x ascending)."""
         rows, columns = self.shape
         half = self.resolution / 2
-        y = self.bounds.top - half - np.arange(rows) * self.resolution
-        x = self.bounds.left + half + np.arange(columns) * self.resolution
+        y = self.bounds.top - half - np.arange(rows, dtype=np.float64) * self.resolution
+        x = self.bounds.left + half + np.arange(columns, dtype=np.float64) * self.resolution
         return y, x
 
 

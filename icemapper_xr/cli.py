@@ -95,7 +95,7 @@ def search(
     area: AreaOptions = AreaOptions(),
     datetime: str | None = None,
     features: Annotated[tuple[FeatureName, ...], Parameter(consume_multiple=True)] = ("rtc",),
-    polarisation: Literal["VV", "HH"] | None = None,
+    polarisation: Literal["VV", "VH", "HH", "HV"] | None = None,
     orbit: int | None = None,
     out: Path | None = None,
 ) -> None:
@@ -126,10 +126,18 @@ def search(
     found = catalogs.search(
         catalog, **where, datetime=datetime, features=features, polarisation=polarisation, orbit=orbit
     )
-    print(found.table())
+    print(found)
     if out is not None:
         found.to_file(out)
         print(f"wrote {len(found)} items to {out}")
+
+
+@catalog_app.command
+def presets() -> None:
+    """Tell which catalogues are known by name, what they serve and what account they need."""
+    from icemapper_xr import catalog as catalogs
+
+    print(catalogs.describe())
 
 
 @catalog_app.command

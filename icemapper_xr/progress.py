@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import TypeVar
 
 __all__ = ["bar", "dask_bar", "enable", "enabled", "note", "track"]
@@ -64,7 +64,7 @@ def bar(description: str, total: float | None = None) -> Iterator[Callable[..., 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
     """Iterate with a bar."""
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     with bar(description, total) as advance:
         for item in items:
@@ -82,13 +82,12 @@ def dask_bar(description: str) -> Iterator[None]:
 
     with bar(description) as advance:
 
-        class _Tasks(Callback):  # type: ignore[misc]
-            def _start_state(self, dsk: object, state: dict[str, object]) -> None:
-                pending = sum(len(state[key]) for key in ("ready", "waiting"))  # type: ignore[arg-type]
-                advance(0, total=pending)
+        class _Tasks(Callback):
+            def _start_state(self, dsk: object, state: dict[str, Sized]) -> None:
+                advance(0, total=len(state["ready"]) + len(state["waiting"]))
 
             def _posttask(self, *_: object) -> None:
                 advance(1)
 
-        with _Tasks():
+        with _Tasks():  # type: ignore[no-untyped-call]
             yield

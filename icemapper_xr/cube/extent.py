@@ -66,6 +66,7 @@ def extent(observations: Sequence[Observation], *, crs: Any = None) -> tuple[Bou
 def _box(observation: Observation, target: Any) -> Bounds:
     import pyproj
 
+    assert observation.epsg is not None
     assert observation.transform is not None
     assert observation.shape is not None
     a, _, left, _, e, top = observation.transform

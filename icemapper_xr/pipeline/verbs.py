@@ -13,8 +13,8 @@ from icemapper_xr import catalog as catalogs
 from icemapper_xr import conventions, cube, models, prediction, store, vectorise
 from icemapper_xr import normalise as normalising
 from icemapper_xr._types import Segmenter
-from icemapper_xr.conventions import Feature, Gap, LoadEngine, ModelEngine, Resampling
 from icemapper_xr.catalog import presets
+from icemapper_xr.conventions import Feature, Gap, LoadEngine, ModelEngine, Resampling
 from icemapper_xr.cube import extent, select
 from icemapper_xr.errors import OptionError
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import dask.array as da
@@ -108,7 +108,7 @@ def _with_halo(array: da.Array, halo: int) -> da.Array:
     lead = (0,) * (array.ndim - 2)
     name = "icemapper-halo-" + tokenize(array.name, halo)
     strips = {"below": (halo, None), "right": (None, halo), "corner": (halo, halo)}
-    layers: dict[str, dict[Hashable, Any]] = {f"{name}-{side}": {} for side in strips} | {name: {}}
+    layers: dict[str, Any] = {name: {}} | {f"{name}-{side}": {} for side in strips}
     for i, j in np.ndindex(len(rows), len(columns)):
         for side, size in strips.items():
             layers[f"{name}-{side}"][(f"{name}-{side}", *lead, i, j)] = (_strip, (array.name, *lead, i, j), *size)
@@ -149,7 +149,7 @@ def _combine_partials(
     ]
     name = "icemapper-" + tokenize(partials.name, weights)
     parts = {field: f"{name}-{field}" for field in Partial._fields}
-    layers: dict[str, dict[Hashable, Any]] = {key: {} for key in (name, *parts.values())}
+    layers: dict[str, Any] = {key: {} for key in (name, *parts.values())}
     for i, j in np.ndindex(len(rows), len(columns)):
         block = (partials.name, i, j)
         for position, (field, key) in enumerate(parts.items()):
