@@ -1,0 +1,90 @@
+"""The weights that ship, on scenes that their training never saw; and what runs on them: the demo and the example."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pytest
+
+import icemapper_xr as ix
+from icemapper_xr import models, simulate
+
+SHIPPED = ("tweightedpool_rtcinsar_simulated", "tweightedpool_rtc_simulated")
+UNSEEN = 20_270_001
+"""Seeds from here on are the tests' own; trainings take theirs from 100 000 and 900 000 on."""
+
+
+def scene(seed: int, side: int) -> simulate.Scene:
+    return simulate.scene(simulate.SceneSettings(seed=seed, shape=(side, side), years=(2023,), glacier_share=0.45))
+
+
+def iou(one: np.ndarray, other: np.ndarray) -> float:
+    return np.count_nonzero(one & other) / np.count_nonzero(one | other)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_weights_say_what_they_are(name: str) -> None:
+    segmenter = ix.load_model(name)
+    assert segmenter.features == (("rtc", "insar") if "insar" in name else ("rtc",))
+    assert (segmenter.window, segmenter.pixel_size, segmenter.n_steps) == (128, 10.0, 15)
+    known = models.info(name)
+    assert known["origin"] == "simulated"
+    assert "simulated" in str(known)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_an_unseen_scene_is_mapped(name: str) -> None:
+    world = scene(UNSEEN, 384)
+    found = ix.predict(world.cube(2023), weights=name).probability.values >= 0.5
+    # Far above what a map without skill could reach (the share of ice, about a half), far below what is expected.
+    assert iou(found, world.truth(2023)) > 0.7
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_smaller_overlap_gives_nearly_the_same_map(name: str) -> None:
+    agreement = []
+    for seed in range(UNSEEN, UNSEEN + 3):
+        cube = scene(seed, 640).cube(2023)
+        masks = [ix.predict(cube, weights=name, overlap=o).probability.values >= 0.5 for o in (0.5, 0.25)]
+        agreement.append(iou(*masks))
+    assert np.mean(agreement) >= 0.995, agreement
+
+
+@pytest.mark.slow
+def test_the_demo_finds_the_glaciers_and_their_retreat(tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    for _ in range(2):  # the second run replaces the first
+        done = subprocess.run(
+            [sys.executable, "-m", "icemapper_xr", "demo", "--out", str(out)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        lines = done.stdout.strip().splitlines()
+        assert float(lines[-1].removeprefix("lowest IoU: ")) >= 0.90
+    change, true = map(float, re.search(r"change .*: (\S+) km2 \(true (\S+)\)", done.stdout).groups())
+    assert change < 0
+    assert true < 0
+    shapes = gpd.read_file(out / "map" / "outlines.gpkg")
+    assert set(shapes.year) == {2016, 2024}
+    assert shapes.geometry.is_valid.all()
+    assert (out / "map.png").stat().st_size > 100_000
+    assert not (out / "rasters").exists()
+
+
+@pytest.mark.slow
+def test_the_example_runs(tmp_path: Path) -> None:
+    path = Path(__file__).parents[1] / "examples" / "one_fjord.py"
+    spec = importlib.util.spec_from_file_location("one_fjord", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    area = module.main(tmp_path, size=420)
+    assert area > 0.1
+    assert float(gpd.read_file(tmp_path / "outlines.gpkg").area_km2.sum()) == pytest.approx(area)
