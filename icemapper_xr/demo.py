@@ -24,6 +24,8 @@ YEARS = (2016, 2024)
 WEIGHTS = "tweightedpool_rtcinsar_simulated"
 MARGIN = 128
 """Pixels simulated around the mapped area: the window of the shipped weights."""
+GLACIER_SHARE = 0.5
+"""Share of the scene that is ice in the first year: that of Svalbard."""
 RESOLUTION = conventions.PIXEL_SIZE
 MARKER = "icemapper-demo.txt"
 """Tells a folder that the demo made, and may replace, from one that is somebody's."""
@@ -127,7 +129,9 @@ def run(
     folder = _fresh(Path(out))
     progress.note("simulating two years of a Sentinel-1 scene")
     side = size + 2 * MARGIN
-    settings = simulate.SceneSettings(seed=seed, shape=(side, side), years=YEARS, features=("rtc", "insar"))
+    settings = simulate.SceneSettings(
+        seed=seed, shape=(side, side), years=YEARS, features=("rtc", "insar"), glacier_share=GLACIER_SHARE
+    )
     scene = simulate.scene(settings)
     catalog = write.write_catalog(scene, folder / "rasters")
     report = pipeline.map_glaciers(

@@ -305,9 +305,13 @@ def test_hrefs_are_relative_so_that_a_folder_can_move(tmp_path: Path) -> None:
 
 def test_index_elsewhere(tmp_path: Path) -> None:
     write_tif(tmp_path / "data" / "rtc_20230105.tif")
-    with pytest.raises(CatalogError, match="make it first"):
-        catalog.build(tmp_path / "data", out=tmp_path / "index")
-    (tmp_path / "index").mkdir()
+    with pytest.raises(CatalogError, match="is a file"):
+        catalog.build(tmp_path / "data", out=tmp_path / "data" / "rtc_20230105.tif")
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "rtc_20230105.tif").write_text("no raster")
+    with pytest.raises(CatalogError):
+        catalog.build(tmp_path / "bad", out=tmp_path / "index")
+    assert not (tmp_path / "index").exists()
     report = catalog.build(tmp_path / "data", out=tmp_path / "index")
     assert [path.name for path in report.paths] == ["items.json", "items.parquet"]
     assert not (tmp_path / "data" / "items.json").exists()

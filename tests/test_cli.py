@@ -124,7 +124,7 @@ def test_missing_steps_are_reported(weights: Path, tmp_path: Path, capsys: pytes
         "--weights",
         weights,
         "--out",
-        tmp_path / "o",
+        out,
     )
     assert code == 0, err
     assert "2 missing steps" in text
@@ -333,9 +333,8 @@ def test_bad_rasters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 def test_raw_grd_is_refused_with_the_remedy(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import json
 
-    item = json.loads((shared / "real" / "stac" / "pc_sentinel-1-grd_item.json").read_text())
-    path = tmp_path / "items.json"
-    path.write_text(json.dumps({"type": "FeatureCollection", "features": [item]}))
+    path = shared / "real" / "stac" / "pc_sentinel-1-grd_item.json"
+    item = json.loads(path.read_text())["features"][0]
     weights = scenes.write_weights(tmp_path / "tiny.h5", features=("grd",))
     west, south, east, north = shapely.geometry.shape(item["geometry"]).bounds
     x, y = (west + east) / 2, (south + north) / 2

@@ -99,7 +99,7 @@ def build(
     recursive : bool
         Whether to look into subfolders (never into `truth` and hidden ones).
     out : str or Path, optional
-        Folder for `items.json` and `items.parquet`, or one file with such a suffix; None is `folder` itself. Hrefs are
+        Folder, made if need be, for `items.json` and `items.parquet`, or one file with such a suffix; None is `folder` itself. Hrefs are
         relative to it.
     skip_bad : bool
         Leave out files that cannot be read, and list them in the report, instead of failing.
@@ -136,6 +136,7 @@ def build(
         raise CatalogError(_nothing(folder, ignored, skipped))
     newest = _newest(found)
     made = _group(newest, folder)
+    targets[0].parent.mkdir(parents=True, exist_ok=True)
     for target in reversed(targets):
         files.write(target, made, relative_to=target.parent)
     for path, reason in ignored.items():
@@ -148,8 +149,8 @@ def _targets(folder: Path, out: str | Path | None) -> tuple[Path, ...]:
     place = folder if out is None else Path(out).expanduser().absolute()
     if place.suffix.lower() in (".json", ".geojson", *files.PARQUET):
         return (place,)
-    if not place.is_dir():
-        raise CatalogError(f"{place} is not a folder: make it first, or name a .json or .parquet file")
+    if place.exists() and not place.is_dir():
+        raise CatalogError(f"{place} is a file: name a folder, or a .json or .parquet file")
     return (place / files.INDEX_JSON, place / files.INDEX_PARQUET)
 
 
