@@ -195,9 +195,10 @@ def draw_sizes(k: float, n: int) -> npt.NDArray[np.int64]:
     >>> draw_sizes(2.5, 4)
     array([2, 3, 2, 3])
     """
-    running = np.arange(n, dtype=np.float64) * k
-    # 1e-9: a k of 3 that is 2.9999999999999996 by rounding means 3
-    return np.maximum(np.floor(running % 1 + k + 1e-9).astype(np.int64), 1)
+    # floor(frac(r) + k) = floor(r + k) - floor(r): as a difference of one running sum the mean stays k whatever is
+    # rounded. 1e-9: a sum of 3 that is 2.9999999999999996 by rounding means 3.
+    running = np.floor(np.arange(n + 1, dtype=np.float64) * k + 1e-9).astype(np.int64)
+    return np.maximum(np.diff(running), 1)
 
 
 # -- the date of each glacier known -----------------------------------------------------------------------------------

@@ -99,8 +99,8 @@ def build(
     recursive : bool
         Whether to look into subfolders (never into `truth` and hidden ones).
     out : str or Path, optional
-        Folder, made if need be, for `items.json` and `items.parquet`, or one file with such a suffix; None is `folder` itself. Hrefs are
-        relative to it.
+        Folder for `items.json` and `items.parquet`, made if need be, or one file with such a suffix; None is `folder`
+        itself. Hrefs are relative to it.
     skip_bad : bool
         Leave out files that cannot be read, and list them in the report, instead of failing.
 
