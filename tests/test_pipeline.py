@@ -107,6 +107,15 @@ def test_map_writes_a_cube_and_outlines_and_resumes(folder: Path, tmp_path: Path
     assert [year.area_km2 for year in again.years] == [year.area_km2 for year in report.years]
 
 
+def test_years_can_be_added_later(folder: Path, tmp_path: Path) -> None:
+    options = {"catalog": folder, "weights": FakeSegmenter(window=32), "out": tmp_path / "out", **where()}
+    pipeline.map_glaciers(years=(2023,), **options)
+    report = pipeline.map_glaciers(years=(2022,), **options)
+    assert [year.year for year in report.years] == [2022]
+    assert sorted(set(gpd.read_file(report.outlines).year)) == [2022, 2023]
+    assert ix.open_store(report.store).year.values.tolist() == [2022, 2023]
+
+
 def test_a_store_of_another_run_is_refused_and_stays(folder: Path, tmp_path: Path) -> None:
     options = {"catalog": folder, "out": tmp_path / "out", "years": (2023,), **where()}
     pipeline.map_glaciers(weights=FakeSegmenter(window=32), **options)

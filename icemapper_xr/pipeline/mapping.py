@@ -150,18 +150,19 @@ def _refuse_foreign(folder: Path) -> None:
     """Refuse a folder that holds something, but nothing of ours."""
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"{folder} is a file; name another folder for the output")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / STORE).exists():
+    # A store that is being written, or was when its run was killed, is hidden until it is whole.
+    visible = folder.is_dir() and any(not path.name.startswith(f".{STORE}") for path in folder.iterdir())
+    if visible and not (folder / STORE).exists():
         raise StoreError(f"{folder} holds files that are not ours; name an empty or a new folder for the output")
 
 
 def _map_years(chosen: MapSettings, segmenter: Segmenter, folder: Path, *, overwrite: bool) -> list[YearReport]:
     reports: list[YearReport] = []
-    drawn: list[gpd.GeoDataFrame] = []
-    orbit, polarisation = chosen.orbit, chosen.polarisation
+    drawn: dict[int, gpd.GeoDataFrame] = {}
+    orbit, polarisation = _series(chosen, folder, overwrite=overwrite)
     for year in _years(chosen):
         progress.note(f"{year}: choosing the observations")
         opened = _open(chosen, segmenter, year, orbit=orbit, polarisation=polarisation)
-        # One orbit and one polarisation for all years: chosen anew each year they would fake change (docs/science).
         orbit = opened.attrs.get(conventions.ATTR_ORBIT, orbit)
         polarisation = opened.attrs.get(conventions.ATTR_POLARISATION, polarisation)
         result = verbs.predict(
@@ -169,11 +170,24 @@ def _map_years(chosen: MapSettings, segmenter: Segmenter, folder: Path, *, overw
         )
         label = int(opened.attrs.get(conventions.ATTR_YEAR, year))
         written = _write(result, folder, label, overwrite=overwrite and not reports)
-        shapes = _outlines(chosen, folder, label)
-        drawn.append(shapes)
-        reports.append(_report(opened, shapes, label, segmenter, written))
+        drawn[label] = _outlines(chosen, folder, label)
+        reports.append(_report(opened, drawn[label], label, segmenter, written))
     _save(chosen, folder, drawn)
     return reports
+
+
+def _series(chosen: MapSettings, folder: Path, *, overwrite: bool) -> tuple[int | None, str | None]:
+    """Return the orbit and polarisation that all years of a map share; None where the first year is to choose.
+
+    Chosen anew for each year they would fake change (docs/data).
+    """
+    if overwrite or not store.is_store(folder / STORE):
+        return chosen.orbit, chosen.polarisation
+    before = store.open_store(folder / STORE).attrs
+    return (
+        chosen.orbit or before.get(conventions.ATTR_ORBIT),
+        chosen.polarisation or before.get(conventions.ATTR_POLARISATION),
+    )
 
 
 def _years(chosen: MapSettings) -> tuple[int, ...]:
@@ -237,8 +251,11 @@ def _outlines(chosen: MapSettings, folder: Path, year: int) -> gpd.GeoDataFrame:
     return vectorise.outlines(stored, threshold=chosen.threshold, min_area_km2=chosen.min_area_km2, year=year)
 
 
-def _save(chosen: MapSettings, folder: Path, drawn: list[gpd.GeoDataFrame]) -> None:
-    vectorise.write(_joined(drawn), folder / OUTLINES)
+def _save(chosen: MapSettings, folder: Path, drawn: dict[int, gpd.GeoDataFrame]) -> None:
+    """Write the outlines of all years of the store, those of earlier runs too, and the settings."""
+    years = [int(year) for year in store.open_store(folder / STORE)[conventions.YEAR].values]
+    every = [drawn[year] if year in drawn else _outlines(chosen, folder, year) for year in years]
+    vectorise.write(_joined(every), folder / OUTLINES)
     chosen.save(folder / RUN)
 
 
