@@ -123,6 +123,8 @@ ATTR_START: Final = "start"
 """First day of the first step, ISO date."""
 ATTR_STEPS_MISSING: Final = "steps_missing"
 """{feature: [indices of the steps without an observation]}, as a JSON string."""
+ATTRS_OF_SERIES: Final = ("steps_valid", "steps_valid_in_melt_season", "platforms", "first_date", "last_date")
+"""What else is said of one year's series; in a store of several years it belongs to the year."""
 ATTR_CATALOG: Final = "catalog"
 
 # -- the normalised cube: the same variables in model units -----------------------------------------------------------

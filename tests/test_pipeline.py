@@ -10,7 +10,7 @@ import rasterio
 import xarray as xr
 
 import icemapper_xr as ix
-from icemapper_xr import catalog, pipeline
+from icemapper_xr import catalog, pipeline, store
 from icemapper_xr.errors import CubeError, IcemapperError, OptionError, StoreError
 from icemapper_xr.testing import CallCounter, FakeSegmenter
 from tests import scenes
@@ -113,7 +113,12 @@ def test_years_can_be_added_later(folder: Path, tmp_path: Path) -> None:
     report = pipeline.map_glaciers(years=(2022,), **options)
     assert [year.year for year in report.years] == [2022]
     assert sorted(set(gpd.read_file(report.outlines).year)) == [2022, 2023]
-    assert ix.open_store(report.store).year.values.tolist() == [2022, 2023]
+    stored = ix.open_store(report.store)
+    assert stored.year.values.tolist() == [2022, 2023]
+    # What belongs to one year must not be said of all.
+    assert "first_date" not in stored.attrs
+    first = {year: facts["attrs"]["first_date"] for year, facts in store.provenance(report.store)["years"].items()}
+    assert {year: day[:4] for year, day in first.items()} == {2022: "2022", 2023: "2023"}
 
 
 def test_a_store_of_another_run_is_refused_and_stays(folder: Path, tmp_path: Path) -> None:

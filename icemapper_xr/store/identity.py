@@ -16,7 +16,7 @@ from icemapper_xr.store.layout import Layout
 
 __all__ = ["check", "digest", "of_run", "of_year", "plain"]
 
-YEARLY_ATTRS = (cv.ATTR_YEAR, cv.ATTR_ITEMS, cv.ATTR_START, cv.ATTR_STEPS_MISSING)
+YEARLY_ATTRS = (cv.ATTR_YEAR, cv.ATTR_ITEMS, cv.ATTR_START, cv.ATTR_STEPS_MISSING, *cv.ATTRS_OF_SERIES)
 """Attributes of a result that belong to one year and not to the run."""
 
 _SHOWN = 60

@@ -93,6 +93,11 @@ class ModelSegmenter:
         self._file = file
 
     @property
+    def name(self) -> str:
+        """Name of the weights file, for provenance."""
+        return self._file.name
+
+    @property
     def features(self) -> tuple[Feature, ...]:
         """Features in the order of the channels."""
         return self._file.features
