@@ -16,6 +16,8 @@ import icemapper_xr as ix
 from icemapper_xr import models, simulate
 
 SHIPPED = ("tweightedpool_rtcinsar_simulated", "tweightedpool_rtc_simulated")
+FLOOR = {"tweightedpool_rtcinsar_simulated": 0.85, "tweightedpool_rtc_simulated": 0.6}
+"""IoU that the weights have to exceed on the tests' scene, where calling everything glacier gives 0.45."""
 UNSEEN = 20_270_001
 """Seeds from here on are the tests' own; trainings take theirs from 100 000 and 900 000 on."""
 
@@ -42,12 +44,11 @@ def test_weights_say_what_they_are(name: str) -> None:
 def test_an_unseen_scene_is_mapped(name: str) -> None:
     world = scene(UNSEEN, 384)
     found = ix.predict(world.cube(2023), weights=name).probability.values >= 0.5
-    # Far above what a map without skill could reach (the share of ice, about a half), far below what is expected.
-    assert iou(found, world.truth(2023)) > 0.7
+    assert iou(found, world.truth(2023)) > FLOOR[name]
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="not reached by the first weights: 0.98 for rtc+insar, 0.92 for rtc", raises=AssertionError)
+@pytest.mark.xfail(reason="not reached by the first weights: 0.97 for rtc+insar, 0.95 for rtc", raises=AssertionError)
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_smaller_overlap_gives_nearly_the_same_map(name: str) -> None:
     agreement = []
