@@ -447,6 +447,8 @@ def _summary(report: MapReport) -> str:
         f"{report.windows.evaluated} windows evaluated, {report.windows.skipped} skipped (nothing observed), "
         f"engine {report.engine}" + (f"; {kept} units were done before" if kept else "")
     )
+    if report.simulated:
+        lines.append("these weights were trained on simulated scenes: no accuracy on real ice is known, check the map")
     lines.append(f"wrote {report.store} and {report.outlines}")
     return "\n".join(lines)
 

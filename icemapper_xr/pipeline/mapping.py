@@ -66,6 +66,8 @@ class MapReport:
     windows: prediction.Windows
     """Windows evaluated and skipped in this process; windows on remote workers are not counted."""
     engine: str
+    simulated: bool
+    """Whether the weights were trained on simulated scenes only, so that no accuracy on real ice is known."""
 
 
 def map_glaciers(
@@ -134,6 +136,7 @@ def map_glaciers(
         years=tuple(reports),
         windows=prediction.Windows(after.evaluated - before.evaluated, after.skipped - before.skipped),
         engine=str(getattr(segmenter, "engine", "own")),
+        simulated=getattr(getattr(segmenter, "weights", None), "origin", None) == "simulated",
     )
 
 
