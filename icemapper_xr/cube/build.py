@@ -143,7 +143,8 @@ def _utc(moment: dt.datetime) -> dt.datetime:
 
 
 def _times(moments: Sequence[dt.datetime | None]) -> Any:
-    return np.array([np.datetime64("NaT", "ns") if one is None else np.datetime64(one) for one in moments], "datetime64[ns]")
+    missing = np.datetime64("NaT", "ns")
+    return np.array([missing if one is None else np.datetime64(one) for one in moments], "datetime64[ns]")
 
 
 def _text(values: Sequence[str]) -> Any:
