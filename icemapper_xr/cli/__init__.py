@@ -1,0 +1,51 @@
+"""The command `icemapper`: options to keywords, results to lines. Everything heavy is imported inside a command."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+
+from cyclopts import CycloptsError
+
+from icemapper_xr import progress
+
+# Each of these modules adds its commands to the application when it is imported.
+from icemapper_xr.cli import catalogs, mapping, weights  # noqa: F401
+from icemapper_xr.cli._app import app, one_line
+from icemapper_xr.errors import IcemapperError
+
+__all__ = ["app", "main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command; a mistake of the user's is one line and exit code 2, never a traceback."""
+    progress.enable(sys.stderr.isatty() or "ICEMAPPER_PROGRESS" in os.environ)
+    # TensorFlow's start-up messages say nothing to a user.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.showwarning = lambda message, *_, **__: print(f"warning: {one_line(message)}", file=sys.stderr)
+    for noisy in (DeprecationWarning, FutureWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+        warnings.simplefilter("ignore", noisy)
+    try:
+        app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except (IcemapperError, CycloptsError) as error:
+        _fail(one_line(error), 2)
+    except KeyboardInterrupt:
+        _fail("stopped; the same command again goes on where it was", 130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        raise SystemExit(0) from None
+    except Exception as error:
+        if "ICEMAPPER_DEBUG" in os.environ:
+            raise
+        _fail(
+            f"{type(error).__name__}: {one_line(error)} (a defect of icemapper or of a library it uses; "
+            "ICEMAPPER_DEBUG=1 shows where)",
+            1,
+        )
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"icemapper: {message}", file=sys.stderr)
+    raise SystemExit(code)

@@ -1,0 +1,75 @@
+"""The application, the options that commands share, and how results become lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import App, Group, Parameter
+
+from icemapper_xr._version import __version__
+
+__all__ = ["ANYWHERE", "AREA", "AreaOptions", "Box", "FeatureName", "Files", "app", "one_line", "table"]
+
+Files = Annotated[list[Path] | None, Parameter(consume_multiple=True)]
+Box = tuple[float, float, float, float]
+FeatureName = Literal["grd", "rtc", "insar"]
+
+app = App(
+    name="icemapper",
+    version=__version__,
+    help="Map glaciers from Sentinel-1 time series.",
+    help_format="markdown",
+    default_parameter=Parameter(negative_iterable=(), negative_bool=()),
+)
+
+AREA = Group("Area")
+
+
+@Parameter(name="*", group=AREA)
+@dataclass(frozen=True)
+class AreaOptions:
+    """Where to look; without any, the whole extent of a local catalogue."""
+
+    bbox: Annotated[Box | None, Parameter(allow_leading_hyphen=True)] = None
+    """West, south, east, north in degrees; west > east crosses the antimeridian."""
+    bounds: Annotated[Box | None, Parameter(allow_leading_hyphen=True)] = None
+    """Left, bottom, right, top in the units of --crs."""
+    crs: str | None = None
+    """CRS of the map, for example EPSG:32633; default: the UTM zone of the area."""
+    geometry: Path | None = None
+    """File with a polygon of the area (GeoJSON, GPKG, GeoParquet)."""
+
+    def keywords(self) -> dict[str, Any]:
+        """Keywords of `open_cube` and `map_glaciers`."""
+        values: dict[str, Any] = {"bbox": self.bbox, "bounds": self.bounds, "crs": self.crs}
+        if self.geometry is not None:
+            from icemapper_xr.cube import extent
+
+            values["geometry"] = extent.read_area(self.geometry)
+        return {name: value for name, value in values.items() if value is not None}
+
+
+ANYWHERE = AreaOptions()
+
+
+def table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
+    """Set rows in columns."""
+    cells = [list(columns)] + [[_cell(row.get(column)) for column in columns] for row in rows]
+    widths = [max(len(line[k]) for line in cells) for k in range(len(columns))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in cells)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return "+".join(map(str, value))
+    return "" if value is None else str(value)
+
+
+def one_line(message: object) -> str:
+    """Fold a message into one line."""
+    return " ".join(str(message).split())

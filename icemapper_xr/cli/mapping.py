@@ -1,0 +1,239 @@
+"""`demo`, `map`, `apply` and `outlines`: from observations to outlines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from icemapper_xr.cli._app import ANYWHERE, AreaOptions, FeatureName, Files, app
+from icemapper_xr.conventions import MIN_AREA_KM2, MIN_STEPS, THRESHOLD
+
+if TYPE_CHECKING:
+    from icemapper_xr.pipeline import MapReport
+
+
+@app.command
+def demo(*, out: Path = Path("demo"), seed: int = 20_261, size: int = 1000, keep_rasters: bool = False) -> None:
+    """Simulate a scene in two years, map both with the shipped weights and compare with the truth. No network.
+
+    Parameters
+    ----------
+    out
+        Folder to write.
+    seed
+        Seed of the scene; the training never saw the default.
+    size
+        Rows and columns of the mapped area, 10 m pixels.
+    keep_rasters
+        Keep the simulated radar rasters (some hundred MB).
+    """
+    from icemapper_xr import demo as demonstration
+
+    print(demonstration.run(out=out, seed=seed, size=size, keep_rasters=keep_rasters).table())
+
+
+@app.command(name="map")
+def map_(
+    *,
+    catalog: str,
+    out: Path,
+    weights: str,
+    area: AreaOptions = ANYWHERE,
+    years: Annotated[str | None, Parameter(alias="--year")] = None,
+    times: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    start: str | None = None,
+    features: Annotated[tuple[FeatureName, ...] | None, Parameter(consume_multiple=True)] = None,
+    resolution: float | None = None,
+    resample: Literal["nearest", "bilinear", "average"] | None = None,
+    resampling: Literal["nearest", "bilinear", "average"] | None = None,
+    orbit: int | None = None,
+    polarisation: Literal["VV", "HH"] | None = None,
+    baseline: int = 12,
+    min_steps: int = MIN_STEPS,
+    gap: Literal["nearest", "zero"] = "nearest",
+    overlap: float = 0.5,
+    reader: Literal["stackstac", "odc"] = "stackstac",
+    engine: Literal["auto", "tensorflow", "openvino"] = "auto",
+    threshold: float = THRESHOLD,
+    min_area_km2: float = MIN_AREA_KM2,
+    overwrite: bool = False,
+) -> None:
+    """Map the glaciers of an area into a folder; the same command again resumes.
+
+    Parameters
+    ----------
+    catalog
+        planetary-computer, earth-search, cdse, a STAC URL, or the path of a catalogue or indexed folder.
+    out
+        Folder to write: glaciers.zarr, outlines.gpkg, run.json.
+    weights
+        Name or path of the weights (icemapper weights list).
+    years
+        2023, 2016:2024 or 2016,2020.
+    times
+        The 15 dates to use (YYYY-MM-DD), instead of the rules on year and steps.
+    start
+        Month and day (MM-DD) of the first step; default 01-01.
+    features
+        What to read, in the order of the channels; default: what the weights want.
+    resolution
+        Pixel size of the cube in metres; default: the weights'.
+    resample
+        How to bring the cube to the weights' pixel size.
+    resampling
+        How to read rasters of another pixel size than the cube's.
+    orbit
+        Relative orbit; default: the best covered.
+    polarisation
+        Default: the best covered.
+    baseline
+        Days between the two dates of a coherence pair.
+    min_steps
+        Fewest valid steps with which to go on.
+    gap
+        What the network is fed where a step is missing.
+    overlap
+        Share of a window that the next one covers: 0.5, 0.25 or 0.
+    reader
+        Library that reads the rasters.
+    engine
+        Library that runs the network.
+    threshold
+        Probability at which outlines are drawn.
+    min_area_km2
+        Smallest outline that is kept.
+    overwrite
+        Replace the output of another run.
+    """
+    from icemapper_xr import pipeline, settings
+
+    where = area.keywords()
+    report = pipeline.map_glaciers(
+        catalog=catalog,
+        weights=weights,
+        out=out,
+        years=() if years is None else settings.parse_years(years),
+        times=None if times is None else tuple(times),
+        start=start,
+        features=features,
+        resolution=resolution,
+        resample=resample,
+        resampling=resampling,
+        orbit=orbit,
+        polarisation=polarisation,
+        baseline=baseline,
+        min_steps=min_steps,
+        gap=gap,
+        overlap=overlap,
+        reader=reader,
+        engine=engine,
+        threshold=threshold,
+        min_area_km2=min_area_km2,
+        overwrite=overwrite,
+        **where,
+    )
+    print(_summary(report))
+
+
+@app.command
+def apply(
+    out: Path,
+    *,
+    weights: str,
+    grd: Files = None,
+    rtc: Files = None,
+    insar: Files = None,
+    reference: Path | None = None,
+    engine: Literal["auto", "tensorflow", "openvino"] = "auto",
+    overwrite: bool = False,
+) -> None:
+    """Do the original ICEmapper program's job, to the letter: lists of rasters in, two bands of probability out.
+
+    Parameters
+    ----------
+    out
+        GeoTIFF to write.
+    weights
+        Name or path of the weights.
+    grd
+        15 backscatter rasters in dB, in time order; the shell may expand them (--grd g*.tif).
+    rtc
+        15 terrain-corrected backscatter rasters in dB.
+    insar
+        15 coherence rasters.
+    reference
+        Raster whose grid is mapped; default: the first backscatter raster.
+    engine
+        Library that runs the network.
+    overwrite
+        Replace an existing file.
+    """
+    from icemapper_xr import pipeline
+
+    written = pipeline.apply(
+        out,
+        weights=weights,
+        grd=grd,
+        rtc=rtc,
+        insar=insar,
+        reference=reference,
+        engine=engine,
+        overwrite=overwrite,
+    )
+    print(f"wrote {written}")
+
+
+@app.command
+def outlines(
+    source: Path,
+    out: Path | None = None,
+    *,
+    year: int | None = None,
+    threshold: float = THRESHOLD,
+    min_area_km2: float = MIN_AREA_KM2,
+    min_hole_km2: float = 0.0,
+) -> None:
+    """Draw outlines from an output folder of `map`, or from its zarr cube.
+
+    Parameters
+    ----------
+    source
+        Folder that `map` wrote, or a glaciers.zarr.
+    out
+        .gpkg, .parquet or .geojson; default: outlines.gpkg in the folder.
+    year
+        Only this year.
+    threshold
+        Probability at which outlines are drawn.
+    min_area_km2
+        Smallest outline that is kept.
+    min_hole_km2
+        Smallest hole (nunatak) that is kept.
+    """
+    from icemapper_xr import pipeline
+
+    target, drawn = pipeline.outlines_of_run(
+        source, out, year=year, threshold=threshold, min_area_km2=min_area_km2, min_hole_km2=min_hole_km2
+    )
+    print(f"wrote {len(drawn)} outlines, {drawn['area_km2'].sum():.2f} km2, to {target}")
+
+
+def _summary(report: MapReport) -> str:
+    lines = ["year  area km2  glaciers  orbit  pol  steps  first       last"]
+    lines += [
+        f"{y.year}  {y.area_km2:8.2f}  {y.glaciers:8d}  {y.relative_orbit or '?':>5}  {y.polarisation or '?':>3}  "
+        f"{y.steps:5d}  {y.first}  {y.last}"
+        for y in report.years
+    ]
+    lines += [f"{y.year}: {len(y.missing)} missing steps ({', '.join(y.missing)})" for y in report.years if y.missing]
+    kept = sum(y.units_kept for y in report.years)
+    lines.append(
+        f"{report.windows.evaluated} windows evaluated, {report.windows.skipped} skipped (nothing observed), "
+        f"engine {report.engine}" + (f"; {kept} units were done before" if kept else "")
+    )
+    if report.simulated:
+        lines.append("these weights were trained on simulated scenes: no accuracy on real ice is known, check the map")
+    lines.append(f"wrote {report.store} and {report.outlines}")
+    return "\n".join(lines)
