@@ -93,7 +93,7 @@ def test_a_moving_margin_keeps_its_place_and_noise_goes():
     np.testing.assert_array_equal(changed, one_year)
     noisy = np.where(rng.random(clean.shape) < 0.03, 1 - clean, clean)
     wrong = (filters.filter_series(noisy, YEARS) >= 0.5) != (clean >= 0.5)
-    assert wrong[1:-1].mean() < 0.006  # of 3 %
+    assert wrong[1:-1].mean() < 0.01  # of 3 %: two years in a row, and flicker beside a change, stay
     assert wrong[[0, -1]].mean() == pytest.approx(0.03, abs=0.003)  # the ends are not filtered
 
 
