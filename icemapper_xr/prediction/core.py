@@ -13,13 +13,36 @@ import numpy.typing as npt
 from icemapper_xr import conventions, tiling
 from icemapper_xr._types import FloatArray, Segmenter
 from icemapper_xr.conventions import Gap
+from icemapper_xr.errors import WeightsError
 
-__all__ = ["Partial", "Windows", "blend", "divide", "evaluate", "fill_gaps", "observed", "tally", "valid_steps"]
+__all__ = [
+    "Partial",
+    "SumArray",
+    "Windows",
+    "blend",
+    "divide",
+    "evaluate",
+    "fill_gaps",
+    "observed",
+    "tally",
+    "valid_steps",
+]
 
 log = logging.getLogger(__name__)
 
 BATCH_BYTES = 64 * 2**20
 """Input of one call of the segmenter at most, unless one window alone is larger."""
+
+
+UNIT = 2.0**40
+"""What stands for a weight of 1 in the sums: they are whole numbers, so that the order of adding does not matter.
+
+Floating-point sums differ in the last bit with the order in which windows and the neighbours' strips come, and with
+it a map with the chunks. A whole number of 2^-40 is exact to 1e-12, far below what float32 can tell.
+"""
+
+SumArray = npt.NDArray[np.int64]
+"""Sums of weighted probabilities, (y, x), in multiples of 1 / UNIT."""
 
 
 class Windows(NamedTuple):
@@ -56,10 +79,10 @@ def tally() -> Windows:
 class Partial(NamedTuple):
     """Weighted sums of one chunk's windows: its own pixels, and the strips that belong to its neighbours."""
 
-    core: FloatArray
-    below: FloatArray
-    right: FloatArray
-    corner: FloatArray
+    core: SumArray
+    below: SumArray
+    right: SumArray
+    corner: SumArray
     windows: Windows
 
 
@@ -127,19 +150,21 @@ def _sum_windows(
     segmenter: Segmenter,
     sigma: float,
     on_windows: Callable[[int, int], None] | None = None,
-) -> FloatArray:
+) -> SumArray:
     """Evaluate windows in batches and add their weighted answers; `stack` has shape (T, y, x, features)."""
     side = segmenter.window
     line = tiling.gaussian(side, sigma)
-    kernel = np.outer(line, line).astype(np.float32)
-    total = np.zeros(stack.shape[1:3], np.float32)
+    kernel = np.outer(line, line) * UNIT
+    total = np.zeros(stack.shape[1:3], np.int64)
     per_window = stack.shape[0] * side * side * stack.shape[3] * 4
     batch = max(1, BATCH_BYTES // per_window)
     for k in range(0, len(corners), batch):
         some = corners[k : k + batch]
         answers = segmenter(np.stack([stack[:, y : y + side, x : x + side] for y, x in some]))
+        if not np.isfinite(answers).all():
+            raise WeightsError("the network answers with values that are no numbers: its weights are damaged")
         for (y, x), answer in zip(some, answers, strict=True):
-            total[y : y + side, x : x + side] += answer * kernel
+            total[y : y + side, x : x + side] += np.rint(answer * kernel).astype(np.int64)
         if on_windows is not None:
             on_windows(len(some), len(corners))
     return total
@@ -184,7 +209,7 @@ def evaluate(
         stack = np.stack([fill_gaps(feature, gap) for feature in features], axis=-1)
         total = _sum_windows(stack, kept, segmenter, sigma)
     else:
-        total = np.zeros(wanted.shape, np.float32)
+        total = np.zeros(wanted.shape, np.int64)
     halo = side - stride
     y, x = (size if final else size - halo for size, final in zip(total.shape, last, strict=True))
     # Copies, so that the strips do not hold the whole block in memory while they wait for their neighbours.
@@ -231,8 +256,8 @@ def blend(
     return divide(total, tiling.weight_sum(rows), tiling.weight_sum(columns))[: stack.shape[1], : stack.shape[2]]
 
 
-def divide(total: FloatArray, rows: npt.NDArray[np.float64], columns: npt.NDArray[np.float64]) -> FloatArray:
+def divide(total: SumArray, rows: npt.NDArray[np.float64], columns: npt.NDArray[np.float64]) -> FloatArray:
     """Divide weighted sums (y, x) by the sums of the weights along y and along x."""
-    mean = total / np.outer(rows, columns)
+    mean = total / (np.outer(rows, columns) * UNIT)
     # The mean of numbers in 0..1 can exceed 1 by a rounding error.
     return np.clip(mean, 0, 1).astype(np.float32)

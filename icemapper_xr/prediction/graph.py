@@ -14,7 +14,7 @@ from dask.highlevelgraph import HighLevelGraph
 from icemapper_xr import tiling
 from icemapper_xr._types import FloatArray
 from icemapper_xr.prediction import core
-from icemapper_xr.prediction.core import Partial
+from icemapper_xr.prediction.core import Partial, SumArray
 
 __all__ = ["map_windows"]
 
@@ -22,10 +22,10 @@ __all__ = ["map_windows"]
 def _combine(
     rows: npt.NDArray[np.float64],
     columns: npt.NDArray[np.float64],
-    own: FloatArray,
-    above: FloatArray | None,
-    left: FloatArray | None,
-    diagonal: FloatArray | None,
+    own: SumArray,
+    above: SumArray | None,
+    left: SumArray | None,
+    diagonal: SumArray | None,
 ) -> FloatArray:
     """Add the strips that the neighbours above, to the left and across the corner handed over, and divide."""
     total = own.copy()
