@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = [
     "AnalysisError",
     "CatalogError",
+    "ClusterError",
     "CubeError",
     "IcemapperError",
     "OptionError",
@@ -29,6 +30,10 @@ class OptionError(IcemapperError):
 
 class CatalogError(IcemapperError):
     """A catalogue cannot be read, or has nothing that fits."""
+
+
+class ClusterError(IcemapperError):
+    """There is no scheduler, no worker or no device, or they were lost."""
 
 
 class CubeError(IcemapperError):

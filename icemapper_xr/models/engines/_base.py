@@ -30,6 +30,7 @@ __all__ = [
     "forget_networks",
     "gpu_likely",
     "in_batches",
+    "set_default_threads",
     "shared_network",
 ]
 
@@ -83,8 +84,19 @@ def build_keras(recipe: Recipe, precision: Precision) -> Any:
     return model
 
 
+_threads_of_process: int | None = None
+
+
+def set_default_threads(threads: int | None) -> None:
+    """Say how many threads the engines of this process get where a task cannot tell: those of its Dask worker."""
+    global _threads_of_process
+    _threads_of_process = threads
+
+
 def default_threads() -> int:
     """Threads for an engine: those of the Dask worker this code runs in, else the cores open to this process."""
+    if _threads_of_process is not None:
+        return _threads_of_process
     distributed = sys.modules.get("distributed")
     if distributed is not None:
         try:

@@ -140,10 +140,6 @@ class ModelSegmenter:
         described["features"] = list(self.features)
         return described | {"n_steps": self.n_steps, "engine": self.engine, "precision": self._recipe.precision}
 
-    def prepare(self) -> None:
-        """Build the network in this process now, instead of on the first call."""
-        _base.shared_network(self._recipe, _make)
-
     def __call__(self, x: FloatArray, /) -> FloatArray:
         """Glacier probability.
 
@@ -168,6 +164,23 @@ class ModelSegmenter:
         network, lock = _base.shared_network(self._recipe, _make)
         with lock:
             return network(x)
+
+    def prepare(self, *, threads: int | None = None) -> None:
+        """Build the network in this process now, instead of on the first call.
+
+        Parameters
+        ----------
+        threads
+            For the engines of this process from now on, where `load_model` was told no number; None leaves it.
+
+        Raises
+        ------
+        WeightsError
+            If the weights file is not on this machine, or is another one.
+        """
+        if threads is not None:
+            _base.set_default_threads(threads)
+        _base.shared_network(self._recipe, _make)
 
     def _checked(self, x: FloatArray) -> FloatArray:
         shape = np.shape(x)

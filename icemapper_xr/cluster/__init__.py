@@ -1,0 +1,22 @@
+"""Workers to run on: processes of this machine, GPUs, SLURM jobs, or a scheduler that is running already.
+
+`connect` gives a `distributed.Client` for a word or an address and takes down in the end what it started itself.
+`one_model` sees to it that every worker process holds one network, also workers that join later. `placement` says
+where the network may run: on a cluster with workers that declare the resource ``GPU``, on these only.
+"""
+
+from __future__ import annotations
+
+from icemapper_xr.cluster.clients import ClusterOptions, active_client, connect
+from icemapper_xr.cluster.workers import GPU, lost, one_model, placement, slots
+
+__all__ = [
+    "GPU",
+    "ClusterOptions",
+    "active_client",
+    "connect",
+    "lost",
+    "one_model",
+    "placement",
+    "slots",
+]

@@ -1,0 +1,283 @@
+"""From a word or an address to a client."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from icemapper_xr import progress
+from icemapper_xr.cluster import devices
+from icemapper_xr.errors import ClusterError, OptionError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["KINDS", "ClusterOptions", "active_client", "connect"]
+
+log = logging.getLogger(__name__)
+
+KINDS = ("threads", "local", "cuda", "slurm")
+"""What a cluster is named by, besides an address or the scheduler's file."""
+WORKER_CORES = 4
+"""Cores of a local worker process by default: the network runs on several threads, reading waits for the network."""
+WORKER_MEMORY = 4 * 2**30
+"""Bytes that a local worker process gets at least, by default: the network (1.5 GB) and two blocks of a cube."""
+
+
+@dataclass(frozen=True)
+class ClusterOptions:
+    """How many workers, how large, and what the batch system is to be told; None leaves it to the kind of cluster."""
+
+    workers: int | None = None
+    """Worker processes (local), or jobs (slurm)."""
+    threads: int | None = None
+    """Threads of a worker: those that read, and those the network runs on."""
+    memory: str | None = None
+    """Memory of a worker, for example '8GiB'; a worker that needs more is restarted."""
+    gpus: int = 0
+    """GPUs of a SLURM job: 0 or 1."""
+    queue: str | None = None
+    """Partition of SLURM."""
+    account: str | None = None
+    walltime: str | None = None
+    """Longest time of a SLURM job, for example '04:00:00'."""
+    interface: str | None = None
+    """Network interface over which scheduler and workers talk, for example 'ib0'."""
+    job_options: tuple[str, ...] = ()
+    """More lines for SLURM, for example '--constraint=a100'."""
+    wait: float = 120.0
+    """Seconds to wait for the first worker."""
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range.
+
+        Raises
+        ------
+        OptionError
+            If one is.
+        """
+        for name in ("workers", "threads"):
+            value = getattr(self, name)
+            if value is not None and (value != int(value) or value < 1):
+                raise OptionError(f"{name}={value} must be a whole number, at least 1")
+        if self.gpus not in (0, 1):
+            raise OptionError(f"gpus={self.gpus}: a worker has one model and so 0 or 1 GPU; ask for more workers")
+        if not (math.isfinite(self.wait) and self.wait > 0):
+            raise OptionError(f"wait={self.wait} must be a number of seconds above 0")
+        if self.memory is not None and memory_bytes(self.memory) < 2**28:
+            raise OptionError(f"memory={self.memory!r} is less than a worker can start with; give some GiB")
+
+    def given(self) -> list[str]:
+        """Names of the options that are not at their default."""
+        return [field.name for field in fields(self) if getattr(self, field.name) != field.default]
+
+
+def memory_bytes(text: str) -> int:
+    """Read '8GiB'.
+
+    Raises
+    ------
+    OptionError
+        If it is no amount of memory.
+    """
+    from dask.utils import parse_bytes
+
+    try:
+        return int(parse_bytes(text))
+    except ValueError:
+        raise OptionError(f"memory={text!r} is no amount of memory; write it as 8GiB or 500MB") from None
+
+
+def active_client() -> Client | None:
+    """Return the client that the caller has opened, if any."""
+    import sys
+
+    if "distributed" not in sys.modules:  # nobody can have opened one
+        return None
+    from distributed import default_client
+
+    try:
+        return default_client()  # type: ignore[no-any-return]
+    except ValueError:
+        return None
+
+
+@contextlib.contextmanager
+def connect(spec: str | None = None, options: ClusterOptions | None = None, **changes: Any) -> Iterator[Client | None]:
+    """Open a client for the block, and close afterwards what was started for it.
+
+    Parameters
+    ----------
+    spec
+        ``"local"`` (worker processes here), ``"cuda"`` (one worker a GPU of this machine), ``"slurm"`` (workers as
+        jobs), an address (``tcp://``, ``tls://``, ``ucx://``), the scheduler's JSON file, ``"threads"`` (no cluster);
+        None takes the active client, or threads.
+    options, **changes
+        `ClusterOptions`, or its fields.
+
+    Yields
+    ------
+    distributed.Client or None
+        With at least one worker; None for threads of this process.
+
+    Raises
+    ------
+    ClusterError
+        If there is no scheduler, no worker, no GPU, or a package is missing; the message says what to do.
+    OptionError
+        If the spec is unknown, or an option does not belong to it.
+
+    Examples
+    --------
+    >>> with connect("threads") as client:
+    ...     print(client)
+    None
+    """
+    chosen = _chosen(options, changes)
+    if spec is None or spec == "threads":
+        if chosen.given():
+            raise OptionError(f"{', '.join(chosen.given())} needs a cluster: name one of local, cuda, slurm")
+        yield active_client() if spec is None else None
+        return
+    with contextlib.ExitStack() as stack:
+        client = _open(spec, chosen, stack)
+        _wait(client, spec, chosen)
+        yield client
+
+
+def _chosen(options: ClusterOptions | None, changes: dict[str, Any]) -> ClusterOptions:
+    known = {field.name for field in fields(ClusterOptions)}
+    for name in changes:
+        if name not in known:
+            raise OptionError(f"{name!r} is no option of a cluster; there are: {', '.join(sorted(known))}")
+    return replace(options or ClusterOptions(), **changes)
+
+
+def _open(spec: str, options: ClusterOptions, stack: contextlib.ExitStack) -> Client:
+    from distributed import Client
+
+    if "://" in spec or spec.endswith(".json"):
+        joined: Client = stack.enter_context(_join(spec, options))
+        return joined
+    openers = {"local": _local, "cuda": devices.open_cluster, "slurm": _slurm}
+    if spec not in openers:
+        raise OptionError(f"cluster {spec!r} is unknown; use one of {', '.join(KINDS)}, or an address tcp://host:port")
+    progress.note(f"starting workers ({spec})")
+    cluster = stack.enter_context(_quiet_end(openers[spec](options)))
+    client: Client = stack.enter_context(Client(cluster))
+    return client
+
+
+@contextlib.contextmanager
+def _quiet_end(cluster: Any) -> Iterator[Any]:
+    """Close a cluster at the end, whatever state its processes are in."""
+    try:
+        yield cluster
+    finally:
+        with contextlib.suppress(Exception):
+            cluster.close()
+
+
+def _join(spec: str, options: ClusterOptions) -> Client:
+    """Connect to a scheduler that somebody else started."""
+    from distributed import Client
+
+    foreign = [name for name in options.given() if name != "wait"]
+    if foreign:
+        raise OptionError(
+            f"{', '.join(foreign)} cannot be changed on a running cluster ({spec}); set it where its workers start"
+        )
+    timeout = min(options.wait, 30.0)
+    try:
+        if spec.endswith(".json"):
+            if not Path(spec).is_file():
+                raise ClusterError(f"there is no scheduler file {spec}; one comes from dask scheduler --scheduler-file")
+            return Client(scheduler_file=spec, timeout=timeout)
+        return Client(spec, timeout=timeout)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ClusterError(
+            f"no scheduler answers at {spec} ({_one_line(error)}); check the address, or start one with "
+            "`dask scheduler` and workers with `dask worker`"
+        ) from None
+
+
+def _wait(client: Client, spec: str, options: ClusterOptions) -> None:
+    """Wait for the first worker."""
+    try:
+        client.wait_for_workers(1, timeout=options.wait)
+    except TimeoutError:
+        remedy = {
+            "slurm": "look at `squeue` and at the job's output (slurm-*.out); the queue may be full: --wait",
+            "local": "the processes did not start: look at the messages above",
+            "cuda": "the processes did not start: look at the messages above",
+        }.get(spec, f"start some: dask worker {client.scheduler.address if client.scheduler else spec}")
+        raise ClusterError(f"no worker came to the cluster {spec} within {options.wait:g} s; {remedy}") from None
+    log.info("cluster %s: %s", spec, client)
+
+
+def _local(options: ClusterOptions) -> Any:
+    from distributed import LocalCluster
+
+    workers, threads = local_shape(options)
+    return LocalCluster(
+        n_workers=workers,
+        threads_per_worker=threads,
+        memory_limit="auto" if options.memory is None else memory_bytes(options.memory),
+        processes=True,
+        dashboard_address=devices.DASHBOARD,
+        **({} if options.interface is None else {"interface": options.interface}),
+    )
+
+
+def local_shape(options: ClusterOptions) -> tuple[int, int]:
+    """Return the number of workers and of threads of each, for this machine.
+
+    Examples
+    --------
+    >>> local_shape(ClusterOptions(workers=2, threads=3))
+    (2, 3)
+    """
+    from dask.system import cpu_count
+    from distributed.system import MEMORY_LIMIT
+
+    cores = max(1, int(cpu_count()))
+    memory = WORKER_MEMORY if options.memory is None else memory_bytes(options.memory)
+    room = max(1, int(MEMORY_LIMIT // memory))
+    workers = options.workers or min(room, max(1, cores // (options.threads or WORKER_CORES)))
+    return workers, options.threads or max(1, cores // workers)
+
+
+def _slurm(options: ClusterOptions) -> Any:
+    """Workers as SLURM jobs, one a job; what is not given comes from the configuration of dask-jobqueue."""
+    try:
+        from dask_jobqueue import SLURMCluster
+    except ImportError:
+        raise ClusterError("cluster 'slurm' needs dask-jobqueue: pip install 'icemapper-xr[slurm]'") from None
+    threads = options.threads or WORKER_CORES
+    settings: dict[str, Any] = {
+        "cores": threads,
+        "processes": 1,
+        "memory": options.memory or f"{2 * WORKER_MEMORY}B",
+        "job_extra_directives": [*(["--gres=gpu:1"] if options.gpus else []), *options.job_options],
+        "worker_extra_args": ["--resources", "GPU=1"] if options.gpus else [],
+        "scheduler_options": {"dashboard_address": ":0"},
+    }
+    named = {"queue": options.queue, "account": options.account, "walltime": options.walltime}
+    settings |= {name: value for name, value in {**named, "interface": options.interface}.items() if value is not None}
+    try:
+        cluster = SLURMCluster(**settings)
+        cluster.scale(jobs=options.workers or 1)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ClusterError(
+            f"SLURM took no job ({_one_line(error)}); check `sinfo`, and queue, account and walltime"
+        ) from None
+    return cluster
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
