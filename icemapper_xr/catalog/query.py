@@ -81,7 +81,7 @@ def search(
         kept = _take(stream, sieve, source.location, limit)
     else:
         kept = _take(iter(sources.static_items(source)), sieve, source.location, None)
-    if not kept:
+    if not kept or _only_guesses(kept, sieve):
         raise CatalogError(_nothing(source, sieve, query))
     kept.sort(key=lambda pair: (pair[1][0].acquired, pair[0].id))
     truncated = limit is not None and len(kept) > limit
@@ -117,6 +117,17 @@ def _take(
         if limit is not None and len(kept) > limit:
             break
     return kept
+
+
+def _only_guesses(kept: list[tuple[pystac.Item, list[Observation]]], sieve: Sieve) -> bool:
+    """Tell whether all backscatter asked for is gone and only coherence of unknown orbit or polarisation is left."""
+    if sieve.features == ("insar",) or not (sieve.lost["orbit"] or sieve.lost["polarisation"]):
+        return False
+    return all(
+        one.feature == "insar" and not (sieve.orbit == one.relative_orbit and sieve.polarisation == one.polarisation)
+        for _, found in kept
+        for one in found
+    )
 
 
 def _nothing(source: sources.Source, sieve: Sieve, query: api.Query | None) -> str:

@@ -97,8 +97,8 @@ class Sieve:
     def _tests(self) -> tuple[tuple[str, Callable[[Observation], bool]], ...]:
         return (
             ("feature", lambda one: one.feature in self.features),
-            ("polarisation", lambda one: self.polarisation in (None, one.polarisation)),
-            ("orbit", lambda one: self.orbit in (None, one.relative_orbit)),
+            ("polarisation", lambda one: _fits(self.polarisation, one, one.polarisation)),
+            ("orbit", lambda one: _fits(self.orbit, one, one.relative_orbit)),
             ("mode", lambda one: self.mode in (None, one.mode)),
         )
 
@@ -118,6 +118,15 @@ class Sieve:
                 wanted = f"asked {asked[name]}, " if asked[name] else ""
                 parts.append(f"{len(items)} by {name} ({wanted}there is {_range(name, items)})")
         return ", ".join(parts)
+
+
+def _fits(asked: Any, one: Observation, there: Any) -> bool:
+    """Tell whether a value is the one asked for.
+
+    Names of coherence products need not tell orbit and polarisation: what is not known there fits, and the cube takes
+    it if it finds nothing better (and says so).
+    """
+    return asked is None or there == asked or (one.feature == "insar" and there is None)
 
 
 def _range(name: str, items: list[Any]) -> str:
