@@ -4,8 +4,10 @@ import dataclasses
 import datetime as dt
 import itertools
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -105,6 +107,46 @@ def test_a_gap_is_filled_by_the_other_cycle_and_the_offset_is_stored(area: cube.
     selection = choose(only_even, area)
     assert offsets(selection)[3] is None
     assert selection.valid.count(False) == 1
+
+
+def covering(first: dt.datetime, shares: Sequence[float], every: int = 12) -> list[Observation]:
+    """Passes that cover the given shares of the area, from its eastern edge on."""
+    return [
+        describe(
+            first + dt.timedelta(days=every * k),
+            transform=(10.0, 0.0, 500_000.0 + 400 * (1 - share), 0.0, -10.0, 8_700_000.0),
+        )
+        for k, share in enumerate(shares)
+    ]
+
+
+def gaps(selection: select.Selection) -> list[int]:
+    days = [one.day for one in selection.passes["rtc"] if one is not None]
+    return [(after - before).days for before, after in itertools.pairwise(days)]
+
+
+@pytest.mark.parametrize("first", [utc(2023, 1, 2, 6), utc(2023, 1, 7, 6), utc(2023, 1, 11, 6)])
+def test_small_differences_of_coverage_do_not_make_the_series_jump(area: cube.AreaGrid, first: dt.datetime) -> None:
+    rng = np.random.default_rng(0)
+    selection = choose(covering(first, rng.uniform(0.55, 0.65, 31)), area)
+    assert gaps(selection) == [24] * 14
+
+
+def test_a_filled_gap_does_not_draw_its_neighbours_to_the_other_cycle(area: cube.AreaGrid) -> None:
+    rng = np.random.default_rng(1)
+    own, other = (covering(utc(2023, 1, day, 6), rng.uniform(0.55, 0.65, 15), every=24) for day in (7, 19))
+    days = [one.acquired for one in own]
+    selection = choose([*own[:6], *own[7:], *other[:3], *other[5:]], area)
+    taken = [one.acquired for one in selection.passes["rtc"] if one is not None]
+    assert [k for k, (one, day) in enumerate(zip(taken, days, strict=True)) if one != day] == [6]
+
+
+def test_a_pass_that_covers_little_fills_no_step(area: cube.AreaGrid) -> None:
+    slivers, whole = (
+        covering(utc(2023, 1, day, 6), [share] * count, every=24) for day, share, count in ((13, 0.1, 15), (1, 1.0, 12))
+    )
+    selection = choose(slivers + whole, area)
+    assert [one.share for one in selection.passes["rtc"] if one is not None] == [1.0] * 12
 
 
 def test_two_satellites_6_days_apart(area: cube.AreaGrid) -> None:

@@ -7,6 +7,7 @@ second cycle: of all phases the one that fills the most steps, with the smallest
 
 from __future__ import annotations
 
+import collections
 import datetime as dt
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -189,15 +190,21 @@ def _locked(own: Sequence[Pass], axis: Steps) -> list[int]:
     """Dates, in days since the start, 24 days apart: of the 24 phases the one that fills the most steps.
 
     Then the one with the smallest offsets: that of a cycle, if one cycle alone fills as many steps. Where it does not,
-    a phase between two cycles does, and the other cycle fills the gaps.
+    a phase between two cycles does, and the other cycle fills the gaps of the fuller one. The share that passes cover
+    comes last: it differs a little from pass to pass, and would make the series jump between the cycles. Only a pass
+    that covers less than half of what the best one does fills no step.
     """
 
-    def score(phase: int) -> tuple[float, float, float]:
+    def score(phase: int) -> tuple[float, ...]:
         dates = [_STEP * k + phase for k in range(_N)]
         row = _nearest(own, _whole_days, dates, axis, conventions.STEP_TOLERANCE_DAYS)
-        filled = [(one, date) for one, date in zip(row, dates, strict=True) if one is not None]
-        offset = sum(abs(_whole_days(one, axis.start) - date) for one, date in filled)
-        return round(sum(one.share for one, _ in filled), 2), -offset, -abs(phase - _STEP / 2)
+        taken = [(one, date) for one, date in zip(row, dates, strict=True) if one is not None]
+        offsets = [_whole_days(one, axis.start) - date for one, date in taken if one.share >= enough]
+        of_one_cycle = max(collections.Counter(offsets).values(), default=0)
+        share = round(sum(one.share for one, _ in taken), 2)
+        return len(offsets), -sum(map(abs, offsets)), of_one_cycle, share, -abs(phase - _STEP / 2)
+
+    enough = _enough(own)
 
     best = max(range(_STEP), key=score)
     return [_STEP * k + best for k in range(_N)]
@@ -206,18 +213,26 @@ def _locked(own: Sequence[Pass], axis: Steps) -> list[int]:
 def _nearest(
     own: Sequence[Pass], days: Days, dates: Sequence[float], axis: Steps, tolerance: float
 ) -> tuple[Pass | None, ...]:
-    """For every date the nearest pass within the tolerance; of two as near, the one that covers more, then the earlier.
+    """For every date the nearest pass within the tolerance; of two as near the earlier, unless it covers too little.
 
-    A pass half-way between two dates belongs to the later one.
+    Always the earlier, so that a series between two cycles keeps to one of them. A pass half-way between two dates
+    belongs to the later one.
     """
+    enough = _enough(own)
     row: list[Pass | None] = []
     for date in dates:
         offsets = ((days(one, axis.start) - date, one) for one in own)
         near = [(offset, one) for offset, one in offsets if -tolerance <= offset <= tolerance]
         if tolerance == _STEP / 2:
             near = [(offset, one) for offset, one in near if offset < tolerance]
-        row.append(min(near, key=lambda pair: (abs(pair[0]), -pair[1].share, pair[0]))[1] if near else None)
+        ranked = sorted(near, key=lambda pair: (abs(pair[0]), pair[1].share < enough, pair[0], -pair[1].share))
+        row.append(ranked[0][1] if ranked else None)
     return tuple(row)
+
+
+def _enough(own: Sequence[Pass]) -> float:
+    """Share of the area from which on a pass fills a step: half of what the best pass covers."""
+    return max((one.share for one in own), default=0.0) / 2
 
 
 def _by_date(own: Sequence[Pass], axis: Steps, feature: conventions.Feature) -> tuple[Pass | None, ...]:
