@@ -126,6 +126,11 @@ ATTR_STEPS_MISSING: Final = "steps_missing"
 ATTRS_OF_SERIES: Final = ("steps_valid", "steps_valid_in_melt_season", "platforms", "first_date", "last_date")
 """What else is said of one year's series; in a store of several years it belongs to the year."""
 ATTR_CATALOG: Final = "catalog"
+ATTR_READING: Final = "icemapper_reading"
+"""JSON of how the rasters came onto the grid: pixel size they were read at, resampling, and what followed it.
+
+It shapes the values as much as the model's settings do, so `predict` puts it among ATTR_SETTINGS.
+"""
 
 # -- the normalised cube: the same variables in model units -----------------------------------------------------------
 ATTR_NORMALISED: Final = "icemapper_normalised"

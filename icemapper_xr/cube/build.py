@@ -95,6 +95,8 @@ def build(
     time = np.array(axis.centres, dtype="datetime64[ns]")
     dataset = xr.Dataset(variables, coords={conventions.TIME: time, **coordinates}, attrs=_attributes(selection, area))
     dataset.attrs[conventions.ATTR_CATALOG] = source
+    reading = {"resolution": area.grid.resolution, "resampling": resampling}
+    dataset.attrs[conventions.ATTR_READING] = json.dumps(reading, sort_keys=True)
     return _georeferenced(dataset, area)
 
 

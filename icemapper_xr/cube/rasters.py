@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,10 @@ def open_rasters(
         own = scale if feature != "insar" else "1"
         data = _lazy(paths, own, target, resampling, chunk)
         variables[feature] = _variable(data, feature, quantity)
-    return _dataset(variables, lists, target, times)
+    dataset = _dataset(variables, lists, target, times)
+    reading = {"resolution": target.transform.a, "resampling": resampling, "scale": scale}
+    dataset.attrs[conventions.ATTR_READING] = json.dumps(reading, sort_keys=True)
+    return dataset
 
 
 # -- the cube ---------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from typing import Any, Literal
 
@@ -55,14 +56,20 @@ def to_pixel_size(
         return dataset
     if round(finer) > 1 and abs(finer - round(finer)) < _TOLERANCE:
         _check_method(method, ("bilinear", "nearest"), own, pixel_size)
-        return _finer(dataset, round(finer), method)
+        return _recorded(_finer(dataset, round(finer), method), own, pixel_size, method)
     if round(coarser) > 1 and abs(coarser - round(coarser)) < _TOLERANCE:
         _check_method(method, ("average",), own, pixel_size)
-        return _coarser(dataset, round(coarser))
+        return _recorded(_coarser(dataset, round(coarser)), own, pixel_size, method)
     raise OptionError(
         f"the cube has pixels of {own:g} m, {pixel_size:g} m are wanted, which is no whole ratio; "
         f"open the cube with resolution={pixel_size:g} and resampling="
     )
+
+
+def _recorded(dataset: xr.Dataset, own: float, pixel_size: float, method: str) -> xr.Dataset:
+    reading = json.loads(dataset.attrs.get(conventions.ATTR_READING, "{}"))
+    reading["resampled"] = [*reading.get("resampled", []), [own, pixel_size, method]]
+    return dataset.assign_attrs({conventions.ATTR_READING: json.dumps(reading, sort_keys=True)})
 
 
 def _check_method(method: str, allowed: tuple[str, ...], own: float, wanted: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from typing import Any, NamedTuple
@@ -169,9 +170,9 @@ def probability(
     axes = _axes(cube, segmenter.window, stride)
     features = [_region(cube[feature], axes, np.nan) for feature in segmenter.features]
     region_mask = None if mask is None else _region(_aligned(mask, cube), axes, False)
-    settings: dict[str, Any] = {"segmenter": segmenter, "stride": stride, "gap": gap}
+    how: dict[str, Any] = {"segmenter": segmenter, "stride": stride, "gap": gap}
     lazy = any(feature.chunks is not None for feature in features)
-    values, n_obs, windows = (_lazily if lazy else _in_memory)(features, region_mask, axes, settings)
+    values, n_obs, windows = (_lazily if lazy else _in_memory)(features, region_mask, axes, how)
     keep = tuple(slice(*axis.keep) for axis in axes)
     dims = (conventions.Y, conventions.X)
     template = {
@@ -187,7 +188,8 @@ def probability(
         if conventions.SPATIAL_REF in cube.coords
         else template,
     )
-    return Prediction(_describe(result, cube, segmenter, gap=gap, overlap=overlap), windows)
+    settings = _settings(cube, segmenter, mask, gap=gap, overlap=overlap)
+    return Prediction(_describe(result, cube, segmenter, settings), windows)
 
 
 def _aligned(mask: xr.DataArray, cube: xr.Dataset) -> xr.DataArray:
@@ -234,20 +236,43 @@ def _lazily(
     return graph.map_windows(arrays, masked, axes, settings)
 
 
-def _describe(result: xr.Dataset, cube: xr.Dataset, segmenter: Segmenter, *, gap: str, overlap: float) -> xr.Dataset:
-    """Write units and provenance where the result is born."""
-    for name in result.data_vars:
-        result[name].attrs = dict(conventions.VARIABLE_ATTRIBUTES[str(name)])
-        if conventions.SPATIAL_REF in result.coords:
-            result[name].attrs["grid_mapping"] = conventions.SPATIAL_REF
-    settings = {
+def _settings(
+    cube: xr.Dataset, segmenter: Segmenter, mask: xr.DataArray | None, *, gap: str, overlap: float
+) -> dict[str, Any]:
+    """Collect all that shapes the values beside weights and items: two maps that differ in it may not be mixed."""
+    return {
         "features": list(segmenter.features),
         "gap": gap,
         "overlap": overlap,
         "window": segmenter.window,
         "pixel_size": segmenter.pixel_size,
+        "precision": getattr(segmenter, "precision", "float32"),
+        "mask": None if mask is None else _digest(mask),
+        "reading": json.loads(cube.attrs.get(conventions.ATTR_READING, "null")),
     }
-    kept = {key: value for key, value in cube.attrs.items() if key != conventions.ATTR_MARGIN}
+
+
+def _digest(mask: xr.DataArray) -> str:
+    """Digest of a mask's values; a lazy one is not read for it, the names of its tasks stand for the values."""
+    if mask.chunks is not None:
+        from dask.base import tokenize
+
+        return f"dask:{tokenize(mask.data)}"
+    values = np.ascontiguousarray(mask.values)
+    return hashlib.sha256(str(values.shape).encode() + np.packbits(values).tobytes()).hexdigest()
+
+
+def _describe(result: xr.Dataset, cube: xr.Dataset, segmenter: Segmenter, settings: dict[str, Any]) -> xr.Dataset:
+    """Write units and provenance where the result is born."""
+    for name in result.data_vars:
+        result[name].attrs = dict(conventions.VARIABLE_ATTRIBUTES[str(name)])
+        if conventions.SPATIAL_REF in result.coords:
+            result[name].attrs["grid_mapping"] = conventions.SPATIAL_REF
+    kept = {
+        key: value
+        for key, value in cube.attrs.items()
+        if key not in (conventions.ATTR_MARGIN, conventions.ATTR_READING)
+    }
     result.attrs = {
         **kept,
         conventions.ATTR_WEIGHTS: str(getattr(segmenter, "name", type(segmenter).__name__)),

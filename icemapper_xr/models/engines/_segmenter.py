@@ -132,6 +132,11 @@ class ModelSegmenter:
         """The engine in this process; what 'auto' comes to here."""
         return _choose(self._recipe)
 
+    @property
+    def precision(self) -> _base.Precision:
+        """Arithmetic of the network; shapes the values in their last digits."""
+        return self._recipe.precision
+
     def describe(self) -> dict[str, Any]:
         """Plain data for provenance: weights, digest, origin, features, window, engine and precision."""
         facts = asdict(self._file)
