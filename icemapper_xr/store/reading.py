@@ -17,7 +17,17 @@ from icemapper_xr.store.location import Location
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["done_units", "is_store", "missing_units", "open_store", "provenance", "status", "todo", "unit_keys"]
+__all__ = [
+    "begun",
+    "done_units",
+    "is_store",
+    "missing_units",
+    "open_store",
+    "provenance",
+    "status",
+    "todo",
+    "unit_keys",
+]
 
 PathLike = str | os.PathLike[str]
 
@@ -143,6 +153,15 @@ def missing_units(location: Location, group: Any, year: int) -> tuple[Unit, ...]
         return units
     done = done_units(location, ours["variables"], ours["years"][str(year)]["index"])
     return tuple(unit for unit in units if unit not in done)
+
+
+def begun(location: Location, group: Any, year: int) -> bool:
+    """Tell whether any chunk of a year is there."""
+    ours = skeleton.meta(group)
+    if str(year) not in ours["years"]:
+        return False
+    index = ours["years"][str(year)]["index"]
+    return any(True for name in ours["variables"] for _ in unit_keys(location, name, index))
 
 
 def done_units(location: Location, names: list[str], index: int) -> set[Unit]:

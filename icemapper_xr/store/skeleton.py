@@ -16,7 +16,18 @@ from icemapper_xr.store import identity
 from icemapper_xr.store.layout import Layout
 from icemapper_xr.store.location import Location
 
-__all__ = ["META", "add_year", "change_year", "create", "geotransform", "log", "meta", "open_group", "repair"]
+__all__ = [
+    "META",
+    "add_year",
+    "change_year",
+    "create",
+    "drop_year",
+    "geotransform",
+    "log",
+    "meta",
+    "open_group",
+    "repair",
+]
 
 META = "icemapper_store"
 """Attribute of the group that makes it ours."""
@@ -129,6 +140,17 @@ def change_year(group: Any, year: int, facts: Mapping[str, Any], attrs: Mapping[
     index = ours["years"][str(year)]["index"]
     ours["years"] = {**ours["years"], str(year): _year_entry(index, facts, attrs)}
     log(group, f"year {year} replaced", ours)
+
+
+def drop_year(group: Any, year: int) -> None:
+    """Undo `add_year`, for the year added last; any other stays."""
+    ours = meta(group)
+    known = ours["years"].get(str(year))
+    if known is None or known["index"] != len(ours["years"]) - 1:
+        return
+    ours["years"] = {name: entry for name, entry in ours["years"].items() if name != str(year)}
+    log(group, f"year {year} taken back: no unit of it was written", ours)
+    repair(group)
 
 
 def _year_entry(index: int, facts: Mapping[str, Any], attrs: Mapping[Any, Any]) -> dict[str, Any]:

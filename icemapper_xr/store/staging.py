@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from icemapper_xr import errors
-from icemapper_xr.store import identity, skeleton
+from icemapper_xr.store import identity, reading, skeleton
 from icemapper_xr.store.layout import Layout
 from icemapper_xr.store.location import Location
 
@@ -65,6 +65,10 @@ def prepare(
             skeleton.repair(group)
             if location.local is not None:
                 _discard(location.sibling(".new"))
+            return Place(location, location)
+        if not any(reading.begun(location, group, int(year)) for year in skeleton.meta(group)["years"]):
+            location.delete()  # of a run that was killed before its first unit: nothing is lost
+            _create(location, layout, run, attrs)
             return Place(location, location)
         if not overwrite:
             identity.check(there, run, what=f"The store {location}")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
@@ -49,7 +50,7 @@ def write(
     year: int,
     chunk: int = cv.LATTICE,
     shard: int | None = None,
-    overwrite: bool = False,
+    overwrite: bool | Literal["year"] = False,
     piece_units: int = PIECE_UNITS,
     on_unit: Callable[[Unit], None] | None = None,
 ) -> Report:
@@ -69,8 +70,9 @@ def write(
     shard
         Side of a shard in pixels, a multiple of `chunk`; None writes each chunk as a file of its own.
     overwrite
-        Replace a store of another run, as a whole, once the new year is complete; of the same run, compute the year
-        anew. Whatever is not a store of ours is never replaced.
+        True replaces a store of another run, as a whole, once the new year is complete; of the same run, it computes
+        the year anew. ``"year"`` does only the latter, for the later years of one run. Whatever is not a store of ours
+        is never replaced.
     piece_units
         Units computed at once: bounds memory and the size of the graph.
     on_unit
@@ -84,8 +86,8 @@ def write(
     Raises
     ------
     StoreError
-        If the path is something else, belongs to another run, is locked by another run, or cannot be written to. What
-        was written stays.
+        If the path is something else, belongs to another run, is locked by another run, or cannot be written to. Units
+        that were written stay; a store or a year without any is taken away again.
     OptionError
         If an option is out of range.
     """
@@ -97,19 +99,23 @@ def write(
     layout = layouts.of_result(selected, chunk=chunk, shard=shard)
     run, facts = identity.of_run(selected.attrs, layout), identity.of_year(selected.attrs)
     with lock.hold(location):
-        place = staging.prepare(location, layout, run, selected.attrs, overwrite=overwrite)
+        place = staging.prepare(location, layout, run, selected.attrs, overwrite=overwrite is True)
+        afresh = bool(overwrite) and not place.staged
         try:
-            index = _begin_year(place.location, year, facts, selected.attrs, afresh=overwrite and not place.staged)
+            index = _begin_year(place.location, year, facts, selected.attrs, afresh=afresh)
             group = skeleton.open_group(place.location)
             units = tuple(layout.all_units())
-            missing = units if overwrite and not place.staged else reading.missing_units(place.location, group, year)
+            missing = units if afresh else reading.missing_units(place.location, group, year)
             target = Target(place.location.url, layout, index)
             written = _write_missing(selected, target, missing, piece_units, on_unit, kept=len(units) - len(missing))
             if written:
                 skeleton.log(skeleton.open_group(place.location, read_only=False), f"year {year} complete")
             place.finish()
-        except OSError as error:
-            raise _explained(error, location) from error
+        except BaseException as error:
+            _take_back(place.location, year)
+            if isinstance(error, OSError):
+                raise _explained(error, location) from error
+            raise
     return Report(location.url, year, len(units), written, len(units) - written, time.monotonic() - started)
 
 
@@ -132,13 +138,25 @@ def _begin_year(
         return skeleton.add_year(group, year, facts, attrs)
     if identity.digest(known["identity"]) == identity.digest(facts):
         return int(known["index"])
-    if not afresh:
+    if not afresh and reading.begun(location, group, year):
         identity.check(known["identity"], facts, what=f"The year {year} in the store {location}")
     # The old units go before the new identity comes: a kill in between leaves an older year with units to do.
     for name in skeleton.meta(group)["variables"]:
         location.delete(key for _, key in list(reading.unit_keys(location, name, known["index"])))
     skeleton.change_year(group, year, facts, attrs)
     return int(known["index"])
+
+
+def _take_back(location: Location, year: int) -> None:
+    """Remove a year of which no unit was written, and the store if it has no other: they would only be in the way."""
+    with contextlib.suppress(OSError, errors.StoreError):
+        group = skeleton.open_group(location, read_only=False)
+        if reading.begun(location, group, year):
+            return
+        if set(skeleton.meta(group)["years"]) <= {str(year)}:
+            location.delete()
+        else:
+            skeleton.drop_year(group, year)
 
 
 def _write_missing(
