@@ -5,8 +5,9 @@ catalog -> cube -> normalise -> prediction (with a model) -> store -> vectorise
 
 from __future__ import annotations
 
-from icemapper_xr.pipeline.mapping import MapReport, YearReport, map_glaciers, outlines_of_run
+from icemapper_xr.pipeline.mapping import MapReport, YearReport, map_glaciers
 from icemapper_xr.pipeline.original import apply
+from icemapper_xr.pipeline.outlining import outlines_of_run
 from icemapper_xr.pipeline.verbs import coverage, normalise, open_cube, open_rasters, outlines, predict, search, to_zarr
 
 __all__ = [

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import xarray as xr
 
@@ -15,18 +15,16 @@ from icemapper_xr import conventions, models, prediction, progress, settings, st
 from icemapper_xr._types import Segmenter
 from icemapper_xr.cube import select
 from icemapper_xr.errors import OptionError, StoreError
-from icemapper_xr.pipeline import verbs
+from icemapper_xr.pipeline import outlining, verbs
 from icemapper_xr.settings import Area, MapSettings
 
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["MapReport", "YearReport", "map_glaciers", "outlines_of_run"]
+__all__ = ["MapReport", "YearReport", "map_glaciers"]
 
 log = logging.getLogger(__name__)
 
-STORE = "glaciers.zarr"
-OUTLINES = "outlines.gpkg"
 RUN = "run.json"
 
 
@@ -131,8 +129,8 @@ def map_glaciers(
     after = prediction.tally()
     return MapReport(
         out=folder,
-        store=folder / STORE,
-        outlines=folder / OUTLINES,
+        store=folder / outlining.STORE,
+        outlines=folder / outlining.OUTLINES,
         years=tuple(reports),
         windows=prediction.Windows(after.evaluated - before.evaluated, after.skipped - before.skipped),
         engine=str(getattr(segmenter, "engine", "own")),
@@ -154,8 +152,8 @@ def _refuse_foreign(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"{folder} is a file; name another folder for the output")
     # A store that is being written, or was when its run was killed, is hidden until it is whole.
-    visible = folder.is_dir() and any(not path.name.startswith(f".{STORE}") for path in folder.iterdir())
-    if visible and not (folder / STORE).exists():
+    visible = folder.is_dir() and any(not path.name.startswith(f".{outlining.STORE}") for path in folder.iterdir())
+    if visible and not (folder / outlining.STORE).exists():
         raise StoreError(f"{folder} holds files that are not ours; name an empty or a new folder for the output")
 
 
@@ -166,13 +164,14 @@ def _map_years(chosen: MapSettings, segmenter: Segmenter, folder: Path, *, overw
     for year in _years(chosen):
         progress.note(f"{year}: choosing the observations")
         opened = _open(chosen, segmenter, year, orbit=orbit, polarisation=polarisation)
-        orbit = opened.attrs.get(conventions.ATTR_ORBIT, orbit)
-        polarisation = opened.attrs.get(conventions.ATTR_POLARISATION, polarisation)
+        orbit, polarisation = _known(opened.attrs)
         result = verbs.predict(
             opened, weights=segmenter, gap=chosen.gap, overlap=chosen.overlap, resample=chosen.resample
         )
         label = int(opened.attrs.get(conventions.ATTR_YEAR, year))
-        written = _write(result, folder, label, overwrite=overwrite and not reports)
+        # The first year replaces another run's output; the others must not replace the first.
+        again: bool | Literal["year"] = "year" if overwrite and reports else overwrite
+        written = _write(result, folder, label, overwrite=again)
         drawn[label] = _outlines(chosen, folder, label)
         reports.append(_report(opened, drawn[label], label, segmenter, written))
     _save(chosen, folder, drawn)
@@ -184,13 +183,16 @@ def _series(chosen: MapSettings, folder: Path, *, overwrite: bool) -> tuple[int 
 
     Chosen anew for each year they would fake change (docs/data).
     """
-    if overwrite or not store.is_store(folder / STORE):
+    if overwrite or not store.is_store(folder / outlining.STORE):
         return chosen.orbit, chosen.polarisation
-    before = store.open_store(folder / STORE).attrs
-    return (
-        chosen.orbit or before.get(conventions.ATTR_ORBIT),
-        chosen.polarisation or before.get(conventions.ATTR_POLARISATION),
-    )
+    orbit, polarisation = _known(store.open_store(folder / outlining.STORE).attrs)
+    return chosen.orbit or orbit, chosen.polarisation or polarisation
+
+
+def _known(attrs: Mapping[Any, Any]) -> tuple[int | None, str | None]:
+    """Return relative orbit and polarisation of a cube or a store; None where its rasters' names did not tell."""
+    orbit, polarisation = (attrs.get(name) for name in (conventions.ATTR_ORBIT, conventions.ATTR_POLARISATION))
+    return (int(orbit) if orbit is not None and orbit > 0 else None), (str(polarisation) if polarisation else None)
 
 
 def _years(chosen: MapSettings) -> tuple[int, ...]:
@@ -236,12 +238,14 @@ def _margin(segmenter: Segmenter, resolution: float) -> int:
     return math.ceil(segmenter.window * segmenter.pixel_size / resolution) + 2
 
 
-def _write(result: xr.Dataset, folder: Path, year: int, *, overwrite: bool) -> store.Report:
+def _write(result: xr.Dataset, folder: Path, year: int, *, overwrite: bool | Literal["year"]) -> store.Report:
     made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with progress.bar(f"{year}: mapping") as advance:
-            return store.write(result, folder / STORE, year=year, overwrite=overwrite, on_unit=lambda _: advance())
+            return store.write(
+                result, folder / outlining.STORE, year=year, overwrite=overwrite, on_unit=lambda _: advance()
+            )
     except BaseException:
         if made and not any(folder.iterdir()):
             folder.rmdir()
@@ -250,15 +254,15 @@ def _write(result: xr.Dataset, folder: Path, year: int, *, overwrite: bool) -> s
 
 def _outlines(chosen: MapSettings, folder: Path, year: int) -> gpd.GeoDataFrame:
     progress.note(f"{year}: drawing outlines")
-    stored = store.open_store(folder / STORE).sel(year=year)
+    stored = store.open_store(folder / outlining.STORE).sel(year=year)
     return vectorise.outlines(stored, threshold=chosen.threshold, min_area_km2=chosen.min_area_km2, year=year)
 
 
 def _save(chosen: MapSettings, folder: Path, drawn: dict[int, gpd.GeoDataFrame]) -> None:
     """Write the outlines of all years of the store, those of earlier runs too, and the settings."""
-    years = [int(year) for year in store.open_store(folder / STORE)[conventions.YEAR].values]
+    years = outlining.finished_years(folder / outlining.STORE)
     every = [drawn[year] if year in drawn else _outlines(chosen, folder, year) for year in years]
-    vectorise.write(_joined(every), folder / OUTLINES)
+    vectorise.write(outlining.joined(every), folder / outlining.OUTLINES)
     chosen.save(folder / RUN)
 
 
@@ -271,12 +275,13 @@ def _report(
     observed = np.logical_and.reduce([~np.isnat(values) for values in times])
     used = np.concatenate([values[~np.isnat(values)] for values in times])
     centres = opened[conventions.TIME].values
+    orbit, polarisation = _known(opened.attrs)
     return YearReport(
         year=year,
         area_km2=float(shapes["area_km2"].sum()),
         glaciers=len(shapes),
-        relative_orbit=opened.attrs.get(conventions.ATTR_ORBIT),
-        polarisation=opened.attrs.get(conventions.ATTR_POLARISATION),
+        relative_orbit=orbit,
+        polarisation=polarisation,
         steps=int(observed.sum()),
         missing=tuple(str(day)[:10] for day in centres[~observed]),
         first=str(used.min())[:10],
@@ -284,59 +289,3 @@ def _report(
         units=written.written,
         units_kept=written.kept,
     )
-
-
-def outlines_of_run(
-    source: str | Path,
-    out: str | Path | None = None,
-    *,
-    year: int | None = None,
-    threshold: float = conventions.THRESHOLD,
-    min_area_km2: float = conventions.MIN_AREA_KM2,
-    min_hole_km2: float = 0.0,
-) -> tuple[Path, gpd.GeoDataFrame]:
-    """Draw the outlines of a finished map anew and write them.
-
-    Parameters
-    ----------
-    source
-        Output folder of `map_glaciers`, or its zarr cube.
-    out
-        File to write (.gpkg, .parquet, .geojson); None is ``outlines.gpkg`` beside the cube.
-    year
-        Only this year; None is all.
-    threshold, min_area_km2, min_hole_km2
-        As in `icemapper_xr.vectorise.outlines`.
-
-    Returns
-    -------
-    tuple of Path and GeoDataFrame
-        The file and its content.
-
-    Raises
-    ------
-    StoreError
-        If there is no store, or it lacks the year.
-    """
-    folder = Path(source)
-    cube_path = folder if store.is_store(folder) else folder / STORE
-    stored = store.open_store(cube_path)
-    available = [int(value) for value in stored[conventions.YEAR].values]
-    if year is not None and year not in available:
-        raise StoreError(f"{cube_path} has the years {', '.join(map(str, available))}, not {year}; map that year first")
-    drawn = [
-        vectorise.outlines(
-            stored.sel(year=one), threshold=threshold, min_area_km2=min_area_km2, min_hole_km2=min_hole_km2, year=one
-        )
-        for one in ([year] if year is not None else available)
-    ]
-    target = cube_path.parent / OUTLINES if out is None else Path(out)
-    joined = _joined(drawn)
-    vectorise.write(joined, target)
-    return target, joined
-
-
-def _joined(drawn: list[gpd.GeoDataFrame]) -> gpd.GeoDataFrame:
-    import pandas as pd
-
-    return pd.concat(drawn, ignore_index=True) if len(drawn) > 1 else drawn[0]

@@ -1,0 +1,215 @@
+"""Several runs into one folder: years that follow, settings that differ, and runs that were cut off."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+import xarray as xr
+
+import icemapper_xr as ix
+from icemapper_xr import catalog, pipeline, store
+from icemapper_xr.errors import CatalogError, CubeError, StoreError
+from icemapper_xr.testing import CallCounter, FakeSegmenter
+from tests import scenes
+
+AREA = {"bounds": scenes.inner(), "crs": f"EPSG:{scenes.EPSG}"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    where = tmp_path_factory.mktemp("catalogue")
+    for year in (2022, 2023):
+        scenes.write_rtc(where, year=year, seed=year)
+    catalog.build(where)
+    return where
+
+
+def plain(folder: Path, year: int, *, orbit: str = "", coherence: bool = False) -> None:
+    """Rasters whose names tell feature, quantity, scale and date, and no more."""
+    for k, when in enumerate(scenes.passes(year)):
+        scenes.write_raster(folder / f"rtc_gamma0_power{orbit}_{when:%Y%m%d}.tif", scenes.values(year + k))
+        if coherence:
+            name = f"coherence_{when:%Y%m%d}_{when + dt.timedelta(days=12):%Y%m%d}.tif"
+            scenes.write_raster(folder / name, np.random.default_rng(k).uniform(0.1, 0.9, scenes.SHAPE))
+
+
+# -- what names do not tell -------------------------------------------------------------------------------------------
+
+
+def test_plain_names_are_mapped_year_by_year_and_resumed(tmp_path: Path) -> None:
+    for year in (2022, 2023):
+        plain(tmp_path / "data", year)
+    catalog.build(tmp_path / "data")
+    options = {"catalog": tmp_path / "data", "weights": FakeSegmenter(window=32), "out": tmp_path / "out", **AREA}
+    report = pipeline.map_glaciers(years=(2022, 2023), **options)
+    assert [(year.relative_orbit, year.polarisation, year.steps) for year in report.years] == [(None, None, 15)] * 2
+    again = pipeline.map_glaciers(years=(2023,), **options)
+    assert [(year.units, year.units_kept) for year in again.years] == [(0, 1)]
+
+
+@pytest.mark.filterwarnings("ignore:the relative orbit of the coherence pairs is unknown")
+def test_coherence_of_unknown_orbit_stays_where_an_orbit_is_named(tmp_path: Path) -> None:
+    for year in (2022, 2023):
+        plain(tmp_path / "data", year, orbit="_S1A_HH_ro014", coherence=True)
+    catalog.build(tmp_path / "data")
+    options = {"catalog": tmp_path / "data", "weights": FakeSegmenter(features=("rtc", "insar"), window=32), **AREA}
+    both = pipeline.map_glaciers(years=(2022, 2023), out=tmp_path / "out", **options)
+    named = pipeline.map_glaciers(years=(2023,), orbit=14, polarisation="HH", out=tmp_path / "named", **options)
+    assert [(year.relative_orbit, year.steps) for year in (*both.years, *named.years)] == [(14, 15)] * 3
+    with pytest.raises(CatalogError, match=r"16 by orbit \(asked 15, there is 14\)"):
+        pipeline.map_glaciers(years=(2023,), orbit=15, out=tmp_path / "none", **options)
+
+
+# -- overwrite --------------------------------------------------------------------------------------------------------
+
+
+def test_overwrite_reaches_every_year(folder: Path, tmp_path: Path) -> None:
+    counter = CallCounter()
+    options = {"catalog": folder, "out": tmp_path / "out", "years": (2022, 2023), **AREA}
+    pipeline.map_glaciers(weights=FakeSegmenter(window=32, counter=counter), **options)
+    once, counter.windows = counter.windows, 0
+    report = pipeline.map_glaciers(weights=FakeSegmenter(window=32, counter=counter), overwrite=True, **options)
+    assert counter.windows == once
+    assert [year.units for year in report.years] == [1, 1]
+    # Of another run: the first year replaces the store, the second joins it.
+    report = pipeline.map_glaciers(weights=FakeSegmenter(window=32, context=0.5), overwrite=True, **options)
+    assert [year.units for year in report.years] == [1, 1]
+    assert store.status(report.store) == {2022: (1, 1), 2023: (1, 1)}
+    assert store.provenance(report.store)["run"]["weights_digest"] == "fake-32-0.5"
+
+
+def test_overwrite_of_a_later_year_never_replaces_the_years_before_it(tmp_path: Path) -> None:
+    scenes.write_rtc(tmp_path / "data", year=2022)
+    for path in scenes.write_rtc(tmp_path / "data", year=2023):
+        with rasterio.open(path, "r+") as file:
+            file.update_tags(ICEMAPPER_ORBIT_STATE="descending")  # as of another run
+    catalog.build(tmp_path / "data")
+    options = {"catalog": tmp_path / "data", "weights": FakeSegmenter(window=32), "out": tmp_path / "out", **AREA}
+    with pytest.raises(StoreError, match="orbit_state"):
+        pipeline.map_glaciers(years=(2022, 2023), overwrite=True, **options)
+    assert store.status(tmp_path / "out" / "glaciers.zarr") == {2022: (1, 1)}
+
+
+# -- what shapes the values belongs to the fingerprint ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def coarse(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rasters of 20 m."""
+    where = tmp_path_factory.mktemp("coarse")
+    for k, when in enumerate(scenes.passes()):
+        scenes.write_raster(where / f"rtc_gamma0_power_{when:%Y%m%d}.tif", scenes.values(k), resolution=20.0)
+    catalog.build(where)
+    return where
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "match"),
+    [
+        (
+            {"resolution": 20, "resample": "bilinear"},
+            {"resolution": 20, "resample": "nearest"},
+            r"settings.reading.resampled is .*bilinear.* there and .*nearest.* here",
+        ),
+        ({"resampling": "bilinear"}, {"resampling": "nearest"}, "settings.reading.resampling is bilinear there"),
+        (
+            {"resampling": "bilinear"},
+            {"resolution": 20, "resample": "bilinear"},
+            r"settings.reading.resolution is 10.0 there and 20.0 here",
+        ),
+    ],
+)
+def test_ways_of_resampling_are_not_mixed(
+    coarse: Path, tmp_path: Path, first: dict[str, Any], second: dict[str, Any], match: str
+) -> None:
+    left, top = scenes.LEFT, scenes.TOP
+    area = {"bounds": (left + 600, top - 1600, left + 1600, top - 600), "crs": f"EPSG:{scenes.EPSG}"}
+    options = {"catalog": coarse, "weights": FakeSegmenter(window=32), "out": tmp_path / "out", "years": (2023,)}
+    pipeline.map_glaciers(**options, **area, **first)
+    settings = (tmp_path / "out" / "run.json").read_text()
+    with pytest.raises(StoreError, match=match):
+        pipeline.map_glaciers(**options, **area, **second)
+    assert (tmp_path / "out" / "run.json").read_text() == settings
+
+
+def test_masks_are_not_mixed(folder: Path, tmp_path: Path) -> None:
+    ds = ix.open_cube(catalog=folder, year=2023, margin=32, **AREA)
+    mask = xr.zeros_like(ds.rtc[0], dtype=bool).compute()
+    mask[60:100, 60:100] = True
+    results = [ix.predict(ds, weights=FakeSegmenter(window=32), mask=one) for one in (mask, mask.copy(), ~mask, None)]
+    digests = [json.loads(one.attrs["icemapper_settings"])["mask"] for one in results]
+    assert digests[0] == digests[1]
+    assert len({digests[0], digests[2], digests[3]}) == 3
+    results[0].icemapper.to_zarr(tmp_path / "a.zarr")
+    for other in results[2:]:
+        with pytest.raises(StoreError, match=r"settings.mask"):
+            other.icemapper.to_zarr(tmp_path / "a.zarr")
+    assert results[1].icemapper.to_zarr(tmp_path / "a.zarr").written == 0
+
+
+# -- runs that were cut off -------------------------------------------------------------------------------------------
+
+
+def cut(path: Path) -> bytes:
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    return whole
+
+
+def test_a_failed_read_leaves_nothing_in_the_way(tmp_path: Path) -> None:
+    files = [scenes.write_rtc(tmp_path / "data", year=year) for year in (2022, 2023)]
+    catalog.build(tmp_path / "data")
+    options = {"catalog": tmp_path / "data", "out": tmp_path / "out", **AREA}
+    segmenter = FakeSegmenter(window=32)
+    whole = cut(files[0][3])
+    with pytest.raises(CubeError, match=files[0][3].name):
+        pipeline.map_glaciers(years=(2022,), weights=segmenter, **options)
+    assert not (tmp_path / "out").exists()
+    files[0][3].write_bytes(whole)
+
+    cut(files[1][3])
+    with pytest.raises(CubeError, match=files[1][3].name):
+        pipeline.map_glaciers(years=(2022, 2023), weights=segmenter, **options)
+    assert store.status(tmp_path / "out" / "glaciers.zarr") == {2022: (1, 1)}
+
+
+def test_a_store_without_a_unit_does_not_block_another_run(folder: Path, tmp_path: Path) -> None:
+    ds = ix.open_cube(catalog=folder, year=2023, margin=32, **AREA)
+    first, second = (ix.predict(ds, weights=FakeSegmenter(window=32, context=c)) for c in (1.0, 0.5))
+    first.icemapper.to_zarr(tmp_path / "a.zarr")
+    for chunk in (tmp_path / "a.zarr").rglob("c/*/*/*"):
+        chunk.unlink()  # as a kill before the first unit leaves it
+    assert second.icemapper.to_zarr(tmp_path / "a.zarr").written == 1
+    assert store.provenance(tmp_path / "a.zarr")["run"]["weights_digest"] == "fake-32-0.5"
+
+
+def test_outlines_of_unfinished_years_are_refused_or_left_out(folder: Path, tmp_path: Path) -> None:
+    options = {"catalog": folder, "weights": FakeSegmenter(window=32), "out": tmp_path / "out", **AREA}
+    report = pipeline.map_glaciers(years=(2022, 2023), **options)
+    next((report.store / "probability").rglob("c/1/*/*")).unlink()
+    with pytest.raises(StoreError, match=r"2023 is unfinished \(0 of 1 units\)"):
+        pipeline.outlines_of_run(tmp_path / "out", year=2023)
+    with pytest.warns(UserWarning, match=r"left out because unfinished: 2023 \(0 of 1 units\)"):
+        target, drawn = pipeline.outlines_of_run(tmp_path / "out")
+    assert set(drawn.year) == set(gpd.read_file(target).year) == {2022}
+    with pytest.warns(UserWarning, match="unfinished: 2023"):
+        pipeline.map_glaciers(years=(2022,), **options)
+    next((report.store / "probability").rglob("c/0/*/*")).unlink()
+    with pytest.raises(StoreError, match="no finished year"):
+        pipeline.outlines_of_run(tmp_path / "out")
+
+
+def test_outlines_of_one_year_leave_the_file_of_all_years_alone(folder: Path, tmp_path: Path) -> None:
+    options = {"catalog": folder, "weights": FakeSegmenter(window=32), "out": tmp_path / "out", **AREA}
+    report = pipeline.map_glaciers(years=(2022, 2023), **options)
+    target, drawn = pipeline.outlines_of_run(tmp_path / "out", year=2022)
+    assert target.name == "outlines_2022.gpkg"
+    assert set(drawn.year) == set(gpd.read_file(target).year) == {2022}
+    assert set(gpd.read_file(report.outlines).year) == {2022, 2023}
