@@ -9,6 +9,6 @@ from __future__ import annotations
 
 from icemapper_xr.vectorise.files import read, write
 from icemapper_xr.vectorise.measures import total_area_km2
-from icemapper_xr.vectorise.outlines import COLUMNS, outlines
+from icemapper_xr.vectorise.outlines import COLUMNS, body_ids, outlines
 
-__all__ = ["COLUMNS", "outlines", "read", "total_area_km2", "write"]
+__all__ = ["COLUMNS", "body_ids", "outlines", "read", "total_area_km2", "write"]

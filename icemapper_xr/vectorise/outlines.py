@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pyproj
     import xarray as xr
 
-__all__ = ["COLUMNS", "outlines"]
+__all__ = ["COLUMNS", "body_ids", "outlines"]
 
 COLUMNS = ("id", "year", "area_km2", "perimeter_km", "n_holes", "touches_edge", "geometry")
 """Columns of the outlines, in order."""
@@ -145,7 +145,7 @@ def _outline_one(
     bodies, table = _select(rings, bodies, np.abs(area) / 1e6, length / 1e3, min_area, min_hole)
     geometry = polygons.build(x, y, rings.offsets, bodies)
     first = rings.starts[bodies.outer]
-    table["id"] = _ids(lon[first], lat[first])
+    table["id"] = body_ids(lon[first], lat[first])
     return _frame(table, geometry, year, target)
 
 
@@ -225,7 +225,7 @@ def _select(
     }
 
 
-def _ids(lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]) -> list[str]:
+def body_ids(lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]) -> list[str]:
     """Name bodies by the position of their northernmost vertex, in 1e-5 degrees (about a metre)."""
     east, north = np.rint(lon % 360.0 * 1e5).astype(int), np.rint(np.abs(lat) * 1e5).astype(int)
     side = np.where(lat < 0, "S", "N")

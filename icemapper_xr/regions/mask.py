@@ -1,0 +1,135 @@
+"""Where a map is wanted: small recipes that are turned into pixels where they are needed."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from icemapper_xr._types import Grid
+from icemapper_xr.cube import extent
+from icemapper_xr.errors import OptionError
+from icemapper_xr.regions import shape as shapes
+from icemapper_xr.regions import utm
+
+if TYPE_CHECKING:
+    from shapely.geometry.base import BaseGeometry
+
+__all__ = ["Mask", "mask_of_file", "project_onto"]
+
+BUFFER_M = 1000.0
+"""Metres by which the polygons of a mask are grown: glaciers advance, coastlines are coarse (a judgement)."""
+_SIMPLER_M = 50.0
+"""Tolerance to which a grown mask is simplified; it is grown by as much more, so that nothing is lost."""
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Polygons in the CRS of a grid: what a worker needs to know which pixels are wanted. Travels in graphs."""
+
+    wkb: bytes
+
+    @classmethod
+    def of(cls, shape: BaseGeometry) -> Mask:
+        """Make a mask of polygons in the CRS of the grids that it will be asked about."""
+        import shapely
+
+        return cls(shapely.to_wkb(shapely.normalize(shape)))
+
+    @property
+    def digest(self) -> str:
+        """Sha256 of the polygons, for the fingerprint of a store."""
+        return hashlib.sha256(self.wkb).hexdigest()
+
+    @property
+    def shape(self) -> BaseGeometry:
+        """The polygons."""
+        return _shape(self.wkb)
+
+    def on(self, grid: Grid) -> npt.NDArray[np.bool_]:
+        """Return the pixels of a grid that the polygons touch, (y, x)."""
+        import shapely
+        from affine import Affine
+        from rasterio.features import rasterize
+
+        box = shapely.box(*grid.bounds)
+        if not shapely.intersects(self.shape, box):
+            return np.zeros(grid.shape, bool)
+        if shapely.contains_properly(self.shape, box):
+            return np.ones(grid.shape, bool)
+        inside = shapely.intersection(self.shape, box)
+        burnt = rasterize(
+            [inside],
+            grid.shape,
+            transform=Affine(*grid.transform),
+            all_touched=True,
+            fill=0,
+            default_value=1,
+            dtype="uint8",
+        )
+        return np.asarray(burnt, bool)
+
+    def __dask_tokenize__(self) -> str:
+        return self.digest
+
+
+@functools.lru_cache(maxsize=16)
+def _shape(wkb: bytes) -> BaseGeometry:
+    import shapely
+
+    shape: BaseGeometry = shapely.from_wkb(wkb)
+    shapely.prepare(shape)
+    return shape
+
+
+def mask_of_file(path: str | Path) -> BaseGeometry:
+    """Read the polygons outside of which there cannot be ice, in longitude and latitude.
+
+    Raises
+    ------
+    OptionError
+        The file cannot be read, has no CRS or no polygon.
+    """
+    if not Path(path).exists():
+        raise OptionError(f"the mask {path} does not exist; give a file of land or glacier polygons")
+    return shapes.geometry(extent.read_area(path))
+
+
+def project_onto(mask: BaseGeometry, zone: utm.Zone, *, buffer_m: float) -> BaseGeometry:
+    """Bring the part of a mask near a zone's own part of the area into the zone, and grow it.
+
+    Parameters
+    ----------
+    mask
+        Polygons in longitude and latitude.
+    zone
+        A `Zone`.
+    buffer_m
+        Metres to grow by.
+    """
+    import shapely
+
+    west, south, east, north = zone.owned.bounds
+    reach = buffer_m / 111_000.0 + 0.05
+    wide = reach / max(np.cos(np.radians(min(max(abs(south), abs(north)) + reach, 89.0))), 0.02)
+    parts = shapely.get_parts(mask)
+    edges = shapely.bounds(parts)
+    pieces = []
+    for turn in (-360.0, 0.0, 360.0):
+        box = (west - wide - turn, max(south - reach, -90.0), east + wide - turn, min(north + reach, 90.0))
+        near = (edges[:, 0] < box[2]) & (edges[:, 2] > box[0]) & (edges[:, 1] < box[3]) & (edges[:, 3] > box[1])
+        if near.any():
+            clipped = shapely.clip_by_rect(parts[near], *box)
+            pieces.append(utm.turned(clipped, turn))
+    if not pieces:
+        return shapely.MultiPolygon()
+    flat = zone.project(shapely.segmentize(np.concatenate(pieces), 0.05))
+    # Simplified one by one before they are grown: glacier outlines have a vertex every 10 m.
+    simple = shapely.make_valid(shapely.simplify(flat, _SIMPLER_M))
+    grown = shapely.buffer(simple, buffer_m + 2 * _SIMPLER_M, quad_segs=4)
+    return shapely.simplify(shapely.union_all(grown), _SIMPLER_M)
