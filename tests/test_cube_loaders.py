@@ -17,7 +17,8 @@ from scipy import ndimage
 
 from icemapper_xr import cube
 from icemapper_xr._types import Bounds, Grid
-from icemapper_xr.cube import loaders, read
+from icemapper_xr.cube import loaders
+from icemapper_xr.cube import remote as patience
 from icemapper_xr.errors import CubeError, OptionError
 from tests.cube_data import UTM33, observe, opera, utc, write
 from tests.support import raise_if_dask_computes
@@ -282,13 +283,13 @@ def test_a_bad_local_file_is_named(engine: loaders.Loader, tmp_path: Path, damag
 def test_a_remote_raster_that_fails_is_retried_and_recorded_as_missing(
     engine: loaders.Loader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(read, "_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(patience, "PAUSE_SECONDS", 0.0)
     path = write(tmp_path / "a.tif", power())
     observation = observe(path, utc(2023, 1, 1), item_id="gone")
     remote = type(observation)(**{**vars(observation), "href": f"/vsizip/{tmp_path}/none.zip/a.tif"})
     found = engine.load([[remote]], grid_of(LEFT, TOP - 400, LEFT + 500, TOP)).compute(scheduler="synchronous")
     assert np.isnan(found.values).all()
-    assert "attempt 4 of 4: item gone" in caplog.text
+    assert "attempt 3 of 4: item gone" in caplog.text
     assert "recorded as missing" in caplog.text
 
 

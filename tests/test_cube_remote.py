@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from RangeHTTPServer import RangeRequestHandler
 
-from icemapper_xr import cube
-from icemapper_xr.cube import loaders, read
-from icemapper_xr.errors import CubeError
+from icemapper_xr import cube, redact
+from icemapper_xr.cube import loaders, remote
+from icemapper_xr.errors import CubeError, OptionError
+from tests import faulty
 from tests.cube_data import observe, utc, write
 
 TOKEN = "token=good"
@@ -48,7 +49,8 @@ def server(tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(read, "_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(remote, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setitem(remote._ENV, "GDAL_HTTP_RETRY_DELAY", "0.01")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
 
 
@@ -96,3 +98,83 @@ def test_a_raster_that_is_not_there_is_recorded_as_missing(
         assert np.isnan(array.compute(scheduler="synchronous")).all()
     assert "item remote" in caplog.text
     assert "recorded as missing" in caplog.text
+
+
+def _served(folder: Path, url: str, *, faults: cube.Faults | None = None, sign: Any = None) -> tuple[Any, Any]:
+    """A raster behind a faulty server, as a lazy array, and its values."""
+    values = np.random.default_rng(4).gamma(4, 0.03, (40, 50)).astype(np.float32)
+    here = observe(write(folder / "a.tif", values), utc(2023, 1, 1), item_id="remote")
+    there = type(here)(**{**vars(here), "href": f"{url}/a.tif"})
+    area = cube.area_grid(bounds=(500_000, 8_699_600, 500_500, 8_700_000), crs=32633, margin=0)
+    array = loaders.loader("stackstac").load([[there]], area.grid, chunk=20, sign=sign, faults=faults)
+    return array, values
+
+
+def test_a_missing_raster_is_asked_for_once_and_told(tmp_path: Path) -> None:
+    with faulty.serve(tmp_path, server := faulty.Faults()) as url:
+        found = cube.Faults()
+        array, _ = _served(tmp_path, url, faults=found)
+        (tmp_path / "a.tif").unlink()
+        assert np.isnan(array.compute(scheduler="synchronous")).all()
+        pieces = array.data.npartitions
+    assert server.paths["/a.tif"] <= 2 * pieces  # a HEAD and a GET at most for each piece of the grid, and no more
+    assert found.items == ("remote",)
+    assert found.found[0].href == f"{url}/a.tif"
+    assert "404" in found.found[0].reason
+
+
+def test_a_server_that_was_down_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """GDAL remembers a file that it could not open: without care no further attempt would reach the server."""
+    with faulty.serve(tmp_path, server := faulty.Faults(never=("a.tif",))) as url:
+        monkeypatch.setattr(remote.time, "sleep", lambda _: setattr(server, "never", ()))
+        found = cube.Faults()
+        array, values = _served(tmp_path, url, faults=found)
+        np.testing.assert_array_equal(array.compute(scheduler="synchronous").values[0], values)
+    assert server.asked["never"] > 0
+    assert found.found == ()
+
+
+def test_a_raster_given_up_is_not_waited_for_again(tmp_path: Path) -> None:
+    with faulty.serve(tmp_path, server := faulty.Faults(never=("a.tif",))) as url:
+        found = cube.Faults()
+        array, _ = _served(tmp_path, url, faults=found)
+        assert np.isnan(array.compute(scheduler="synchronous")).all()
+        first = server.asked["never"]
+        assert np.isnan(array.compute(scheduler="synchronous")).all()
+        assert server.asked["never"] - first < first
+    assert found.items == ("remote",)
+    with pytest.raises(CubeError, match=r"1 of 4 rasters stayed unreadable.*remote.*503"):
+        found.check(4)
+    found.check(5)
+    with pytest.raises(OptionError, match="share"):
+        found.check(5, share=2)
+
+
+def test_tokens_stay_out_of_what_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with faulty.serve(tmp_path, server := faulty.Faults(never=("a.tif",), token_seconds=60)) as url:
+        found = cube.Faults()
+        array, _ = _served(tmp_path, url, faults=found, sign=lambda href: f"{href}?sv=1&sig={server.token()[0]}")
+        with caplog.at_level(logging.DEBUG):
+            array.compute(scheduler="synchronous")
+    assert server.tokens
+    assert "remote" in caplog.text
+    assert server.secret not in caplog.text
+    assert server.secret not in str(found.found)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "/vsicurl/https://a.net/x.tif?se=1&sig=SECRETab%3D&sp=r failed",
+        "https://b.s3.amazonaws.com/k?X-Amz-Credential=SECRETid&X-Amz-Signature=SECRETff",
+        "https://user:SECRETpw@host/x.tif",
+        "Authorization: Bearer SECRETtoken.abc",
+        "get https://a.net/x?token=SECRET, then",
+    ],
+)
+def test_secrets_are_redacted(said: str) -> None:
+    assert "SECRET" not in redact.text(said)
+    assert (
+        redact.text("an item S1A_x at https://a.net/x.tif?year=2023")
+        == "an item S1A_x at https://a.net/x.tif?year=2023"
+    )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from icemapper_xr.cube.build import build
 from icemapper_xr.cube.coverage import coverage, coverage_of
+from icemapper_xr.cube.faults import Fault, Faults
 from icemapper_xr.cube.grid import AreaGrid, area_grid
 from icemapper_xr.cube.parity import parity_stack
 from icemapper_xr.cube.rasters import open_rasters
@@ -14,6 +15,8 @@ from icemapper_xr.cube.regrid import to_pixel_size
 
 __all__ = [
     "AreaGrid",
+    "Fault",
+    "Faults",
     "area_grid",
     "build",
     "coverage",

@@ -14,6 +14,7 @@ import xarray as xr
 
 from icemapper_xr import conventions
 from icemapper_xr._types import Grid, Observation, Signer
+from icemapper_xr.cube.faults import Faults
 from icemapper_xr.cube.frames import SLICE, anchored_chunks
 from icemapper_xr.cube.odc_loader import OdcLoader
 from icemapper_xr.cube.stackstac_loader import StackstacLoader
@@ -33,6 +34,7 @@ class Loader(Protocol):
         chunk: int = conventions.LATTICE,
         resampling: conventions.Resampling | None = None,
         sign: Signer | None = None,
+        faults: Faults | None = None,
     ) -> xr.DataArray:
         """Make a lazy array of the observations on exactly the grid asked for.
 
@@ -48,6 +50,8 @@ class Loader(Protocol):
             For rasters of another pixel size (None refuses them when read) or off the grid (None is bilinear).
         sign
             Called with the href when a raster is opened.
+        faults
+            Where to note rasters that stay unreadable, while the array is computed in this process.
 
         Returns
         -------

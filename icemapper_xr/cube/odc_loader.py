@@ -14,6 +14,7 @@ import xarray as xr
 from icemapper_xr import conventions
 from icemapper_xr._types import FloatArray, Grid, Observation, Signer
 from icemapper_xr.cube import frames, read, resample
+from icemapper_xr.cube.faults import Faults
 
 __all__ = ["OdcLoader"]
 
@@ -32,6 +33,7 @@ class OdcLoader:
         chunk: int = conventions.LATTICE,
         resampling: conventions.Resampling | None = None,
         sign: Signer | None = None,
+        faults: Faults | None = None,
     ) -> xr.DataArray:
         """Load; see `Loader.load`."""
         import dask.array as da
@@ -41,14 +43,14 @@ class OdcLoader:
         if not found:
             return frames.wrap(blank, grid)
         present = sorted({frame.index for frame in found})
-        loaded = _odc_load(found, grid, chunk, sign)
+        loaded = _odc_load(found, grid, chunk, _OdcDriver(sign, faults))
         if len(present) < len(slices):
             parts = [loaded[present.index(i)] if i in present else blank[i] for i in range(len(slices))]
             loaded = da.stack(parts)
         return frames.wrap(loaded.rechunk({0: -1}), grid)
 
 
-def _odc_load(found: Sequence[frames.Frame], grid: Grid, chunk: int, sign: Signer | None) -> Any:
+def _odc_load(found: Sequence[frames.Frame], grid: Grid, chunk: int, driver: _OdcDriver) -> Any:
     """Load on a box of whole chunks, which is the only chunking odc-stac has, and cut that to the grid."""
     import odc.stac
     from odc.geo.geobox import GeoBox
@@ -74,7 +76,7 @@ def _odc_load(found: Sequence[frames.Frame], grid: Grid, chunk: int, sign: Signe
         dtype="float32",
         nodata=math.nan,
         resampling="nearest",
-        driver=_OdcDriver(sign),
+        driver=driver,
     )
     return loaded[_ASSET].data[:, above : above + grid.shape.y, left : left + grid.shape.x]
 
@@ -123,8 +125,8 @@ class _OdcDriver:
     dask_reader = None
     aux_reader = None
 
-    def __init__(self, sign: Signer | None) -> None:
-        self.sign = sign
+    def __init__(self, sign: Signer | None, faults: Faults | None) -> None:
+        self.sign, self.faults = sign, faults
 
     def new_load(self, geobox: Any, *, chunks: Any = None) -> None:
         """There is no state to share between reads."""
@@ -140,12 +142,12 @@ class _OdcDriver:
         yield None
 
     def open(self, src: Any, ctx: Any) -> _OdcReader:
-        return _OdcReader(src, self.sign)
+        return _OdcReader(src, self.sign, self.faults)
 
 
 class _OdcReader:
-    def __init__(self, src: Any, sign: Signer | None) -> None:
-        self.src, self.sign = src, sign
+    def __init__(self, src: Any, sign: Signer | None, faults: Faults | None) -> None:
+        self.src, self.sign, self.faults = src, sign, faults
 
     def read(
         self, cfg: Any, dst_geobox: Any, *, dst: Any = None, selection: Any = None
@@ -153,7 +155,7 @@ class _OdcReader:
         transform = dst_geobox.transform
         rows, columns = dst_geobox.shape
         piece = resample.Piece(dst_geobox.crs.to_wkt(), transform.c, transform.f, transform.a, rows, columns)
-        pixels = read.onto(read.Source.loads(self.src.uri), piece, self.sign)
+        pixels = read.onto(read.Source.loads(self.src.uri), piece, self.sign, self.faults)
         if dst is not None:
             dst[:] = pixels
         return (slice(0, rows), slice(0, columns)), pixels

@@ -15,9 +15,7 @@ grid with enough surroundings that the answer does not depend on how the grid wa
 from __future__ import annotations
 
 import json
-import logging
 import math
-import time
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
@@ -25,8 +23,9 @@ import numpy as np
 
 from icemapper_xr import conventions
 from icemapper_xr._types import FloatArray, Observation, Signer
-from icemapper_xr.cube import resample
-from icemapper_xr.errors import CubeError, IcemapperError
+from icemapper_xr.cube import remote, resample
+from icemapper_xr.cube.faults import Faults
+from icemapper_xr.errors import CubeError
 
 __all__ = ["Source", "decibel", "onto"]
 
@@ -35,20 +34,8 @@ _ALIGNED = 1e-3
 _PIXEL_TOLERANCE = 0.01
 _BORDER = 5
 """Side of the square of zeros that makes a border, pixels."""
-_ATTEMPTS = 4
-_PAUSE_SECONDS = 1.0
-_DENIED = ("HTTP response code: 401", "HTTP response code: 403", "AccessDenied", "Access Denied", "InvalidCredentials")
-"""In GDAL's messages; such a raster is not missing, and a whole cube of gaps would hide the reason."""
-_REMOTE_ENV = {
-    # No probing for side-car files, and retries by GDAL itself before ours.
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    "GDAL_HTTP_MAX_RETRY": "3",
-    "GDAL_HTTP_RETRY_DELAY": "1",
-    "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
-}
 _SCHEME = "icemapper:"
 """Makes the line an absolute href, which pystac asks for."""
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -104,7 +91,7 @@ def decibel(power: FloatArray) -> FloatArray:
     return np.asarray(values, dtype=np.float32)
 
 
-def onto(source: Source, piece: resample.Piece, sign: Signer | None = None) -> FloatArray:
+def onto(source: Source, piece: resample.Piece, sign: Signer | None = None, faults: Faults | None = None) -> FloatArray:
     """Read a raster onto a piece of a grid.
 
     Parameters
@@ -115,12 +102,14 @@ def onto(source: Source, piece: resample.Piece, sign: Signer | None = None) -> F
         Where to.
     sign
         Called with the href at every attempt, so that a signature never grows old in a graph.
+    faults
+        Where to note a remote raster that stays unreadable.
 
     Returns
     -------
     array
         `(rows, columns)` float32 linear power (coherence for scale '1'), NaN = not observed. All NaN, with a warning
-        in the log, where a remote raster cannot be read after four attempts.
+        in the log, where a remote raster is not there or stays unreadable (`remote.patiently`).
 
     Raises
     ------
@@ -131,34 +120,21 @@ def onto(source: Source, piece: resample.Piece, sign: Signer | None = None) -> F
     import rasterio
     import rasterio.errors
 
-    remote = source.href.startswith("/vsi") or ("://" in source.href and not source.href.startswith("file://"))
-    for attempt in range(_ATTEMPTS):
-        try:
-            with rasterio.Env(**(_REMOTE_ENV if remote else {})):
-                href = source.href if sign is None else sign(source.href)
-                with rasterio.open(href, sharing=False) as dataset:
-                    return _read(dataset, source, piece)
-        except IcemapperError:
-            raise
-        except (rasterio.errors.RasterioError, OSError) as error:
-            if not remote:
-                raise CubeError(
-                    f"{source.href} (item {source.item_id}) cannot be read: {_one_line(error)}; "
-                    "replace the file or leave the item out"
-                ) from error
-            if attempt + 1 == _ATTEMPTS and any(sign_of in str(error) for sign_of in _DENIED):
-                raise CubeError(
-                    f"{source.href} (item {source.item_id}): access denied ({_one_line(error)}); "
-                    "check the account or the signing that this catalogue needs"
-                ) from error
-            _log.warning("attempt %d of %d: item %s: %s", attempt + 1, _ATTEMPTS, source.item_id, _one_line(error))
-            time.sleep(_PAUSE_SECONDS * 2**attempt if attempt + 1 < _ATTEMPTS else 0)
-    _log.warning("item %s (%s) could not be read and is recorded as missing", source.item_id, source.href)
-    return np.full((piece.rows, piece.columns), np.nan, np.float32)
+    def read(href: str) -> FloatArray:
+        with rasterio.open(href, sharing=False) as dataset:
+            return _read(dataset, source, piece)
 
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    if remote.is_remote(source.href):
+        pixels = remote.patiently(source.href, source.item_id, read, sign=sign, faults=faults)
+        return np.full((piece.rows, piece.columns), np.nan, np.float32) if pixels is None else pixels
+    try:
+        with rasterio.Env():
+            return read(source.href if sign is None else sign(source.href))
+    except (rasterio.errors.RasterioError, OSError) as error:
+        raise CubeError(
+            f"{source.href} (item {source.item_id}) cannot be read: {' '.join(str(error).split())}; "
+            "replace the file or leave the item out"
+        ) from error
 
 
 def _read(dataset: Any, source: Source, piece: resample.Piece) -> FloatArray:

@@ -12,6 +12,7 @@ import xarray as xr
 from icemapper_xr import conventions
 from icemapper_xr._types import FloatArray, Grid, Observation, Signer
 from icemapper_xr.cube import frames, read, resample
+from icemapper_xr.cube.faults import Faults
 from icemapper_xr.errors import OptionError
 
 __all__ = ["StackstacLoader"]
@@ -30,6 +31,7 @@ class StackstacLoader:
         chunk: int = conventions.LATTICE,
         resampling: conventions.Resampling | None = None,
         sign: Signer | None = None,
+        faults: Faults | None = None,
     ) -> xr.DataArray:
         """Load; see `Loader.load`."""
         import dask.array as da
@@ -37,7 +39,7 @@ class StackstacLoader:
         found = frames.of_slices(slices, grid, resampling)
         if not found or not slices:
             return frames.wrap(frames.blank(len(slices), grid, chunk), grid)
-        stack = _stack(found, grid, chunk, sign)
+        stack = _stack(found, grid, chunk, sign, faults)
         merged = da.map_blocks(
             frames.first_valid,
             stack.rechunk({0: -1}),
@@ -50,7 +52,7 @@ class StackstacLoader:
         return frames.wrap(merged, grid)
 
 
-def _stack(found: Sequence[frames.Frame], grid: Grid, chunk: int, sign: Signer | None) -> Any:
+def _stack(found: Sequence[frames.Frame], grid: Grid, chunk: int, sign: Signer | None, faults: Faults | None) -> Any:
     import rasterio.enums
     import stackstac
 
@@ -74,7 +76,7 @@ def _stack(found: Sequence[frames.Frame], grid: Grid, chunk: int, sign: Signer |
         properties=False,
         band_coords=False,
         errors_as_nodata=(),
-        reader=functools.partial(_StackstacReader, sign=sign),
+        reader=functools.partial(_StackstacReader, sign=sign, faults=faults),
     )
     if stack.sizes["time"] != len(found) or (stack.sizes["y"], stack.sizes["x"]) != tuple(grid.shape):
         raise AssertionError(f"stackstac made {dict(stack.sizes)} of {len(found)} rasters on {grid.shape}")
@@ -100,9 +102,16 @@ class _StackstacReader:
     """A stackstac `Reader` that opens, signs and closes at every read."""
 
     def __init__(
-        self, *, url: str, spec: Any, sign: Signer | None = None, dtype: Any = np.float32, **_: Any
-    ) -> None:  # stackstac hands over settings that `read.onto` has no use for
-        self.url, self.spec, self.sign, self.dtype = url, spec, sign, dtype
+        self,
+        *,
+        url: str,
+        spec: Any,
+        sign: Signer | None = None,
+        faults: Faults | None = None,
+        dtype: Any = np.float32,
+        **_: Any,  # stackstac hands over settings that `read.onto` has no use for
+    ) -> None:
+        self.url, self.spec, self.sign, self.faults, self.dtype = url, spec, sign, faults, dtype
 
     def read(self, window: Any) -> FloatArray:
         size = self.spec.resolutions_xy[0]
@@ -114,7 +123,7 @@ class _StackstacReader:
             round(window.height),
             round(window.width),
         )
-        return read.onto(read.Source.loads(self.url), piece, self.sign)
+        return read.onto(read.Source.loads(self.url), piece, self.sign, self.faults)
 
     def close(self) -> None:
         """Nothing stays open between reads."""
