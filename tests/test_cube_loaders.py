@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from icemapper_xr import cube
+from icemapper_xr import conventions, cube
 from icemapper_xr._types import Bounds, Grid
 from icemapper_xr.cube import loaders
 from icemapper_xr.cube import remote as patience
@@ -139,6 +139,21 @@ def test_zeros_at_the_border_are_gaps_and_lone_zeros_are_dark(engine: loaders.Lo
     np.testing.assert_array_equal(whole[20, 20:22], 0)
     assert whole[30, 30] == np.float32(-0.001)
     np.testing.assert_array_equal(values(engine, [[observe(path, utc(2023, 1, 1))]], grid, chunk=11)[0][:, 5:], whole)
+
+
+@pytest.mark.parametrize("nodata", [None, np.nan])
+def test_minus_infinity_in_db_is_border_where_zeros_are(
+    engine: loaders.Loader, tmp_path: Path, nodata: float | None
+) -> None:
+    linear = power()
+    linear[:6], linear[30, 30] = 0, 0
+    with np.errstate(divide="ignore"):
+        path = write(tmp_path / "a.tif", 10 * np.log10(linear), nodata=nodata)
+    grid = grid_of(LEFT, TOP - 400, LEFT + 500, TOP)
+    found = values(engine, [[observe(path, utc(2023, 1, 1), scale="dB")]], grid, chunk=11)[0]
+    assert np.isnan(found[:6]).all()
+    np.testing.assert_allclose(found[6:], linear[6:], rtol=2e-6)
+    assert read.decibel(found)[30, 30] == conventions.NOISE_FLOOR_DB
 
 
 def test_zeros_of_a_file_with_nan_nodata_are_dark(engine: loaders.Loader, tmp_path: Path) -> None:

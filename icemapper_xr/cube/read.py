@@ -5,7 +5,8 @@ Whatever the file holds comes out as float32 linear power (or coherence), NaN wh
 * masks, nodata (of the file or of the catalogue) and what lies outside the file are NaN;
 * exact zeros: in a file whose nodata is NaN they are dark observations (OPERA RTC-S1 has them over calm sea). In any
   other file they fill the border of the swath as well (Planetary Computer RTC has, beside its nodata of -32768): a
-  zero is border, NaN, if some 5 x 5 square of zeros, nodata or outside holds it; a lone zero is a dark observation;
+  zero is border, NaN, if some 5 x 5 square of zeros, nodata or outside holds it; a lone zero is a dark observation.
+  In dB a zero is minus infinity, whatever the nodata: conversions to dB often set it to NaN and leave the border;
 * other values of zero and below come from noise subtraction; they stay as they are, so that averages are unbiased.
 
 On the file's own grid the values are the file's. Elsewhere they are resampled in linear power, each piece of the
@@ -210,22 +211,25 @@ def _linear(dataset: Any, source: Source, row: int, column: int, rows: int, colu
     """Read rows and columns, which may lie outside the file, as linear power."""
     values, observed = _raw(dataset, source, row, column, rows, columns)
     power = _to_power(values, source.scale)
-    if source.scale in ("power", "amplitude") and not _nan_is_nodata(dataset) and np.any((values == 0) & observed):
+    if _may_fill_borders(dataset, source.scale) and np.any((power == 0) & observed):
         pad = _BORDER - 1
         wide, seen = _raw(dataset, source, row - pad, column - pad, rows + 2 * pad, columns + 2 * pad)
-        observed &= ~_border(wide, seen)[pad:-pad, pad:-pad]
+        observed &= ~_border(_to_power(wide, source.scale), seen)[pad:-pad, pad:-pad]
     power[~observed | ~np.isfinite(power)] = np.nan
     return power
 
 
-def _nan_is_nodata(dataset: Any) -> bool:
-    return dataset.nodata is not None and math.isnan(dataset.nodata)
+def _may_fill_borders(dataset: Any, scale: str) -> bool:
+    """Whether zeros of a file may be the border of the swath."""
+    if scale in ("power", "amplitude"):
+        return dataset.nodata is None or not math.isnan(dataset.nodata)
+    return scale == "dB"
 
 
-def _border(values: FloatArray, observed: np.ndarray[Any, np.dtype[np.bool_]]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def _border(power: FloatArray, observed: np.ndarray[Any, np.dtype[np.bool_]]) -> np.ndarray[Any, np.dtype[np.bool_]]:
     from scipy import ndimage
 
-    blank = (values == 0) | ~observed
+    blank = (power == 0) | ~observed
     square = np.ones((_BORDER, _BORDER), bool)
     return cast("np.ndarray[Any, np.dtype[np.bool_]]", ndimage.binary_opening(blank, square))
 
