@@ -123,6 +123,8 @@ class Observation:
     """Name of the preset whose signer reads this href; None if it can be read as it is."""
     source: str = ""
     """Preset, URL or path of the catalogue it came from."""
+    footprint: str | None = None
+    """What of the raster was observed: the catalogue's geometry in longitude/latitude, as WKT."""
 
     @property
     def baseline_days(self) -> int | None:

@@ -4,10 +4,14 @@ import datetime as dt
 from pathlib import Path
 
 import numpy as np
+import pyproj
 import pytest
+import shapely
+import shapely.geometry
 import xarray as xr
 
-from icemapper_xr import cube
+from icemapper_xr import catalog, cube
+from icemapper_xr._types import Shape
 from icemapper_xr.errors import CubeError
 from tests.cube_data import AREA, describe, utc
 from tests.support import raise_if_dask_computes
@@ -65,3 +69,54 @@ def test_what_a_cube_took(tmp_path: Path) -> None:
     assert exact[exact["feature"] == "rtc"]["valid"].tolist() == [0.0] + [1.0] * 14
     with pytest.raises(CubeError, match="pass a cube"):
         cube.coverage_of(xr.Dataset())
+
+
+def test_only_what_the_catalogues_geometry_holds_counts_as_covered() -> None:
+    area = cube.area_grid(bbox=(15, 78, 15.5, 78.2), margin=0)
+    rectangle = {"transform": (10.0, 0.0, 480_000.0, 0.0, -10.0, 8_720_000.0), "shape": Shape(8000, 8000)}
+    outlines = {
+        "west": "POLYGON ((14 77, 15.25 77, 15.25 79, 14 79, 14 77))",
+        "none": "POLYGON ((14 77, 14.9 77, 14.9 79, 14 79, 14 77))",
+        "more": "POLYGON ((10 70, 20 70, 20 80, 10 80, 10 70))",
+    }
+    west, none, more, bare = (
+        describe(utc(2023, 1, 1 + k), footprint=outlines.get(name), **rectangle)
+        for k, name in enumerate(("west", "none", "more", "bare"))
+    )
+    table = cube.coverage([west, none, more, bare], area=area)
+    assert table["date"].dt.day.tolist() == [1, 3, 4]
+    whole = cube.coverage([bare], area=area)["share"][0]
+    assert table["share"].tolist() == [pytest.approx(whole / 2, abs=0.05), whole, whole]
+
+
+@pytest.mark.parametrize("crs", [3413, 32601])
+def test_geometries_across_the_antimeridian(crs: int) -> None:
+    area = cube.area_grid(bbox=(179.8, 71, -179.8, 71.2), crs=crs, margin=0)
+    fields = {"epsg": None, "transform": None, "shape": None}
+    parts = "((178 70, 180 70, 180 72, 178 72, 178 70)), ((-180 70, -178 70, -178 72, -180 72, -180 70))"
+    uncut = "POLYGON ((178 70, -178 70, -178 72, 178 72, 178 70))"
+    half = "POLYGON ((178 70, 180 70, 180 72, 178 72, 178 70))"
+    cap = "POLYGON ((-180 60, 180 60, 180 90, -180 90, -180 60))"
+    observations = [
+        describe(utc(2023, 1, 1 + k), footprint=footprint, **fields)
+        for k, footprint in enumerate((f"MULTIPOLYGON ({parts})", uncut, half, cap))
+    ]
+    shares = cube.coverage(observations, area=area)["share"].tolist()
+    assert shares == [pytest.approx(1), pytest.approx(1), pytest.approx(0.5, abs=0.1), 1]
+
+
+def test_real_items_cover_what_their_geometry_says(shared: Path) -> None:
+    """The tiles of the Indigo set are squares of which a swath fills 0.02 to 1."""
+    found = catalog.search(shared / "real/stac/rainier_rtc_aws.json", datetime="2017-01", polarisation="VV")
+    tile = cube.area_grid(bounds=(499_980, 5_090_220, 609_780, 5_200_020), crs=32610, resolution=20, margin=0)
+    table = cube.coverage(found.observations, area=tile)
+    to_utm = pyproj.Transformer.from_crs(4326, 32610, always_xy=True)
+    for item in found.items[:12]:
+        shape = shapely.transform(
+            shapely.segmentize(shapely.geometry.shape(item.geometry), 0.05), to_utm.transform, interleaved=False
+        )
+        expected = shape.intersection(shapely.box(*tile.area)).area / shapely.box(*tile.area).area
+        day = np.datetime64(item.datetime.replace(tzinfo=None), "D")
+        row = table[(table.date.values.astype("M8[D]") == day) & (table.platform == item.id[:3])]
+        assert row["share"].item() == pytest.approx(expected, abs=1e-3)
+    assert table["share"].min() < 0.1

@@ -84,6 +84,17 @@ def footprint_box(item: pystac.Item) -> Bounds | None:
     return Bounds(box[0], box[1], box[3], box[4]) if len(box) == 6 else Bounds(*box)
 
 
+def _outline(item: pystac.Item) -> str | None:
+    """Geometry of an item as WKT without heights; None where it has none, or no area."""
+    if item.geometry is None:
+        return None
+    import shapely
+    import shapely.geometry
+
+    shape = shapely.force_2d(shapely.geometry.shape(item.geometry))
+    return str(shapely.to_wkt(shape, rounding_precision=7)) if shape.area > 0 else None
+
+
 def _own(fields: Mapping[str, Any], facts: names.Facts) -> names.Facts:
     """Overlay what our own fields say."""
     told: dict[str, Any] = {
@@ -180,6 +191,7 @@ def _observation(item: pystac.Item, asset: pystac.Asset, facts: names.Facts, sou
         band=int(fields.get("icemapper:band", 1)),
         signer=signer,
         source=source,
+        footprint=_outline(item),
     )
 
 

@@ -12,16 +12,46 @@ from icemapper_xr._types import Bounds, Grid, Observation
 __all__ = ["bounds", "polygon", "share"]
 
 _POINTS = 21
+_OUTLINE_DEGREES = 0.1
+"""Points of a geometry's edge are at most this far apart: straight in degrees is not straight in the projection."""
 _PAD_PIXELS = 64
 """Catalogues give transforms that miss the file by some pixels (STAC `proj:transform`): look a little further."""
 
 
 def polygon(observation: Observation, grid: Grid) -> Any:
-    """Return the footprint as a shapely polygon in the CRS of `grid`; None where the metadata does not tell.
+    """Return what was observed as a shapely polygon in the CRS of `grid`; None where the metadata does not tell.
 
-    From the raster's own transform and shape, else from its box in longitude and latitude.
+    The raster's rectangle (from its transform and shape, else its box in longitude and latitude) is full of nodata
+    where the swath lies askew in it or touches a corner only: it is cut by the geometry of the catalogue. Where the
+    two contradict each other, the geometry is believed.
     """
-    return next((shape for shape in _polygons(observation, grid) if shape is not None), None)
+    outline = _outline(observation.footprint, grid.wkt)
+    rectangle = next((shape for shape in _polygons(observation, grid) if shape is not None), None)
+    if outline is None or rectangle is None:
+        return rectangle if outline is None else outline
+    common = outline.intersection(rectangle)
+    return common if common.area > 0 else outline
+
+
+@functools.lru_cache(maxsize=4096)
+def _outline(footprint: str | None, wkt: str) -> Any:
+    """Project a geometry in longitude and latitude; None where it is missing or cannot be projected."""
+    import shapely
+
+    if footprint is None:
+        return None
+    shape = shapely.segmentize(shapely.from_wkt(footprint), _OUTLINE_DEGREES)
+    west, _, east, _ = shape.bounds
+    if east - west > 180:  # across the antimeridian
+        whole = shape.area
+        shape = shapely.transform(shape, lambda lonlat: np.column_stack([lonlat[:, 0] % 360.0, lonlat[:, 1]]))
+        if shape.area < 0.9 * whole:  # around a pole
+            return None
+    transformer = _transformer("EPSG:4326", wkt)
+    shape = shapely.transform(shape, lambda lonlat: np.column_stack(transformer.transform(*lonlat.T)))
+    if not np.isfinite(shapely.get_coordinates(shape)).all():
+        return None
+    return shape if shape.is_valid else shapely.make_valid(shape)
 
 
 def _polygons(observation: Observation, grid: Grid) -> tuple[Any, Any]:
