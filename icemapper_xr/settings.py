@@ -98,8 +98,10 @@ class MapSettings(_Strict):
             ) from None
 
     def save(self, path: Path) -> None:
-        """Write as JSON."""
-        path.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        """Write as JSON, in one step."""
+        partial = path.with_name(f".{path.name}.partial")
+        partial.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        partial.replace(path)
 
 
 def parse_years(text: str) -> tuple[int, ...]:

@@ -347,6 +347,22 @@ def test_raw_grd_is_refused_with_the_remedy(shared: Path, tmp_path: Path, capsys
     assert not (tmp_path / "out").exists()
 
 
+def test_outputs_that_cannot_be_written(
+    folder: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    mapping = ["map", "--catalog", folder, *AREA, "--year", "2023", "--weights", weights]
+    assert "file/out" in refused(capsys, *mapping, "--out", blocked / "out")
+    assert "file is a file" in refused(capsys, *mapping, "--out", blocked)
+    assert "file" in refused(capsys, "catalog", "build", folder, "--out", blocked / "out")
+    assert "file" in refused(capsys, "search", folder, "--out", blocked / "found.json")
+    assert "file" in refused(capsys, "demo", "--out", blocked / "demo", "--size", "200")
+    assert run(capsys, *mapping, "--out", tmp_path / "out")[0] == 0
+    assert "file/a.gpkg" in refused(capsys, "outlines", tmp_path / "out", blocked / "a.gpkg")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "out"]
+
+
 def test_weights_list_and_info(weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, text, err = run(capsys, "weights", "list")
     assert code == 0, err

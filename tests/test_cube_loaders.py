@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from icemapper_xr import conventions, cube
 from icemapper_xr._types import Bounds, Grid
-from icemapper_xr.cube import loaders
+from icemapper_xr.cube import loaders, read
 from icemapper_xr.cube import remote as patience
 from icemapper_xr.errors import CubeError, OptionError
 from tests.cube_data import UTM33, observe, opera, utc, write

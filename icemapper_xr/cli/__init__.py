@@ -39,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:
         if "ICEMAPPER_DEBUG" in os.environ:
             raise
+        if isinstance(error, OSError) and error.filename is not None:
+            reason = error.strerror or type(error).__name__
+            _fail(f"{error.filename} cannot be read or written ({reason}): name another path or mend its rights", 2)
         _fail(
             f"{type(error).__name__}: {one_line(error)} (a defect of icemapper or of a library it uses; "
             "ICEMAPPER_DEBUG=1 shows where)",

@@ -240,7 +240,10 @@ def _margin(segmenter: Segmenter, resolution: float) -> int:
 
 def _write(result: xr.Dataset, folder: Path, year: int, *, overwrite: bool | Literal["year"]) -> store.Report:
     made = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be made ({error.strerror}); name another folder for the output") from error
     try:
         with progress.bar(f"{year}: mapping") as advance:
             return store.write(
