@@ -17,7 +17,7 @@ areas belong beside those from unfiltered ones: the filter correlates neighbouri
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -40,9 +40,10 @@ FILTERED: Final = (cv.PROBABILITY, cv.CALIBRATED)
 """Variables of a result that `temporal` filters."""
 
 AnyArray = npt.NDArray[Any]
+Result = TypeVar("Result", xr.Dataset, xr.DataArray)
 
 
-def temporal(result: xr.Dataset | xr.DataArray, *, max_gap_years: int = MAX_GAP_YEARS) -> xr.Dataset | xr.DataArray:
+def temporal(result: Result, *, max_gap_years: int = MAX_GAP_YEARS) -> Result:
     """Filter yearly probabilities in time, lazily if they are lazy.
 
     Parameters

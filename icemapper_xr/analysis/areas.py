@@ -22,7 +22,7 @@ from icemapper_xr.errors import AnalysisError, OptionError
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["MEASURES", "areas", "polygon_areas"]
+__all__ = ["MEASURES", "areas", "polygon_areas", "sums"]
 
 Array = npt.NDArray[np.float64]
 
@@ -38,7 +38,7 @@ MEASURES: Final[dict[str, str]] = {
 REGION: Final = "region"
 POLYGON: Final = "polygon"
 _M2_PER_KM2: Final = 1e6
-_RASTERIZE: Final = threading.Lock()
+RASTERIZE: Final = threading.Lock()
 """rasterio silences a warning of its own in a way that is not safe between threads."""
 
 
@@ -49,6 +49,8 @@ class _Geometry(NamedTuple):
     dx: float
     wkt: str
     threshold: float
+    plain: bool = False
+    """Whether the values are added up as they are, instead of areas."""
 
 
 class _Source(NamedTuple):
@@ -65,6 +67,7 @@ def areas(
     *,
     regions: xr.DataArray | None = None,
     labels: Sequence[int] | None = None,
+    share: xr.DataArray | None = None,
     variable: str | None = None,
     threshold: float = cv.THRESHOLD,
 ) -> xr.Dataset:
@@ -79,6 +82,8 @@ def areas(
         the whole raster as region 1.
     labels
         The numbers of the regions; None takes those found, for which `regions` must be in memory.
+    share
+        (y, x) share of each cell that counts, 0..1, as of `domains.shares` for an area of interest; None: all of it.
     variable
         Which variable; None takes `calibrated_probability` if the result has it, else `probability`.
     threshold
@@ -98,10 +103,47 @@ def areas(
         The threshold lies outside 0..1, or labels are missing or repeated.
     """
     source = _source(result, variable, threshold)
+    table, numbers = _by_region(source, regions, labels, share)
+    return _dataset(table, source, REGION, numbers)
+
+
+def sums(
+    field: xr.DataArray,
+    *,
+    regions: xr.DataArray | None = None,
+    labels: Sequence[int] | None = None,
+    share: xr.DataArray | None = None,
+) -> xr.DataArray:
+    """Add up a field over the regions of a label raster.
+
+    Parameters
+    ----------
+    field
+        Amounts per cell, any unit, NaN counts 0; dims (year,) y, x; with a CRS.
+    regions, labels, share
+        As in `areas`.
+
+    Returns
+    -------
+    xarray.DataArray
+        Dims (year,) region, in the unit of the field, lazy if the field is.
+    """
+    source = _source(field, None, cv.THRESHOLD)
+    source = source._replace(geometry=source.geometry._replace(plain=True))
+    table, numbers = _by_region(source, regions, labels, share)
+    found = xr.DataArray(table[..., 0], {REGION: numbers}, (cv.YEAR, REGION), field.name, field.attrs)
+    return found.assign_coords({cv.YEAR: source.array[cv.YEAR]}) if source.has_year else found.isel({cv.YEAR: 0})
+
+
+def _by_region(
+    source: _Source, regions: xr.DataArray | None, labels: Sequence[int] | None, share: xr.DataArray | None
+) -> tuple[Any, npt.NDArray[np.int64]]:
+    """Table (year, region, measure) and the regions' numbers."""
     if regions is None:
         regions, labels = xr.ones_like(source.array.isel({cv.YEAR: 0}, drop=True), dtype=np.int32), [1]
-    else:
-        _check_same_cells(source.array, regions)
+    for raster in (regions, share):
+        if raster is not None:
+            _check_same_cells(source.array, raster)
     if labels is None:
         if regions.chunks is not None:
             raise OptionError("regions is lazy, so its numbers are unknown; pass labels= or regions.load()")
@@ -110,8 +152,8 @@ def areas(
     numbers = np.asarray(labels, dtype=np.int64)
     if np.unique(numbers).size < numbers.size or 0 in numbers:
         raise OptionError("labels repeat themselves or hold 0, which is outside of all regions; pass each number once")
-    table = _crosswise(_region_block, source, numbers.size, regions.transpose(cv.Y, cv.X).data, numbers)
-    return _dataset(table, source, REGION, numbers)
+    rasters = [raster.transpose(cv.Y, cv.X).data for raster in (regions, share) if raster is not None]
+    return _crosswise(_region_block, source, numbers.size, rasters, numbers), numbers
 
 
 def polygon_areas(
@@ -159,12 +201,14 @@ def polygon_areas(
         from dask.delayed import delayed
 
         shapes = delayed(shapes, pure=True)  # one copy in the graph, not one a block
-    table = _crosswise(_polygon_block, source, len(local), None, shapes, supersample)
+    table = _crosswise(_polygon_block, source, len(local), [], shapes, supersample)
     return _dataset(table, source, POLYGON, polygons.index.to_numpy()).assign_attrs(supersample=supersample)
 
 
 # -- what a block does ------------------------------------------------------------------------------------------------
-def _region_block(p: Array, y: Array, x: Array, regions: npt.NDArray[Any], *, extra: Any, geometry: _Geometry) -> Array:
+def _region_block(
+    p: Array, y: Array, x: Array, regions: npt.NDArray[Any], *share: Array, extra: Any, geometry: _Geometry
+) -> Array:
     """Table (year, 1, 1, region, measure) of one block, m2."""
     (numbers,) = extra
     order = np.argsort(numbers)
@@ -172,10 +216,11 @@ def _region_block(p: Array, y: Array, x: Array, regions: npt.NDArray[Any], *, ex
     place = np.minimum(np.searchsorted(numbers[order], flat), numbers.size - 1) if numbers.size else flat * 0
     known = numbers[order][place] == flat if numbers.size else np.zeros(flat.shape, dtype=bool)
     index = order[place[known]] if numbers.size else place[known]
-    weight, threshold = _weights(y, x, geometry), geometry.threshold
-    table = np.zeros((p.shape[0], 1, 1, numbers.size, len(MEASURES)))
+    weight = np.ones(regions.shape) if geometry.plain else _weights(y, x, geometry)
+    weight = weight * share[0] if share else weight
+    table = np.zeros((p.shape[0], 1, 1, numbers.size, _n_measures(geometry)))
     for t, plane in enumerate(p):
-        for k, measure in enumerate(_measures(plane, weight, threshold)):
+        for k, measure in enumerate(_measures(plane, weight, geometry)):
             table[t, 0, 0, :, k] = np.bincount(index, weights=measure.ravel()[known], minlength=numbers.size)
     return table
 
@@ -185,7 +230,7 @@ def _polygon_block(p: Array, y: Array, x: Array, *, extra: Any, geometry: _Geome
     import shapely
 
     shapes, supersample = extra
-    weight, (dy, dx, _, threshold) = _weights(y, x, geometry), geometry
+    weight, dy, dx = _weights(y, x, geometry), geometry.dy, geometry.dx
     table = np.zeros((p.shape[0], 1, 1, len(shapes), len(MEASURES)))
     left, bottom, right, top = shapely.bounds(shapes).T if len(shapes) else np.empty((4, 0))
     columns = np.sort(np.c_[(left - x[0]) / dx, (right - x[0]) / dx], axis=1) + 0.5
@@ -196,21 +241,21 @@ def _polygon_block(p: Array, y: Array, x: Array, *, extra: Any, geometry: _Geome
     for i in np.flatnonzero(meets):  # NaN bounds of empty geometries meet nothing
         r = slice(int(max(first_row[i], 0)), int(min(last_row[i], y.size)))
         c = slice(int(max(first_column[i], 0)), int(min(last_column[i], x.size)))
-        share = _share(shapes[i], y[r], x[c], dy, dx, supersample)
+        share = share_inside(shapes[i], y[r], x[c], dy, dx, supersample)
         for t, plane in enumerate(p):
-            for k, measure in enumerate(_measures(plane[r, c], weight[r, c], threshold)):
+            for k, measure in enumerate(_measures(plane[r, c], weight[r, c], geometry)):
                 table[t, 0, 0, i, k] = np.sum(measure * share)
     return table
 
 
-def _share(shape: Any, y: Array, x: Array, dy: float, dx: float, supersample: int) -> Array:
+def share_inside(shape: Any, y: Array, x: Array, dy: float, dx: float, supersample: int) -> Array:
     """Share of each cell inside the shape."""
     import rasterio
     import rasterio.features
 
     transform = rasterio.Affine(dx / supersample, 0, x[0] - dx / 2, 0, dy / supersample, y[0] - dy / 2)
     fine = (y.size * supersample, x.size * supersample)
-    with _RASTERIZE:
+    with RASTERIZE:
         inside = rasterio.features.rasterize([(shape, 1)], out_shape=fine, transform=transform, fill=0, dtype="uint8")
     return np.asarray(inside.reshape(y.size, supersample, x.size, supersample).mean(axis=(1, 3)))
 
@@ -219,31 +264,36 @@ def _weights(y: Array, x: Array, geometry: _Geometry) -> Array:
     return cells.areas_on_grid(y, x, abs(geometry.dy), abs(geometry.dx), geometry.wkt)
 
 
-def _measures(plane: npt.NDArray[Any], weight: Array, threshold: float) -> tuple[Array, Array, Array, Array]:
+def _n_measures(geometry: _Geometry) -> int:
+    return 1 if geometry.plain else len(MEASURES)
+
+
+def _measures(plane: npt.NDArray[Any], weight: Array, geometry: _Geometry) -> tuple[Array, ...]:
     p = plane.astype(np.float64)
     seen = ~np.isnan(p)
+    if geometry.plain:
+        return (np.where(seen, p * weight, 0.0),)
     soft = np.where(seen & (p > SOFT_FLOOR), p, 0.0) * weight
     return (
         soft,
-        np.where(seen & (p >= threshold), weight, 0.0),
+        np.where(seen & (p >= geometry.threshold), weight, 0.0),
         np.where(seen, weight, 0.0),
         np.where(seen, 0.0, weight),
     )
 
 
 # -- the way there and back -------------------------------------------------------------------------------------------
-def _crosswise(function: Any, source: _Source, n: int, labels: Any, *extra: Any) -> Any:
+def _crosswise(function: Any, source: _Source, n: int, rasters: Sequence[Any], *extra: Any) -> Any:
     """Apply `function` to each block and add the tables up: (year, n, measure), m2, a dask array or a numpy one."""
     y, x = (np.asarray(source.array[dim].values, dtype=np.float64) for dim in (cv.Y, cv.X))
     values: Any = source.array.data
-    rest: tuple[Any, ...]
     if source.array.chunks is None:
-        rest = () if labels is None else (np.asarray(labels),)
-        return function(values, y, x, *rest, extra=extra, geometry=source.geometry)[:, 0, 0]
+        planes = [np.asarray(raster) for raster in rasters]
+        return function(values, y, x, *planes, extra=extra, geometry=source.geometry)[:, 0, 0]
     import dask.array as da
 
     _, y_chunks, x_chunks = values.chunks
-    rest = () if labels is None else (da.asarray(labels).rechunk((y_chunks, x_chunks)), "yx")
+    rest = [part for raster in rasters for part in (da.asarray(raster).rechunk((y_chunks, x_chunks)), "yx")]
     table = da.blockwise(
         function,
         "tyxnk",
@@ -254,7 +304,7 @@ def _crosswise(function: Any, source: _Source, n: int, labels: Any, *extra: Any)
         da.from_array(x, chunks=(x_chunks,)),
         "x",
         *rest,
-        new_axes={"n": n, "k": len(MEASURES)},
+        new_axes={"n": n, "k": _n_measures(source.geometry)},
         adjust_chunks={"y": lambda _: 1, "x": lambda _: 1},
         dtype=np.float64,
         meta=np.empty((0,) * 5),

@@ -5,15 +5,20 @@ catalog -> cube -> normalise -> prediction (with a model) -> store -> vectorise
 
 from __future__ import annotations
 
+from icemapper_xr.pipeline.areas import AreaReport, areas_of_run
 from icemapper_xr.pipeline.mapping import MapReport, YearReport, map_glaciers
 from icemapper_xr.pipeline.original import apply
 from icemapper_xr.pipeline.outlining import outlines_of_run
+from icemapper_xr.pipeline.rates import RateReport, rates_of_run
 from icemapper_xr.pipeline.verbs import coverage, normalise, open_cube, open_rasters, outlines, predict, search, to_zarr
 
 __all__ = [
+    "AreaReport",
     "MapReport",
+    "RateReport",
     "YearReport",
     "apply",
+    "areas_of_run",
     "coverage",
     "map_glaciers",
     "normalise",
@@ -22,6 +27,7 @@ __all__ = [
     "outlines",
     "outlines_of_run",
     "predict",
+    "rates_of_run",
     "search",
     "to_zarr",
 ]

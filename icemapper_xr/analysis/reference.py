@@ -1,0 +1,171 @@
+"""What a reference in part of a region says of the errors of all of it, for any group of pieces.
+
+The error of a block (map minus reference) is carried to the rest of the region by its exposure, as in
+`bootstrap.error_draws`. Exposure is the length of mapped margin plus a little for the area, so that a glacier that the
+map missed, in a block without any margin, still counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from icemapper_xr.analysis import bootstrap, pieces, variogram
+from icemapper_xr.analysis.bootstrap import CommonBias
+from icemapper_xr.errors import AnalysisError
+
+__all__ = ["AREA_EXPOSURE", "ErrorModel", "error_draws", "fit", "residual_block"]
+
+Array = npt.NDArray[np.float64]
+
+AREA_EXPOSURE: Final = 0.05
+"""Exposure of an area without margin, km of margin per km2 (a judgement: a fifth of the mean of Svalbard, 0.28)."""
+MAX_LAG: Final = 5000.0
+"""Largest distance of the residuals' variogram, units of the CRS (a judgement: beyond it orbits and snow rule)."""
+MIN_PIXELS: Final = 10
+"""Smallest block, pixels."""
+
+
+@dataclass(frozen=True, eq=False)
+class ErrorModel:
+    """Errors of the reference blocks, and what they say of the margin."""
+
+    reference_years: tuple[int, ...]
+    """Years with a reference."""
+    errors: Array
+    """(reference years, blocks) map minus reference, km2."""
+    exposure: Array
+    """(blocks,) km of margin and its equivalents."""
+    bias_m: Array
+    """(reference years,) error per exposure as a shift of the margin, metres, positive outward."""
+    bias_sigma_m: Array
+    """(reference years,) its standard error, metres."""
+    between_m: float
+    """Standard deviation of the true shift between years, metres; NaN with a single reference year."""
+    scatter: float
+    """Standard deviation of a block's change of error from one reference year to the next, beyond that of the shift,
+    by the root of its exposure, km2 / sqrt(km); NaN with a single reference year."""
+
+    def year_of(self, year: int) -> int:
+        """Index of the reference year nearest to a year, the earlier one of two."""
+        return int(np.argmin([abs(year - known) for known in self.reference_years]))
+
+
+def fit(table: pieces.Pieces, reference_years: Sequence[int]) -> ErrorModel:
+    """Collect the errors of the blocks that have a reference.
+
+    Parameters
+    ----------
+    table
+        With `error`, `reference_margin_km` and `reference_area` of the reference years.
+    reference_years
+        Ascending.
+
+    Raises
+    ------
+    AnalysisError
+        Fewer than 10 blocks have a reference.
+    """
+    error = table.by_block(pieces.ERROR)
+    exposure = _exposure(table.by_block(pieces.REFERENCE_MARGIN), table.by_block(pieces.REFERENCE_AREA))
+    some = exposure > 0
+    if some.sum() < bootstrap.MIN_BLOCKS:
+        raise AnalysisError(
+            f"the reference covers {some.sum()} blocks of {table.layout.size:g} m; at least {bootstrap.MIN_BLOCKS} are "
+            "needed for an interval: give more reference, or smaller blocks if their errors are uncorrelated"
+        )
+    e, x = error[:, some], exposure[some]
+    ratio = e.sum(axis=1) / x.sum()
+    residual = e - ratio[:, None] * x
+    sigma = np.sqrt(np.sum(residual**2, axis=1) * x.size / (x.size - 1)) / x.sum()
+    several = len(reference_years) > 1 and bool(np.all(sigma > 0))
+    between = bootstrap.between_groups(1000 * ratio, 1000 * sigma) if several else np.nan
+    change = np.diff(residual, axis=0) / np.sqrt(x)
+    scatter = float(change.std(ddof=1)) if change.size else np.nan
+    years = tuple(int(year) for year in reference_years)
+    return ErrorModel(years, e, x, 1000 * ratio, 1000 * sigma, float(between), scatter)
+
+
+def error_draws(
+    model: ErrorModel,
+    table: pieces.Pieces,
+    years: Sequence[int],
+    chosen: npt.NDArray[np.bool_],
+    *,
+    n_draws: int = bootstrap.N_DRAWS,
+    seed: int = 42,
+) -> Mapping[str, Array]:
+    """Draw the total error (map minus truth) of a group of pieces in every year.
+
+    Parameters
+    ----------
+    model
+        From `fit` of the same table.
+    table
+        Of all pieces.
+    years
+        Years of the table. One without a reference takes the errors of the nearest year that has one, and in addition
+        a shift of its own (`between_m`, the same for all groups) and a scatter of its own (`scatter`).
+    chosen
+        (pieces,) bool: the group. Where it has a reference itself its error is known and is added as it is.
+    n_draws, seed
+        As in `bootstrap.error_draws`. The same seed gives every group the same shifts of years.
+
+    Returns
+    -------
+    dict
+        `sampling` and `year`: (years, n_draws) km2, paired over the years.
+    """
+    index = np.array([model.year_of(year) for year in years])
+    exposure = _exposure(table.values[pieces.MARGIN], table.values["observed_area"])[chosen]
+    seen = _exposure(table.values[pieces.REFERENCE_MARGIN], table.values[pieces.REFERENCE_AREA])[chosen]
+    unseen = np.maximum(exposure - seen, 0.0)
+    known = table.total(pieces.ERROR, chosen)[index]
+    sampling = known[:, None] + bootstrap.error_draws(
+        model.errors[index], model.exposure, unseen[unseen > 1e-9], n_draws=n_draws, seed=seed
+    )
+    shift = CommonBias(0.0 if np.isnan(model.between_m) else model.between_m, list(years))
+    margin = table.total(pieces.MARGIN, chosen)
+    own = bootstrap.common_bias_draws(margin, {"year": shift}, n_draws=n_draws, seed=seed + 1)
+    if not np.isnan(model.scatter):
+        rng = np.random.default_rng(seed + 2)
+        own = own + rng.normal(0, model.scatter * np.sqrt(exposure.sum()), own.shape)
+    own[[year in model.reference_years for year in years]] = 0.0  # measured there
+    return {"sampling": sampling, "year": own}
+
+
+def _exposure(margin_km: Array, area_km2: Array) -> Array:
+    return np.asarray(margin_km.mean(axis=0) + AREA_EXPOSURE * area_km2.mean(axis=0))
+
+
+def residual_block(residual: npt.NDArray[np.floating], pixel: float) -> tuple[float, variogram.Variogram]:
+    """Propose the side of a block from a field of residuals.
+
+    Parameters
+    ----------
+    residual
+        (y, x) map minus reference, NaN where there is none.
+    pixel
+        Distance of its cells.
+
+    Returns
+    -------
+    tuple
+        The side, a multiple of the pixel, at least 10 pixels and at most a quarter of the field's shorter side; and
+        the variogram it comes from.
+    """
+    rows, columns = np.flatnonzero(np.isfinite(residual).any(axis=1)), np.flatnonzero(np.isfinite(residual).any(axis=0))
+    if not rows.size:
+        raise AnalysisError("the reference and the map have no cell in common; check its place, its years and its CRS")
+    field = np.asarray(residual[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], dtype=np.float64)
+    if min(field.shape) < 2 * MIN_PIXELS:
+        return MIN_PIXELS * pixel, variogram.Variogram(0.0, 0.0, pixel)
+    extent = pixel * min(field.shape)
+    points = variogram.empirical(field, pixel, max_lag=max(min(MAX_LAG, extent / 2), 4 * pixel))
+    model = variogram.fit(points)
+    side = variogram.block_length(model, multiple_of=pixel)
+    return float(min(max(side, MIN_PIXELS * pixel), max(extent // (4 * pixel), MIN_PIXELS) * pixel)), model

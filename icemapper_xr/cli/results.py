@@ -1,0 +1,126 @@
+"""`areas`, `rates`, `surges`, `termini` and `inventories`: from maps to what is published."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Group, Parameter
+
+from icemapper_xr.cli._app import Files, app
+from icemapper_xr.conventions import THRESHOLD
+
+MEASURING = Group("Measuring")
+
+
+@Parameter(name="*", group=MEASURING)
+@dataclass(frozen=True)
+class MeasureOptions:
+    """What is measured, and what is known of the errors."""
+
+    years: Annotated[str | None, Parameter(alias="--year")] = None
+    """2023, 2016:2024 or 2016,2020; default: all years of the map."""
+    glaciers: Path | None = None
+    """Glacier polygons with ids (glacier_id, rgi_id ...); default: glaciers.gpkg in the folder, if it is there."""
+    reach: float = 500.0
+    """How far a glacier's domain reaches beyond its polygon, metres; never into another glacier's."""
+    region: Path | None = None
+    """Polygons of the area of interest; default: the whole map."""
+    excluded: Path | None = None
+    """Raster of layover and shadow (0 is clear): areas are given without it, too."""
+    reference: Path | None = None
+    """True outlines of a part of the region: gives the signed bias and the interval."""
+    reference_area: Path | None = None
+    """Polygons in which the reference is complete; default: the box around its outlines, grown by --reach."""
+    reference_year: int | None = None
+    """Year of a reference that has no column year."""
+    calibration: str = "auto"
+    """auto (that of the weights), none, or a file written by calibrate."""
+    threshold: float = THRESHOLD
+    """Probability from which a cell counts in the hard area."""
+    temporal: Annotated[bool, Parameter(negative_bool=("no-",))] = True
+    """Give areas of the temporally filtered map beside the unfiltered ones."""
+    max_gap_years: int = 2
+    """Years to a neighbour beyond which it says nothing of flicker."""
+    block_size: float | None = None
+    """Side of the blocks whose errors are resampled, metres; default: from the residuals' variogram."""
+    orbit_bias_m: float = 0.0
+    """Standard deviation of a shift of the margin that one orbit's years share, metres."""
+    sensor_bias_m: float = 0.0
+    """The same that one sensor's years share."""
+    year_bias_m: float = 0.0
+    """The same of each year."""
+    n_draws: int = 2000
+    """Draws of the errors."""
+    landscape_draws: int = 10_000
+    """Draws of the published block bootstrap."""
+    seed: int = 42
+    """Seed of the draws."""
+    confidence: float = 0.95
+    """Of the areas' intervals."""
+
+    def keywords(self) -> dict[str, Any]:
+        """Keywords of `areas_of_run` and `rates_of_run`."""
+        from icemapper_xr import settings
+
+        values = asdict(self)
+        values["years"] = None if self.years is None else settings.parse_years(self.years)
+        return values
+
+
+DEFAULTS = MeasureOptions()
+
+
+@app.command
+def areas(source: Path, out: Path | None = None, *, common: bool = False, measuring: MeasureOptions = DEFAULTS) -> None:
+    """Measure glacier areas of a finished map: by region, group and glacier, year by year, with intervals.
+
+    Parameters
+    ----------
+    source
+        Folder that `map` wrote, or a glaciers.zarr.
+    out
+        .csv, .gpkg or .json; default: areas.csv in the folder.
+    common
+        Count only cells that were observed in all years.
+    """
+    from icemapper_xr import pipeline
+
+    report = pipeline.areas_of_run(source, out=out, common=common, **measuring.keywords())
+    print(report.summary())
+    print(f"wrote {report.out}")
+
+
+@app.command
+def rates(
+    source: Path,
+    out: Path | None = None,
+    *,
+    other: Files = None,
+    level: float = 0.05,
+    every_cell: bool = False,
+    measuring: MeasureOptions = DEFAULTS,
+) -> None:
+    """Fit rates of change to a finished map: every kind of interval, unfiltered and filtered side by side.
+
+    Parameters
+    ----------
+    source
+        Folder that `map` wrote, with two years or more.
+    out
+        .csv, .gpkg or .json; default: rates.csv in the folder.
+    other
+        Maps of the same place from another orbit, polarisation or sensor; years in common give the offset.
+    level
+        Share of false discoveries among the glaciers called changing.
+    every_cell
+        Count cells that were not observed in some year, too.
+    """
+    from icemapper_xr import pipeline
+
+    report = pipeline.rates_of_run(
+        source, out=out, others=other or (), level=level, common=not every_cell, **measuring.keywords()
+    )
+    print(report.summary())
+    print(f"wrote {report.out}")

@@ -1,0 +1,242 @@
+"""Measure a finished map: areas and errors of its region and glaciers in every year, unfiltered and filtered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from icemapper_xr import conventions as cv
+from icemapper_xr import filters, progress
+from icemapper_xr.analysis import blocks, bootstrap, pieces, reference
+from icemapper_xr.analysis.bootstrap import CommonBias
+from icemapper_xr.analysis.series import Acquisition
+from icemapper_xr.pipeline import requests, runs
+from icemapper_xr.pipeline.requests import MeasureSettings
+from icemapper_xr.pipeline.runs import Run
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+__all__ = ["Measured", "Series", "measure_run"]
+
+Array = npt.NDArray[np.float64]
+
+UNFILTERED: Final = "none"
+FILTERED: Final = "median"
+MIN_TILES: Final = 10
+"""Tiles below which the published bootstrap is left out (a judgement)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """One region, group or glacier through the years, filtered or not; arrays (years,), km2."""
+
+    kind: str
+    """region, outside, marine, land, lake, unknown, or glacier."""
+    id: str
+    name: str
+    terminus: str
+    filter: str
+    """`none` or `median`."""
+    areas: Mapping[str, Array]
+    """`soft_area`, `hard_area`, `observed_area`, `unobserved_area`, `margin_km`, perhaps `clear_soft_area` ..."""
+    errors: Mapping[str, Array]
+    """By source: (years, draws) of map minus truth, km2; empty if nothing says how wrong the map is."""
+    landscape: Array | None
+    """(years, draws) of the published bootstrap; of the region only."""
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """All series of a map."""
+
+    run: Run
+    settings: MeasureSettings
+    series: tuple[Series, ...]
+    shapes: gpd.GeoDataFrame
+    """Geometry by id."""
+    method: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def acquisitions(self) -> tuple[Acquisition, ...]:
+        """Orbit, polarisation and sensor of each year."""
+        return self.run.acquisitions
+
+
+def measure_run(source: str | Path, settings: MeasureSettings) -> Measured:
+    """Measure areas and errors of a map, everything in one reading of its cube.
+
+    Raises
+    ------
+    IcemapperError
+        The map is not finished, a file cannot be read, or the reference is too small.
+    """
+    calibration = None if settings.calibration == "none" else settings.calibration
+    run = runs.open_run(source, years=settings.years, calibration=calibration)
+    notes = list(run.notes)
+    p = run.probability
+    if settings.common:
+        p = p.where(p.notnull().all(cv.YEAR))
+    glaciers = requests.glaciers_of(run, settings, notes)
+    region = requests.region_of(settings, notes)
+    planes: dict[str, xr.DataArray] = {UNFILTERED: p}
+    if settings.temporal and len(run.years) > 2:
+        planes[FILTERED] = filters.temporal(p, max_gap_years=settings.max_gap_years)
+    truth = requests.truth_of(run, settings, notes)
+    size, words = requests.block_size(p, truth, settings)
+    where = pieces.layout(p, size=size, glaciers=glaciers, reach=settings.reach, region=region)
+    tiles = pieces.layout(p, size=blocks.TILE_SIZE, region=region)
+    tables, landscape = _tables(run, settings, planes, truth, where, tiles)
+    found = tuple(_series(run, settings, glaciers, tables, landscape, truth))
+    method = (*_method(run, settings, planes, truth is not None), *words)
+    return Measured(run, settings, found, _shapes(p, region, glaciers), method, tuple(notes))
+
+
+# -- one reading ------------------------------------------------------------------------------------------------------
+def _tables(
+    run: Run,
+    settings: MeasureSettings,
+    planes: Mapping[str, xr.DataArray],
+    truth: xr.DataArray | None,
+    where: pieces.Layout,
+    tiles: pieces.Layout,
+) -> tuple[dict[str, pieces.Pieces], dict[str, Array]]:
+    """Pieces by filter, and soft areas (years, tiles) by filter."""
+    from dask.base import compute
+
+    clear = None if settings.excluded is None else ~requests.excluded_of(run, settings.excluded)
+    lazy: dict[str, dict[str, Any]] = {}
+    for name, plane in planes.items():
+        lazy[name] = pieces.measure(where, plane, threshold=settings.threshold, reference=truth)
+        if clear is not None:
+            part = pieces.measure(where, plane.where(clear), threshold=settings.threshold)
+            lazy[name] |= {f"clear_{key}": part[key] for key in ("soft_area", "hard_area", "observed_area")}
+        lazy[name] |= {f"tiles_{key}": value for key, value in pieces.areas_of(tiles, plane).items()}
+    with progress.dask_bar("Areas"):
+        (done,) = compute(lazy)
+    tables, landscape = {}, {}
+    for name, values in done.items():
+        seen = values.pop("tiles_observed_area").sum(axis=0) > 0
+        landscape[name] = np.asarray(values.pop("tiles_soft_area"))[:, seen]
+        tables[name] = pieces.Pieces(where, {key: np.asarray(value) for key, value in values.items()})
+    return tables, landscape
+
+
+def _series(
+    run: Run,
+    settings: MeasureSettings,
+    glaciers: gpd.GeoDataFrame | None,
+    tables: Mapping[str, pieces.Pieces],
+    landscape: Mapping[str, Array],
+    truth: xr.DataArray | None,
+) -> Iterator[Series]:
+    models = {}
+    if truth is not None:
+        known = [int(year) for year in truth[cv.YEAR].values]
+        models = {name: reference.fit(table, known) for name, table in tables.items()}
+    groups = list(_groups(next(iter(tables.values())).layout, glaciers))
+    for (kind, identity, label, terminus), chosen in progress.track(groups, "Groups"):
+        for name, table in tables.items():
+            errors: dict[str, Array] = {}
+            if truth is not None:
+                errors |= reference.error_draws(
+                    models[name], table, run.years, chosen, n_draws=settings.n_draws, seed=settings.seed
+                )
+            errors |= _common(run, settings, table.total(pieces.MARGIN, chosen))
+            measures = {key: table.total(key, chosen) for key in table.values if key not in _OF_REFERENCE}
+            draws = None
+            if kind == "region" and landscape[name].shape[1] >= MIN_TILES:
+                draws = bootstrap.published_draws(landscape[name], n_draws=settings.landscape_draws)
+            yield Series(kind, identity, label, terminus, name, measures, errors, draws)
+
+
+_OF_REFERENCE: Final = (pieces.ERROR, pieces.REFERENCE_MARGIN, pieces.REFERENCE_AREA)
+
+
+def _groups(
+    where: pieces.Layout, glaciers: gpd.GeoDataFrame | None
+) -> Iterator[tuple[tuple[str, str, str, str], npt.NDArray[np.bool_]]]:
+    yield ("region", "region", "", ""), np.ones(where.glacier.size, dtype=bool)
+    if glaciers is None:
+        return
+    yield ("outside", "outside", "ground outside all glaciers", ""), where.glacier == 0
+    termini = glaciers["terminus"].to_numpy()
+    for kind in runs.TERMINI:
+        members = np.flatnonzero(termini == kind) + 1
+        if members.size and np.unique(termini).size > 1:
+            yield (kind, kind, f"{members.size} glaciers", kind), np.isin(where.glacier, members)
+    for i, (identity, row) in enumerate(glaciers.iterrows(), start=1):
+        yield ("glacier", str(identity), str(row["name"]), str(row["terminus"])), where.glacier == i
+
+
+def _common(run: Run, settings: MeasureSettings, margin_km: Array) -> dict[str, Array]:
+    """Draws of margin shifts that orbit, sensor or year share; the same shifts for every group."""
+    labels: dict[str, tuple[float, Sequence[Any]]] = {
+        "orbit": (settings.orbit_bias_m, [kind.relative_orbit for kind in run.acquisitions]),
+        "sensor": (settings.sensor_bias_m, [kind.sensor for kind in run.acquisitions]),
+        "year": (settings.year_bias_m, list(run.years)),
+    }
+    return {
+        f"common_{name}": bootstrap.common_bias_draws(
+            margin_km, {name: CommonBias(sigma, shared)}, n_draws=settings.n_draws, seed=settings.seed + 10 + k
+        )
+        for k, (name, (sigma, shared)) in enumerate(labels.items())
+        if sigma > 0
+    }
+
+
+# -- what is said -----------------------------------------------------------------------------------------------------
+def _shapes(p: xr.DataArray, region: gpd.GeoDataFrame | None, glaciers: gpd.GeoDataFrame | None) -> gpd.GeoDataFrame:
+    import geopandas as gpd
+    import shapely
+
+    crs = p.rio.crs.to_wkt()
+    if region is None:
+        whole: Any = shapely.box(*p.rio.bounds())
+    else:
+        whole = shapely.union_all(region.geometry.to_crs(crs).to_numpy())
+    names, shapes = ["region"], [whole]
+    if glaciers is not None and len(glaciers):
+        names += list(map(str, glaciers.index))
+        shapes += list(glaciers.geometry.to_crs(crs))
+    return gpd.GeoDataFrame({}, geometry=shapes, index=names, crs=crs)
+
+
+def _method(run: Run, settings: MeasureSettings, planes: Mapping[str, Any], referenced: bool) -> Iterator[str]:
+    yield f"soft area: sum of probability times the cell's area on WGS 84; {run.calibration or 'NOT calibrated'}"
+    yield f"hard area: cells with a probability of {settings.threshold:g} or more"
+    if FILTERED in planes:
+        yield f"filter median: {filters.DESCRIPTION.format(gap=settings.max_gap_years)}"
+    elif settings.temporal:
+        yield "no temporal filter: it needs three years or more"
+    if settings.common:
+        yield "only cells that were observed in all years count"
+    if referenced:
+        yield (
+            "interval: errors of blocks against the reference, carried to the rest by the length of margin "
+            "(difference estimator), resampled; the signed bias is taken off the adjusted area"
+        )
+    shifts = [
+        f"{value:g} m by {name}"
+        for name, value in (
+            ("orbit", settings.orbit_bias_m),
+            ("sensor", settings.sensor_bias_m),
+            ("year", settings.year_bias_m),
+        )
+        if value
+    ]
+    if shifts:
+        yield f"common bias of the margin, standard deviation as given: {', '.join(shifts)}"
+    if not referenced and not shifts:
+        yield "no interval of the map's error: give a reference, or the size of a common bias"
+    yield (
+        f"landscape interval: published block bootstrap of the areas of {blocks.TILE_SIZE / 1000:g} km tiles (Maslov "
+        f"et al. 2025), {settings.landscape_draws} draws: how cover varies over the landscape, not how wrong the map is"
+    )

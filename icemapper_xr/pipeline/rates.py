@@ -1,0 +1,230 @@
+"""`rates_of_run`: rates of change of a finished map, each with the interval that is meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from icemapper_xr.analysis import glaciers, rates
+from icemapper_xr.analysis.series import Acquisition, one_series
+from icemapper_xr.errors import AnalysisError, OptionError
+from icemapper_xr.pipeline import measuring, runs, tables
+from icemapper_xr.pipeline.measuring import Measured, Series
+from icemapper_xr.pipeline.requests import MeasureSettings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["RateReport", "rates_of_run"]
+
+Array = npt.NDArray[np.float64]
+
+FILE: Final = "rates.csv"
+COLUMNS: Final = (
+    "kind", "id", "name", "terminus", "filter", "first_year", "last_year", "n_years", "mean_km2", "rate", "lower",
+    "upper", "p_value", "p_adjusted", "changing", "relative_rate", "theil_sen", "theil_sen_lower", "theil_sen_upper",
+    "adjusted_rate", "independent_lower", "independent_upper", "paired_lower", "paired_upper",
+    "landscape_independent_lower", "landscape_independent_upper", "landscape_paired_lower", "landscape_paired_upper",
+    "lack_of_fit",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class RateReport:
+    """Rates of a map."""
+
+    table: pd.DataFrame
+    """One row a region, group or glacier and filter; km2 a-1; columns as in docs/statistics.md."""
+    out: Path | None
+    """The file written."""
+    method: tuple[str, ...]
+    """How the numbers were made, in words."""
+    notes: tuple[str, ...]
+    """What a reader has to know: gaps, offsets, changes of platform."""
+    measured: tuple[Measured, ...]
+    """Everything behind the table, one a map."""
+
+    def summary(self) -> str:
+        """Text: a line a region, group and filter, every interval beside the others."""
+        shown = self.table[self.table["kind"] != "glacier"]
+        header = ("of", "filter", "km2/a", "Student", "Theil-Sen", "independent", "paired", "landscape, independent")
+        rows = [
+            [
+                row["id"],
+                row["filter"],
+                float(row["rate"]),
+                *(_interval(row, name) for name in ("", "theil_sen_", "independent_", "paired_")),
+                _interval(row, "landscape_independent_"),
+            ]
+            for _, row in shown.iterrows()
+        ]
+        lines = [tables.text(rows, header)]
+        members = self.table[(self.table["kind"] == "glacier") & (self.table["filter"] == measuring.UNFILTERED)]
+        if len(members):
+            changing = int(members["changing"].sum())
+            lines.append(f"{len(members)} glaciers in the table, {changing} of them changing (unfiltered)")
+        lines += [f"- {line}" for line in (*self.method, *self.notes)]
+        return "\n".join(lines)
+
+
+def _interval(row: pd.Series, prefix: str) -> str:
+    low, high = float(row[f"{prefix}lower"]), float(row[f"{prefix}upper"])
+    return "-" if np.isnan(low) else f"{low:.3f} .. {high:.3f}"
+
+
+def rates_of_run(
+    source: str | Path,
+    *,
+    out: str | Path | None = None,
+    others: Sequence[str | Path] = (),
+    level: float = 0.05,
+    **options: Any,
+) -> RateReport:
+    """Fit rates of change to a finished map and write them as a table.
+
+    Parameters
+    ----------
+    source
+        Output folder of `map_glaciers` with two or more years.
+    out
+        File to write: .csv, .gpkg or .json; None is ``rates.csv`` in the map's folder.
+    others
+        Maps of the same place from another orbit, polarisation or sensor. Years that two maps share give the offset
+        between them; without such a year the rate is refused.
+    level
+        Share of false discoveries accepted among the glaciers called changing, between 0 and 1.
+    **options
+        As in `areas_of_run`. `common` is True by default here: only cells observed in all years count, so that a gap
+        of one year does not look like a loss.
+
+    Returns
+    -------
+    RateReport
+        The table (km2 a-1, one row a region, group or glacier and filter), the file, method and notes in words.
+
+    Raises
+    ------
+    AnalysisError
+        A single year, or a change of orbit, polarisation or sensor without overlapping years.
+    IcemapperError
+        As in `areas_of_run`. Nothing is written then.
+    """
+    settings = MeasureSettings.checked(**{"common": True, **options})
+    if not 0 < level < 1:
+        raise OptionError(f"level={level} lies outside 0..1; 0.05 is the default")
+    target = tables.target(source, out, FILE)
+    _refuse((source, *others), settings)
+    maps = tuple(measuring.measure_run(path, settings) for path in (source, *others))
+    table, notes = rate_table(maps, level=level)
+    method = (*_method(settings, level, len(maps)), *maps[0].method)
+    about = {"method": method, "notes": notes, "settings": settings.model_dump_json(exclude_none=True)}
+    tables.write(table, target, about=about, shapes=maps[0].shapes)
+    return RateReport(table, target, method, notes, maps)
+
+
+def _refuse(sources: Sequence[str | Path], settings: MeasureSettings) -> None:
+    """Refuse what can have no rate, before anything is computed."""
+    opened = [runs.open_run(path, years=settings.years, calibration=None) for path in sources]
+    years = [year for run in opened for year in run.years]
+    if len(set(years)) < 2:
+        raise AnalysisError(f"a rate needs at least two years; the map has {years[0]} alone: map more years")
+    one_series(years, np.zeros(len(years)), [kind for run in opened for kind in run.acquisitions])
+
+
+def rate_table(maps: Sequence[Measured], *, level: float = 0.05) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Fit every series of one or more maps; returns the rows and what has to be said of them."""
+    import pandas as pd
+
+    joined = _joined(maps)
+    rows, notes = [], [note for one in maps for note in one.notes]
+    for (kind, _, _), parts in joined.items():
+        row, told = _row(parts)
+        rows.append(row)
+        if kind == "region":  # gaps and offsets are those of all groups
+            notes += told
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table["changing"] = False
+    for _, members in table[table["kind"] == "glacier"].groupby("filter"):
+        adjusted = glaciers.benjamini_hochberg(members["p_value"].to_numpy(dtype=np.float64))
+        table.loc[members.index, "p_adjusted"] = adjusted
+        table.loc[members.index, "changing"] = adjusted <= level
+    return table, tuple(dict.fromkeys(notes))
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """One series of one map."""
+
+    series: Series
+    years: tuple[int, ...]
+    acquisitions: tuple[Acquisition, ...]
+
+
+def _joined(maps: Sequence[Measured]) -> dict[tuple[str, str, str], list[_Part]]:
+    """Series of all maps by kind, id and filter, in the order of the first map."""
+    found: dict[tuple[str, str, str], list[_Part]] = {}
+    for one in maps:
+        for series in one.series:
+            key = (series.kind, series.id, series.filter)
+            found.setdefault(key, []).append(_Part(series, one.run.years, one.acquisitions))
+    return found
+
+
+def _row(parts: Sequence[_Part]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    first = parts[0].series
+    years = np.array([year for part in parts for year in part.years])
+    kinds = [kind for part in parts for kind in part.acquisitions]
+    soft = np.concatenate([part.series.areas["soft_area"] for part in parts])
+    row: dict[str, Any] = {
+        "kind": first.kind,
+        "id": first.id,
+        "name": first.name,
+        "terminus": first.terminus,
+        "filter": first.filter,
+        "first_year": int(years.min()),
+        "last_year": int(years.max()),
+        "n_years": int(np.unique(years).size),
+        "mean_km2": float(soft.mean()),
+    }
+    if not sum(part.series.areas["observed_area"].sum() for part in parts) > 0:
+        return {**dict.fromkeys(COLUMNS, np.nan), **row, "mean_km2": np.nan}, ("never observed",)
+    plain = rates.trend(years, soft, acquisitions=kinds)
+    row |= {"rate": plain.rate, "p_value": plain.p_value, "lack_of_fit": plain.lack_of_fit}
+    row |= _ends("", plain.student)
+    row |= {"theil_sen": plain.theil_sen, **_ends("theil_sen_", plain.theil_sen_interval)}
+    row["relative_rate"] = plain.rate / row["mean_km2"] if row["mean_km2"] > 0 else np.nan
+    if first.errors:
+        errors = np.concatenate([np.sum(list(part.series.errors.values()), axis=0) for part in parts])
+        adjusted = rates.trend(years, soft - errors.mean(axis=1), draws=soft[:, None] - errors, acquisitions=kinds)
+        row["adjusted_rate"] = adjusted.rate
+        row |= _ends("independent_", adjusted.independent) | _ends("paired_", adjusted.paired)
+    if all(part.series.landscape is not None for part in parts):
+        draws = np.concatenate([part.series.landscape for part in parts])
+        published = rates.trend(years, soft, draws=draws, acquisitions=kinds)
+        row |= _ends("landscape_independent_", published.independent)
+        row |= _ends("landscape_paired_", published.paired)
+    return row, plain.notes
+
+
+def _ends(prefix: str, interval: rates.Interval | None) -> dict[str, float]:
+    low, high = (np.nan, np.nan) if interval is None else interval
+    return {f"{prefix}lower": float(low), f"{prefix}upper": float(high)}
+
+
+def _method(settings: MeasureSettings, level: float, n_maps: int) -> Iterator[str]:
+    yield "rate: ordinary least squares over the annual soft areas; Student: its scatter about the line, n - 2 degrees"
+    yield "Theil-Sen: median slope of all pairs of years (Sen 1968), with its own interval"
+    yield (
+        "independent and paired: 1.96 standard deviations of the slope of the areas less errors, the years' errors "
+        "drawn apart and together; for a filtered rate they are the filtered map's: the filter is inside every draw"
+    )
+    yield "landscape: the same of the published block bootstrap; the published +-74.57 km2/a is its independent kind"
+    yield "a filtered rate has years that hang together: read it beside the unfiltered one"
+    yield f"glaciers: p adjusted for their number (Benjamini and Hochberg 1995), changing at {level:g}"
+    if n_maps > 1:
+        yield f"{n_maps} maps joined by the years they share"

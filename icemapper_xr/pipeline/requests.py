@@ -1,0 +1,213 @@
+"""What is asked of a finished map, and the files that go in: glaciers, region, reference, layover and shadow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pydantic
+import xarray as xr
+
+from icemapper_xr import conventions as cv
+from icemapper_xr import filters, progress
+from icemapper_xr.analysis import blocks, bootstrap, cells, domains, reference
+from icemapper_xr.errors import AnalysisError, OptionError
+from icemapper_xr.pipeline import runs
+from icemapper_xr.pipeline.runs import Run
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+__all__ = ["MeasureSettings", "block_size", "excluded_of", "glaciers_of", "region_of", "truth_of"]
+
+MAX_RESIDUALS: Final = 4_000_000
+"""Cells of a residual field beyond which it is averaged before its variogram is taken."""
+
+
+class MeasureSettings(pydantic.BaseModel):
+    """What `areas_of_run` and `rates_of_run` are asked for."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    years: tuple[int, ...] | None = None
+    """Years to take; None takes all of the map."""
+    glaciers: Path | None = None
+    """Glacier polygons with ids; None takes ``glaciers.gpkg`` in the map's folder if it is there."""
+    reach: float = pydantic.Field(default=domains.REACH_M, ge=0)
+    """How far a glacier's domain reaches beyond its polygon, metres."""
+    region: Path | None = None
+    """Polygons of the area of interest; None takes the whole map."""
+    excluded: Path | None = None
+    """Raster of layover and shadow (0 is clear): areas are given without it, too."""
+    reference: Path | None = None
+    """True outlines of a part of the region, with a column `year` or `reference_year`."""
+    reference_area: Path | None = None
+    """Polygons in which the reference is complete; None: the box around its outlines, grown by `reach`."""
+    reference_year: int | None = None
+    """Year of a reference without the column."""
+    calibration: str = "auto"
+    """`auto` (that of the weights), `none`, or a file of `calibrate.write`."""
+    threshold: float = pydantic.Field(default=cv.THRESHOLD, gt=0, lt=1)
+    """Probability from which a cell counts in the hard area."""
+    temporal: bool = True
+    """Whether to give filtered areas beside the unfiltered ones."""
+    max_gap_years: int = pydantic.Field(default=filters.MAX_GAP_YEARS, ge=1)
+    """As in `filters.temporal`."""
+    common: bool = False
+    """Whether only cells observed in all years count."""
+    block_size: float | None = pydantic.Field(default=None, gt=0)
+    """Side of the reference's blocks, metres; None: from the residuals' variogram."""
+    orbit_bias_m: float = pydantic.Field(default=0.0, ge=0)
+    """Standard deviation of a margin shift that all years of one orbit share, metres."""
+    sensor_bias_m: float = pydantic.Field(default=0.0, ge=0)
+    """The same that all years of one sensor share."""
+    year_bias_m: float = pydantic.Field(default=0.0, ge=0)
+    """The same of each year."""
+    n_draws: int = pydantic.Field(default=bootstrap.N_DRAWS, ge=100)
+    """Draws of the errors."""
+    landscape_draws: int = pydantic.Field(default=bootstrap.PUBLISHED_DRAWS, ge=100)
+    """Draws of the published bootstrap."""
+    seed: int = pydantic.Field(default=42, ge=0)
+    confidence: float = pydantic.Field(default=0.95, gt=0, lt=1)
+
+    @classmethod
+    def checked(cls, **values: Any) -> MeasureSettings:
+        """Make settings, or say in one line which value is wrong.
+
+        Raises
+        ------
+        OptionError
+            If a value is out of range or unknown.
+        """
+        try:
+            return cls(**values)
+        except pydantic.ValidationError as error:
+            problem = error.errors()[0]
+            name = ".".join(str(part) for part in problem["loc"]) or "settings"
+            raise OptionError(f"{name} is {problem['input']!r}: {problem['msg'].lower()}") from None
+
+
+# -- what goes in -----------------------------------------------------------------------------------------------------
+def glaciers_of(run: Run, settings: MeasureSettings, notes: list[str]) -> gpd.GeoDataFrame | None:
+    """Read the glaciers that were named, or those in the map's folder; None if there are none."""
+    path = settings.glaciers
+    if path is None:
+        path = run.folder / runs.GLACIERS
+        if not path.is_file():
+            return None
+        notes.append(f"glaciers of {path.name} in the map's folder")
+    table, told = runs.read_glaciers(path)
+    notes.extend(told)
+    if not len(table):
+        notes.append(f"{path.name} holds no glacier")
+    return table
+
+
+def region_of(settings: MeasureSettings, notes: list[str]) -> gpd.GeoDataFrame | None:
+    """Read the area of interest; None is the whole map."""
+    if settings.region is None:
+        return None
+    region, told = runs.read_polygons(settings.region, what="region")
+    notes.extend(told)
+    if not len(region):
+        raise AnalysisError(f"the region {settings.region} holds no polygon; name a file with one")
+    return region
+
+
+def truth_of(run: Run, settings: MeasureSettings, notes: list[str]) -> xr.DataArray | None:
+    """Return the share of reference glacier in each cell, (year, y, x), NaN where there is no reference."""
+    import geopandas as gpd
+    import shapely
+
+    if settings.reference is None:
+        for name in ("reference_area", "reference_year"):
+            if getattr(settings, name) is not None:
+                raise OptionError(f"{name} is given without reference; name the file of the true outlines, too")
+        return None
+    frame, told = runs.read_polygons(settings.reference, what="reference")
+    notes.extend(told)
+    by_year = _by_year(frame, run, settings)
+    if settings.reference_area is None:
+        local = frame.to_crs(run.probability.rio.crs.to_wkt())
+        # At the box itself the soft edge of the map would count on one side only.
+        within = gpd.GeoSeries(
+            [shapely.box(*local.total_bounds).buffer(settings.reach, join_style="mitre")], crs=local.crs
+        )
+        notes.append(f"the reference is taken as complete within {settings.reach:g} m of the box around its outlines")
+    else:
+        within, told = runs.read_polygons(settings.reference_area, what="reference area")
+        notes.extend(told)
+    like = run.probability.isel({cv.YEAR: 0}, drop=True)
+    inside = domains.shares(within, like) > 0.5
+    if len(by_year) == 1 < len(run.years):
+        notes.append(
+            "the reference has one year: errors that change from year to year are in no interval but by year_bias_m"
+        )
+    planes = [domains.shares(part, like).where(inside) for part in by_year.values()]
+    return xr.concat(planes, xr.IndexVariable(cv.YEAR, list(by_year)))
+
+
+def _by_year(frame: gpd.GeoDataFrame, run: Run, settings: MeasureSettings) -> dict[int, gpd.GeoDataFrame]:
+    if settings.reference_year is not None:
+        parts = {settings.reference_year: frame}
+    elif cv.YEAR in frame:
+        parts = {int(year): part for year, part in frame.groupby(cv.YEAR)}
+    else:
+        raise OptionError(
+            f"the reference {settings.reference} has no column 'year'; say its year with reference_year "
+            "(--reference-year)"
+        )
+    known = {year: part for year, part in sorted(parts.items()) if year in run.years}
+    if not known:
+        raise AnalysisError(
+            f"the reference is of {', '.join(map(str, sorted(parts)))}, the map of {', '.join(map(str, run.years))}; "
+            "they need a year in common"
+        )
+    return known
+
+
+def block_size(p: xr.DataArray, truth: xr.DataArray | None, settings: MeasureSettings) -> tuple[float, tuple[str, ...]]:
+    """Return the side of a block, and how it was found in words."""
+    if truth is None:
+        return settings.block_size or blocks.TILE_SIZE, ()
+    if settings.block_size is not None:
+        return settings.block_size, (f"blocks of the reference: {settings.block_size:g} m as asked for",)
+    pixel = cells.spacing(p[cv.X], "x")
+    residual = p.sel({cv.YEAR: truth[cv.YEAR].values[-1]}) - truth.isel({cv.YEAR: -1})
+    step = int(np.ceil(np.sqrt(residual.size / MAX_RESIDUALS)))
+    if step > 1:
+        residual = residual.coarsen({cv.Y: step, cv.X: step}, boundary="trim").mean()
+    with progress.dask_bar("Residuals"):
+        side, model = reference.residual_block(residual.compute().values, pixel * step)
+    return side, (
+        f"blocks of the reference: {side:g} m, from the variogram of its residuals (correlation length "
+        f"{model.length:.0f} m, sill {model.sill:.2g}, nugget {model.nugget:.2g})",
+    )
+
+
+def excluded_of(run: Run, path: Path) -> xr.DataArray:
+    """Read where layover or shadow is: (y, x) bool on the cells of the map."""
+    import rasterio
+    import rioxarray
+    from rasterio.vrt import WarpedVRT
+
+    like = run.probability
+    try:
+        with (
+            rasterio.open(path) as source,
+            WarpedVRT(
+                source,
+                crs=like.rio.crs,
+                transform=like.rio.transform(),
+                width=like.sizes[cv.X],
+                height=like.sizes[cv.Y],
+            ) as warped,
+        ):
+            opened: Any = rioxarray.open_rasterio(warped, masked=True)
+            flags: xr.DataArray = opened.isel(band=0, drop=True).load()
+    except (OSError, rasterio.errors.RasterioError) as error:
+        raise OptionError(f"the raster of layover and shadow {path} cannot be read: {error}") from error
+    found = (flags.notnull() & (flags != 0)).assign_coords({cv.Y: like[cv.Y], cv.X: like[cv.X]})
+    sizes = {dim: like.chunksizes[dim] for dim in (cv.Y, cv.X) if dim in like.chunksizes}
+    return found.drop_vars(cv.SPATIAL_REF, errors="ignore").chunk(sizes) if sizes else found

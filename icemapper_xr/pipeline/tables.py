@@ -1,0 +1,141 @@
+"""Tables of results as files that appear in one step, and as text."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from icemapper_xr.errors import OptionError, StoreError
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+    import pandas as pd
+
+__all__ = ["SUFFIXES", "target", "text", "write"]
+
+SUFFIXES: Final = (".csv", ".gpkg", ".json")
+
+
+def target(source: str | Path, out: str | Path | None, name: str) -> Path:
+    """Return where a table goes: `out`, or the file `name` in the map's folder (beside a cube that is named itself).
+
+    Raises
+    ------
+    OptionError
+        The suffix is none of .csv, .gpkg, .json.
+    """
+    folder = Path(source)
+    path = Path(out) if out is not None else (folder.parent if folder.suffix == ".zarr" else folder) / name
+    if path.suffix.lower() not in SUFFIXES:
+        raise OptionError(f"the table {path} must end in one of {', '.join(SUFFIXES)}")
+    return path
+
+
+def write(
+    table: pd.DataFrame,
+    path: Path,
+    *,
+    about: Mapping[str, Any],
+    shapes: gpd.GeoDataFrame | None = None,
+    key: str = "id",
+) -> Path:
+    """Write a table; an older file is replaced.
+
+    Parameters
+    ----------
+    table
+        One row a line.
+    path
+        `.csv` (the method as comment lines before the header), `.gpkg` (one layer, rows with the geometry of their
+        glacier; the method in `<name>.json` beside it) or `.json` (`about` and `rows`).
+    about
+        What has to be known with the numbers: method, notes, settings.
+    shapes
+        Geometries by index for `.gpkg`; rows without one have none.
+    key
+        Column of the table that names the geometry.
+
+    Raises
+    ------
+    StoreError
+        The file cannot be written.
+    """
+    suffix = path.suffix.lower()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if suffix == ".csv":
+            _replace(path, _csv(table, about).encode())
+        elif suffix == ".json":
+            rows = json.loads(table.to_json(orient="records", double_precision=12))
+            _replace(path, _json({**about, "rows": rows}))
+        else:
+            _write_gpkg(table, path, shapes, key)
+            _replace(path.with_suffix(".json"), _json(dict(about)))
+    except OSError as error:
+        raise StoreError(f"cannot write the table {path}: {error.strerror or error}; name another file") from error
+    return path
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, default=str) + "\n").encode()
+
+
+def _csv(table: pd.DataFrame, about: Mapping[str, Any]) -> str:
+    lines = [f"# {name}: {line}" for name, value in about.items() for line in (value if _many(value) else [value])]
+    return "\n".join([*lines, table.to_csv(index=False, lineterminator="\n", float_format="%.10g")])
+
+
+def _many(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _write_gpkg(table: pd.DataFrame, target: Path, shapes: gpd.GeoDataFrame | None, key: str) -> None:
+    import geopandas as gpd
+    import pyogrio.errors
+
+    crs = 4326 if shapes is None else shapes.crs
+    known = {} if shapes is None else dict(zip(shapes.index, shapes.geometry, strict=True))
+    frame = gpd.GeoDataFrame(table, geometry=[known.get(name) for name in table[key]], crs=crs).to_crs(4326)
+    partial = target.with_name(f".{target.stem}.{os.getpid()}.partial.gpkg")
+    try:
+        frame.to_file(partial, driver="GPKG", layer=target.stem, index=False, engine="pyogrio", geometry_type="Unknown")
+        partial.replace(target)
+    except pyogrio.errors.DataSourceError as error:
+        raise StoreError(f"cannot write the table {target}: {error}; name another file") from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def _replace(target: Path, content: bytes) -> None:
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(content)
+        partial.replace(target)
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def text(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> str:
+    """Set rows in columns, numbers to the right."""
+    cells = [[str(name) for name in header], *[[_cell(value) for value in row] for row in rows]]
+    widths = [max(len(line[k]) for line in cells) for k in range(len(header))]
+    left = [all(not isinstance(row[k], int | float) for row in rows) for k in range(len(header))]
+    return "\n".join(
+        "  ".join(c.ljust(w) if flag else c.rjust(w) for c, w, flag in zip(line, widths, left, strict=True)).rstrip()
+        for line in cells
+    )
+
+
+def _cell(value: Any) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
