@@ -1,0 +1,344 @@
+"""`areas` and `rates` on a finished map whose true areas, errors and rates are known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+import rasterio
+import shapely
+
+from icemapper_xr import calibrate, pipeline, vectorise
+from icemapper_xr.cli import main
+from icemapper_xr.errors import AnalysisError, IcemapperError, OptionError, StoreError, VectorError
+from tests import results_support as rs
+
+QUICK = {"n_draws": 300, "landscape_draws": 300}
+TRUTH = {year: sum(rs.true_area(name, year) for name in rs.CENTRES) for year in rs.YEARS}
+TRUE_RATE = float(np.polyfit(rs.YEARS, list(TRUTH.values()), 1)[0])
+
+
+@pytest.fixture(scope="module")
+def mapped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A map whose margin lies 10 m too far out, with noise of its own in every year."""
+    folder = rs.write_map(tmp_path_factory.mktemp("map"), noise=1.0, shift=10.0)
+    rs.glaciers().to_file(folder / "glaciers.gpkg")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reference(mapped: Path) -> Path:
+    """True outlines of glacier A in three years."""
+    outlines = rs.glaciers(years=(2016, 2020, 2024))
+    path = mapped.parent / "reference.gpkg"
+    outlines[outlines.glacier_id == "A"].to_file(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def report(mapped: Path, reference: Path) -> pipeline.AreaReport:
+    return pipeline.areas_of_run(mapped, out=mapped.parent / "areas.csv", reference=reference, **QUICK)
+
+
+def rows(table: pd.DataFrame, **where) -> pd.DataFrame:
+    for name, value in where.items():
+        table = table[table[name] == value]
+    return table.set_index("year") if "year" in table else table.set_index("id")
+
+
+def test_areas_add_up_and_come_near_the_truth(report: pipeline.AreaReport) -> None:
+    table = report.table
+    assert set(table["kind"]) == {"region", "outside", "marine", "land", "glacier"}
+    for name in ("none", "median"):
+        region = rows(table, kind="region", filter=name)
+        parts = [rows(table, kind="outside", filter=name)] + [rows(table, id=one, filter=name) for one in "AB"]
+        for column in ("soft_km2", "hard_km2", "observed_km2", "margin_km"):
+            np.testing.assert_allclose(region[column], sum(part[column] for part in parts), rtol=1e-9)
+        marine, glacier = rows(table, id="marine", filter=name), rows(table, id="A", filter=name)
+        np.testing.assert_allclose(marine["soft_km2"], glacier["soft_km2"])
+        discs = np.array([sum(np.pi * (rs.radius(n, y) + 10) ** 2 for n in "AB") for y in rs.YEARS]) / 1e6 * rs.SCALE
+        edge = 2 * np.pi * 60.0**2 * (np.pi**2 / 3 + 1) / 1e6  # what the soft, noisy edge of a disc adds
+        if name == "none":
+            np.testing.assert_allclose(region["soft_km2"], discs + edge, rtol=2e-3)
+        np.testing.assert_allclose(region["hard_km2"], discs, rtol=4e-3)
+    assert set(rows(table, id="A")["name"]) == {"Glacier A"}
+    assert rows(table, id="B")["terminus"].iloc[0] == "land"
+
+
+def test_the_signed_bias_is_found_on_one_glacier_and_taken_off_the_other(report: pipeline.AreaReport) -> None:
+    for identity, truth in {"region": TRUTH, "B": {y: rs.true_area("B", y) for y in rs.YEARS}}.items():
+        found = rows(report.table, id=identity, filter="none")
+        assert (found["bias_km2"] > 0).all()  # the map is too large
+        covered = [found.loc[y, "lower_km2"] < truth[y] < found.loc[y, "upper_km2"] for y in rs.YEARS]
+        assert np.mean(covered) > 0.85
+        np.testing.assert_allclose(found["adjusted_km2"], list(truth.values()), rtol=6e-3)
+    region = rows(report.table, id="region", filter="none")
+    assert (region["soft_km2"] - list(TRUTH.values()) > 0.15).all()  # what the map says by itself is outside
+    assert (region["upper_km2"] < region["soft_km2"]).all()
+
+
+def test_the_table_is_written_with_its_method_in_words(report: pipeline.AreaReport) -> None:
+    text = report.out.read_text()
+    assert "# method: soft area: sum of probability" in text
+    assert "NOT calibrated" in text
+    read = pd.read_csv(report.out, comment="#", keep_default_na=False, na_values=[""])
+    assert list(read) == list(report.table)
+    np.testing.assert_allclose(read["soft_km2"], report.table["soft_km2"], rtol=1e-9)
+    assert "adjusted" in report.summary().splitlines()[0]
+
+
+def test_rates_have_every_interval_unfiltered_beside_filtered(mapped: Path, reference: Path) -> None:
+    report = pipeline.rates_of_run(mapped, out=mapped.parent / "rates.json", reference=reference, **QUICK)
+    table = report.table
+    for name in ("none", "median"):
+        region = rows(table, kind="region", filter=name).loc["region"]
+        if name == "none":  # a filtered map's years hang together: its Student interval is too narrow
+            assert region["lower"] < TRUE_RATE < region["upper"]
+        assert region["theil_sen"] == pytest.approx(TRUE_RATE, rel=0.03)
+        for kind in ("paired", "independent"):
+            assert region[f"{kind}_lower"] < TRUE_RATE < region[f"{kind}_upper"]
+        wide = region["landscape_independent_upper"] - region["landscape_independent_lower"]
+        assert wide > 5 * (region["landscape_paired_upper"] - region["landscape_paired_lower"])
+    both = rows(table, kind="glacier", filter="none")
+    for one in "AB":
+        true = float(np.polyfit(rs.YEARS, [rs.true_area(one, y) for y in rs.YEARS], 1)[0])
+        assert both.loc[one, "rate"] == pytest.approx(true, rel=0.05)
+        assert both.loc[one, "changing"]
+        assert both.loc[one, "p_adjusted"] >= both.loc[one, "p_value"]
+    stored = json.loads(report.out.read_text())
+    assert stored["rows"][0]["rate"] == pytest.approx(table["rate"].iloc[0])
+    assert any("filter is inside every draw" in line for line in stored["method"])
+
+
+def test_the_draws_of_a_filtered_rate_are_those_of_the_filtered_map(report: pipeline.AreaReport) -> None:
+    plain, filtered = (
+        next(s for s in report.measured.series if s.kind == "region" and s.filter == name)
+        for name in ("none", "median")
+    )
+    assert not np.allclose(plain.errors["sampling"], filtered.errors["sampling"])
+    # The ends are not filtered, so their known error on A is the same; in the middle flicker is gone.
+    a = [next(s for s in report.measured.series if s.id == "A" and s.filter == name) for name in ("none", "median")]
+    known = [s.errors["sampling"].mean(axis=1) for s in a]
+    assert known[0][0] == pytest.approx(known[1][0], abs=0.02)
+    assert plain.landscape.shape == (9, 300)
+
+
+def test_a_glacier_table_of_several_years_is_one_of_domains(mapped: Path, tmp_path: Path) -> None:
+    table = pipeline.areas_of_run(mapped, out=tmp_path / "a.csv", temporal=False, **QUICK).table
+    rs.glaciers(years=(2016, 2018)).to_file(tmp_path / "years.gpkg")
+    again = pipeline.areas_of_run(
+        mapped, out=tmp_path / "b.csv", temporal=False, glaciers=tmp_path / "years.gpkg", **QUICK
+    ).table
+    pd.testing.assert_frame_equal(table, again)  # the younger, smaller outlines add nothing to the domains
+    assert set(table["filter"]) == {"none"}
+
+
+def test_a_region_cuts_with_exact_shares_and_gpkg_opens(mapped: Path, tmp_path: Path) -> None:
+    x, y = rs.CENTRES["A"]
+    half = shapely.box(x - 3903, y - 5011, x + 7.0, y + 5013)  # a little more than the western half of A
+    gpd.GeoSeries([half], crs=rs.EPSG).to_file(tmp_path / "half.gpkg")
+    found = pipeline.areas_of_run(
+        mapped, out=tmp_path / "h.gpkg", region=tmp_path / "half.gpkg", years=(2016,), **QUICK
+    )
+    expected = (np.pi * (3010**2 + 60**2 * (np.pi**2 / 3 + 1)) / 2 + 7.0 * 2 * 3010) / 1e6 * rs.SCALE
+    region = found.table[found.table["kind"] == "region"].iloc[0]
+    assert region["soft_km2"] == pytest.approx(expected, rel=2e-3)
+    assert region["observed_km2"] == pytest.approx(half.area / 1e6 * rs.SCALE, rel=2e-3)
+    shapes = gpd.read_file(tmp_path / "h.gpkg")
+    assert shapes.crs.to_epsg() == 4326
+    assert shapes.loc[shapes["id"] == "A", "geometry"].iloc[0].area > 0
+    assert "method" in json.loads((tmp_path / "h.json").read_text())
+
+
+def test_with_and_without_layover_and_shadow(mapped: Path, tmp_path: Path) -> None:
+    flags = np.zeros((100, 100), np.uint8)
+    flags[:, 50:] = 2  # layover east of the middle of A
+    x, y = rs.CENTRES["A"]
+    profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "height": 100, "width": 100, "nodata": 255}
+    transform = rasterio.Affine(100, 0, x - 5000, 0, -100, y + 5000)
+    with rasterio.open(tmp_path / "mask.tif", "w", crs=rs.EPSG, transform=transform, **profile) as file:
+        file.write(flags, 1)
+    found = pipeline.areas_of_run(
+        mapped, out=tmp_path / "m.csv", excluded=tmp_path / "mask.tif", years=(2016,), **QUICK
+    )
+    a = rows(found.table, id="A").loc[2016]
+    assert a["clear_soft_km2"] == pytest.approx(a["soft_km2"] / 2, rel=0.01)
+    assert a["clear_hard_km2"] == pytest.approx(a["hard_km2"] / 2, rel=0.01)
+    b = rows(found.table, id="B").loc[2016]
+    assert b["clear_soft_km2"] == pytest.approx(b["soft_km2"], rel=1e-4)  # a corner of its domain is in the mask
+
+
+def test_a_calibration_file_is_applied_and_said(mapped: Path, tmp_path: Path) -> None:
+    model = calibrate.Monotone((0.0, 0.9), (0.5, 0.98))
+    calibrate.write(model, tmp_path / "model.json")
+    found = pipeline.areas_of_run(
+        mapped, out=tmp_path / "c.csv", calibration=str(tmp_path / "model.json"), years=(2016,), **QUICK
+    )
+    assert "calibrated by model.json" in found.method[0]
+    assert not any("not calibrated" in note for note in found.notes)
+    region = found.table.iloc[0]
+    assert region["soft_km2"] > TRUTH[2016] + 2  # 2 % of all the ground around
+
+
+def test_common_bias_has_the_size_of_margin_times_shift(mapped: Path, tmp_path: Path) -> None:
+    options = {"temporal": False, "n_draws": 4000, "landscape_draws": 100}
+    found = pipeline.rates_of_run(mapped, out=tmp_path / "y.csv", year_bias_m=3.0, **options)
+    region = rows(found.table, kind="region").loc["region"]
+    margin = rows(pipeline.areas.area_table(found.measured[0]), kind="region")["margin_km"].mean()
+    half = (region["paired_upper"] - region["paired_lower"]) / 2
+    assert half == pytest.approx(1.96 * 3e-3 * margin / np.sqrt(60), rel=0.08)
+    shared = pipeline.rates_of_run(mapped, out=tmp_path / "o.csv", orbit_bias_m=3.0, **options)
+    row = rows(shared.table, kind="region").loc["region"]
+    assert row["independent_upper"] - row["independent_lower"] > 1.5 * half
+    assert row["paired_upper"] - row["paired_lower"] < half / 4  # what an orbit's years share cancels
+
+
+# -- years and acquisitions -------------------------------------------------------------------------------------------
+def test_years_missing_in_the_middle_are_said(mapped: Path, tmp_path: Path) -> None:
+    found = pipeline.rates_of_run(mapped, out=tmp_path / "g.csv", years=(2016, 2017, 2020, 2021, 2024), **QUICK)
+    assert "no area for 2018, 2019, 2022, 2023: the line is fitted to the other years" in found.notes
+    assert found.table["rate"].iloc[0] == pytest.approx(TRUE_RATE, rel=0.05)
+
+
+def test_one_year_has_areas_and_no_rate(mapped: Path, tmp_path: Path) -> None:
+    found = pipeline.areas_of_run(mapped, out=tmp_path / "one.csv", years=(2020,), **QUICK)
+    assert set(found.table["filter"]) == {"none"}
+    assert any("needs three years" in line for line in found.method)
+    with pytest.raises(AnalysisError, match="at least two years; the map has 2020 alone"):
+        pipeline.rates_of_run(mapped, out=tmp_path / "rate.csv", years=(2020,), **QUICK)
+    assert not (tmp_path / "rate.csv").exists()
+
+
+def test_a_gap_of_one_year_is_no_loss(tmp_path: Path) -> None:
+    planes = {year: rs.probability(year) for year in (2020, 2021, 2022)}
+    planes[2022][:, : rs.COLUMNS // 4] = np.nan  # a part of glacier A was not observed
+    folder = rs.write_map(tmp_path / "gap", (2020, 2021, 2022), planes=planes)
+    loss = pipeline.rates_of_run(folder, out=tmp_path / "e.csv", common=False, **QUICK).table["rate"].iloc[0]
+    rate = pipeline.rates_of_run(folder, out=tmp_path / "c.csv", **QUICK).table["rate"].iloc[0]
+    assert loss < -5
+    assert -0.6 < rate < -0.1
+
+
+def test_a_change_of_orbit_needs_a_year_in_common(tmp_path: Path) -> None:
+    first = rs.write_map(tmp_path / "first", (2016, 2017, 2018, 2019))
+    later = rs.write_map(tmp_path / "later", (2020, 2021, 2022), orbit=174, shift=20.0)
+    with pytest.raises(AnalysisError, match="orbit 14, HH, S1A to orbit 174, HH, S1A without a year mapped with both"):
+        pipeline.rates_of_run(first, out=tmp_path / "no.csv", others=[later], **QUICK)
+    assert not (tmp_path / "no.csv").exists()
+    both = rs.write_map(tmp_path / "both", (2018, 2019, 2020, 2021, 2022), orbit=174, shift=20.0)
+    found = pipeline.rates_of_run(first, out=tmp_path / "yes.csv", others=[both], **QUICK)
+    years = range(2016, 2023)
+    true = np.polyfit(years, [TRUTH[year] for year in years], 1)[0]
+    assert found.table["rate"].iloc[0] == pytest.approx(true, rel=0.03)
+    assert any("in 2 common year(s)" in note for note in found.notes)
+
+
+def test_platforms_that_share_a_year_are_one_sensor_and_others_are_not(tmp_path: Path) -> None:
+    years = (2020, 2021, 2022, 2023)
+    shared = rs.write_map(tmp_path / "s", years, platforms=["S1A", "S1A/S1B", "S1B", "S1A"])
+    found = pipeline.rates_of_run(shared, out=tmp_path / "s.csv", **QUICK)
+    assert any("platforms differ between the years (S1A, S1A+S1B, S1B)" in note for note in found.notes)
+    apart = rs.write_map(tmp_path / "a", years, platforms=["S1A", "S1A", "S1C", "S1C"])
+    with pytest.raises(AnalysisError, match="S1A to orbit 14, HH, S1C without a year"):
+        pipeline.rates_of_run(apart, out=tmp_path / "a.csv", **QUICK)
+
+
+# -- nothing, and what is wrong ---------------------------------------------------------------------------------------
+def test_zero_glaciers_give_a_valid_table(mapped: Path, tmp_path: Path) -> None:
+    rs.glaciers().iloc[:0].to_file(tmp_path / "none.gpkg")
+    found = pipeline.rates_of_run(mapped, out=tmp_path / "z.csv", glaciers=tmp_path / "none.gpkg", **QUICK)
+    assert set(found.table["kind"]) == {"region", "outside"}
+    assert "none.gpkg holds no glacier" in found.notes
+    far = rs.glaciers()
+    far.geometry = far.geometry.translate(10, 0)
+    far.to_file(tmp_path / "far.gpkg")
+    found = pipeline.rates_of_run(mapped, out=tmp_path / "f.gpkg", glaciers=tmp_path / "far.gpkg", **QUICK)
+    members = found.table[found.table["kind"] == "glacier"]
+    assert members["rate"].isna().all()
+    assert not members["changing"].any()
+
+
+def test_glaciers_in_another_crs_and_with_bad_geometry(mapped: Path, tmp_path: Path) -> None:
+    plain = pipeline.areas_of_run(mapped, out=tmp_path / "p.csv", years=(2016,), **QUICK).table
+    polar = rs.glaciers().to_crs(3413)
+    bow = shapely.Polygon([(0, 0), (1000, 1000), (1000, 0), (0, 1000)])
+    extra = polar.iloc[[0]].assign(glacier_id="bow").set_geometry([bow], crs=3413)
+    pd.concat([polar, extra]).to_file(tmp_path / "polar.gpkg")
+    found = pipeline.areas_of_run(
+        mapped, out=tmp_path / "q.csv", glaciers=tmp_path / "polar.gpkg", years=(2016,), **QUICK
+    )
+    assert "1 invalid geometries of glaciers polar.gpkg were mended" in found.notes
+    for one in "AB":
+        expected = rows(plain, id=one)["soft_km2"].iloc[0]
+        assert rows(found.table, id=one)["soft_km2"].iloc[0] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        ({"glaciers": "nowhere.gpkg"}, VectorError, "no file nowhere.gpkg"),
+        ({"years": (2015,)}, StoreError, "not 2015; map that year first"),
+        ({"threshold": 2}, OptionError, "threshold is 2"),
+        ({"reach": -1}, OptionError, "reach is -1"),
+        ({"thresholds": 0.5}, OptionError, "thresholds"),
+        ({"reference_year": 2016}, OptionError, "reference_year is given without reference"),
+        ({"calibration": "nowhere.json"}, OptionError, "nowhere.json cannot be read"),
+        ({"excluded": "nowhere.tif"}, OptionError, "nowhere.tif cannot be read"),
+        ({"out": "areas.xlsx"}, OptionError, "must end in one of .csv, .gpkg, .json"),
+    ],
+)
+def test_what_is_wrong_has_a_clear_line(mapped: Path, options: dict, kind: type, message: str) -> None:
+    with pytest.raises(kind, match=message) as error:
+        pipeline.areas_of_run(mapped, **{**QUICK, **options})
+    assert isinstance(error.value, IcemapperError)
+    assert not (mapped / "areas.csv").exists()
+
+
+def test_references_that_say_nothing_are_refused(mapped: Path, reference: Path, tmp_path: Path) -> None:
+    frame = vectorise.read(reference)
+    frame.drop(columns="year").to_file(tmp_path / "undated.gpkg")
+    frame.assign(year=1990).to_file(tmp_path / "old.gpkg")
+    for file, options, message in (
+        ("undated.gpkg", {}, "no column 'year'"),
+        ("old.gpkg", {}, "need a year in common"),
+        ("undated.gpkg", {"reference_year": 2016, "block_size": 4000}, "at least 10 are needed"),
+    ):
+        with pytest.raises(IcemapperError, match=message):
+            pipeline.areas_of_run(mapped, reference=tmp_path / file, **{**QUICK, **options})
+    found = pipeline.areas_of_run(
+        mapped, out=tmp_path / "u.csv", reference=tmp_path / "undated.gpkg", reference_year=2016, **QUICK
+    )
+    assert any("the reference has one year" in note for note in found.notes)
+
+
+def test_an_unfinished_year_is_refused(tmp_path: Path) -> None:
+    folder = rs.write_map(tmp_path, (2020, 2021))
+    (folder / "glaciers.zarr" / "probability" / "c" / "1" / "0" / "0").unlink()
+    with pytest.raises(StoreError, match="1 units of the year 2021 are not done"):
+        pipeline.areas_of_run(folder, **QUICK)
+    assert len(pipeline.areas_of_run(folder, years=(2020,), **QUICK).table) == 1
+
+
+def test_the_commands_print_tables_and_one_line_errors(mapped: Path, tmp_path: Path, capsys) -> None:
+    small = ["--n-draws", "200", "--landscape-draws", "200", "--years", "2016:2019"]
+    main(["areas", str(mapped), str(tmp_path / "a.csv"), *small])
+    out = capsys.readouterr().out
+    assert out.splitlines()[0].split()[:3] == ["of", "year", "soft"]
+    assert "and 2 glaciers in the table" in out
+    main(["rates", str(mapped), str(tmp_path / "r.csv"), *small, "--no-temporal"])
+    out = capsys.readouterr().out
+    assert "Theil-Sen" in out.splitlines()[0]
+    assert "median" not in {line.split()[1] for line in out.splitlines() if line.startswith("region")}
+    for arguments in (
+        ["rates", str(mapped), "--years", "2016"],
+        ["areas", str(tmp_path)],
+        ["areas", str(mapped), "x.shp"],
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            main(arguments)
+        assert stopped.value.code == 2
+        assert len(capsys.readouterr().err.strip().splitlines()) == 1
