@@ -1,0 +1,365 @@
+"""From outlines of ice to glaciers: divides that stay, and ids that last through the years."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+
+from icemapper_xr import conventions as cv
+from icemapper_xr import progress
+from icemapper_xr._types import Bounds
+from icemapper_xr.errors import OptionError, VectorError
+from icemapper_xr.inventory import copied, cutting, flowsheds, shapes
+from icemapper_xr.inventory.elevation import Dem, Relief
+from icemapper_xr.inventory.flowsheds import FlowshedOptions
+from icemapper_xr.inventory.names import Reference
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+__all__ = ["COLUMNS", "METHODS", "Method", "divide"]
+
+Method = Literal["auto", "copy", "flowsheds", "bodies"]
+"""Copy the divides of a reference; draw them by flow over a DEM; or none: each body of ice is a glacier."""
+METHODS: Final[tuple[Method, ...]] = get_args(Method)
+
+COLUMNS: Final = ("glacier_id", "id", cv.YEAR, "part", "name", "terminus", "area_km2", "touches_edge", "geometry")
+"""Columns of the table of glaciers, in order; further columns of the outlines follow before the geometry."""
+
+CELL: Final = 20.0
+"""Metres: cells on which divides are carried on where no DEM gives the size."""
+_CARRIED: Final = ("touches_edge",)
+
+
+class _Plan(NamedTuple):
+    """How one body of ice, of all years together, is divided."""
+
+    ids: list[str]
+    """Id of each label; None of the labels is 0, the first is 1."""
+    lines: Any
+    """Where to cut; None where there is one glacier only."""
+    label: Any
+    """Tells the label of points."""
+
+
+@dataclass(frozen=True)
+class _Work:
+    reference: Reference | None
+    dem: Dem | None
+    method: Method
+    options: FlowshedOptions
+    smallest: float
+    partial: bool
+    undivided: list[float] = field(default_factory=list)
+    """Area of the bodies that the DEM does not cover, m2."""
+
+
+def divide(
+    outlines: gpd.GeoDataFrame,
+    *,
+    reference: gpd.GeoDataFrame | None = None,
+    dem: Any = None,
+    method: Method = "auto",
+    options: FlowshedOptions | None = None,
+    cell: float | None = None,
+    min_area_km2: float = cv.MIN_AREA_KM2,
+    partial: bool = False,
+) -> gpd.GeoDataFrame:
+    """Divide ice into glaciers, with the same divides in all years.
+
+    The divides are drawn once, on all ice that any year has, and every year's outlines are cut along them: a change of
+    area is never one of the divides.
+
+    Parameters
+    ----------
+    outlines
+        Outlines of one year or several (column `year`), as `vectorise.outlines` gives, or any polygons, any CRS.
+    reference
+        Glaciers whose divides and ids are copied, for example RGI 7: any CRS, id in `glacier_id`, `rgi_id`,
+        `glac_id`, `id` or `name` (the first that is there), name in `glac_name` or `name`, terminus in `term_type`.
+    dem
+        Path of a DEM or a DataArray (y, x), any CRS. Needed by "flowsheds"; "copy" uses it where ice lies outside the
+        reference, and without it gives such ice to the nearest glacier.
+    method
+        "copy" (the default with a reference), "flowsheds" (the default with a DEM alone), "bodies" (each body of ice
+        is a glacier; the default without either).
+    options
+        Numbers of the flowshed method.
+    cell
+        Cell size for the divides, metres; None is the DEM's, 20 m without one.
+    min_area_km2
+        A piece below this that a divide cuts off is given to its neighbour.
+    partial
+        Whether bodies of ice that the DEM does not cover may stay undivided; else they are an error.
+
+    Returns
+    -------
+    geopandas.GeoDataFrame
+        EPSG:4326, one polygon a row: `glacier_id` (lasts through the years; of the reference, or made of the place as
+        GLIMS does), `id` (unique in a year: `glacier_id`, with `.2`, `.3` ... for further parts), `year`, `part`
+        (1 is the largest), `name`, `terminus` (land, marine, lake, shelf, unknown), `area_km2` (WGS 84),
+        `touches_edge`, and the outlines' other columns. The areas of a year add up to those of its outlines.
+
+    Raises
+    ------
+    OptionError
+        If the method lacks what it needs, or an option is out of range.
+    VectorError
+        If there is no CRS, or the DEM does not cover the ice.
+
+    Notes
+    -----
+    "flowsheds": Kienholz et al. (2013), doi:10.3189/2013JoG12J138; "copy": watershed from the reference glaciers.
+    """
+    chosen = _method(method, reference, dem)
+    if not min_area_km2 >= 0:
+        raise OptionError(f"min_area_km2={min_area_km2:g}: must be 0 or more")
+    ice = shapes.usable(outlines, "the outlines")
+    if not len(ice):
+        return _empty(ice)
+    plane = _metric(dem, ice, cell)
+    try:
+        crs = plane.crs if plane is not None else shapes.plane_of(ice)
+        known = None
+        if reference is not None and chosen == "copy":
+            known = Reference.of(shapes.usable(reference, "the reference"), crs)
+        work = _Work(known, plane, chosen, options or FlowshedOptions(), min_area_km2 * 1e6, partial)
+        flat = ice.to_crs(crs)
+        table = _assemble(ice, flat, list(_pieces(flat, work, cell or (plane.cell if plane else CELL))), work)
+    finally:
+        if plane is not None:
+            plane.__exit__(None, None, None)
+    if work.undivided:
+        progress.note(f"{len(work.undivided)} bodies of ice lie outside the DEM and stay undivided")
+    return table
+
+
+def _method(method: Method, reference: Any, dem: Any) -> Method:
+    if method not in METHODS:
+        raise OptionError(f"method={method!r} is unknown; name one of {', '.join(METHODS)}")
+    if method == "auto":
+        return "copy" if reference is not None else "flowsheds" if dem is not None else "bodies"
+    if method == "copy" and reference is None:
+        raise OptionError("method='copy' needs reference glaciers: give reference, or method='flowsheds' with a DEM")
+    if method == "flowsheds" and dem is None:
+        raise OptionError("method='flowsheds' needs a DEM: give dem")
+    return method
+
+
+def _metric(dem: Any, ice: gpd.GeoDataFrame, cell: float | None) -> Dem | None:
+    if cell is not None and not cell > 0:
+        raise OptionError(f"cell={cell:g}: the cell size must be above 0 m")
+    if dem is None:
+        return None
+    left, bottom, right, top = ice.to_crs(4326).total_bounds
+    return Dem(dem, lonlat=((left + right) / 2, (bottom + top) / 2), cell=cell)
+
+
+def _pieces(flat: gpd.GeoDataFrame, work: _Work, cell: float) -> Iterator[tuple[int, str, Any]]:
+    """Iterate over (row of the outlines, glacier id, polygon)."""
+    polygons, rows = _single(flat)
+    bodies = _bodies(polygons, work.reference)
+    tree = shapely.STRtree(bodies)
+    body_of = tree.query_nearest(shapely.point_on_surface(polygons), all_matches=False)[1]
+    members = np.split(np.argsort(body_of, kind="stable"), np.cumsum(np.bincount(body_of, minlength=bodies.size))[:-1])
+    fresh = _Fresh(flat.crs)
+    for number in progress.track(range(bodies.size), "Glaciers"):
+        if not members[number].size:
+            continue  # reference glaciers without ice
+        mine = polygons[members[number]]
+        plan = _plan(bodies[number], mine, work, cell, fresh)
+        for k, shape in zip(members[number], mine, strict=True):
+            if plan.lines is None:
+                yield int(rows[k]), plan.ids[0], shape
+                continue
+            for label, piece in cutting.cut(shape, plan.lines, plan.label, smallest=work.smallest):
+                yield int(rows[k]), plan.ids[label - 1], piece
+
+
+def _single(flat: gpd.GeoDataFrame) -> tuple[shapes.Geometries, npt.NDArray[np.int64]]:
+    """Return the single polygons, and the row of each."""
+    parts, rows = shapely.get_parts(np.asarray(flat.geometry.values, dtype=object), return_index=True)
+    return parts, np.asarray(rows, np.int64)
+
+
+def _bodies(polygons: shapes.Geometries, reference: Reference | None) -> shapes.Geometries:
+    """Return what hangs together over all years and the reference."""
+    every = polygons if reference is None else np.concatenate([polygons, _touching(reference.polygons, polygons)])
+    return np.asarray(shapely.get_parts(shapely.union_all(every)), dtype=object)
+
+
+def _touching(reference: shapes.Geometries, polygons: shapes.Geometries) -> shapes.Geometries:
+    hits = shapely.STRtree(polygons).query(reference, predicate="intersects")[0]
+    return reference[np.unique(hits)]
+
+
+class _Fresh:
+    """Ids of glaciers that no reference names, after the place of their ice; each only once."""
+
+    def __init__(self, crs: Any) -> None:
+        import pyproj
+
+        self._lonlat = pyproj.Transformer.from_crs(crs, 4326, always_xy=True)
+        self._taken: set[str] = set()
+
+    def ids(self, shapes_: list[Any]) -> list[str]:
+        points = shapely.get_coordinates([shape.point_on_surface() for shape in shapes_])
+        names = []
+        for lon, lat in zip(*self._lonlat.transform(points[:, 0], points[:, 1]), strict=True):
+            step = 0.0
+            while (name := shapes.glims_ids(shapely.points([[lon + step, lat]]))[0]) in self._taken:
+                step += 0.001
+            self._taken.add(name)
+            names.append(name)
+        return names
+
+
+def _plan(body: Any, polygons: shapes.Geometries, work: _Work, cell: float, fresh: _Fresh) -> _Plan:
+    """Decide how a body is divided."""
+    if work.method == "bodies":
+        return _Plan(fresh.ids([shapely.union_all(polygons)]), None, None)
+    if work.method == "copy":
+        assert work.reference is not None
+        return _copy(body, polygons, work.reference, work, cell, fresh)
+    assert work.dem is not None
+    return _by_flow(body, polygons, work.dem, work, fresh)
+
+
+def _by_flow(body: Any, polygons: shapes.Geometries, dem: Dem, work: _Work, fresh: _Fresh) -> _Plan:
+    relief = dem.read(Bounds(*body.bounds), pad=work.options.buffer + 5 * dem.cell)
+    ice = relief.burn([body]) > 0
+    missing = float(np.isnan(relief.z[ice]).mean()) if ice.any() else 0.0
+    if missing > 0:
+        _uncovered(body, missing, dem, work)
+        return _Plan(fresh.ids([shapely.union_all(polygons)]), None, None)
+    labels = flowsheds.flowsheds(relief.z, ice, relief.cell, work.options)
+    if labels.max(initial=0) < 2:
+        return _Plan(fresh.ids([shapely.union_all(polygons)]), None, None)
+    found = cutting.zones(labels, relief)
+    return _Plan(fresh.ids(_largest(body, found, int(labels.max()))), found.divides, found.at)
+
+
+def _largest(body: Any, found: cutting.Zones, count: int) -> list[Any]:
+    """Return for each label its largest piece of the body: where its id is made of."""
+    best: dict[int, Any] = {}
+    for label, piece in cutting.cut(body, found.divides, found.at):
+        if label not in best or piece.area > best[label].area:
+            best[label] = piece
+    # a label that smoothing took away has no ice, and its id is never used
+    return [best.get(label, body) for label in range(1, count + 1)]
+
+
+def _uncovered(body: Any, missing: float, dem: Dem, work: _Work) -> None:
+    if not work.partial:
+        x, y = body.centroid.x, body.centroid.y
+        raise VectorError(
+            f"The DEM {dem.name} lacks {missing:.0%} of the ice body around x={x:.0f}, y={y:.0f} ({body.area / 1e6:.2f} "
+            "km2): give a DEM that covers the outlines, or let such bodies stay undivided (partial)"
+        )
+    work.undivided.append(float(body.area))
+
+
+def _copy(
+    body: Any, polygons: shapes.Geometries, reference: Reference, work: _Work, cell: float, fresh: _Fresh
+) -> _Plan:
+    hit = reference.meeting(body)
+    if not hit.size:
+        return _Plan(fresh.ids([shapely.union_all(polygons)]), None, None)
+    glaciers = np.unique(reference.glacier[hit])
+    ids = [reference.ids[g] for g in glaciers]
+    if glaciers.size == 1:
+        return _Plan(ids, None, None)
+    known = reference.polygons[hit]
+    label = np.searchsorted(glaciers, reference.glacier[hit]) + 1
+    box = Bounds(*body.bounds)
+    relief = work.dem.read(box, pad=5 * cell) if work.dem is not None else _flat_grid(box, cell)
+    ice = relief.burn([body]) > 0
+    missing = float(np.isnan(relief.z[ice]).mean()) if work.dem is not None and ice.any() else 0.0
+    if missing > 0:
+        assert work.dem is not None
+        _uncovered(body, missing, work.dem, work)
+    markers = relief.burn(known, label)
+    z = None if work.dem is None or missing > 0 else relief.z
+    carried = copied.carry_on(z, markers, ice, relief.cell, smoothing=work.options.smoothing)
+    return _Plan(ids, *_exact_inside(known, label, cutting.zones(carried, relief), relief.cell))
+
+
+def _flat_grid(box: Bounds, cell: float) -> Relief:
+    pad = 5 * cell
+    left, top = np.floor((box.left - pad) / cell) * cell, np.ceil((box.top + pad) / cell) * cell
+    rows, columns = np.ceil((top - box.bottom + pad) / cell), np.ceil((box.right + pad - left) / cell)
+    return Relief(np.zeros((int(rows), int(columns)), np.float32), float(left), float(top), cell)
+
+
+def _exact_inside(
+    known: shapes.Geometries, label: npt.NDArray[np.int64], beyond: cutting.Zones, cell: float
+) -> tuple[Any, Any]:
+    """Cut along the reference's own borders inside it, and along the carried-on divides outside."""
+    covered = shapely.union_all(known)
+    # A few cells of overlap: else a divide that ends just short of the reference would cut nothing.
+    outside = shapely.difference(beyond.divides, shapely.buffer(covered, -3 * cell))
+    lines = shapely.union_all([*shapely.boundary(known), outside])
+    tree = shapely.STRtree(known)
+
+    def at(points: shapes.Geometries) -> npt.NDArray[np.int64]:
+        found = beyond.at(points)
+        point, polygon = tree.query(points, predicate="within")
+        found[point] = label[polygon]
+        return found
+
+    return lines, at
+
+
+def _assemble(
+    ice: gpd.GeoDataFrame, flat: gpd.GeoDataFrame, pieces: list[tuple[int, str, Any]], work: _Work
+) -> gpd.GeoDataFrame:
+    """Build the table from the pieces."""
+    import geopandas as gpd
+    import pandas as pd
+
+    rows = np.array([row for row, _, _ in pieces], dtype=int)
+    others = [c for c in ice.columns if c not in (*COLUMNS, "geometry", "perimeter_km", "n_holes")]
+    columns = [name for name in (*_CARRIED, *others) if name in ice]
+    table = pd.DataFrame({name: ice[name].to_numpy()[rows] for name in columns})
+    year = ice[cv.YEAR] if cv.YEAR in ice else pd.Series([None] * len(ice))
+    table[cv.YEAR] = pd.array(year.astype("Int32").to_numpy()[rows], dtype="Int32")
+    if "touches_edge" not in table:
+        table["touches_edge"] = False
+    table["glacier_id"] = [name for _, name, _ in pieces]
+    shapes_ = gpd.GeoSeries([shape for _, _, shape in pieces], crs=flat.crs).to_crs(4326).orient_polygons()
+    made = gpd.GeoDataFrame(table, geometry=shapes_, crs=4326)
+    made["area_km2"] = shapes.areas_km2(made)
+    reference = work.reference
+    made["name"] = [reference.name_of(g) if reference else None for g in made["glacier_id"]]
+    made["terminus"] = [reference.terminus_of(g) if reference else "unknown" for g in made["glacier_id"]]
+    made = made.sort_values([cv.YEAR, "glacier_id", "area_km2"], ascending=[True, True, False], kind="stable")
+    made = made.reset_index(drop=True)
+    made["part"] = made.groupby([cv.YEAR, "glacier_id"], dropna=False).cumcount() + 1
+    made["id"] = [f"{g}.{p}" if p > 1 else g for g, p in zip(made["glacier_id"], made["part"], strict=True)]
+    last = [name for name in others if name in made]
+    return made[[*COLUMNS[:-1], *last, "geometry"]]
+
+
+def _empty(ice: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    import geopandas as gpd
+    import pandas as pd
+
+    table = pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in _TYPES.items()})
+    return gpd.GeoDataFrame(table, geometry=gpd.GeoSeries([], crs=4326), crs=4326)[list(COLUMNS)]
+
+
+_TYPES: Final = {
+    "glacier_id": str,
+    "id": str,
+    cv.YEAR: "Int32",
+    "part": "int64",
+    "name": str,
+    "terminus": str,
+    "area_km2": "float64",
+    "touches_edge": bool,
+}

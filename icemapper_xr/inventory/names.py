@@ -1,0 +1,93 @@
+"""What reference glaciers are called, and how they end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+
+from icemapper_xr.errors import VectorError
+from icemapper_xr.inventory.shapes import Geometries
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+__all__ = ["ID_COLUMNS", "TERMINI", "Reference", "id_column"]
+
+ID_COLUMNS: Final = ("glacier_id", "rgi_id", "RGIId", "glac_id", "glims_id", "id", "name", "Name")
+"""Where an id is looked for; the first column that is there and tells its rows apart, or is the last resort."""
+NAME_COLUMNS: Final = ("glac_name", "name", "Name")
+TERMINI: Final = {0: "land", 1: "marine", 2: "lake", 3: "shelf", 9: "unknown"}
+"""RGI 7's `term_type`."""
+
+
+def id_column(frame: gpd.GeoDataFrame, what: str) -> str:
+    """Return the column of the ids.
+
+    Raises
+    ------
+    VectorError
+        If there is none, or a row has no id.
+    """
+    for name in ID_COLUMNS:
+        if name in frame and not frame[name].isna().any():
+            return name
+    empty = [name for name in ID_COLUMNS if name in frame]
+    hint = f" (rows without one in {', '.join(empty)})" if empty else ""
+    raise VectorError(f"{what} have no column of ids{hint}: name one {', '.join(ID_COLUMNS[:4])} or id")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Reference glaciers on the working plane."""
+
+    polygons: Geometries
+    """Single polygons."""
+    glacier: npt.NDArray[np.int64]
+    """Number of each polygon's glacier."""
+    ids: list[str]
+    """Id of each glacier."""
+    names: dict[str, str | None]
+    termini: dict[str, str]
+
+    @classmethod
+    def of(cls, frame: gpd.GeoDataFrame, crs: Any) -> Reference:
+        """Read the ids, names and termini; several rows of one id are one glacier."""
+        column = id_column(frame, "the reference glaciers")
+        ids = frame[column].astype(str).to_numpy()
+        unique, number = np.unique(ids, return_inverse=True)
+        parts, row = shapely.get_parts(np.asarray(frame.geometry.to_crs(crs).values, dtype=object), return_index=True)
+        label = next((name for name in NAME_COLUMNS if name in frame), None)
+        names = dict(zip(ids, frame[label], strict=True)) if label else {}
+        return cls(
+            np.asarray(parts, dtype=object),
+            np.asarray(number, np.int64)[row],
+            [str(one) for one in unique],
+            {key: str(value) if isinstance(value, str) and value else None for key, value in names.items()},
+            dict(zip(ids, _termini(frame), strict=True)),
+        )
+
+    def meeting(self, body: Any) -> npt.NDArray[np.int64]:
+        """Return the polygons that share an area with a body."""
+        hit = np.flatnonzero(shapely.intersects(self.polygons, body))
+        return hit[shapely.area(shapely.intersection(self.polygons[hit], body)) > 0]
+
+    def name_of(self, glacier_id: str) -> str | None:
+        """Name of a glacier; None if it has none."""
+        return self.names.get(glacier_id)
+
+    def terminus_of(self, glacier_id: str) -> str:
+        """How a glacier ends: land, marine, lake, shelf or unknown."""
+        return self.termini.get(glacier_id, "unknown")
+
+
+def _termini(frame: gpd.GeoDataFrame) -> list[str]:
+    if "terminus" in frame:
+        return [str(value) if value in TERMINI.values() else "unknown" for value in frame["terminus"]]
+    if "term_type" not in frame:
+        return ["unknown"] * len(frame)
+    numbers = np.asarray(frame["term_type"].astype(str).str.extract(r"(\d)", expand=False).fillna("9"), dtype=int)
+    return [TERMINI.get(int(number), "unknown") for number in numbers]
