@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from icemapper_xr.inventory.entities import METHODS, divide
+from icemapper_xr.inventory.entities import METHODS, Method, divide
 from icemapper_xr.inventory.flowsheds import FlowshedOptions
-from icemapper_xr.inventory.links import link, link_years
+from icemapper_xr.inventory.links import KINDS, LEAST_OVERLAP_KM2, LEAST_SHARE, link, link_years
 
-__all__ = ["METHODS", "FlowshedOptions", "divide", "link", "link_years"]
+__all__ = [
+    "KINDS",
+    "LEAST_OVERLAP_KM2",
+    "LEAST_SHARE",
+    "METHODS",
+    "FlowshedOptions",
+    "Method",
+    "divide",
+    "link",
+    "link_years",
+]

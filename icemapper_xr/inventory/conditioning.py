@@ -68,9 +68,9 @@ def smooth(
 
 def _slopes(z: FloatArray, cell: float) -> tuple[FloatArray, FloatArray]:
     """Rise per metre down the rows and along the columns; 0 beside unknown cells."""
-    padded = np.pad(z, 1, mode="edge")
-    down = (padded[2:, 1:-1] - padded[:-2, 1:-1]) / (2 * cell)
-    right = (padded[1:-1, 2:] - padded[1:-1, :-2]) / (2 * cell)
+    if min(z.shape) < 2:
+        return np.zeros_like(z), np.zeros_like(z)
+    down, right = np.gradient(z, cell)
     return np.nan_to_num(down).astype(np.float32), np.nan_to_num(right).astype(np.float32)
 
 
@@ -87,8 +87,8 @@ def _weighted(
     for i, j in steps:
         w = _likeness(slope_y, slope_x, _shift(slope_y, i, j), _shift(slope_x, i, j), limit) * _shift(known, i, j)
         weight += w
-        for total, field in zip(sums, fields, strict=True):
-            total += w * _shift(field, i, j)
+        for k in (0, 1):
+            sums[k] += w * _shift(fields[k], i, j)
     return sums[0] / weight, sums[1] / weight
 
 

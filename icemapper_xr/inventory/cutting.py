@@ -39,7 +39,7 @@ class Zones:
 
     def at(self, points: Geometries) -> npt.NDArray[np.int64]:
         """Tell the label at each point; beyond all areas that of the nearest."""
-        return self.labels[self._tree.query_nearest(points, all_matches=False)[1]]
+        return np.asarray(self.labels[self._tree.query_nearest(points, all_matches=False)[1]], np.int64)
 
 
 def zones(labels: npt.NDArray[np.int32], relief: Relief) -> Zones:

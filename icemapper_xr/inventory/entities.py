@@ -195,7 +195,7 @@ def _bodies(polygons: shapes.Geometries, reference: Reference | None) -> shapes.
 
 def _touching(reference: shapes.Geometries, polygons: shapes.Geometries) -> shapes.Geometries:
     hits = shapely.STRtree(polygons).query(reference, predicate="intersects")[0]
-    return reference[np.unique(hits)]
+    return np.asarray(reference[np.unique(hits)], dtype=object)
 
 
 class _Fresh:
@@ -258,8 +258,8 @@ def _uncovered(body: Any, missing: float, dem: Dem, work: _Work) -> None:
     if not work.partial:
         x, y = body.centroid.x, body.centroid.y
         raise VectorError(
-            f"The DEM {dem.name} lacks {missing:.0%} of the ice body around x={x:.0f}, y={y:.0f} ({body.area / 1e6:.2f} "
-            "km2): give a DEM that covers the outlines, or let such bodies stay undivided (partial)"
+            f"The DEM {dem.name} lacks {missing:.0%} of the ice body around x={x:.0f}, y={y:.0f} "
+            f"({body.area / 1e6:.2f} km2): give a DEM that covers all ice, or let such bodies stay undivided (partial)"
         )
     work.undivided.append(float(body.area))
 
@@ -349,11 +349,11 @@ def _empty(ice: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     import geopandas as gpd
     import pandas as pd
 
-    table = pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in _TYPES.items()})
+    table = pd.DataFrame(columns=list(_TYPES)).astype(_TYPES)
     return gpd.GeoDataFrame(table, geometry=gpd.GeoSeries([], crs=4326), crs=4326)[list(COLUMNS)]
 
 
-_TYPES: Final = {
+_TYPES: Final[dict[str, Any]] = {
     "glacier_id": str,
     "id": str,
     cv.YEAR: "Int32",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
@@ -80,8 +81,9 @@ def link(
     enough = (overlap >= least_overlap_km2) & (overlap >= least_share * np.minimum(area_a[i], area_b[j]))
     i, j, overlap = i[enough], j[enough], overlap[enough]
     table = _rows(i, j, overlap, area_a, area_b)
-    ids_a, ids_b = (np.append(frame["id"].to_numpy(dtype=object), None) for frame in (a, b))  # -1 is None
-    table["id_1"], table["id_2"] = ids_a[table.pop("i")], ids_b[table.pop("j")]
+    for name, number, frame in (("id_1", "i", a), ("id_2", "j", b)):
+        ids = [*frame["id"], None]  # -1 is None
+        table[name] = [ids[k] for k in table.pop(number)]
     ordered = table.sort_values(["id_1", "id_2"], na_position="last", kind="stable")
     return ordered.reset_index(drop=True)[list(COLUMNS)]
 
@@ -187,7 +189,7 @@ def link_years(glaciers: gpd.GeoDataFrame, *, years: Iterable[int] | None = None
     if unknown:
         raise VectorError(f"there are no glaciers of {unknown}: the years are {known}")
     tables = []
-    for one, two in zip(wanted[:-1], wanted[1:], strict=True):
+    for one, two in itertools.pairwise(wanted):
         older, younger = (_rows_of(glaciers, year) for year in (one, two))
         table = link(older, younger, **bounds)
         table.insert(0, "year_1", one)

@@ -133,7 +133,7 @@ def _all_to_one(direction: npt.NDArray[np.int8], domain: npt.NDArray[np.bool_]) 
 def _receivers(direction: npt.NDArray[np.int8]) -> npt.NDArray[np.int64]:
     index = np.arange(direction.size, dtype=np.int64)
     k = direction.ravel().astype(int)
-    return index + _ROWS[k] * direction.shape[1] + _COLUMNS[k]
+    return np.asarray(index + _ROWS[k] * direction.shape[1] + _COLUMNS[k], np.int64)
 
 
 def endings(receiver: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -90,11 +90,8 @@ def plane_of(*frames: gpd.GeoDataFrame) -> pyproj.CRS:
             for box, one in zip(dense, crs, strict=True)
         ]
     )
-    angle = np.radians(points)
-    mean = np.mean(
-        np.c_[np.cos(angle[:, 1]) * np.cos(angle[:, 0]), np.cos(angle[:, 1]) * np.sin(angle[:, 0]), np.sin(angle[:, 1])],
-        axis=0,
-    )
+    east, north = np.radians(points).T
+    mean = np.mean([np.cos(north) * np.cos(east), np.cos(north) * np.sin(east), np.sin(north)], axis=1)
     lon = np.degrees(np.arctan2(mean[1], mean[0]))
     lat = np.degrees(np.arctan2(mean[2], np.hypot(mean[0], mean[1])))
     # Whole tenths: the same plane, and so the same digits, for areas that differ a little.

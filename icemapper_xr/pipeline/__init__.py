@@ -6,6 +6,7 @@ catalog -> cube -> normalise -> prediction (with a model) -> store -> vectorise
 from __future__ import annotations
 
 from icemapper_xr.pipeline.areas import AreaReport, areas_of_run
+from icemapper_xr.pipeline.entities import LinkReport, divides_of_run, links_of_run
 from icemapper_xr.pipeline.mapping import MapReport, YearReport, map_glaciers
 from icemapper_xr.pipeline.original import apply
 from icemapper_xr.pipeline.outlining import outlines_of_run
@@ -14,12 +15,15 @@ from icemapper_xr.pipeline.verbs import coverage, normalise, open_cube, open_ras
 
 __all__ = [
     "AreaReport",
+    "LinkReport",
     "MapReport",
     "RateReport",
     "YearReport",
     "apply",
     "areas_of_run",
     "coverage",
+    "divides_of_run",
+    "links_of_run",
     "map_glaciers",
     "normalise",
     "open_cube",

@@ -18,7 +18,7 @@ SUFFIXES = (".parquet", ".gpkg", ".geojson")
 LAYER = "outlines"
 
 
-def write(gdf: gpd.GeoDataFrame, path: str | os.PathLike[str]) -> Path:
+def write(gdf: gpd.GeoDataFrame, path: str | os.PathLike[str], *, layer: str = LAYER) -> Path:
     """Write outlines to a file that appears in one step; an older one is replaced.
 
     Parameters
@@ -27,6 +27,8 @@ def write(gdf: gpd.GeoDataFrame, path: str | os.PathLike[str]) -> Path:
         Outlines. GeoJSON gets them in EPSG:4326, as its standard demands; the others in their own CRS.
     path
         `.parquet` (GeoParquet with a covering bbox, so that readers can search it), `.gpkg` or `.geojson`.
+    layer
+        Name of the layer in a GeoPackage.
 
     Returns
     -------
@@ -43,7 +45,7 @@ def write(gdf: gpd.GeoDataFrame, path: str | os.PathLike[str]) -> Path:
     partial = target.with_name(f".{target.stem}.{os.getpid()}.partial{suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _write(gdf, partial, suffix)
+        _write(gdf, partial, suffix, layer)
         partial.replace(target)
     except Exception as error:  # each driver has its own
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
@@ -62,11 +64,11 @@ def _suffix(path: Path) -> str:
     raise errors.VectorError(f"Unknown suffix {path.suffix!r} of {path}: use one of {', '.join(SUFFIXES)}{hint}")
 
 
-def _write(gdf: gpd.GeoDataFrame, path: Path, suffix: str) -> None:
+def _write(gdf: gpd.GeoDataFrame, path: Path, suffix: str, layer: str) -> None:
     if suffix == ".parquet":
         gdf.to_parquet(path, index=False, write_covering_bbox=True)
     elif suffix == ".gpkg":
-        gdf.to_file(path, driver="GPKG", layer=LAYER, index=False, engine="pyogrio")
+        gdf.to_file(path, driver="GPKG", layer=layer, index=False, engine="pyogrio")
     else:
         gdf.to_crs(4326).to_file(path, driver="GeoJSON", index=False, engine="pyogrio")
 

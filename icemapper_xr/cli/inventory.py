@@ -1,0 +1,127 @@
+"""`divides`, `link`, `export` and `qc`: from outlines to an inventory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Group, Parameter
+
+from icemapper_xr.cli._app import app, table
+from icemapper_xr.conventions import MIN_AREA_KM2
+
+FLOWSHEDS = Group("Flowsheds")
+
+
+@Parameter(name="*", group=FLOWSHEDS)
+@dataclass(frozen=True)
+class FlowshedArguments:
+    """Numbers of the flowshed method; the defaults are those published for Svalbard."""
+
+    routing: Literal["dinf", "d8", "mfd"] = "dinf"
+    """How water is shared among lower neighbours."""
+    buffer: float = 60.0
+    """Metres from the ice to the gutter."""
+    keep: float = 0.2
+    """Share of the pour points that is kept."""
+    sliver: float = 1e5
+    """Flowsheds below this area (m2) are merged."""
+    smoothing: int = 7
+    """Cells of the window that smooths the DEM; 1 is none."""
+
+    def keywords(self) -> dict[str, Any]:
+        """Keywords of `FlowshedOptions`."""
+        return {name: getattr(self, name) for name in ("routing", "buffer", "keep", "sliver", "smoothing")}
+
+
+PUBLISHED = FlowshedArguments()
+
+
+@app.command
+def divides(
+    source: Path,
+    out: Path | None = None,
+    *,
+    reference: Path | None = None,
+    dem: Path | None = None,
+    method: Literal["auto", "copy", "flowsheds", "bodies"] = "auto",
+    cell: float | None = None,
+    min_area_km2: float = MIN_AREA_KM2,
+    partial: bool = False,
+    flowsheds: FlowshedArguments = PUBLISHED,
+) -> None:
+    """Divide the outlines of a map into glaciers, with the same divides and ids in all years.
+
+    Parameters
+    ----------
+    source
+        Folder that `map` wrote, or a file of outlines.
+    out
+        .gpkg, .parquet or .geojson; default: glaciers.gpkg in the folder.
+    reference
+        Glaciers whose divides and ids are copied, for example RGI 7.
+    dem
+        Raster of elevation.
+    method
+        auto: copy with a reference, else flowsheds with a DEM, else bodies of ice as they are.
+    cell
+        Cell size in metres on which divides are drawn; default: the DEM's.
+    min_area_km2
+        A smaller piece that a divide cuts off goes to its neighbour.
+    partial
+        Leave ice that the DEM does not cover undivided, instead of stopping.
+    """
+    from icemapper_xr import inventory, pipeline
+
+    target, made = pipeline.divides_of_run(
+        source,
+        out,
+        reference=reference,
+        dem=dem,
+        method=method,
+        options=inventory.FlowshedOptions(**flowsheds.keywords()),
+        cell=cell,
+        min_area_km2=min_area_km2,
+        partial=partial,
+    )
+    rows = [
+        {
+            "year": "" if year is None else year,
+            "glaciers": group["glacier_id"].nunique(),
+            "polygons": len(group),
+            "area km2": f"{group['area_km2'].sum():.2f}",
+        }
+        for year, group in made.groupby("year", dropna=False)
+    ]
+    print(table(rows, ("year", "glaciers", "polygons", "area km2")))
+    print(f"wrote {target}")
+
+
+@app.command
+def link(
+    source: Path,
+    *,
+    inventory: Annotated[Path | None, Parameter(alias="--to")] = None,
+    year: int | None = None,
+    out: Path | None = None,
+) -> None:
+    """Link the glaciers of each year to the next one's, and to an inventory: same, split, merge, new, gone.
+
+    Parameters
+    ----------
+    source
+        Folder that `map` wrote (its glaciers, or its outlines before `divides`), or a file.
+    inventory
+        Glaciers to link to, for example RGI 7.
+    year
+        Year linked to the inventory; default: the last.
+    out
+        Folder for the tables; default: that of the glaciers.
+    """
+    from icemapper_xr import pipeline
+
+    report = pipeline.links_of_run(source, inventory_file=inventory, year=year, out=out)
+    print(table(report.counts(), ("from", "to", "same", "split", "merge", "mixed", "new", "gone")))
+    for path in report.written:
+        print(f"wrote {path}")

@@ -1,0 +1,213 @@
+"""Glaciers of a mapped folder: divides, and links through the years and to an inventory."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from icemapper_xr import conventions, inventory, vectorise
+from icemapper_xr.errors import OptionError, StoreError, VectorError
+from icemapper_xr.pipeline.outlining import OUTLINES
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+    import pandas as pd
+
+__all__ = ["GLACIERS", "LinkReport", "divides_of_run", "glaciers_of", "links_of_run", "write_table"]
+
+GLACIERS = "glaciers.gpkg"
+LAYER = "glaciers"
+LINKS_YEARS = "links_years.csv"
+LINKS_INVENTORY = "links_inventory.csv"
+
+
+def divides_of_run(
+    source: str | Path,
+    out: str | Path | None = None,
+    *,
+    reference: str | Path | None = None,
+    dem: str | Path | None = None,
+    method: inventory.Method = "auto",
+    options: inventory.FlowshedOptions | None = None,
+    cell: float | None = None,
+    min_area_km2: float = conventions.MIN_AREA_KM2,
+    partial: bool = False,
+) -> tuple[Path, gpd.GeoDataFrame]:
+    """Divide the outlines of a finished map into glaciers, with the same divides in all years, and write them.
+
+    Parameters
+    ----------
+    source
+        Output folder of `map_glaciers`, or a file of outlines.
+    out
+        File to write (.gpkg, .parquet, .geojson); None is ``glaciers.gpkg`` beside the outlines.
+    reference
+        File of glaciers whose divides and ids are copied, for example RGI 7.
+    dem
+        Raster of elevation, metres.
+    method, options, cell, min_area_km2, partial
+        As in `icemapper_xr.inventory.divide`.
+
+    Returns
+    -------
+    tuple of Path and GeoDataFrame
+        The file and its content, as of `icemapper_xr.inventory.divide`.
+
+    Raises
+    ------
+    StoreError
+        If the folder has no outlines.
+    OptionError, VectorError
+        As `icemapper_xr.inventory.divide`.
+    """
+    path = _outlines_path(Path(source))
+    table = inventory.divide(
+        vectorise.read(path),
+        reference=None if reference is None else vectorise.read(reference),
+        dem=None if dem is None else str(dem),
+        method=method,
+        options=options,
+        cell=cell,
+        min_area_km2=min_area_km2,
+        partial=partial,
+    )
+    target = path.parent / GLACIERS if out is None else Path(out)
+    return vectorise.write(table, target, layer=LAYER), table
+
+
+def _outlines_path(source: Path) -> Path:
+    if source.is_file():
+        return source
+    path = source / OUTLINES
+    if not path.is_file():
+        raise StoreError(f"{source} has no {OUTLINES}: name an output folder of `icemapper map`, or a file of outlines")
+    return path
+
+
+def glaciers_of(source: str | Path) -> tuple[Path, gpd.GeoDataFrame]:
+    """Return the file of glaciers of a folder, of outlines where it was not divided, or the file that is named.
+
+    Raises
+    ------
+    StoreError
+        If there is none.
+    """
+    folder = Path(source)
+    divided = folder / GLACIERS
+    path = divided if divided.is_file() else _outlines_path(folder)
+    return path, vectorise.read(path)
+
+
+@dataclass(frozen=True)
+class LinkReport:
+    """What `links_of_run` found."""
+
+    years: pd.DataFrame
+    """Links from each year to the next."""
+    inventory: pd.DataFrame | None
+    """Links from the inventory to the year chosen; None without an inventory."""
+    year: int | None
+    """The year linked to the inventory."""
+    written: tuple[Path, ...]
+    """Files."""
+
+    def counts(self) -> list[dict[str, object]]:
+        """One row a comparison: what was compared, and the number of glaciers of each kind."""
+        rows = []
+        for (one, two), table in self.years.groupby(["year_1", "year_2"]):
+            rows.append({"from": one, "to": two, **_count(table)})
+        if self.inventory is not None:
+            rows.append({"from": "inventory", "to": self.year, **_count(self.inventory)})
+        return rows
+
+
+def _count(table: pd.DataFrame) -> dict[str, int]:
+    """Count clusters, so that a split in three is one split."""
+    kinds = table.groupby("cluster")["kind"].first().value_counts()
+    return {kind: int(kinds.get(kind, 0)) for kind in inventory.KINDS}
+
+
+def links_of_run(
+    source: str | Path,
+    *,
+    inventory_file: str | Path | None = None,
+    year: int | None = None,
+    out: str | Path | None = None,
+    least_overlap_km2: float = inventory.LEAST_OVERLAP_KM2,
+    least_share: float = inventory.LEAST_SHARE,
+) -> LinkReport:
+    """Link the glaciers of each mapped year to the next, and to a given inventory, and write the tables.
+
+    Parameters
+    ----------
+    source
+        Output folder of `map_glaciers`: its glaciers if `divides_of_run` made them, else its outlines; or a file.
+    inventory_file
+        File of glaciers to link to, for example RGI 7.
+    year
+        Year linked to the inventory; None is the last one.
+    out
+        Folder for ``links_years.csv`` and ``links_inventory.csv``; None is that of the glaciers.
+    least_overlap_km2, least_share
+        As in `icemapper_xr.inventory.link`.
+
+    Returns
+    -------
+    LinkReport
+
+    Raises
+    ------
+    StoreError
+        If there are no glaciers.
+    OptionError
+        If there is but one year and no inventory, or the year is not there.
+    VectorError
+        As in `icemapper_xr.inventory.link`.
+    """
+    path, glaciers = glaciers_of(source)
+    known = _years(glaciers)
+    if inventory_file is None and len(known) < 2:
+        raise OptionError(f"{path} has one year only ({known}): name an inventory to link it to, or map another year")
+    chosen = known[-1] if year is None and known else year
+    if year is not None and year not in known:
+        raise OptionError(f"{path} has the years {', '.join(map(str, known))}, not {year}")
+    through = inventory.link_years(glaciers, least_overlap_km2=least_overlap_km2, least_share=least_share)
+    folder = path.parent if out is None else Path(out)
+    written = [write_table(through, folder / LINKS_YEARS)] if len(known) > 1 else []
+    to = None
+    if inventory_file is not None:
+        of_year = glaciers if chosen is None else glaciers[glaciers[conventions.YEAR] == chosen]
+        given = vectorise.read(inventory_file)
+        to = inventory.link(given, of_year, least_overlap_km2=least_overlap_km2, least_share=least_share)
+        written.append(write_table(to, folder / LINKS_INVENTORY))
+    return LinkReport(through, to, chosen, tuple(written))
+
+
+def _years(glaciers: gpd.GeoDataFrame) -> list[int]:
+    if conventions.YEAR not in glaciers:
+        return []
+    return sorted({int(year) for year in glaciers[conventions.YEAR].dropna()})
+
+
+def write_table(table: pd.DataFrame, path: Path) -> Path:
+    """Write a CSV file that appears in one step.
+
+    Raises
+    ------
+    VectorError
+        If it cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table.to_csv(partial, index=False, float_format="%.9g", encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise VectorError(f"Cannot write {path}: {error.strerror or error}; name another folder") from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,371 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+import shapely
+import xarray as xr
+
+from icemapper_xr import errors, inventory, pipeline, vectorise
+from icemapper_xr.inventory import conditioning, flowsheds, regions, routing, shapes
+
+pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
+
+EPSG = 32633
+LEFT, TOP, CELL = 500_000.0, 8_700_000.0, 20.0
+
+
+# -- flow -------------------------------------------------------------------------------------------------------------
+def slope(rows: int = 24, columns: int = 15) -> np.ndarray:
+    return np.add.outer(np.arange(rows, 0, -1.0), np.zeros(columns)).astype(np.float32)
+
+
+@pytest.mark.parametrize("method", ["d8", "dinf", "mfd"])
+def test_water_is_neither_lost_nor_made(method: routing.Routing) -> None:
+    z = slope() + np.random.default_rng(0).normal(0, 0.2, (24, 15)).astype(np.float32)
+    domain = np.zeros(z.shape, bool)
+    domain[1:-1, 1:-1] = True
+    sinks = np.zeros_like(domain)
+    sinks[-2, 1:-1] = True
+    water, receiver = routing.accumulate(z, domain, sinks, routing=method)
+    assert water[sinks].sum() == pytest.approx(domain.sum(), rel=1e-6)
+    assert water[~domain].sum() == 0
+    ends = np.unravel_index(routing.endings(receiver).reshape(z.shape)[domain], z.shape)
+    assert set(ends[0].tolist()) == {22}
+
+
+def test_an_even_slope_runs_straight_down() -> None:
+    z = slope()
+    domain = np.zeros(z.shape, bool)
+    domain[1:-1, 1:-1] = True
+    sinks = np.zeros_like(domain)
+    sinks[-2] = domain[-2]
+    for method in routing.ROUTINGS[:2]:
+        water, receiver = routing.accumulate(z, domain, sinks, routing=method)
+        np.testing.assert_allclose(water[5, 1:-1], 5.0)
+        assert np.unravel_index(routing.endings(receiver).reshape(z.shape)[3, 4], z.shape) == (22, 4)
+
+
+def test_a_plane_stays_a_plane_and_noise_goes() -> None:
+    y, x = np.mgrid[:60, :60] * CELL
+    plane = (0.1 * y - 0.05 * x + 500).astype(np.float32)
+    inner = np.s_[5:-5, 5:-5]
+    np.testing.assert_allclose(conditioning.smooth(plane, CELL)[inner], plane[inner], atol=1e-3)
+    noisy = plane + np.random.default_rng(1).normal(0, 1, plane.shape).astype(np.float32)
+    left = conditioning.smooth(noisy, CELL)[inner] - plane[inner]
+    assert left.std() < 0.5
+    roof = (500 - 0.8 * np.abs(x - 30 * CELL)).astype(np.float32)  # a ridge keeps its edge
+    assert conditioning.smooth(roof, CELL)[30, 30] == pytest.approx(500, abs=1.0)
+
+
+def test_pits_are_filled_to_their_outlet() -> None:
+    z = np.full((9, 9), 10.0, np.float32)
+    z[4, 4] = 2.0
+    z[4, 5:] = [7.0, 6.0, 5.0, 4.0]
+    assert conditioning.fill_pits(z)[4, 4] == 7.0
+
+
+def test_slivers_join_the_neighbour_with_the_longest_border() -> None:
+    labels = np.ones((20, 20), np.int32)
+    labels[:, 10:] = 2
+    labels[8:10, 9:14] = 3  # borders: 2 on five cells twice and one side, 1 on three sides
+    merged = regions.merge_slivers(labels, 10.0, small=2000.0, thin=2000.0, compactness=0.5)
+    assert set(np.unique(merged)) == {1, 2}
+    assert merged[8, 12] == merged[8, 9] == 2
+    kept = regions.merge_slivers(labels, 10.0, small=500.0, thin=500.0, compactness=0.5)
+    assert set(np.unique(kept)) == {1, 2, 3}
+    thin = regions.merge_slivers(labels, 10.0, small=0.0, thin=2000.0, compactness=1.1)
+    assert set(np.unique(thin)) == {1, 2}
+
+
+# -- two valley glaciers that share a divide --------------------------------------------------------------------------
+def saddle() -> tuple[np.ndarray, np.ndarray]:
+    """An ice field over a straight ridge at column 75: it flows west and east in valleys."""
+    y, x = np.mgrid[:100, :150]
+    z = 900 - 2.0 * np.abs(x - 75) + 0.05 * (y - 50) ** 2
+    ice = (np.abs(x - 75) < 55) & (np.abs(y - 50) < 25)
+    return z.astype(np.float32), ice
+
+
+def dem_of(z: np.ndarray) -> xr.DataArray:
+    y, x = TOP - CELL * (np.arange(z.shape[0]) + 0.5), LEFT + CELL * (np.arange(z.shape[1]) + 0.5)
+    return xr.DataArray(z, dims=("y", "x"), coords={"y": y, "x": x}, name="made").rio.write_crs(EPSG)
+
+
+def box(left: float, top: float, right: float, bottom: float) -> shapely.Polygon:
+    """A box given in cells."""
+    return shapely.box(LEFT + CELL * left, TOP - CELL * bottom, LEFT + CELL * right, TOP - CELL * top)
+
+
+def frame(*boxes: shapely.Polygon, year: int | None = 2020, crs: object = EPSG, **columns: object) -> gpd.GeoDataFrame:
+    made = gpd.GeoDataFrame({"year": [year] * len(boxes), **columns}, geometry=list(boxes), crs=EPSG)
+    return made.to_crs(crs)
+
+
+def test_a_saddle_is_divided_on_its_ridge() -> None:
+    z, ice = saddle()
+    labels = flowsheds.flowsheds(z, ice, CELL, flowsheds.FlowshedOptions(keep=1.0))
+    assert labels.max() == 2
+    assert set(np.unique(labels[ice & (np.arange(150) < 73)[None]])) == {labels[50, 30]}
+    assert set(np.unique(labels[ice & (np.arange(150) > 77)[None]])) == {labels[50, 120]}
+    assert not labels[~ice].any()
+
+
+def test_no_flowshed_of_steepest_descent_crosses_the_ridge() -> None:
+    z, ice = saddle()
+    labels = flowsheds.flowsheds(z, ice, CELL, flowsheds.FlowshedOptions(keep=1.0, routing="d8"))
+    west, east = (set(np.unique(labels[ice & side[None]])) for side in (np.arange(150) < 73, np.arange(150) > 77))
+    assert labels.max() >= 2
+    assert not west & east
+
+
+def test_one_cirque_is_one_glacier() -> None:
+    y, x = np.mgrid[:100, :100]
+    z = (1000 - 5.0 * y + 0.05 * (x - 50) ** 2).astype(np.float32)
+    ice = np.hypot(y - 50, x - 50) < 30
+    assert flowsheds.flowsheds(z, ice, CELL).max() == 1
+
+
+def test_flowsheds_keep_the_area_and_the_divides_through_the_years() -> None:
+    z, _ = saddle()
+    years = [frame(box(20, 25, 130, 75)), frame(box(25, 28, 128, 72), year=2021)]
+    outlines = gpd.pd.concat([one.to_crs(4326) for one in years], ignore_index=True)
+    made = inventory.divide(outlines, dem=dem_of(z), options=inventory.FlowshedOptions(keep=1.0))
+    assert made["glacier_id"].nunique() == 2
+    assert len(made) == 4
+    areas = made.groupby("year")["area_km2"].sum()
+    own = outlines.set_geometry(outlines.geometry).groupby("year").apply(vectorise.total_area_km2, include_groups=False)
+    np.testing.assert_allclose(areas, own, rtol=1e-7)
+    for _, rows in made.groupby("year"):
+        assert shapely.coverage_is_valid(rows.geometry.values)
+        flat = rows.to_crs(EPSG)
+        shared = flat.geometry.iloc[0].intersection(flat.geometry.iloc[1])
+        assert abs(shared.centroid.x - (LEFT + CELL * 75.5)) < 1.5 * CELL
+    assert made["glacier_id"].str.match(r"G\d{6}E\d{5}N").all()
+
+
+def test_without_a_dem_or_reference_each_body_is_a_glacier_with_one_id_for_all_years() -> None:
+    older = frame(box(10, 10, 40, 40), box(60, 10, 80, 40), year=2016)
+    younger = frame(box(10, 10, 20, 40), box(25, 10, 40, 40), box(90, 60, 99, 70), year=2024)
+    made = inventory.divide(gpd.pd.concat([older, younger], ignore_index=True))
+    assert made["glacier_id"].nunique() == 3
+    split = made[made["year"] == 2024].set_index("id")
+    assert split["part"].tolist().count(2) == 1
+    first = made[(made["year"] == 2016)]["glacier_id"].tolist()
+    assert sum(name in first for name in made[made["year"] == 2024]["glacier_id"]) == 2
+    assert not made.duplicated(["year", "id"]).any()
+
+
+# -- copied divides ---------------------------------------------------------------------------------------------------
+def test_divides_are_copied_and_carried_on_downhill() -> None:
+    z, _ = saddle()
+    reference = frame(
+        box(40, 20, 80, 80), box(80, 20, 110, 80), rgi_id=["west", "east"], glac_name=["Vest", None], term_type=[1, 0]
+    )
+    ice = frame(box(20, 20, 130, 80), box(140, 90, 145, 95))
+    made = inventory.divide(ice, reference=reference.to_crs(3413), dem=dem_of(z))
+    flat = made.to_crs(EPSG).set_index("glacier_id")
+    assert set(flat.index) == {"west", "east", made["glacier_id"].iloc[0]}  # and the body that no reference has
+    assert made["area_km2"].sum() == pytest.approx(vectorise.total_area_km2(ice), rel=1e-7)
+    # inside the reference its own divide (column 80), although the ridge runs at 75
+    assert flat.geometry["west"].intersection(box(41, 26, 109, 74)).area == pytest.approx(39 * 48 * CELL**2, rel=1e-6)
+    # beyond it downhill: all the western tongue is west's
+    assert flat.geometry["west"].contains(box(20.5, 30, 39, 70))
+    assert flat.geometry["east"].contains(box(111, 30, 129.5, 70))
+    assert flat["name"].to_dict()["west"] == "Vest"
+    assert flat["terminus"].to_dict() | {made["glacier_id"].iloc[0]: "unknown"} == flat["terminus"].to_dict()
+    assert flat.loc["west", "terminus"] == "marine"
+    assert flat.loc["east", "terminus"] == "land"
+
+
+def test_copied_ids_stay_when_the_ice_retreats() -> None:
+    reference = frame(box(10, 10, 40, 60), box(40, 10, 80, 60), glacier_id=["a", "b"])
+    outlines = [frame(box(12 + k, 12, 78 - 2 * k, 58), year=2016 + k) for k in range(4)]
+    made = inventory.divide(gpd.pd.concat(outlines, ignore_index=True), reference=reference)
+    table = made.pivot_table(index="glacier_id", columns="year", values="area_km2", aggfunc="sum")
+    expected = {"a": [(40 - 12 - k) * 46 for k in range(4)], "b": [(78 - 2 * k - 40) * 46 for k in range(4)]}
+    for name, cells in expected.items():
+        np.testing.assert_allclose(table.loc[name], np.array(cells) * CELL**2 / 1e6, rtol=2e-3)  # scale of UTM
+
+
+def test_real_retreat_around_ny_alesund(shared: Path) -> None:
+    """Divides copied from 1936 give each glacier of 1990 and 2007 its own area, to rounding."""
+    real = gpd.read_file(shared / "real" / "svalbard" / "post_svalbard.gpkg")
+    real["year"] = real["year"].astype(int)
+    made = inventory.divide(real, reference=real[real["year"] == 1936])
+    own = real.set_geometry(real.geometry.to_crs(shapes.plane_of(real)))
+    own_areas = (own.assign(area=own.area / 1e6).groupby(["year", "name"])["area"].sum()).to_numpy()
+    found = made.groupby(["year", "glacier_id"])["area_km2"].sum()
+    np.testing.assert_allclose(found.to_numpy(), own_areas, rtol=1e-8)
+    by_year = found.groupby("year").sum()
+    np.testing.assert_allclose(by_year, [32.908, 26.244, 24.948], atol=1e-3)
+    years = inventory.link_years(real.rename(columns={"name": "id"}))
+    assert (years["kind"] == "same").all()
+    assert years.groupby("year_1").size().to_dict() == {1936: 5, 1990: 5}
+
+
+def test_both_methods_on_the_real_dem(shared: Path) -> None:
+    folder = shared / "real" / "svalbard"
+    outlines = gpd.read_file(folder / "svalbard_glacier.gpkg").to_crs(25833)
+    within = shapely.box(502_810, 8_654_330, 529_450, 8_674_030).buffer(-150)
+    ice = outlines.clip(shapely.box(524_000, 8_664_000, *within.bounds[2:])).explode()[["geometry"]]
+    ice = ice[ice.area > 1e4]
+    dem = folder / "Longyearbyen_DEM_1995.tif"
+    flow = inventory.divide(ice, dem=dem)
+    assert flow["area_km2"].sum() == pytest.approx(vectorise.total_area_km2(ice), rel=1e-6)
+    assert len(ice) < len(flow) < 3 * len(ice)
+    assert flow.is_valid.all()
+    assert shapely.coverage_is_valid(flow.geometry.values)
+    smaller = flow.to_crs(25833)
+    smaller["geometry"] = smaller.buffer(-60)
+    copied = inventory.divide(ice, reference=smaller[~smaller.is_empty], dem=dem)
+    pairs = flow.set_index("glacier_id")["area_km2"], copied.set_index("glacier_id")["area_km2"]
+    both = pairs[0].index.intersection(pairs[1].index)
+    assert len(both) > 0.8 * len(flow)
+    np.testing.assert_allclose(pairs[1][both].sum(), pairs[0][both].sum(), rtol=0.02)
+
+
+# -- bad input --------------------------------------------------------------------------------------------------------
+def test_no_ice_is_an_empty_table() -> None:
+    made = inventory.divide(frame(box(0, 0, 9, 9)).iloc[:0])
+    assert len(made) == 0
+    assert made.crs.to_epsg() == 4326
+    assert {"glacier_id", "year", "area_km2", "terminus"} <= set(made.columns)
+
+
+def test_invalid_geometry_is_mended_and_said() -> None:
+    bow = shapely.Polygon([(LEFT, TOP), (LEFT + 1000, TOP - 1000), (LEFT + 1000, TOP), (LEFT, TOP - 1000)])
+    with pytest.warns(UserWarning, match="1 invalid geometries mended"):
+        made = inventory.divide(frame(bow))
+    assert made.is_valid.all()
+    assert made["area_km2"].sum() == pytest.approx(0.5, rel=0.01)
+
+
+def test_a_dem_that_does_not_cover_is_refused_or_leaves_ice_undivided() -> None:
+    z, _ = saddle()
+    ice = frame(box(20, 25, 130, 75), box(400, 25, 420, 45))
+    with pytest.raises(errors.VectorError, match="lacks 100% of the ice body"):
+        inventory.divide(ice, dem=dem_of(z))
+    made = inventory.divide(ice, dem=dem_of(z), options=inventory.FlowshedOptions(keep=1.0), partial=True)
+    assert len(made) == 3
+
+
+def test_refusals(tmp_path: Path) -> None:
+    ice = frame(box(0, 0, 9, 9))
+    with pytest.raises(errors.VectorError, match="no CRS"):
+        inventory.divide(ice.set_crs(None, allow_override=True))
+    with pytest.raises(errors.OptionError, match="needs a DEM"):
+        inventory.divide(ice, method="flowsheds")
+    with pytest.raises(errors.OptionError, match="needs reference"):
+        inventory.divide(ice, method="copy")
+    with pytest.raises(errors.VectorError, match="no DEM"):
+        inventory.divide(ice, dem=tmp_path / "missing.tif")
+    with pytest.raises(errors.VectorError, match="no column of ids"):
+        inventory.divide(ice, reference=ice[["geometry"]])
+    with pytest.raises(errors.OptionError, match="odd number"):
+        inventory.FlowshedOptions(smoothing=4)
+    naked = tmp_path / "naked.tif"
+    with rasterio.open(
+        naked,
+        "w",
+        driver="GTiff",
+        width=4,
+        height=4,
+        count=1,
+        dtype="float32",
+        transform=dem_of(saddle()[0]).rio.transform(),
+    ) as target:
+        target.write(np.zeros((1, 4, 4), np.float32))
+    with pytest.raises(errors.VectorError, match="has no CRS"):
+        inventory.divide(ice, dem=naked)
+
+
+def test_a_dem_in_degrees_is_warped() -> None:
+    z, _ = saddle()
+    degrees = dem_of(z).rio.reproject(4326, resolution=0.0002)
+    made = inventory.divide(
+        frame(box(20, 25, 130, 75)), dem=degrees, cell=20.0, options=inventory.FlowshedOptions(keep=1.0)
+    )
+    assert made["glacier_id"].nunique() == 2
+
+
+# -- links ------------------------------------------------------------------------------------------------------------
+def test_every_kind_of_link() -> None:
+    first = frame(
+        box(0, 0, 10, 10), box(20, 0, 40, 10), box(50, 0, 60, 10), box(60, 0, 70, 10), box(80, 0, 90, 10),
+        box(0, 50, 20, 60), box(20, 50, 40, 60),
+        id=["same", "splits", "merges 1", "merges 2", "gone", "mixed 1", "mixed 2"],
+    )  # fmt: skip
+    second = frame(
+        box(1, 1, 9, 9), box(20, 0, 29, 10), box(31, 0, 40, 10), box(50, 0, 70, 10), box(100, 0, 110, 10),
+        box(0, 50, 10, 60), box(10, 50, 40, 60),
+        id=["A", "B1", "B2", "C", "new", "M1", "M2"],
+    )  # fmt: skip
+    table = inventory.link(first, second.to_crs(4326))
+    kinds = {(one, two): kind for one, two, kind in table[["id_1", "id_2", "kind"]].itertuples(index=False)}
+    assert kinds == {
+        ("same", "A"): "same",
+        ("splits", "B1"): "split",
+        ("splits", "B2"): "split",
+        ("merges 1", "C"): "merge",
+        ("merges 2", "C"): "merge",
+        ("gone", None): "gone",
+        (None, "new"): "new",
+        ("mixed 1", "M1"): "mixed",
+        ("mixed 1", "M2"): "mixed",
+        ("mixed 2", "M2"): "mixed",
+    }
+    same = table[table["id_1"] == "same"].iloc[0]
+    assert (same["share_1"], same["share_2"]) == (pytest.approx(0.64, rel=1e-3), pytest.approx(1.0, rel=1e-6))
+    splits = table[table["id_1"] == "splits"]
+    assert splits["n_2"].tolist() == [2, 2]
+    assert splits["n_1"].tolist() == [1, 1]
+    assert splits["share_1"].tolist() == pytest.approx([0.45, 0.45], rel=1e-3)
+    assert table.groupby("cluster").ngroups == 6
+
+
+def test_slivers_do_not_link() -> None:
+    first, second = frame(box(0, 0, 10, 10), id=["a"]), frame(box(9.95, 0, 20, 10), id=["b"])
+    assert inventory.link(first, second)["kind"].tolist() == ["gone", "new"]
+    assert inventory.link(first, second, least_overlap_km2=0, least_share=0)["kind"].tolist() == ["same"]
+    with pytest.raises(errors.OptionError, match="least_share"):
+        inventory.link(first, second, least_share=1.5)
+
+
+def test_links_of_nothing() -> None:
+    some, none = frame(box(0, 0, 10, 10), id=["a"]), frame(box(0, 0, 9, 9), id=["x"]).iloc[:0]
+    assert inventory.link(some, none)["kind"].tolist() == ["gone"]
+    assert inventory.link(none, some)["kind"].tolist() == ["new"]
+    assert inventory.link(none, none).empty
+    assert inventory.link_years(some).empty
+
+
+# -- on a folder ------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    outlines = gpd.pd.concat(
+        [frame(box(20, 25, 130, 75)), frame(box(25, 25, 120, 75), year=2021)], ignore_index=True
+    ).to_crs(4326)
+    outlines["id"] = ["x", "y"]
+    outlines["area_km2"] = 1.0
+    outlines["touches_edge"] = False
+    vectorise.write(outlines, tmp_path / "outlines.gpkg")
+    dem_of(saddle()[0]).rio.to_raster(tmp_path / "dem.tif")
+    return tmp_path
+
+
+def test_a_folder_is_divided_and_linked(folder: Path) -> None:
+    path, made = pipeline.divides_of_run(folder, dem=folder / "dem.tif", options=inventory.FlowshedOptions(keep=1.0))
+    again = gpd.read_file(path, layer="glaciers")
+    assert path == folder / "glaciers.gpkg"
+    assert again["id"].tolist() == made["id"].tolist()
+    report = pipeline.links_of_run(folder, inventory_file=path, year=2020)
+    assert [row["same"] for row in report.counts()] == [2, 2]
+    assert {file.name for file in report.written} == {"links_years.csv", "links_inventory.csv"}
+    with pytest.raises(errors.OptionError, match="years 2020, 2021, not 1999"):
+        pipeline.links_of_run(folder, year=1999)
+    with pytest.raises(errors.StoreError, match=r"no outlines\.gpkg"):
+        pipeline.divides_of_run(folder / "nowhere")
