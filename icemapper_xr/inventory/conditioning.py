@@ -89,7 +89,7 @@ def _weighted(
         weight += w
         for k in (0, 1):
             sums[k] += w * _shift(fields[k], i, j)
-    return sums[0] / weight, sums[1] / weight
+    return np.asarray(sums[0] / weight, np.float32), np.asarray(sums[1] / weight, np.float32)
 
 
 def _likeness(ay: FloatArray, ax: FloatArray, by: FloatArray, bx: FloatArray, limit: float) -> FloatArray:
