@@ -71,7 +71,7 @@ def _slopes(z: FloatArray, cell: float) -> tuple[FloatArray, FloatArray]:
     if min(z.shape) < 2:
         return np.zeros_like(z), np.zeros_like(z)
     down, right = np.gradient(z, cell)
-    return np.nan_to_num(down).astype(np.float32), np.nan_to_num(right).astype(np.float32)
+    return np.asarray(np.nan_to_num(down), np.float32), np.asarray(np.nan_to_num(right), np.float32)
 
 
 def _weighted(
