@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["AtomicStore", "Location"]
 
 PARTIAL = ".partial"
+_CLIENTS = ("botocore", "aiobotocore", "aiohttp", "s3fs", "gcsfs", "adlfs", "azure", "google")
+"""Modules whose errors are not those of Python."""
 
 
 class AtomicStore(LocalStore):
@@ -51,6 +53,10 @@ def replace_file(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
         raise
+
+
+def _first(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0] or type(error).__name__
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,10 @@ class Location:
         return None if "://" in self.url else Path(self.url)
 
     def sibling(self, suffix: str) -> Location:
-        """Return the hidden neighbour `.<name><suffix>` of a local store."""
+        """Return the hidden neighbour `.<name><suffix>`."""
+        if self.local is None:
+            parent, _, name = self.url.rpartition("/")
+            return Location(f"{parent}/.{name}{suffix}")
         path = Path(self.url)
         return Location(str(path.with_name(f".{path.name}{suffix}")))
 
@@ -94,9 +103,49 @@ class Location:
 
         return FsspecStore.from_url(self.url, read_only=read_only)
 
+    @contextlib.contextmanager
+    def plainly(self) -> Iterator[None]:
+        """Turn what the libraries of object stores raise into a line that the user can do something with.
+
+        Raises
+        ------
+        StoreError
+            There is no library for the URL, no account, no right, no bucket, or no answer.
+        """
+        try:
+            yield
+        except ImportError as error:
+            if self.local is not None:
+                raise
+            scheme = self.url.partition("://")[0]
+            raise errors.StoreError(
+                f"{self.url} needs a library for {scheme}:// ({error}): install icemapper-xr[s3], or that library"
+            ) from error
+        except PermissionError as error:
+            if self.local is not None:
+                raise
+            raise errors.StoreError(
+                f"{self.url}: access denied ({_first(error)}): check the account and its rights to list, read and "
+                "write there"
+            ) from error
+        except FileNotFoundError as error:
+            if self.local is not None:
+                raise
+            raise errors.StoreError(
+                f"{self.url} cannot be written to ({_first(error)}): make the bucket first"
+            ) from error
+        except Exception as error:
+            if self.local is not None or not type(error).__module__.startswith(_CLIENTS):
+                raise
+            raise errors.StoreError(
+                f"{self.url} cannot be reached ({_first(error)}): check the account (AWS_ACCESS_KEY_ID, "
+                "AWS_SECRET_ACCESS_KEY), the address (AWS_ENDPOINT_URL) and the network"
+            ) from error
+
     def kind(self) -> str:
         """Tell what is there: 'absent', 'empty', 'file', 'store' (any zarr v3 group) or 'other'."""
         filesystem, root = self._filesystem()
+        filesystem.invalidate_cache()
         if not filesystem.exists(root):
             return "absent"
         if not filesystem.isdir(root):
@@ -126,8 +175,9 @@ class Location:
         if keys is None:
             filesystem.rm(root, recursive=True)
             return
-        for key in list(keys):
-            filesystem.rm(f"{root}/{key}")
+        paths = [f"{root}/{key}" for key in keys]
+        if paths:
+            filesystem.rm(paths)
 
     def sweep(self) -> None:
         """Remove what writers that were killed left half written (local stores only; call it under the lock)."""
@@ -135,6 +185,28 @@ class Location:
             return
         for path in self.local.rglob(f"*{PARTIAL}"):
             path.unlink(missing_ok=True)
+
+    def create(self, content: bytes) -> bool:
+        """Put a small object where there is none, in one step; False if there is one (URLs only)."""
+        filesystem, path = self._filesystem()
+        try:
+            filesystem.pipe_file(path, content, mode="create")
+        except FileExistsError:
+            return False
+        return True
+
+    def read(self) -> bytes | None:
+        """Read a small object; None if there is none (URLs only)."""
+        filesystem, path = self._filesystem()
+        try:
+            return bytes(filesystem.cat_file(path))
+        except FileNotFoundError:
+            return None
+
+    def put(self, content: bytes) -> None:
+        """Put a small object in place of what is there (URLs only)."""
+        filesystem, path = self._filesystem()
+        filesystem.pipe_file(path, content)
 
     def _filesystem(self) -> tuple[Any, str]:
         import fsspec  # type: ignore[import-untyped]

@@ -1,4 +1,4 @@
-"""One writer at a time on a local store, by a lock that dies with its process."""
+"""One writer at a time on a store, by a lock that dies with its process or soon after it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from icemapper_xr import errors, progress
+from icemapper_xr.store import lease
 from icemapper_xr.store.location import Location
 
 __all__ = ["hold"]
@@ -24,8 +25,8 @@ def hold(location: Location) -> Iterator[None]:
     """Hold the only leave to write a store while the block runs.
 
     The lock belongs to the open file, so the system drops it when its process ends in whatever way: no dead run keeps
-    it. The file beside the store tells who holds it. URLs are not locked: there the fingerprint and the atomic units
-    are the protection.
+    it. The file beside the store tells who holds it. An object store has no such locks: there an object beside the
+    store is a lease that its holder renews; a lease that a dead run left ends after two minutes.
 
     Raises
     ------
@@ -33,7 +34,8 @@ def hold(location: Location) -> Iterator[None]:
         If another run holds the lock, or the folder cannot be written to.
     """
     if location.local is None:
-        yield
+        with location.plainly(), lease.hold(location):
+            yield
         return
     path = Path(location.sibling(".lock").url)
     handle = _acquire(path, location)

@@ -45,13 +45,16 @@ def open_group(location: Location, *, read_only: bool = True) -> Any:
     """
     import zarr
 
-    kind = location.kind()
+    with location.plainly():
+        kind = location.kind()
     if kind in {"absent", "empty"}:
         raise errors.StoreError(f"There is no store at {location}: make one with `icemapper map` or store.write")
     if kind != "store":
         raise errors.StoreError(f"{location} is not a store of icemapper_xr ({kind}): name another path")
     try:
         group: Any = zarr.open_group(location.zarr_store(read_only=read_only), mode="r" if read_only else "r+")
+    except errors.StoreError:
+        raise
     except Exception as error:
         raise errors.StoreError(f"The store {location} cannot be opened ({error}): make it anew") from error
     if META not in group.attrs:
@@ -61,6 +64,14 @@ def open_group(location: Location, *, read_only: bool = True) -> Any:
             f"{location} has format {meta(group)['format']}, this version reads {FORMAT}: use the version that made it"
         )
     return group
+
+
+def is_unfinished(location: Location, variables: Sequence[str]) -> bool:
+    """Tell whether there is a store whose making was cut off: arrays of ours at most, and no attributes yet."""
+    import zarr
+
+    group: Any = zarr.open_group(location.zarr_store(read_only=True), mode="r")
+    return not dict(group.attrs) and set(group.keys()) <= {*variables, cv.Y, cv.X, cv.YEAR, cv.SPATIAL_REF}
 
 
 def meta(group: Any) -> dict[str, Any]:

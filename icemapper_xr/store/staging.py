@@ -58,6 +58,10 @@ def prepare(
         if kind != "store":
             what = "a file" if kind == "file" else "a folder that is not a store"
             raise errors.StoreError(f"{location} exists and is {what}: name another output (nothing was changed)")
+        if location.local is None and skeleton.is_unfinished(location, [v.name for v in layout.variables]):
+            location.delete()  # the run that made it was killed while it did
+            _create(location, layout, run, attrs)
+            return Place(location, location)
         location.sweep()
         group = skeleton.open_group(location, read_only=False)
         there = skeleton.meta(group)["run"]

@@ -1,0 +1,100 @@
+"""One writer at a time on an object store: a lease, which ends by itself when its holder is gone."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from icemapper_xr import errors
+from icemapper_xr.store.location import Location
+
+__all__ = ["hold"]
+
+LEASE_SECONDS = 120.0
+"""How long a lease lives that nobody renews."""
+RENEW_SECONDS = 30.0
+_SETTLE_SECONDS = 1.0
+"""After taking over a lease that has ended: time for another run that does the same to show itself."""
+_log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def hold(location: Location) -> Iterator[None]:
+    """Hold the lease of a store while the block runs, and renew it meanwhile.
+
+    The object is made by a conditional write, which of two runs at once only one can do. Clocks of the machines must
+    agree to a minute.
+
+    Raises
+    ------
+    StoreError
+        Another run holds the lease.
+    """
+    place = location.sibling(".lock")
+    token = secrets.token_hex(8)
+    _take(place, token, location)
+    done = threading.Event()
+    renewer = threading.Thread(target=_renew, args=(place, token, done), daemon=True, name="icemapper-lease")
+    renewer.start()
+    try:
+        yield
+    finally:
+        done.set()
+        renewer.join(timeout=5)
+        with contextlib.suppress(Exception):  # a lease that cannot be given back ends by itself
+            if (_note(place) or {}).get("token") == token:
+                place.delete()
+
+
+def _take(place: Location, token: str, location: Location) -> None:
+    if place.create(_content(token)):
+        return
+    note = _note(place)
+    if note is not None and time.time() < float(note["ends"]):
+        raise errors.StoreError(
+            f"The store {location} is being written by process {note['pid']} on {note['host']} (since "
+            f"{note['since']}); wait until that run ends, or name another output. If that run is dead, its lease "
+            f"ends in {max(1, round(float(note['ends']) - time.time()))} s"
+        )
+    place.put(_content(token))
+    time.sleep(_SETTLE_SECONDS)
+    if (_note(place) or {}).get("token") != token:
+        raise errors.StoreError(f"The store {location} was taken by another run in this moment; try again later")
+
+
+def _renew(place: Location, token: str, done: threading.Event) -> None:
+    while not done.wait(RENEW_SECONDS):
+        try:
+            place.put(_content(token))
+        except Exception as error:  # the next time may do; the lease outlives three failures
+            _log.warning("the lease %s could not be renewed: %s", place, error)
+
+
+def _content(token: str) -> bytes:
+    note = {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "since": dt.datetime.now(dt.UTC).isoformat("T", "seconds"),
+        "ends": time.time() + LEASE_SECONDS,
+        "token": token,
+    }
+    return json.dumps(note).encode()
+
+
+def _note(place: Location) -> dict[str, Any] | None:
+    """Read a lease; None if there is none, or if it says nothing."""
+    content = place.read()
+    try:
+        note = json.loads(content or b"")
+        return {**note, "ends": float(note["ends"]), "pid": int(note["pid"]), "host": str(note["host"])}
+    except (ValueError, KeyError, TypeError):
+        return None
