@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from icemapper_xr import errors
 from icemapper_xr.conventions import Feature
-from icemapper_xr.training import config, evaluate, fit, samples, scenes, state
+from icemapper_xr.training import config, evaluate, fit, optimiser, samples, scenes, state
 from icemapper_xr.training.config import TrainingConfig
 from tests.test_training_parts import write_set
 
@@ -230,12 +230,69 @@ def test_statistics_are_the_mean_over_the_batches(tmp_path: Path) -> None:
     wanted.fill()
     batches = data.Batches(settings, wanted.at, 4)
     model = fit.network(settings)
-    fit.estimate_statistics(model, batches, 4)
+    optimiser.KerasStep(model).estimate(lambda index: batches[index][0], 4)
     first = model.get_layer("encoder_0")
     inputs = [np.asarray(first.convolutions[0](batches[i][0])) for i in range(4)]
     expected = np.mean([x.mean(axis=(0, 1, 2, 3)) for x in inputs], axis=0)
     assert np.allclose(np.asarray(first.norms[0].moving_mean), expected, atol=1e-5)
     assert first.norms[0].momentum == 0.99
+
+
+def test_patches_change_their_size_by_stages(tmp_path: Path) -> None:
+    from icemapper_xr.training import data
+
+    settings = tiny(stages=[{"until": 0.5, "windows": [8]}, {"until": 0.8, "windows": [8, 32]}])
+    wanted = scenes.SceneSet(settings, tmp_path, make)
+    wanted.fill()
+    shapes = [data.Batches(settings, wanted.at, 20)[i][0].shape for i in range(20)]
+    assert {shape[:3] for shape in shapes[:10]} == {(8, 15, 8)}  # as many pixels as 2 patches of 16 px
+    assert {shape[:3] for shape in shapes[10:16]} == {(8, 15, 8), (1, 15, 32)}
+    assert {shape[:3] for shape in shapes[16:]} == {(2, 15, 16)}
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        ([{"until": 0.5, "windows": [8]}, {"until": 0.5, "windows": [16]}], "rising order"),
+        ([{"until": 0.5, "windows": [9]}], "multiple of 2"),
+        ([{"until": 0.5, "windows": [64]}], "larger than scenes.size"),
+    ],
+)
+def test_bad_stages_are_refused(stages: list[dict[str, object]], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        tiny(stages=stages)
+
+
+TORCH = """
+import numpy as np
+from icemapper_xr.training import fit, optimiser, state, torch_step
+from tests.test_training_fit import tiny
+rng = np.random.default_rng(3)
+y = np.zeros((2, 16, 16, 2), np.float32)
+y[..., :9, 0] = y[..., 9:14, 1] = 1
+for pooling in ("maxpool", "tweightedpool"):
+    settings = tiny(features=("rtc", "insar"), pooling=pooling, levels=2, loss={"dice": 0.3, "smoothing": 0.1})
+    left, right = fit._model(settings), fit._model(settings)
+    keras_steps, torch_steps = optimiser.KerasStep(left), torch_step.TorchStep(right)
+    assert isinstance(optimiser.steps_of(left), torch_step.TorchStep)
+    for _ in range(3):
+        x = rng.random((2, 15, 16, 16, 2), np.float32)
+        losses = [one.train(x, y) for one in (keras_steps, torch_steps)]
+        np.testing.assert_allclose(*losses, rtol=1e-4)
+    batches = [rng.random((2, 15, 16, 16, 2), np.float32) for _ in range(2)]
+    for one in (keras_steps, torch_steps):
+        one.estimate(lambda k: batches[k], 2)
+    for a, b, variable in zip(*map(state.arrays_of, (left.weights, right.weights)), left.weights, strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-3, rtol=2e-3, err_msg=variable.path)
+print("agree")
+"""
+
+
+def test_steps_by_torch_are_those_by_keras() -> None:
+    pytest.importorskip("torch", reason="torch is an accelerator for those who have it")
+    environment = {**os.environ, "KERAS_BACKEND": "torch", "PYTHONPATH": str(Path(__file__).parents[1])}
+    run = subprocess.run([sys.executable, "-c", TORCH], env=environment, capture_output=True, text=True, check=False)
+    assert run.stdout.strip().endswith("agree"), run.stderr
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
@@ -283,8 +340,24 @@ def test_warm_start_of_another_size_is_refused(tmp_path: Path) -> None:
     weights.write(fit.network(tiny()), path, attrs={"features": ["rtc"]})
     with pytest.raises(errors.OptionError, match="filters"):
         warm.start(fit.network(tiny(filters=4)), path, ("rtc",))
-    with pytest.raises(errors.OptionError, match="another pooling or depth"):
+    with pytest.raises(errors.OptionError, match="another depth"):
         warm.start(fit.network(tiny(levels=2)), path, ("rtc",))
+
+
+def test_warm_start_leaves_out_the_pooling_where_its_kind_differs(tmp_path: Path) -> None:
+    from icemapper_xr.models import weights
+    from icemapper_xr.training import warm
+
+    def arrays(model: object, part: str) -> list[np.ndarray]:
+        return [a for layer in model.layers if part in layer.name for a in state.arrays_of(layer.weights)]  # type: ignore[attr-defined]
+
+    given, plain, back = fit.network(tiny(seed=5)), fit.network(tiny(pooling="maxpool")), fit.network(tiny())
+    fresh = arrays(back, "_pool_")
+    for model, target in ((given, plain), (plain, back)):
+        weights.write(model, tmp_path / "a.h5", attrs={"features": ["rtc"]})
+        warm.start(target, tmp_path / "a.h5", ("rtc",))
+    pairs = [(arrays(back, "coder_"), arrays(given, "coder_")), (arrays(back, "_pool_"), fresh)]
+    assert all(np.array_equal(a, b) for left, right in pairs for a, b in zip(left, right, strict=True))
 
 
 # -- evaluation -------------------------------------------------------------------------------------------------------

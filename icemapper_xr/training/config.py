@@ -19,6 +19,7 @@ __all__ = [
     "LossSettings",
     "SceneSettings",
     "Schedule",
+    "Stage",
     "TrainingConfig",
     "load",
     "original",
@@ -49,6 +50,8 @@ class SceneSettings(_Settings):
     """Validation scene i is simulated with `validation_seed + i`."""
     first: Positive = 8
     """Scenes that must be there before the first step."""
+    features: tuple[Feature, ...] = ()
+    """Features that are simulated and kept; empty: those of the network. Several trainings can then share a cache."""
     every: Annotated[int, Field(ge=0)] = 0
     """Steps after which one scene more is drawn from; 0 waits for all of them before the first step.
 
@@ -121,6 +124,15 @@ class Schedule(_Settings):
         return self
 
 
+class Stage(_Settings):
+    """A part of the training in which patches have other sizes than `window`."""
+
+    until: Annotated[float, Field(gt=0, le=1)]
+    """End of the stage as a share of the training."""
+    windows: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    """Sides of the patches, pixels; each batch draws one of them."""
+
+
 class TrainingConfig(_Settings):
     """One training: data, network, optimisation, and what is kept.
 
@@ -133,7 +145,14 @@ class TrainingConfig(_Settings):
     filters: Positive = 8
     levels: Positive = 3
     window: Positive = 128
-    """Side of a patch, pixels; the weights are to be applied on windows of this size."""
+    """Side of the windows on which the weights are to be applied, and validated, pixels; of the patches too, where no
+    stage says otherwise."""
+    stages: tuple[Stage, ...] = ()
+    """Sizes of the patches by parts of the training, in order; what follows the last has patches of `window` px.
+
+    Small patches show more of the scenes in the same time; the temporal weights depend on a window's extent, so the
+    last stage should have the window that the weights are applied on, or sizes around it.
+    """
     pixel_size: Annotated[float, Field(gt=0)] = 10.0
     """Metres."""
     seed: int = 1
@@ -149,6 +168,7 @@ class TrainingConfig(_Settings):
     clip_norm: Annotated[float, Field(gt=0)] | None = 1.0
     """Largest norm of the gradient over all weights; None does not clip."""
     batch: Positive = 4
+    """Patches of `window` px in a step; of other sizes as many as have about as many pixels, at least one."""
     steps: Positive | None = 3000
     """Steps of the optimiser; None takes `epochs` over the data."""
     epochs: Positive | None = None
@@ -182,6 +202,15 @@ class TrainingConfig(_Settings):
         return f"ICEmapper_{self.pooling}_{''.join(self.features)}_{source}"
 
     @property
+    def sizes(self) -> tuple[int, ...]:
+        """Sides of all windows that occur, pixels."""
+        return (self.window, *(size for stage in self.stages for size in stage.windows))
+
+    def windows_at(self, share: float) -> tuple[int, ...]:
+        """Sides that a patch may have when a share of the training is done, pixels."""
+        return next((stage.windows for stage in self.stages if share < stage.until), (self.window,))
+
+    @property
     def digest(self) -> str:
         """Fingerprint: a checkpoint is resumed only by the settings that began it, wherever its files lie."""
         names = {key: path.name for key in ("data", "warm_start") if (path := getattr(self, key)) is not None}
@@ -194,10 +223,16 @@ class TrainingConfig(_Settings):
             raise ValueError(f"features={self.features} must be some of {FEATURES}, in this order")
         if self.filters % 2:
             raise ValueError(f"filters={self.filters} must be even")
-        if self.window % 2**self.levels:
-            raise ValueError(f"window={self.window} must be a multiple of {2**self.levels}")
-        if self.data is None and self.window > self.scenes.size:
-            raise ValueError(f"window={self.window} is larger than scenes.size={self.scenes.size}")
+        ends = [stage.until for stage in self.stages]
+        if ends != sorted(set(ends)):
+            raise ValueError(f"stages end at {ends}: give `until` in rising order")
+        for size in self.sizes:
+            if size % 2**self.levels:
+                raise ValueError(f"a window of {size} px must be a multiple of {2**self.levels}")
+            if self.data is None and size > self.scenes.size:
+                raise ValueError(f"a window of {size} px is larger than scenes.size={self.scenes.size}")
+        if missing := set(self.features) - set(self.scenes.features or self.features):
+            raise ValueError(f"scenes.features={self.scenes.features} lacks {', '.join(sorted(missing))}")
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("give either steps or epochs, and leave the other one out")
         overlap = range(self.scenes.seed, self.scenes.seed + self.scenes.number)

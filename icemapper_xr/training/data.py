@@ -19,6 +19,8 @@ __all__ = ["Batches", "known_labels", "patch", "windows"]
 
 TRIES = 8
 """Draws after which a patch of one class only is taken as it is."""
+SIZES = 2**31
+"""Tells the draw of a batch's size from those of its patches."""
 MIXED = (0.02, 0.98)
 """Share of glacier in a patch that has both classes."""
 
@@ -37,13 +39,22 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         Number of batches.
     first
         Number of the first one.
+    share
+        Gives the share of the training that is done at batch i: the patches' size depends on it. None is i / steps.
     """
 
     def __init__(
-        self, config: TrainingConfig, samples: Callable[[int], Sequence[Sample]], steps: int, *, first: int = 0
+        self,
+        config: TrainingConfig,
+        samples: Callable[[int], Sequence[Sample]],
+        steps: int,
+        *,
+        first: int = 0,
+        share: Callable[[int], float] | None = None,
     ) -> None:
         super().__init__(workers=1)
         self.config, self.samples, self.steps, self.first = config, samples, steps, first
+        self.share = share or (lambda index: index / steps)
 
     def __len__(self) -> int:
         """Return the number of batches."""
@@ -53,24 +64,28 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         """Return batch `index`; the same one whenever and in whatever order it is asked for."""
         index += self.first
         samples = self.samples(index)
+        size = int(
+            np.random.default_rng([self.config.seed, index, SIZES]).choice(self.config.windows_at(self.share(index)))
+        )
+        number = max(1, round(self.config.batch * (self.config.window / size) ** 2))
         pairs = []
-        for item in range(self.config.batch):
+        for item in range(number):
             rng = np.random.default_rng([self.config.seed, index, item])
-            pairs.append(draw(rng, samples, self.config))
+            pairs.append(draw(rng, samples, self.config, size))
         stacks, labels = zip(*pairs, strict=True)
         return np.stack(stacks), np.stack(labels)
 
 
-def draw(rng: np.random.Generator, samples: Sequence[Sample], config: TrainingConfig) -> tuple[FloatArray, FloatArray]:
-    """Draw a sample and a crop uniformly, and augment it."""
+def draw(
+    rng: np.random.Generator, samples: Sequence[Sample], config: TrainingConfig, size: int
+) -> tuple[FloatArray, FloatArray]:
+    """Draw a sample and a crop of `size` px uniformly, and augment it."""
     mixed = rng.random() < config.mixed
     for _ in range(TRIES if mixed else 1):
         sample = samples[int(rng.integers(len(samples)))]
         rows, columns = sample.inner
-        y, x = (
-            int(rng.integers(side.start, max(side.start, side.stop - config.window) + 1)) for side in (rows, columns)
-        )
-        crop = Crop(min(y, sample.shape[0] - config.window), min(x, sample.shape[1] - config.window), config.window)
+        y, x = (int(rng.integers(side.start, max(side.start, side.stop - size) + 1)) for side in (rows, columns))
+        crop = Crop(min(y, sample.shape[0] - size), min(x, sample.shape[1] - size), size)
         if not mixed or MIXED[0] < sample.truth(crop).mean() < MIXED[1]:
             break
     return patch(rng, sample, crop, config.features, config.augmentation)
@@ -96,7 +111,9 @@ def patch(
     missing = np.isnan(stack)
     stack = augment.radiometry(rng, np.ascontiguousarray(stack), settings)
     stack = augment.speckle(rng, stack, features, settings)
-    return fill(np.where(missing, np.float32(np.nan), stack)), np.ascontiguousarray(labels)
+    if missing.any():  # most patches have no gap, and filling costs as much as all the rest
+        stack = fill(np.where(missing, np.float32(np.nan), stack))
+    return stack, np.ascontiguousarray(labels)
 
 
 def known_labels(sample: Sample, stack: FloatArray, crop: Crop) -> FloatArray:

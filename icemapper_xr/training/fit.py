@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from icemapper_xr import errors, progress
 from icemapper_xr._types import FloatArray
-from icemapper_xr.training import metrics, scenes, state
+from icemapper_xr.training import metrics, optimiser, scenes, state
 from icemapper_xr.training.config import Schedule, TrainingConfig
 from icemapper_xr.training.samples import Sample
 from icemapper_xr.training.state import Row, State
@@ -23,7 +23,6 @@ from icemapper_xr.training.state import Row, State
 if TYPE_CHECKING:
     import keras
 
-    from icemapper_xr.training import data as batches
 
 __all__ = ["Trained", "network", "rate", "train"]
 
@@ -134,8 +133,8 @@ def _data(config: TrainingConfig, cache: Path, make: scenes.SceneMaker, beside: 
             hdf5.open_samples(config.data / f"{part}.hdf5", config.features) for part in ("train", "val")
         )
         for sample in (*training, *validation):
-            if min(sample.shape) < config.window:
-                raise errors.OptionError(f"sample {sample.name} is smaller than the window of {config.window} px")
+            if min(sample.shape) < max(config.sizes):
+                raise errors.OptionError(f"sample {sample.name} is smaller than a window of {max(config.sizes)} px")
         yield Data(lambda step: training, list(validation))
         return
     wanted = scene_set(config, cache, make)
@@ -174,7 +173,7 @@ def _model(config: TrainingConfig) -> keras.Model:
         warm.balance(model, config.features)
     else:
         warm.start(model, config.warm_start, config.features)
-    for norm in batch_norms(model):
+    for norm in optimiser.batch_norms(model):
         norm.momentum = config.momentum
     loss = losses.SegmentationLoss(**config.loss.model_dump())
     optimizer = keras.optimizers.Adam(config.learning_rate, global_clipnorm=config.clip_norm)
@@ -203,9 +202,14 @@ def _loop(config: TrainingConfig, folder: Path, model: keras.Model, data: Data, 
     """Take the steps that are left."""
     from icemapper_xr.training import data as batches
 
-    dataset = batches.Batches(config, data.training, steps)
-    # Batches that no step sees, drawn from the scenes of the current step.
-    fresh = batches.Batches(config, lambda index: data.training(current.step), config.estimate_batches, first=steps)
+    def reached(index: int) -> float:
+        return max(index / steps, _share(config, current, steps))
+
+    stepper = optimiser.steps_of(model)
+    dataset = batches.Batches(config, data.training, steps, share=reached)
+    # Batches that no step sees, drawn from the scenes of the current step, on the windows that are validated.
+    whole = config.model_copy(update={"stages": ()})
+    fresh = batches.Batches(whole, lambda index: data.training(current.step), config.estimate_batches, first=steps)
     held_out = _windows(config, data.validation)
     last_saved = began = time.monotonic() - current.elapsed
     last_saved += current.elapsed
@@ -219,14 +223,12 @@ def _loop(config: TrainingConfig, folder: Path, model: keras.Model, data: Data, 
             x, y = ahead.result()
             ahead = pool.submit(dataset.__getitem__, min(current.step + 1, steps - 1))
             model.optimizer.learning_rate = config.learning_rate * rate(share, config.schedule)
-            # Keras averages the loss over the calls since the last reset.
-            model.reset_metrics()
-            current.losses.append(float(model.train_on_batch(x, y)))
+            current.losses.append(stepper.train(x, y))
             current.step += 1
             current.elapsed = time.monotonic() - began
             advance()
             if current.step % config.validate_every == 0 or _share(config, current, steps) >= 1:
-                estimate_statistics(model, fresh, config.estimate_batches)
+                stepper.estimate(lambda index: fresh[index][0], config.estimate_batches)
                 _validate(config, folder, model, held_out, current, share)
             if time.monotonic() - last_saved >= 60 * config.checkpoint_minutes:
                 _save(config, folder, model, current)
@@ -298,26 +300,6 @@ def score(model: keras.Model, held_out: Windows, batch: int) -> dict[str, float]
         "val_recall": together.recall,
         "val_area_bias": together.area_bias,
     }
-
-
-def batch_norms(model: keras.Model) -> list[Any]:
-    """Return all batch normalisations of a network."""
-    import keras
-
-    return [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
-
-
-def estimate_statistics(model: keras.Model, dataset: batches.Batches, number: int) -> None:
-    """Set the batch normalisation's statistics to the mean over `number` batches with the weights as they are."""
-    norms = batch_norms(model)
-    before = [norm.momentum for norm in norms]
-    for k in range(number):
-        for norm in norms:
-            norm.momentum = k / (k + 1)
-        # Called eagerly: a compiled function would keep the first momentum.
-        model(dataset[k][0], training=True)
-    for norm, momentum in zip(norms, before, strict=True):
-        norm.momentum = momentum
 
 
 def _finish(config: TrainingConfig, folder: Path, model: keras.Model, data: Data, current: State) -> Trained:

@@ -151,11 +151,15 @@ class SceneSet:
         return self.cache / f"{seed:07d}"
 
     def _there(self, seed: int) -> bool:
-        return all((self._folder(seed) / f"{feature}.npy").exists() for feature in self.config.features)
+        return all((self._folder(seed) / f"{feature}.npy").exists() for feature in self._features)
+
+    @property
+    def _features(self) -> tuple[Feature, ...]:
+        return self.config.scenes.features or self.config.features
 
     def _store(self, seed: int) -> None:
         """Simulate one scene; its folder appears whole or not at all."""
-        features = self.config.features
+        features = self._features
         cube, truth = self.make(seed, self.config.scenes.size, features)
         with tempfile.TemporaryDirectory(dir=self.cache, prefix=".scene-") as folder:
             part = Path(folder) / "part"

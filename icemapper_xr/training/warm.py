@@ -41,7 +41,8 @@ def start(model: keras.Model, path: Path, features: tuple[Feature, ...]) -> None
     """Load weights into a network whose features may differ.
 
     Kernels of features that the file lacks keep their fresh values, but backscatter of one kind (grd, rtc) begins
-    with the other's; kernels of features too many are dropped. All else must agree.
+    with the other's; kernels of features too many are dropped. The pooling's weights are dropped, or stay fresh, where
+    the two differ in the kind of pooling. All else must agree.
 
     Raises
     ------
@@ -56,11 +57,15 @@ def start(model: keras.Model, path: Path, features: tuple[Feature, ...]) -> None
     table: dict[str, Any] = {f"head/{v.name}": v for v in units.head.weights}
     for unit in (*units.encoder, *units.pooling, *units.up, *units.decoder):
         table |= {"/".join((unit.name, *v.path.split("/")[-2:])): v for v in unit.weights}
-    if set(arrays) != set(table):
-        raise errors.OptionError(f"warm_start={path} is of another pooling or depth than the network to be trained")
+    # Pooling with weights and pooling without differ in these alone.
+    differ = {role for role in set(arrays) ^ set(table) if "_pool_" not in role}
+    if differ:
+        raise errors.OptionError(f"warm_start={path} is of another depth than the network to be trained")
     from icemapper_xr.training import state
 
     for role, variable in table.items():
+        if role not in arrays:
+            continue
         value: npt.NDArray[Any] = arrays[role]
         if role in FIRST:
             fresh = state.arrays_of([variable])[0]

@@ -1,0 +1,68 @@
+"""One step of the optimiser, and the statistics of the batch normalisation, on whatever backend Keras has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from icemapper_xr._types import FloatArray
+
+if TYPE_CHECKING:
+    import keras
+
+__all__ = ["KerasStep", "Steps", "batch_norms", "steps_of"]
+
+
+class Steps(Protocol):
+    """Changes a compiled network in place."""
+
+    def train(self, x: FloatArray, y: FloatArray) -> float:
+        """Take one step; returns the loss before it."""
+        ...
+
+    def estimate(self, batches: Callable[[int], FloatArray], number: int) -> None:
+        """Set the statistics of the batch normalisations to their mean over `number` batches."""
+        ...
+
+
+def steps_of(model: keras.Model) -> Steps:
+    """Return the quickest way to train a network on the backend that Keras runs on."""
+    import keras
+
+    if keras.backend.backend() != "torch":
+        return KerasStep(model)
+    from icemapper_xr.training import torch_step
+
+    return torch_step.TorchStep(model)
+
+
+class KerasStep:
+    """Steps by Keras itself, on any backend."""
+
+    def __init__(self, model: keras.Model) -> None:
+        self.model = model
+
+    def train(self, x: FloatArray, y: FloatArray) -> float:
+        """Take one step; returns the loss before it."""
+        # Keras averages the loss over the calls since the last reset.
+        self.model.reset_metrics()
+        return float(self.model.train_on_batch(x, y))
+
+    def estimate(self, batches: Callable[[int], FloatArray], number: int) -> None:
+        """Set the statistics of the batch normalisations to their mean over `number` batches."""
+        norms = batch_norms(self.model)
+        before = [norm.momentum for norm in norms]
+        for k in range(number):
+            for norm in norms:
+                norm.momentum = k / (k + 1)
+            # Called eagerly: a compiled function would keep the first momentum.
+            self.model(batches(k), training=True)
+        for norm, momentum in zip(norms, before, strict=True):
+            norm.momentum = momentum
+
+
+def batch_norms(model: keras.Model) -> list[Any]:
+    """Return all batch normalisations of a network."""
+    import keras
+
+    return [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
