@@ -49,6 +49,7 @@ def divides(
     cell: float | None = None,
     min_area_km2: float = MIN_AREA_KM2,
     partial: bool = False,
+    sea_level: float | None = None,
     flowsheds: FlowshedArguments = PUBLISHED,
 ) -> None:
     """Divide the outlines of a map into glaciers, with the same divides and ids in all years.
@@ -71,6 +72,8 @@ def divides(
         A smaller piece that a divide cuts off goes to its neighbour.
     partial
         Leave ice that the DEM does not cover undivided, instead of stopping.
+    sea_level
+        Height of the sea in the DEM, metres: tells glaciers that end in the sea from those on land.
     """
     from icemapper_xr import inventory, pipeline
 
@@ -84,6 +87,7 @@ def divides(
         cell=cell,
         min_area_km2=min_area_km2,
         partial=partial,
+        sea_level=sea_level,
     )
     rows = [
         {

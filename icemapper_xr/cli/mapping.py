@@ -194,6 +194,10 @@ def outlines(
     threshold: float = THRESHOLD,
     min_area_km2: float = MIN_AREA_KM2,
     min_hole_km2: float = 0.0,
+    simplify: float = 0.0,
+    band: bool = False,
+    dem: Path | None = None,
+    sea_level: float = 0.0,
 ) -> None:
     """Draw outlines from an output folder of `map`, or from its zarr cube.
 
@@ -211,13 +215,39 @@ def outlines(
         Smallest outline that is kept.
     min_hole_km2
         Smallest hole (nunatak) that is kept.
+    simplify
+        Metres: take vertices away that matter less, the same on both sides of a common edge.
+    band
+        Measure the margin between the 5 % and the 95 % outline, and write both beside.
+    dem
+        Raster of elevation: flags outlines over the sea (sea ice, melange).
+    sea_level
+        Height of the sea in the DEM, metres.
     """
     from icemapper_xr import pipeline
 
     target, drawn = pipeline.outlines_of_run(
-        source, out, year=year, threshold=threshold, min_area_km2=min_area_km2, min_hole_km2=min_hole_km2
+        source,
+        out,
+        year=year,
+        threshold=threshold,
+        min_area_km2=min_area_km2,
+        min_hole_km2=min_hole_km2,
+        simplify=simplify,
+        band=band,
+        dem=dem,
+        sea_level=sea_level,
     )
-    print(f"wrote {len(drawn)} outlines, {drawn['area_km2'].sum():.2f} km2, to {target}")
+    counts = {
+        "touch the edge of the data": drawn["touches_edge"].sum(),
+        "may be snow": drawn["snow_suspect"].sum(),
+        "may be sea ice": drawn["sea_ice_suspect"].sum() if dem is not None else 0,
+    }
+    remarks = "".join(f"; {count} {what}" for what, count in counts.items() if count)
+    if band and len(drawn):
+        width = (drawn["half_width_m"] * drawn["perimeter_km"]).sum() / drawn["perimeter_km"].sum()
+        remarks += f"; margins +-{width:.1f} m"
+    print(f"wrote {len(drawn)} outlines, {drawn['area_km2'].sum():.2f} km2, to {target}{remarks}")
 
 
 def _summary(report: MapReport) -> str:

@@ -14,7 +14,7 @@ from icemapper_xr import conventions as cv
 from icemapper_xr import progress
 from icemapper_xr._types import Bounds
 from icemapper_xr.errors import OptionError, VectorError
-from icemapper_xr.inventory import copied, cutting, flowsheds, shapes
+from icemapper_xr.inventory import copied, cutting, flags, flowsheds, shapes
 from icemapper_xr.inventory.elevation import Dem, Relief
 from icemapper_xr.inventory.flowsheds import FlowshedOptions
 from icemapper_xr.inventory.names import Reference
@@ -33,7 +33,6 @@ COLUMNS: Final = ("glacier_id", "id", cv.YEAR, "part", "name", "terminus", "area
 
 CELL: Final = 20.0
 """Metres: cells on which divides are carried on where no DEM gives the size."""
-_CARRIED: Final = ("touches_edge",)
 
 
 class _Plan(NamedTuple):
@@ -47,6 +46,17 @@ class _Plan(NamedTuple):
     """Tells the label of points."""
 
 
+class _Piece(NamedTuple):
+    """A piece of a year's outline that belongs to one glacier."""
+
+    row: int
+    """Row of the outlines."""
+    glacier_id: str
+    shape: Any
+    margin: float
+    """Share of the outline's margin that the piece has."""
+
+
 @dataclass(frozen=True)
 class _Work:
     reference: Reference | None
@@ -55,6 +65,7 @@ class _Work:
     options: FlowshedOptions
     smallest: float
     partial: bool
+    sea_level: float | None = None
     undivided: list[float] = field(default_factory=list)
     """Area of the bodies that the DEM does not cover, m2."""
 
@@ -69,6 +80,7 @@ def divide(
     cell: float | None = None,
     min_area_km2: float = cv.MIN_AREA_KM2,
     partial: bool = False,
+    sea_level: float | None = None,
 ) -> gpd.GeoDataFrame:
     """Divide ice into glaciers, with the same divides in all years.
 
@@ -96,6 +108,9 @@ def divide(
         A piece below this that a divide cuts off is given to its neighbour.
     partial
         Whether bodies of ice that the DEM does not cover may stay undivided; else they are an error.
+    sea_level
+        Height of the sea in the DEM, metres: glaciers with 100 m of their margin at or below it end in the sea, others
+        on land, where the reference does not tell. None leaves them unknown.
 
     Returns
     -------
@@ -128,12 +143,14 @@ def divide(
         known = None
         if reference is not None and chosen == "copy":
             known = Reference.of(shapes.usable(reference, "the reference"), crs)
-        work = _Work(known, plane, chosen, options or FlowshedOptions(), min_area_km2 * 1e6, partial)
+        work = _Work(known, plane, chosen, options or FlowshedOptions(), min_area_km2 * 1e6, partial, sea_level)
         flat = ice.to_crs(crs)
         table = _assemble(ice, flat, list(_pieces(flat, work, cell or (plane.cell if plane else CELL))), work)
     finally:
         if plane is not None:
             plane.__exit__(None, None, None)
+    if sea_level is not None:
+        table = _ends(table, dem, sea_level)
     if work.undivided:
         progress.note(f"{len(work.undivided)} bodies of ice lie outside the DEM and stay undivided")
     return table
@@ -151,6 +168,16 @@ def _method(method: Method, reference: Any, dem: Any) -> Method:
     return method
 
 
+def _ends(table: gpd.GeoDataFrame, dem: Any, sea_level: float) -> gpd.GeoDataFrame:
+    """Tell from the DEM how glaciers end; one that ends in the sea in one year or part is marine in all."""
+    if dem is None:
+        raise OptionError(f"sea_level={sea_level:g} needs the DEM that it belongs to: give dem")
+    wet = set(table["glacier_id"][flags.marine(table, dem, sea_level=sea_level)])
+    known = table["terminus"] != "unknown"
+    found = ["marine" if name in wet else "land" for name in table["glacier_id"]]
+    return table.assign(terminus=table["terminus"].where(known, found))
+
+
 def _metric(dem: Any, ice: gpd.GeoDataFrame, cell: float | None) -> Dem | None:
     if cell is not None and not cell > 0:
         raise OptionError(f"cell={cell:g}: the cell size must be above 0 m")
@@ -160,8 +187,8 @@ def _metric(dem: Any, ice: gpd.GeoDataFrame, cell: float | None) -> Dem | None:
     return Dem(dem, lonlat=((left + right) / 2, (bottom + top) / 2), cell=cell)
 
 
-def _pieces(flat: gpd.GeoDataFrame, work: _Work, cell: float) -> Iterator[tuple[int, str, Any]]:
-    """Iterate over (row of the outlines, glacier id, polygon)."""
+def _pieces(flat: gpd.GeoDataFrame, work: _Work, cell: float) -> Iterator[_Piece]:
+    """Iterate over the pieces of all outlines."""
     polygons, rows = _single(flat)
     bodies = _bodies(polygons, work.reference)
     tree = shapely.STRtree(bodies)
@@ -175,10 +202,22 @@ def _pieces(flat: gpd.GeoDataFrame, work: _Work, cell: float) -> Iterator[tuple[
         plan = _plan(bodies[number], mine, work, cell, fresh)
         for k, shape in zip(members[number], mine, strict=True):
             if plan.lines is None:
-                yield int(rows[k]), plan.ids[0], shape
+                yield _Piece(int(rows[k]), plan.ids[0], shape, 1.0)
                 continue
-            for label, piece in cutting.cut(shape, plan.lines, plan.label, smallest=work.smallest):
-                yield int(rows[k]), plan.ids[label - 1], piece
+            cut = cutting.cut(shape, plan.lines, plan.label, smallest=work.smallest)
+            for (label, piece), share in zip(cut, _margin_shares([piece for _, piece in cut]), strict=True):
+                yield _Piece(int(rows[k]), plan.ids[label - 1], piece, share)
+
+
+def _margin_shares(pieces: list[Any]) -> list[float]:
+    """Share of a body's margin that each piece has; divides are not margin."""
+    lines = shapely.boundary(np.array(pieces, dtype=object))
+    free = shapely.length(lines)
+    i, j = shapely.STRtree(lines).query(lines, predicate="intersects")
+    other = i != j
+    np.subtract.at(free, i[other], shapely.length(shapely.intersection(lines[i[other]], lines[j[other]])))
+    free = np.clip(free, 0, None)
+    return list(free / free.sum()) if free.sum() > 0 else [1 / len(pieces)] * len(pieces)
 
 
 def _single(flat: gpd.GeoDataFrame) -> tuple[shapes.Geometries, npt.NDArray[np.int64]]:
@@ -315,25 +354,24 @@ def _exact_inside(
     return lines, at
 
 
-def _assemble(
-    ice: gpd.GeoDataFrame, flat: gpd.GeoDataFrame, pieces: list[tuple[int, str, Any]], work: _Work
-) -> gpd.GeoDataFrame:
+def _assemble(ice: gpd.GeoDataFrame, flat: gpd.GeoDataFrame, pieces: list[_Piece], work: _Work) -> gpd.GeoDataFrame:
     """Build the table from the pieces."""
     import geopandas as gpd
     import pandas as pd
 
-    rows = np.array([row for row, _, _ in pieces], dtype=int)
+    rows = np.array([piece.row for piece in pieces], dtype=int)
     others = [c for c in ice.columns if c not in (*COLUMNS, "geometry", "perimeter_km", "n_holes")]
-    columns = [name for name in (*_CARRIED, *others) if name in ice]
+    columns = [name for name in ("touches_edge", *others) if name in ice]
     table = pd.DataFrame({name: ice[name].to_numpy()[rows] for name in columns})
     year = ice[cv.YEAR] if cv.YEAR in ice else pd.Series([None] * len(ice))
     table[cv.YEAR] = pd.array(year.astype("Int32").to_numpy()[rows], dtype="Int32")
     if "touches_edge" not in table:
         table["touches_edge"] = False
-    table["glacier_id"] = [name for _, name, _ in pieces]
-    shapes_ = gpd.GeoSeries([shape for _, _, shape in pieces], crs=flat.crs).to_crs(4326).orient_polygons()
+    table["glacier_id"] = [piece.glacier_id for piece in pieces]
+    shapes_ = gpd.GeoSeries([piece.shape for piece in pieces], crs=flat.crs).to_crs(4326).orient_polygons()
     made = gpd.GeoDataFrame(table, geometry=shapes_, crs=4326)
     made["area_km2"] = shapes.areas_km2(made)
+    _share_interval(made, ice, rows, np.array([piece.margin for piece in pieces]))
     reference = work.reference
     made["name"] = [reference.name_of(g) if reference else None for g in made["glacier_id"]]
     made["terminus"] = [reference.terminus_of(g) if reference else "unknown" for g in made["glacier_id"]]
@@ -343,6 +381,17 @@ def _assemble(
     made["id"] = [f"{g}.{p}" if p > 1 else g for g, p in zip(made["glacier_id"], made["part"], strict=True)]
     last = [name for name in others if name in made]
     return made[[*COLUMNS[:-1], *last, "geometry"]]
+
+
+def _share_interval(
+    made: gpd.GeoDataFrame, ice: gpd.GeoDataFrame, rows: npt.NDArray[np.int64], margin: npt.NDArray[np.float64]
+) -> None:
+    """Give each piece the part of its outline's area interval that its margin has; divides are taken as certain."""
+    if not {"area_km2", "area_low_km2", "area_high_km2"} <= set(ice.columns):
+        return
+    whole, low, high = (ice[n].to_numpy(dtype=float)[rows] for n in ("area_km2", "area_low_km2", "area_high_km2"))
+    made["area_low_km2"] = np.clip(made["area_km2"] - (whole - low) * margin, 0, None)
+    made["area_high_km2"] = made["area_km2"] + (high - whole) * margin
 
 
 def _empty(ice: gpd.GeoDataFrame) -> gpd.GeoDataFrame:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from icemapper_xr import conventions, inventory, vectorise
+from icemapper_xr import conventions, inventory, store, vectorise
 from icemapper_xr.errors import OptionError, StoreError, VectorError
-from icemapper_xr.pipeline.outlining import OUTLINES
+from icemapper_xr.pipeline.outlining import OUTLINES, STORE
 
 if TYPE_CHECKING:
     import geopandas as gpd
     import pandas as pd
 
-__all__ = ["GLACIERS", "LinkReport", "divides_of_run", "glaciers_of", "links_of_run", "write_table"]
+__all__ = ["GLACIERS", "LinkReport", "divides_of_run", "glaciers_of", "links_of_run", "settings_of", "write_table"]
 
 GLACIERS = "glaciers.gpkg"
+RUN = "run.json"
 LAYER = "glaciers"
 LINKS_YEARS = "links_years.csv"
 LINKS_INVENTORY = "links_inventory.csv"
@@ -35,6 +37,7 @@ def divides_of_run(
     cell: float | None = None,
     min_area_km2: float = conventions.MIN_AREA_KM2,
     partial: bool = False,
+    sea_level: float | None = None,
 ) -> tuple[Path, gpd.GeoDataFrame]:
     """Divide the outlines of a finished map into glaciers, with the same divides in all years, and write them.
 
@@ -48,13 +51,14 @@ def divides_of_run(
         File of glaciers whose divides and ids are copied, for example RGI 7.
     dem
         Raster of elevation, metres.
-    method, options, cell, min_area_km2, partial
+    method, options, cell, min_area_km2, partial, sea_level
         As in `icemapper_xr.inventory.divide`.
 
     Returns
     -------
     tuple of Path and GeoDataFrame
-        The file and its content, as of `icemapper_xr.inventory.divide`.
+        The file and its content, as of `icemapper_xr.inventory.divide`; in a folder with its cube also the width of
+        the margins and the interval of the areas (`icemapper_xr.vectorise.band`).
 
     Raises
     ------
@@ -65,7 +69,7 @@ def divides_of_run(
     """
     path = _outlines_path(Path(source))
     table = inventory.divide(
-        vectorise.read(path),
+        _with_band(path, vectorise.read(path)),
         reference=None if reference is None else vectorise.read(reference),
         dem=None if dem is None else str(dem),
         method=method,
@@ -73,9 +77,31 @@ def divides_of_run(
         cell=cell,
         min_area_km2=min_area_km2,
         partial=partial,
+        sea_level=sea_level,
     )
     target = path.parent / GLACIERS if out is None else Path(out)
     return vectorise.write(table, target, layer=LAYER), table
+
+
+def _with_band(path: Path, drawn: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Measure the margins of outlines whose cube lies beside them, where that was not done."""
+    cube = path.parent / STORE
+    if path.name != OUTLINES or "half_width_m" in drawn or not store.is_store(cube):
+        return drawn
+    threshold = float(settings_of(path.parent).get("threshold", conventions.THRESHOLD))
+    return vectorise.band(store.open_store(cube), drawn, threshold=threshold).outlines
+
+
+def settings_of(folder: Path) -> dict[str, Any]:
+    """Return the settings that a mapped folder was made with; none where it does not say."""
+    path = folder / RUN
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(f"Cannot read {path}: {error}; run the same map again") from error
+    return found if isinstance(found, dict) else {}
 
 
 def _outlines_path(source: Path) -> Path:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from icemapper_xr import conventions, store, vectorise
+from icemapper_xr import conventions, inventory, store, vectorise
 from icemapper_xr.errors import StoreError
 
 if TYPE_CHECKING:
@@ -27,6 +27,10 @@ def outlines_of_run(
     threshold: float = conventions.THRESHOLD,
     min_area_km2: float = conventions.MIN_AREA_KM2,
     min_hole_km2: float = 0.0,
+    simplify: float = 0.0,
+    band: bool = False,
+    dem: str | Path | None = None,
+    sea_level: float = 0.0,
 ) -> tuple[Path, gpd.GeoDataFrame]:
     """Draw the outlines of a finished map anew and write them.
 
@@ -41,11 +45,19 @@ def outlines_of_run(
         Only this year; None is all that are finished.
     threshold, min_area_km2, min_hole_km2
         As in `icemapper_xr.vectorise.outlines`.
+    simplify
+        Metres: vertices that matter less are taken away (`icemapper_xr.vectorise.simplify`); 0 keeps all.
+    band
+        Whether to measure the band between the 5 % and the 95 % outline (`icemapper_xr.vectorise.band`) and to write
+        both beside, to ``<name>_band``.
+    dem, sea_level
+        Raster of elevation, and the height of the sea in it, metres: flags outlines over the sea; None flags none.
 
     Returns
     -------
     tuple of Path and GeoDataFrame
-        The file and its content.
+        The file and its content: the columns of `icemapper_xr.vectorise.outlines`, those of the band, `years_seen`,
+        `snow_suspect`, and with a DEM `sea_km2` and `sea_ice_suspect`.
 
     Raises
     ------
@@ -64,7 +76,13 @@ def outlines_of_run(
     ]
     name = OUTLINES if year is None else f"{Path(OUTLINES).stem}_{year}{Path(OUTLINES).suffix}"
     target = cube_path.parent / name if out is None else Path(out)
-    together = joined(drawn)
+    together = inventory.snow_suspects(joined(drawn))
+    if dem is not None:
+        together = inventory.sea_ice_suspects(together, str(dem), sea_level=sea_level)
+    if band:
+        together, sides = vectorise.band(stored, together, threshold=threshold)
+        vectorise.write(sides, target.with_name(f"{target.stem}_band{target.suffix}"))
+    together = vectorise.simplify(together, simplify)
     vectorise.write(together, target)
     return target, together
 

@@ -7,8 +7,22 @@ grid edge on which they end, so nothing is dissolved or snapped, and the polygon
 
 from __future__ import annotations
 
+from icemapper_xr.vectorise.band import BAND_COLUMNS, LEVELS, Band, band
 from icemapper_xr.vectorise.files import read, write
 from icemapper_xr.vectorise.measures import total_area_km2
 from icemapper_xr.vectorise.outlines import COLUMNS, body_ids, outlines
+from icemapper_xr.vectorise.simplify import simplify
 
-__all__ = ["COLUMNS", "body_ids", "outlines", "read", "total_area_km2", "write"]
+__all__ = [
+    "BAND_COLUMNS",
+    "COLUMNS",
+    "LEVELS",
+    "Band",
+    "band",
+    "body_ids",
+    "outlines",
+    "read",
+    "simplify",
+    "total_area_km2",
+    "write",
+]

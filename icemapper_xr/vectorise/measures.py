@@ -10,7 +10,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["ring_measures", "shoelace", "total_area_km2"]
+__all__ = ["polygon_measures", "ring_measures", "shoelace", "total_area_km2"]
 
 DoubleArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -80,6 +80,26 @@ def _lengths(east: DoubleArray, phi: DoubleArray, offsets: IntArray, following: 
 
 def _authalic(sine: DoubleArray) -> DoubleArray:
     return np.asarray((1 - E2) * (sine / (1 - E2 * sine**2) + np.arctanh(E * sine) / E))
+
+
+def polygon_measures(polygons: npt.NDArray[np.object_]) -> tuple[DoubleArray, DoubleArray]:
+    """Area (m2, holes left out) and perimeter (m, holes counted) of polygons in longitude and latitude, on WGS 84."""
+    import shapely
+
+    if not polygons.size:
+        return np.empty(0), np.empty(0)
+    owner = np.repeat(np.arange(polygons.size), 1 + shapely.get_num_interior_rings(polygons))
+    rings, ring_of = shapely.get_rings(polygons, return_index=True)
+    assert np.array_equal(owner, ring_of), "outer ring first, then its holes"
+    coordinates, ring = shapely.get_coordinates(rings, return_index=True)
+    last = np.r_[ring[1:] != ring[:-1], True]  # closing vertices
+    coordinates, sizes = coordinates[~last], np.bincount(ring[~last], minlength=rings.size)
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    area, length = ring_measures(coordinates[:, 0], coordinates[:, 1], offsets)
+    outer = np.r_[True, ring_of[1:] != ring_of[:-1]]
+    signed = np.where(outer, np.abs(area), -np.abs(area))
+    total, around = (np.bincount(ring_of, values, polygons.size) for values in (signed, length))
+    return np.asarray(total, np.float64), np.asarray(around, np.float64)
 
 
 def total_area_km2(gdf: gpd.GeoDataFrame) -> float:

@@ -1,0 +1,122 @@
+"""What may not be a glacier: sea ice in front of one, and patches of snow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import shapely
+
+from icemapper_xr import conventions as cv
+from icemapper_xr import progress
+from icemapper_xr._types import Bounds
+from icemapper_xr.errors import OptionError
+from icemapper_xr.inventory import shapes
+from icemapper_xr.inventory.elevation import Dem, Relief
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+__all__ = ["MARINE_M", "SEA_KM2", "SNOW_KM2", "marine", "sea_area_km2", "sea_ice_suspects", "snow_suspects"]
+
+SNOW_KM2: Final = 0.1
+"""Bodies below this may be perennial snow (a judgement; Paul et al. 2009 doubt outlines below 0.1 km2)."""
+SEEN_SHARE: Final = 0.3
+"""A body is seen in another year if that year's ice covers this share of it."""
+FEW_YEARS: Final = 3
+"""With fewer years than this, years cannot tell snow from ice: all small bodies are suspects."""
+SEA_KM2: Final = 0.05
+"""Ice over the sea above this area is a suspect (a judgement): fast ice, melange, or an advance since the DEM."""
+MARINE_M: Final = 100.0
+"""A glacier ends in the sea if at least this much of its margin borders on it, metres."""
+
+
+def snow_suspects(outlines: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Flag bodies that are small and seen in few years.
+
+    Parameters
+    ----------
+    outlines
+        Columns `year` and `area_km2`.
+
+    Returns
+    -------
+    geopandas.GeoDataFrame
+        With `years_seen` (years whose ice covers at least 30 % of the body, its own counted; missing for bodies of
+        0.1 km2 and more) and `snow_suspect`: below 0.1 km2, and seen in at most half of the years, or fewer than
+        three years were mapped.
+    """
+    small = np.flatnonzero(outlines["area_km2"].to_numpy(dtype=float) < SNOW_KM2)
+    years = sorted({int(year) for year in outlines[cv.YEAR].dropna()}) or [0]
+    year_of = outlines[cv.YEAR].fillna(0).to_numpy(dtype=int)
+    flat = np.asarray(outlines.geometry.to_crs(shapes.plane_of(outlines)).values, dtype=object)
+    seen = np.zeros(len(outlines), int)
+    for year in years:
+        ice = flat[year_of == year]
+        if small.size and ice.size:
+            i, j = shapely.STRtree(ice).query(flat[small], predicate="intersects")
+            shared = np.bincount(i, shapely.area(shapely.intersection(flat[small][i], ice[j])), minlength=small.size)
+            seen[small] += shared >= SEEN_SHARE * shapely.area(flat[small])
+    suspect = np.zeros(len(outlines), bool)
+    suspect[small] = (len(years) < FEW_YEARS) | (seen[small] <= len(years) / 2)
+    counted = pd.array([pd.NA] * len(outlines), dtype="Int16")
+    counted[small] = seen[small]
+    return outlines.assign(years_seen=counted, snow_suspect=suspect)
+
+
+def sea_area_km2(outlines: gpd.GeoDataFrame, dem: Any, *, sea_level: float = 0.0) -> npt.NDArray[np.float64]:
+    """Return the area of each polygon over the sea: cells at or below the sea level; unknown cells are not counted."""
+    found = np.zeros(len(outlines))
+    for number, relief, cells, _ in _windows(outlines, dem, sea_level):
+        found[number] = float((cells & (relief.z <= sea_level)).sum()) * relief.cell**2 / 1e6
+    return found
+
+
+def sea_ice_suspects(outlines: gpd.GeoDataFrame, dem: Any, *, sea_level: float = 0.0) -> gpd.GeoDataFrame:
+    """Flag outlines that lie over the sea, in part or as a whole.
+
+    Parameters
+    ----------
+    outlines
+        Polygons.
+    dem
+        Path of a DEM or a DataArray, whose sea is at or below `sea_level`.
+    sea_level
+        Metres in the DEM's own heights: 0 above a geoid, some tens of metres above the ellipsoid.
+
+    Returns
+    -------
+    geopandas.GeoDataFrame
+        With `sea_km2` and `sea_ice_suspect` (more than 0.05 km2 over the sea).
+    """
+    area = sea_area_km2(outlines, dem, sea_level=sea_level)
+    return outlines.assign(sea_km2=area, sea_ice_suspect=area > SEA_KM2)
+
+
+def marine(outlines: gpd.GeoDataFrame, dem: Any, *, sea_level: float = 0.0) -> npt.NDArray[np.bool_]:
+    """Tell which polygons border on the sea, or lie over it, for at least 100 m of their margin."""
+    found = np.zeros(len(outlines), bool)
+    for number, relief, cells, ring in _windows(outlines, dem, sea_level):
+        found[number] = float((ring & (relief.z <= sea_level)).sum()) * relief.cell >= MARINE_M
+        found[number] |= float((cells & (relief.z <= sea_level)).sum()) * relief.cell >= MARINE_M
+    return found
+
+
+def _windows(outlines: gpd.GeoDataFrame, dem: Any, sea_level: float) -> Any:
+    """Iterate over (row, window of the DEM, cells inside, cells just outside)."""
+    from scipy import ndimage
+
+    if not np.isfinite(sea_level):
+        raise OptionError(f"sea_level={sea_level}: give a height in metres")
+    if not len(outlines):
+        return
+    left, bottom, right, top = outlines.to_crs(4326).total_bounds
+    with Dem(dem, lonlat=((left + right) / 2, (bottom + top) / 2)) as source:
+        flat = np.asarray(outlines.geometry.to_crs(source.crs).values, dtype=object)
+        for number in progress.track(range(flat.size), "Sea"):
+            relief: Relief = source.read(Bounds(*flat[number].bounds), pad=3 * source.cell)
+            cells = relief.burn([flat[number]]) > 0
+            ring = ndimage.binary_dilation(ndimage.binary_fill_holes(cells), np.ones((3, 3), bool)) & ~cells
+            yield number, relief, cells, ring

@@ -1,0 +1,152 @@
+"""Bands, simplified outlines and flags."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+import shapely
+import xarray as xr
+
+from icemapper_xr import errors, inventory, vectorise
+from tests.test_inventory_divides import CELL, box, dem_of, frame
+from tests.test_vectorise import distance, raster
+
+pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
+
+
+def soft_disc(shape: tuple[int, int], row: float, column: float, radius: float, width: float) -> np.ndarray:
+    """A disc whose probability falls in a straight line from 1 to 0 over `width` pixels."""
+    return np.clip((radius - distance(shape, row, column)) / width + 0.5, 0, 1)
+
+
+def test_the_band_of_a_soft_disc_is_as_wide_as_its_rim() -> None:
+    p = raster(soft_disc((300, 300), 150.2, 149.7, 100, 20))
+    drawn = vectorise.outlines(p, year=2020)
+    found, sides = vectorise.band(p, drawn)
+    # 5 % and 95 % lie 9 pixels of 10 m outside and inside
+    assert found["half_width_m"].item() == pytest.approx(90.0, rel=0.01)
+    scale = drawn["area_km2"].item() / (np.pi * 1.0**2)  # of UTM
+    assert found["area_low_km2"].item() == pytest.approx(np.pi * 0.91**2 * scale, rel=1e-3)
+    assert found["area_high_km2"].item() == pytest.approx(np.pi * 1.09**2 * scale, rel=1e-3)
+    assert sides["level"].tolist() == [0.05, 0.95]
+    assert sides.geometry.iloc[0].contains(drawn.geometry.item())
+    assert drawn.geometry.item().contains(sides.geometry.iloc[1])
+
+
+def test_bodies_in_one_outer_line_share_what_lies_between_them() -> None:
+    p = np.maximum(soft_disc((200, 400), 100, 110, 60, 40), soft_disc((200, 400), 100, 250, 60, 40))
+    data = raster(p)
+    found, sides = vectorise.band(data, vectorise.outlines(data))
+    assert len(found) == 2
+    assert (sides["level"] == 0.05).sum() == 1
+    outer = sides.loc[sides["level"] == 0.05, "area_km2"].item()
+    assert found["area_high_km2"].sum() == pytest.approx(outer)
+    np.testing.assert_allclose(found["area_high_km2"], outer / 2, rtol=1e-3)
+
+
+def test_a_body_that_is_nowhere_sure_has_a_lower_bound_of_nothing() -> None:
+    p = raster(0.9 * soft_disc((120, 120), 60, 60, 30, 4))
+    found, _ = vectorise.band(p, vectorise.outlines(p))
+    assert found["area_low_km2"].item() == 0
+    assert found["area_high_km2"].item() > found["area_km2"].item()
+
+
+def test_the_band_of_nothing_and_of_wrong_levels() -> None:
+    p = raster(np.zeros((20, 20)))
+    found, sides = vectorise.band(p, vectorise.outlines(p))
+    assert found.empty
+    assert sides.empty
+    assert set(vectorise.BAND_COLUMNS) <= set(found.columns)
+    with pytest.raises(errors.OptionError, match="below the threshold"):
+        vectorise.band(p, vectorise.outlines(p), levels=(0.6, 0.9))
+
+
+def test_simplified_outlines_keep_area_and_common_edges() -> None:
+    p = raster(soft_disc((300, 300), 150.2, 149.7, 100, 4))
+    drawn = vectorise.outlines(p)
+    light = vectorise.simplify(drawn, 20.0)
+    assert shapely.get_num_coordinates(light.geometry.item()) < shapely.get_num_coordinates(drawn.geometry.item()) / 3
+    # chords of c m make triangles of c^3 / 2r m2: those up to c go, so that chords of 2c may stay, which cut off
+    # (2c)^2 / 6r^2 of the disc
+    c = (2 * 1000 * 20.0**2) ** (1 / 3)
+    assert 0 < 1 - light["area_km2"].item() / drawn["area_km2"].item() < (2 * c) ** 2 / (6 * 1000**2)
+    assert light["area_km2"].item() == pytest.approx(vectorise.total_area_km2(light), rel=1e-6)
+    assert light["perimeter_km"].item() == pytest.approx(drawn["perimeter_km"].item(), rel=1e-2)
+    assert light.crs == drawn.crs
+    y = np.linspace(0, 3000, 301)
+    wavy = np.c_[500_000 + 1500 + 60 * np.sin(y / 90), 8_690_000 + y]
+    west = shapely.Polygon([*wavy, (500_000, 8_693_000), (500_000, 8_690_000)])
+    east = shapely.Polygon([*wavy, (503_000, 8_693_000), (503_000, 8_690_000)])
+    pair = gpd.GeoDataFrame(geometry=[west, east], crs=32633)
+    thin = vectorise.simplify(pair, 40.0)
+    assert shapely.coverage_is_valid(thin.geometry.values)
+    assert shapely.get_num_coordinates(thin.geometry.values).sum() < 200
+    assert vectorise.simplify(pair, 0.0) is pair
+    with pytest.raises(errors.OptionError, match="tolerance"):
+        vectorise.simplify(pair, -1.0)
+
+
+def years(*tables: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    made = pd.concat(tables, ignore_index=True)
+    return made.assign(area_km2=made.area / 1e6)
+
+
+def test_small_bodies_of_few_years_may_be_snow() -> None:
+    big, often, once = box(0, 0, 100, 100), box(200, 0, 210, 10), box(300, 0, 310, 10)
+    table = years(frame(big, often, once, year=2016), frame(big, often, year=2017), frame(big, often, year=2018))
+    found = inventory.snow_suspects(table)
+    assert found["snow_suspect"].tolist() == [False, False, True, *[False] * 4]
+    assert found["years_seen"].isna().tolist() == [True, False, False, True, False, True, False]
+    assert found["years_seen"].dropna().tolist() == [3, 1, 3, 3]
+    alone = inventory.snow_suspects(table[table["year"] == 2016])
+    assert alone["snow_suspect"].tolist() == [False, True, True]  # one year cannot tell
+
+
+def test_ice_over_the_sea_is_flagged() -> None:
+    x = np.mgrid[:100, :150][1]
+    dem = dem_of(np.where(x < 100, 100.0 - x, -1.0).astype(np.float32))
+    table = years(frame(box(10, 10, 60, 60), box(70, 20, 130, 60), box(80, 70, 100, 90)))
+    found = inventory.sea_ice_suspects(table, dem)
+    assert found["sea_km2"].tolist() == pytest.approx([0, 30 * 40 * CELL**2 / 1e6, 0])
+    assert found["sea_ice_suspect"].tolist() == [False, True, False]
+    assert inventory.marine(table, dem).tolist() == [False, True, True]
+    divided = inventory.divide(table, dem=dem, method="bodies", sea_level=0.0)
+    assert sorted(divided["terminus"]) == ["land", "marine", "marine"]
+    with pytest.raises(errors.OptionError, match="needs the DEM"):
+        inventory.divide(table, sea_level=0.0)
+
+
+def test_the_interval_of_a_body_is_shared_by_its_glaciers() -> None:
+    ice = frame(box(0, 0, 100, 50)).to_crs(4326)
+    ice["area_km2"], ice["area_low_km2"], ice["area_high_km2"], ice["half_width_m"] = 2.0, 1.7, 2.6, 10.0
+    reference = frame(box(-10, -10, 25, 60), box(25, -10, 110, 60), glacier_id=["small", "large"])
+    made = inventory.divide(ice, reference=reference).set_index("glacier_id")
+    # margin: 25 + 25 + 50 and 75 + 75 + 50 of 300 cells; the divide is none
+    np.testing.assert_allclose((made["area_high_km2"] - made["area_km2"])[["small", "large"]], [0.2, 0.4], rtol=1e-3)
+    np.testing.assert_allclose((made["area_km2"] - made["area_low_km2"])[["small", "large"]], [0.1, 0.2], rtol=1e-3)
+
+
+def test_outlines_of_a_folder_with_band_and_flags(tmp_path: Path) -> None:
+    from icemapper_xr import pipeline, store
+
+    y = 8_697_600.0 - 5 - 10.0 * np.arange(240)
+    x = 518_400.0 + 5 + 10.0 * np.arange(240)
+    p = soft_disc((240, 240), 120, 120, 60, 10).astype(np.float32)
+    result = xr.Dataset(
+        {"probability": (("y", "x"), p), "n_obs": (("y", "x"), np.full(p.shape, 15, np.uint8))},
+        coords={"y": y, "x": x},
+        attrs={"year": 2020, "relative_orbit": 14, "polarisation": "HH"},
+    ).rio.write_crs(32633)
+    store.write(result.chunk({"y": 120, "x": 120}), tmp_path / "glaciers.zarr", year=2020)
+    path, drawn = pipeline.outlines_of_run(tmp_path, band=True, simplify=10.0)
+    assert gpd.read_file(path)["half_width_m"].item() == pytest.approx(45.0, rel=0.02)
+    assert gpd.read_file(tmp_path / "outlines_band.gpkg")["level"].tolist() == [0.05, 0.95]
+    assert drawn["snow_suspect"].tolist() == [False]
+    pipeline.outlines_of_run(tmp_path)
+    _, glaciers = pipeline.divides_of_run(tmp_path)  # measures the band by itself
+    assert glaciers["half_width_m"].item() == pytest.approx(45.0, rel=0.02)
+    assert glaciers["area_low_km2"].item() < glaciers["area_km2"].item() < glaciers["area_high_km2"].item()
