@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from icemapper_xr import errors
 from icemapper_xr.conventions import Feature
-from icemapper_xr.training import config, evaluate, fit, optimiser, samples, scenes, state
+from icemapper_xr.training import config, fit, optimiser, samples, scenes, state
 from icemapper_xr.training.config import TrainingConfig
 from tests.test_training_parts import write_set
 
@@ -358,36 +358,3 @@ def test_warm_start_leaves_out_the_pooling_where_its_kind_differs(tmp_path: Path
         warm.start(target, tmp_path / "a.h5", ("rtc",))
     pairs = [(arrays(back, "coder_"), arrays(given, "coder_")), (arrays(back, "_pool_"), fresh)]
     assert all(np.array_equal(a, b) for left, right in pairs for a, b in zip(left, right, strict=True))
-
-
-# -- evaluation -------------------------------------------------------------------------------------------------------
-def test_boundary_distances_of_a_grown_square() -> None:
-    truth = np.zeros((40, 40), bool)
-    truth[10:30, 10:30] = True
-    grown = ndimage.binary_dilation(truth, np.ones((3, 3)), iterations=2)
-    signed = evaluate.boundary_distances(grown, truth, 10.0)
-    assert np.median(signed) == 20
-    assert evaluate.boundary_distances(truth, truth, 10.0).max() == 0
-    assert evaluate.boundary_distances(~truth & False, truth, 10.0).size == 0
-
-
-def test_perfect_network_scores_one(tmp_path: Path) -> None:
-    class Perfect:
-        """Answers by the coherence, which here is the truth."""
-
-        features: tuple[Feature, ...] = ("insar",)
-        n_steps, window, pixel_size, digest = 15, 16, 10.0, "perfect"
-
-        def __call__(self, x: np.ndarray, /) -> np.ndarray:
-            return (x.mean(axis=(1, 4)) > 0.5).astype(np.float32)
-
-        def __dask_tokenize__(self) -> str:
-            return self.digest
-
-    def clean(seed: int, size: int, features: tuple[Feature, ...]) -> tuple[np.ndarray, npt.NDArray[np.bool_]]:
-        truth = make(seed, size, features)[1]
-        return np.repeat(np.where(truth, 0.9, 0.1)[None, ..., None], 15, axis=0).astype(np.float32), truth
-
-    report = evaluate.evaluate(Perfect(), seeds=(1, 2), size=48, make=clean, path=tmp_path / "scores.json")
-    assert report["pixels"]["iou"] > 0.9  # the blend smooths across windows, not within
-    assert (tmp_path / "scores.json").exists()

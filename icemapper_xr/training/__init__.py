@@ -11,15 +11,15 @@ __all__ = ["TrainingConfig", "evaluate", "train"]
 
 if TYPE_CHECKING:
     from icemapper_xr.training.config import TrainingConfig
-    from icemapper_xr.training.evaluate import evaluate
     from icemapper_xr.training.fit import train
+    from icemapper_xr.training.scoring import evaluate
 
 
 def __getattr__(name: str) -> Any:
     """Load on first use: Keras is slow to import."""
     import importlib
 
-    modules = {"TrainingConfig": "config", "evaluate": "evaluate", "train": "fit"}
+    modules = {"TrainingConfig": "config", "evaluate": "scoring", "train": "fit"}
     if name not in modules:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{modules[name]}"), name)

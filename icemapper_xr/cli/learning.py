@@ -1,0 +1,187 @@
+"""`train`, `evaluate` and `calibrate`: weights of your own, and how far to trust any."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from icemapper_xr.cli._app import FeatureName, app
+
+Seeds = Annotated[tuple[int, ...] | None, Parameter(consume_multiple=True)]
+Features = Annotated[tuple[FeatureName, ...] | None, Parameter(consume_multiple=True)]
+Engine = Literal["auto", "tensorflow", "openvino"]
+
+
+@app.command
+def train(
+    config: Path,
+    *,
+    out: Path | None = None,
+    cache: Path | None = None,
+    export: Path | None = None,
+    resume: bool = False,
+    backend: Literal["tensorflow", "torch", "jax"] | None = None,
+) -> None:
+    """Train weights, from simulated scenes or from a data set of the published layout.
+
+    Parameters
+    ----------
+    config
+        Settings, TOML; weights/configs has examples.
+    out
+        Folder for checkpoint, log.csv and TensorBoard's events; default: scratch/<name of CONFIG>.
+    cache
+        Folder of simulated scenes, which several trainings can share; default: OUT/scenes.
+    export
+        Folder for the weights; default: OUT.
+    resume
+        Go on from the checkpoint in OUT: to the same weights as a training that was never stopped.
+    backend
+        What Keras runs on; default: TensorFlow. torch, where it is installed, is three times as fast on CPUs.
+    """
+    if backend is not None:
+        os.environ["KERAS_BACKEND"] = backend
+    from icemapper_xr.training import verbs
+
+    print(f"wrote {verbs.train_weights(config, out=out, cache=cache, export=export, resume=resume)}")
+
+
+@app.command
+def evaluate(
+    target: str,
+    *,
+    outlines: Path | None = None,
+    area: Path | None = None,
+    year: int | None = None,
+    seeds: Seeds = None,
+    size: int = 512,
+    data: Path | None = None,
+    only: str = "*",
+    calibration: str = "auto",
+    sensitivity: bool = False,
+    features: Features = None,
+    engine: Engine = "auto",
+    cache: Path | None = None,
+    out: Path | None = None,
+    register: bool = False,
+) -> None:
+    """Score weights on scenes with known truth, or a finished map against your own outlines.
+
+    Parameters
+    ----------
+    target
+        Name or path of weights; with --outlines the folder of a map.
+    outlines
+        Polygons of the glaciers (GPKG, GeoJSON, GeoParquet) to compare a map with.
+    area
+        Polygons of the area in which the outlines are complete; default: the box around them.
+    year
+        Year of the map.
+    seeds
+        Simulated scenes; default: 700001 to 700020, which no training uses.
+    size
+        Rows and columns of the simulated scenes, 10 m pixels.
+    data
+        HDF5 file of the published layout (test.hdf5) instead of simulated scenes.
+    only
+        Pattern of the samples of --data, such as 'SVAL-10-*'.
+    calibration
+        auto (that of the weights), none, or a file written by calibrate.
+    sensitivity
+        Measure too what changed input does: shuffled steps, no melt season, gaps, shifted start, 30 m.
+    features
+        Of weights that do not say theirs, in the order of the channels.
+    engine
+        Library that runs the network.
+    cache
+        Folder in which simulated scenes are kept for the next weights.
+    out
+        Folder for scores.json, scores.txt and scores.png.
+    register
+        Enter the scores in the index of the project's own weights.
+    """
+    from icemapper_xr.training import scorecard, verbs
+
+    if outlines is not None:
+        chosen = None if calibration in ("auto", "none") else Path(calibration)
+        report = verbs.evaluate_map(target, outlines, year=year, area=area, calibration=chosen, out=out)
+    else:
+        report = verbs.evaluate_weights(
+            target,
+            seeds=seeds,
+            size=size,
+            data=data,
+            only=only,
+            calibration=None if calibration == "none" else calibration,
+            changes=sensitivity,
+            features=features,
+            engine=engine,
+            cache=cache,
+            out=out,
+            register=register,
+        )
+    print(scorecard.table(report))
+
+
+@app.command
+def calibrate(
+    weights: str,
+    *,
+    out: Path | None = None,
+    kind: Literal["monotone", "kernel_ridge"] = "monotone",
+    seeds: Seeds = None,
+    size: int = 512,
+    data: Path | None = None,
+    only: str = "*",
+    features: Features = None,
+    engine: Engine = "auto",
+    cache: Path | None = None,
+    register: bool = False,
+) -> None:
+    """Fit a calibration to the answers of weights on scenes with known truth; a file of plain numbers.
+
+    Parameters
+    ----------
+    weights
+        Name or path.
+    out
+        File to write, JSON; default: <name of the weights>_calibration.json.
+    kind
+        monotone (never changes a pixel's class) or kernel_ridge (the published recipe).
+    seeds
+        Simulated scenes; default: 800001 to 800012, neither trained on nor evaluated.
+    size
+        Rows and columns of the simulated scenes, 10 m pixels.
+    data
+        HDF5 file of the published layout (val.hdf5) instead of simulated scenes.
+    only
+        Pattern of the samples of --data.
+    features
+        Of weights that do not say theirs.
+    engine
+        Library that runs the network.
+    cache
+        Folder in which simulated scenes are kept.
+    register
+        Enter the map in the index of the project's own weights.
+    """
+    from icemapper_xr.training import verbs
+
+    path = out or Path(f"{Path(weights).stem}_calibration.json")
+    model = verbs.calibrate_weights(
+        weights,
+        kind=kind,
+        seeds=seeds,
+        size=size,
+        data=data,
+        only=only,
+        features=features,
+        engine=engine,
+        cache=cache,
+        out=path,
+        register=register,
+    )
+    print(f"wrote {path}: {model.kind}, {len(model.x)} knots, {model.source}")

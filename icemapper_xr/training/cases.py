@@ -1,0 +1,323 @@
+"""What is scored: mapped scenes with their truth, from the simulator, the published data set, or a user's outlines."""
+
+from __future__ import annotations
+
+import fnmatch
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from icemapper_xr import conventions, errors, progress, tiling
+from icemapper_xr._types import FloatArray, Segmenter
+from icemapper_xr.conventions import Feature
+from icemapper_xr.prediction import core
+from icemapper_xr.training import samples, scenes
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = [
+    "CALIBRATION_SEEDS",
+    "SEEDS",
+    "Case",
+    "Change",
+    "World",
+    "against_outlines",
+    "probability",
+    "published",
+    "simulated",
+    "world",
+]
+
+BoolArray = npt.NDArray[np.bool_]
+
+SEEDS = tuple(range(700_001, 700_021))
+"""Seeds of the scenes for evaluation; no training and no validation uses them, nor do tests or the demo."""
+CALIBRATION_SEEDS = tuple(range(800_001, 800_013))
+"""Seeds of the scenes that calibrations are fitted on; neither trained on nor evaluated."""
+
+
+@dataclass(frozen=True)
+class World:
+    """A simulated scene: what is observed, and what is true."""
+
+    cube: FloatArray
+    """`(T, y, x, C)`, dB or coherence, NaN = gap."""
+    truth: BoolArray
+    """`(y, x)`, True on glacier."""
+    classes: npt.NDArray[np.uint8] | None = None
+    """Surface class of each pixel."""
+    region: str = "simulated"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A mapped scene and its truth, all `(y, x)`."""
+
+    name: str
+    region: str
+    probability: FloatArray
+    """Of glacier, NaN where nothing was observed."""
+    truth: BoolArray
+    known: BoolArray
+    """Where both the truth and the map are known; nothing else is scored."""
+    pixel_size: float
+    """Metres."""
+    classes: npt.NDArray[np.uint8] | None = None
+    """Surface class of each pixel, of simulated scenes."""
+    legend: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def mapped(self) -> BoolArray:
+        """Where the map says glacier: the class of the higher probability."""
+        return np.asarray(self.probability > conventions.THRESHOLD) & self.known
+
+
+Change = Callable[[FloatArray], FloatArray]
+"""Changes a cube `(T, y, x, C)` before it is mapped."""
+
+
+def world(seed: int, size: int, features: tuple[Feature, ...], *, shift_days: int = 0) -> World:
+    """Simulate one scene with its surface classes.
+
+    Parameters
+    ----------
+    seed, size, features
+        Seed, side in pixels, and channels.
+    shift_days
+        By how much the series starts later (negative: earlier) than this scene would.
+    """
+    import dataclasses
+    import datetime as dt
+
+    from icemapper_xr import simulate
+    from icemapper_xr.simulate import training as recipe
+
+    settings = recipe.training_settings(seed, size=size, features=features)
+    year = settings.years[-1]
+    if shift_days:
+        start = settings.start(year) + dt.timedelta(days=shift_days)
+        settings = dataclasses.replace(settings, start_month_day=(start.month, start.day))
+    made = simulate.scene(settings)
+    return World(made.arrays(year), made.truth(year), made.classes(year), str(getattr(settings, "world", "simulated")))
+
+
+def simulated(
+    segmenter: Segmenter,
+    *,
+    seeds: Sequence[int] = SEEDS,
+    size: int = 512,
+    change: Change | None = None,
+    shift_days: int = 0,
+    make: Callable[..., World] = world,
+    cache: Path | None = None,
+) -> Iterator[Case]:
+    """Map simulated scenes that no training has seen.
+
+    Parameters
+    ----------
+    segmenter
+        The network, such as `load_model` gives.
+    seeds, size
+        Scenes, and their side in pixels.
+    change
+        What is done to a scene before it is mapped; None does nothing.
+    shift_days
+        Shift of the series' start.
+    make
+        Makes a scene, as `world` does.
+    cache
+        Folder in which scenes are kept, with all features, for the next weights; None keeps none.
+    """
+    from icemapper_xr import simulate
+
+    for seed in progress.track(seeds, "evaluate", len(seeds)):
+        made = _cached(cache, seed, size, segmenter.features, shift_days, make)
+        cube = made.cube if change is None else change(made.cube.copy())
+        seen = np.asarray(np.isfinite(made.cube).any(axis=0).all(axis=-1))
+        yield Case(
+            name=str(seed),
+            region=made.region,
+            probability=np.where(seen, probability(cube, segmenter), np.float32(np.nan)),
+            truth=made.truth,
+            known=seen,
+            pixel_size=segmenter.pixel_size,
+            classes=made.classes,
+            legend=simulate.LEGEND if made.classes is not None else {},
+        )
+
+
+def probability(cube: FloatArray, segmenter: Segmenter) -> FloatArray:
+    """Map a cube `(T, y, x, C)` in dB or 1, NaN = gap; returns glacier probability `(y, x)`.
+
+    As in the field: running windows that overlap by half, blended by a Gaussian. Beyond the scene's edges its pixels
+    are mirrored: the scene is to be scored, not what lies around it.
+    """
+    channels = [
+        core.fill_gaps(samples.scale(cube[..., channel], feature), "nearest")
+        for channel, feature in enumerate(segmenter.features)
+    ]
+    half = segmenter.window // 2
+    rows, columns = cube.shape[1:3]
+    padded = np.pad(np.stack(channels, axis=-1), ((0, 0), (half, half), (half, half), (0, 0)), mode="symmetric")
+    return core.blend(padded, segmenter)[half : half + rows, half : half + columns]
+
+
+def published(segmenter: Segmenter, path: Path, *, only: str = "*") -> Iterator[Case]:
+    """Map the samples of a file in the published layout, by its definitions (Maslov et al. 2025).
+
+    Only windows that lie wholly in the padded sample are evaluated; the padding is cropped; the class is the argmax.
+
+    Parameters
+    ----------
+    segmenter
+        The network.
+    path
+        `test.hdf5`, for example.
+    only
+        Pattern of the names to score, such as 'SVAL-10-*'.
+
+    Raises
+    ------
+    OptionError
+        If the file cannot be read, no name fits, or a sample is smaller than the window.
+    """
+    from icemapper_xr.training import hdf5
+
+    found = hdf5.open_samples(path, segmenter.features, segmenter.n_steps)
+    wanted = [sample for sample in found if fnmatch.fnmatchcase(sample.name, only)]
+    if not wanted:
+        raise errors.OptionError(f"no sample of {path} is named {only!r}: the first one is {found[0].name!r}")
+    for sample in progress.track(wanted, "evaluate", len(wanted)):
+        if min(sample.shape) < segmenter.window:
+            raise errors.OptionError(
+                f"sample {sample.name} is {sample.shape[0]} x {sample.shape[1]} px, smaller than the weights' window "
+                f"of {segmenter.window} px: choose weights of a smaller window"
+            )
+        blended, truth, seen = _whole_windows(sample, segmenter)
+        inner = sample.inner
+        yield Case(
+            name=sample.name,
+            region=sample.name.split("_")[0],
+            probability=blended[inner],
+            truth=truth[inner],
+            known=seen[inner],
+            pixel_size=segmenter.pixel_size,
+        )
+
+
+def against_outlines(
+    result: xr.Dataset, outlines: Path, *, area: Path | None = None, name: str = "map", all_touched: bool = False
+) -> Case:
+    """Compare a finished map of one year with a user's own outlines.
+
+    Parameters
+    ----------
+    result
+        With `probability`, dims (y, x), and a CRS.
+    outlines
+        Polygons of the glaciers, any CRS; a pixel is glacier if its centre lies in one.
+    area
+        Polygons of the area in which the outlines are complete; None: the box around them.
+    name
+        What the case is called.
+    all_touched
+        Whether every pixel that a polygon touches is glacier.
+
+    Raises
+    ------
+    OptionError
+        If a file cannot be read, has no CRS, or does not meet the map.
+    """
+    import rasterio.features
+    import rioxarray  # noqa: F401
+    import shapely
+
+    layer = result[conventions.PROBABILITY]
+    crs, transform = layer.rio.crs, layer.rio.transform()
+    true = _polygons(outlines, crs)
+    shape = layer.shape
+    box = shapely.box(*true.total_bounds)
+    complete = [box] if area is None else list(_polygons(area, crs).geometry)
+    values = np.asarray(layer.values, np.float32)
+
+    def burn(shapes: list[Any]) -> BoolArray:
+        if not shapes:
+            return np.zeros(shape, bool)
+        burnt: BoolArray = rasterio.features.rasterize(
+            [(one, 1) for one in shapes], shape, transform=transform, all_touched=all_touched, dtype="uint8"
+        ).astype(bool)
+        return burnt
+
+    known = burn(complete) & np.isfinite(values)
+    if not known.any():
+        raise errors.OptionError(f"{outlines} does not meet the map: compare with outlines of the same place")
+    return Case(name, name, values, burn(list(true.geometry)), known, float(abs(transform.a)))
+
+
+def _polygons(path: Path, crs: Any) -> Any:
+    """Read polygons and bring them to a CRS."""
+    import geopandas as gpd
+
+    try:
+        frame = gpd.read_file(path) if path.suffix != ".parquet" else gpd.read_parquet(path)
+    except Exception as error:
+        raise errors.OptionError(
+            f"{path} cannot be read ({error}): give polygons as GPKG, GeoJSON or GeoParquet"
+        ) from error
+    frame = frame[frame.geometry.notna() & ~frame.geometry.is_empty]
+    if frame.crs is None or frame.empty:
+        raise errors.OptionError(f"{path} has no {'CRS' if frame.crs is None else 'polygons'}: give outlines with both")
+    return frame.to_crs(crs)
+
+
+def _whole_windows(sample: samples.Sample, segmenter: Segmenter) -> tuple[FloatArray, BoolArray, BoolArray]:
+    """Blend the windows that lie wholly in a padded sample; probability (NaN where none), truth, and what is known."""
+    side, (rows, columns) = segmenter.window, sample.shape
+    line = tiling.gaussian(side, conventions.BLEND_SIGMA)
+    kernel = np.outer(line, line)
+    total, weight, seen = np.zeros((rows, columns)), np.zeros((rows, columns)), np.zeros((rows, columns), bool)
+    truth = np.zeros((rows, columns), bool)
+    for y in range(0, rows - side + 1, side // 2):
+        for x in range(0, columns - side + 1, side // 2):
+            crop = samples.Crop(y, x, side)
+            read = [sample.read(feature, sample.base[feature], crop) for feature in segmenter.features]
+            seen[crop.slices] |= core.observed(read)
+            stack = np.stack([core.fill_gaps(one, "nearest") for one in read], axis=-1)
+            total[crop.slices] += kernel * segmenter(stack[None])[0]
+            weight[crop.slices] += kernel
+            truth[crop.slices] = sample.truth(crop)
+    with np.errstate(invalid="ignore"):
+        blended = (total / np.where(weight > 0, weight, np.nan)).astype(np.float32)
+    return blended, truth, seen & (weight > 0)
+
+
+def _cached(
+    cache: Path | None,
+    seed: int,
+    size: int,
+    features: tuple[Feature, ...],
+    shift_days: int,
+    make: Callable[..., World],
+) -> World:
+    """Make a scene, or take it from the cache."""
+    options = {"shift_days": shift_days} if shift_days else {}
+    if cache is None:
+        return make(seed, size, features, **options)
+    path = cache / f"evaluation_{scenes.simulator_digest()}" / f"{seed}_{size}px_{shift_days:+d}d.npz"
+    if not path.exists():
+        made = make(seed, size, conventions.FEATURES, **options)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
+            coded = np.zeros(0, np.uint8) if made.classes is None else made.classes
+            np.savez(file, cube=made.cube.astype(np.float16), truth=made.truth, classes=coded, region=made.region)
+        Path(file.name).replace(path)
+    with np.load(path, allow_pickle=False) as kept:
+        channels = [conventions.FEATURES.index(feature) for feature in features]
+        classes = kept["classes"] if kept["classes"].size else None
+        return World(kept["cube"][..., channels].astype(np.float32), kept["truth"], classes, str(kept["region"]))

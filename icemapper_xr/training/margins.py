@@ -1,0 +1,57 @@
+"""Distances of mapped margins from the true ones, and what lies near a margin."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+__all__ = ["distances", "edge", "near", "summary"]
+
+BoolArray = npt.NDArray[np.bool_]
+
+
+def edge(mask: BoolArray) -> BoolArray:
+    """Return glacier pixels with a 4-neighbour that is none; the array's edge is no margin."""
+    inner: BoolArray = mask & ~ndimage.binary_erosion(mask, border_value=1)
+    return inner
+
+
+def distances(
+    mapped: BoolArray, truth: BoolArray, pixel_size: float, known: BoolArray | None = None
+) -> npt.NDArray[np.float64]:
+    """Return the signed distance of every mapped margin pixel from the nearest true margin, metres.
+
+    A margin pixel is a glacier pixel with a 4-neighbour that is none; positive lies outside the true glacier. Empty if
+    either map has no margin. Margins within a pixel of what is not `known` are the data's edge, and left out.
+    """
+    ours, true = edge(mapped), edge(truth)
+    if known is not None and not known.all():
+        inside = ndimage.binary_erosion(known, np.ones((3, 3)), border_value=1)
+        ours, true = ours & inside, true & inside
+    if not ours.any() or not true.any():
+        return np.zeros(0)
+    distance = ndimage.distance_transform_edt(~true) * pixel_size
+    sign = np.where(truth, -1.0, 1.0)
+    signed: npt.NDArray[np.float64] = (distance * sign)[ours]
+    return signed
+
+
+def near(truth: BoolArray, pixel_size: float, reach: float = 100.0) -> BoolArray:
+    """Return the pixels within `reach` metres of a true margin, on both sides."""
+    margin = edge(truth)
+    if not margin.any():
+        return np.zeros(truth.shape, bool)
+    return np.asarray(ndimage.distance_transform_edt(~margin) * pixel_size <= reach)
+
+
+def summary(signed: npt.NDArray[np.float64]) -> dict[str, float | int | None]:
+    """Median, 95 % and signed median of signed distances, metres; None where there are none."""
+    if signed.size == 0:
+        return {"median": None, "p95": None, "signed_median": None, "pixels": 0}
+    return {
+        "median": float(np.median(np.abs(signed))),
+        "p95": float(np.percentile(np.abs(signed), 95)),
+        "signed_median": float(np.median(signed)),
+        "pixels": int(signed.size),
+    }

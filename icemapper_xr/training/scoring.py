@@ -1,0 +1,156 @@
+"""Scores of maps against the truth: pixels, margins, areas, classes, sizes, regions, and how far to trust them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from icemapper_xr import calibrate, conventions, errors
+from icemapper_xr.training import bodies, margins, metrics
+from icemapper_xr.training.cases import Case
+
+__all__ = ["NEAR_M", "Evaluation", "Trust", "evaluate", "reliabilities"]
+
+NEAR_M = 100.0
+"""Calibration is also judged within so many metres of the true margins."""
+BINS = 100
+
+
+@dataclass
+class Trust:
+    """Reliability of one kind of confidence: over all pixels, and near the margins."""
+
+    everywhere: calibrate.Bins | None = None
+    near: calibrate.Bins | None = None
+
+    def add(self, confidence: Any, correct: Any, close: npt.NDArray[np.bool_]) -> None:
+        """Add one scene's pixels."""
+        every = calibrate.bin_confidence(confidence, correct, bins=BINS)
+        some = calibrate.bin_confidence(confidence[close], correct[close], bins=BINS)
+        self.everywhere = every if self.everywhere is None else self.everywhere + every
+        self.near = some if self.near is None else self.near + some
+
+    def numbers(self) -> dict[str, Any]:
+        """Expected calibration errors, and the curve: mean confidence, accuracy and pixels of each filled bin."""
+        told: dict[str, Any] = {}
+        for name, bins in (("all", self.everywhere), ("near_margins", self.near)):
+            if bins is None:
+                continue
+            confidence, accuracy, n = bins.filled()
+            told[name] = {
+                "error": bins.expected_error if n.size else None,
+                "confidence": np.round(confidence, 5).tolist(),
+                "accuracy": np.round(accuracy, 5).tolist(),
+                "pixels": n.astype(int).tolist(),
+            }
+        return told
+
+
+@dataclass
+class Evaluation:
+    """Sums over the scenes scored so far."""
+
+    calibration: calibrate.Model | None = None
+    counts: dict[str, metrics.Counts] = field(default_factory=dict)
+    regions: dict[str, metrics.Counts] = field(default_factory=dict)
+    signed: list[npt.NDArray[np.float64]] = field(default_factory=list)
+    parts: bodies.Bodies = field(default_factory=bodies.Bodies)
+    trust: dict[str, Trust] = field(default_factory=dict)
+    soft: dict[str, float] = field(default_factory=dict)
+    """Sum of the probabilities, by kind."""
+    by_scene: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def add(self, case: Case) -> None:
+        """Score one scene."""
+        mapped, truth = case.mapped, case.truth & case.known
+        one = metrics.count(mapped, truth, case.known)
+        signed = margins.distances(mapped, truth, case.pixel_size, case.known)
+        self.counts[case.name] = one
+        self.regions[case.region] = self.regions.get(case.region, metrics.Counts()) + one
+        self.signed.append(signed)
+        self.by_scene[case.name] = {"region": case.region, **_numbers(one), "boundary_m": margins.summary(signed)}
+        bodies.look_at(self.parts, mapped, truth, case.known, case.pixel_size, case.classes, case.legend)
+        self._trust(case, mapped, truth)
+
+    def _trust(self, case: Case, mapped: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]) -> None:
+        """Bin the confidences of one scene."""
+        p, right = case.probability[case.known], (mapped == truth)[case.known]
+        close = margins.near(truth, case.pixel_size, NEAR_M)[case.known]
+        shannon = calibrate.shannon_confidence(p)
+        kinds: dict[str, npt.NDArray[Any]] = {"shannon": shannon, "probability": np.maximum(p, 1 - p)}
+        soft: dict[str, npt.NDArray[Any]] = {"probability": p}
+        if self.calibration is not None:
+            kinds["calibrated"] = self.calibration(shannon)
+            soft["calibrated"] = calibrate.calibrated_probability(p, self.calibration)
+        for name, confidence in kinds.items():
+            self.trust.setdefault(name, Trust()).add(confidence, right, close)
+        for name, values in soft.items():
+            self.soft[name] = self.soft.get(name, 0.0) + float(np.sum(values, dtype=np.float64))
+
+    def report(self) -> dict[str, Any]:
+        """Return all scores as plain numbers; see `evaluate`."""
+        if not self.counts:
+            raise errors.OptionError("no scene was scored: name at least one seed or sample")
+        together = metrics.total(self.counts.values())
+        true = together.true_positive + together.false_negative
+        return {
+            "pixels": _numbers(together),
+            "mean_iou": metrics.mean_iou(self.counts.values()),
+            "soft_area_bias": {name: value / true - 1 for name, value in self.soft.items()} if true else {},
+            "boundary_m": margins.summary(np.concatenate(self.signed)),
+            "regions": {name: _numbers(one) for name, one in sorted(self.regions.items())},
+            **self.parts.numbers(),
+            "calibration": {name: trust.numbers() for name, trust in self.trust.items()},
+            "scenes": self.by_scene,
+        }
+
+
+def evaluate(cases: Iterable[Case], *, calibration: calibrate.Model | None = None) -> dict[str, Any]:
+    """Score mapped scenes.
+
+    Parameters
+    ----------
+    cases
+        From `cases.simulated`, `cases.published` or `cases.against_outlines`; taken one by one.
+    calibration
+        Judged beside the network's own probability; None judges that alone.
+
+    Returns
+    -------
+    dict
+        Plain numbers. 'pixels': accuracy, precision, recall, f1, iou and signed area bias over all pixels; 'scenes':
+        the same by scene; 'mean_iou': mean over the scenes (one without glacier and without a mapped pixel counts 1);
+        'regions'; 'soft_area_bias': sum of the probabilities against the true area; 'boundary_m': median, 95 % and
+        signed median distance of the mapped margins from the true ones (positive: mapped outside); 'classes': share of
+        each surface class, and of its patches above 0.01 km2, that is called glacier (a false positive, or the recall
+        of a class of ice); 'sizes_km2' and 'termini': the same of the true glaciers by area and by terminus;
+        'calibration': for each kind of confidence the expected error and the curve, over all pixels and within 100 m
+        of the true margins.
+    """
+    scores = Evaluation(calibration)
+    for case in cases:
+        scores.add(case)
+    return scores.report()
+
+
+def reliabilities(cases: Iterable[Case]) -> calibrate.Bins:
+    """Return the reliability of the Shannon confidence over all scenes: what calibrations are fitted to."""
+    total: calibrate.Bins | None = None
+    for case in cases:
+        p, truth = case.probability[case.known], case.truth[case.known]
+        bins = calibrate.bin_confidence(
+            calibrate.shannon_confidence(p), (p > conventions.THRESHOLD) == truth, bins=BINS
+        )
+        total = bins if total is None else total + bins
+    if total is None:
+        raise errors.OptionError("no scene to calibrate on: name at least one seed or sample")
+    return total
+
+
+def _numbers(counts: metrics.Counts) -> dict[str, float | None]:
+    """Scores for JSON, which knows no NaN: the area bias of a scene without glacier is None."""
+    return {name: None if np.isnan(value) else value for name, value in counts.scores().items()}

@@ -1,0 +1,313 @@
+"""`train`, `evaluate` and `calibrate` as one function each: what the command line calls."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from icemapper_xr import calibrate as maps
+from icemapper_xr import errors, models
+from icemapper_xr.conventions import ModelEngine
+from icemapper_xr.training import cases as scenes
+from icemapper_xr.training import scorecard, scoring, sensitivity
+
+__all__ = ["calibrate_weights", "evaluate_map", "evaluate_weights", "train_weights"]
+
+SENSITIVITY_SEEDS = 6
+"""Scenes, the first of those evaluated, on which the sensitivity is measured."""
+
+
+def train_weights(
+    config: str | Path,
+    *,
+    out: str | Path | None = None,
+    cache: str | Path | None = None,
+    export: str | Path | None = None,
+    resume: bool = False,
+) -> Path:
+    """Train a network by a settings file, and write its weights in the original's format.
+
+    Parameters
+    ----------
+    config
+        Settings, TOML (docs/training.md).
+    out
+        Folder for checkpoint and logs; None is `scratch/<name of config>`.
+    cache
+        Folder of simulated scenes, which several trainings can share; None is `out/scenes`.
+    export
+        Folder for the weights; None is `out`.
+    resume
+        Go on from the checkpoint in `out`.
+
+    Returns
+    -------
+    Path
+        The weights file.
+
+    Raises
+    ------
+    OptionError
+        If a setting is wrong, data are missing, or there is a checkpoint and `resume` is not set.
+    """
+    from icemapper_xr.training import config as settings
+    from icemapper_xr.training import export as exporting
+    from icemapper_xr.training import fit
+
+    path = Path(config)
+    wanted = settings.load(path)
+    folder = Path(out) if out is not None else Path("scratch") / path.stem
+    trained = fit.train(wanted, folder, cache=cache, resume=resume, beside=path)
+    return exporting.export(trained, wanted, Path(export) if export is not None else folder)
+
+
+def evaluate_weights(
+    weights: str | Path,
+    *,
+    seeds: Sequence[int] | None = None,
+    size: int = 512,
+    data: str | Path | None = None,
+    only: str = "*",
+    calibration: str | Path | None = "auto",
+    changes: bool = False,
+    features: Sequence[str] | None = None,
+    engine: ModelEngine = "auto",
+    cache: str | Path | None = None,
+    out: str | Path | None = None,
+    register: bool = False,
+) -> dict[str, Any]:
+    """Score weights on simulated scenes that no training has seen, or on a data set of the published layout.
+
+    Parameters
+    ----------
+    weights
+        Name or path.
+    seeds, size
+        Simulated scenes (None: 700001 to 700020) and their side in pixels.
+    data
+        HDF5 file of the published layout, such as `test.hdf5`; None simulates.
+    only
+        Pattern of the samples of `data` to score: for regions that were left out of a training.
+    calibration
+        'auto' takes that of the weights, where there is one; a file written by `calibrate`; None judges none.
+    changes
+        Whether to measure the sensitivity to changed input too, on six of the scenes.
+    features, engine
+        As in `load_model`.
+    cache
+        Folder in which simulated scenes are kept for the next weights.
+    out
+        Folder for `scores.json`, `scores.txt` and `scores.png`.
+    register
+        Enter the scores in the index of the project's own weights.
+
+    Returns
+    -------
+    dict
+        See `icemapper_xr.training.evaluate`.
+    """
+    segmenter = models.load_model(weights, features=features, engine=engine)
+    found = tuple(seeds) if seeds is not None else scenes.SEEDS
+    kept = Path(cache) if cache is not None else None
+    made: Iterator[scenes.Case]
+    if data is not None:
+        if changes:
+            raise errors.OptionError("the sensitivity is measured on simulated scenes: leave data or changes out")
+        made = scenes.published(segmenter, Path(data), only=only)
+    else:
+        _check_scenes(found, size, segmenter.window)
+        made = scenes.simulated(segmenter, seeds=found, size=size, cache=kept)
+    report: dict[str, Any] = {
+        "weights": Path(str(weights)).name,
+        "digest": segmenter.digest,
+        "source": f"simulated scenes of {size} px, seeds {found[0]} to {found[-1]}"
+        if data is None
+        else Path(data).name,
+        **scoring.evaluate(made, calibration=_calibration(weights, calibration)),
+    }
+    if changes:
+        report["sensitivity"] = sensitivity.sensitivity(
+            segmenter, seeds=found[:SENSITIVITY_SEEDS], size=size, cache=kept
+        )
+    if out is not None:
+        scorecard.write(report, Path(out))
+    if register:
+        _register(weights, scores=_short(report))
+    return report
+
+
+def evaluate_map(
+    run: str | Path,
+    outlines: str | Path,
+    *,
+    year: int | None = None,
+    area: str | Path | None = None,
+    calibration: str | Path | None = None,
+    out: str | Path | None = None,
+) -> dict[str, Any]:
+    """Score a finished map against outlines of your own.
+
+    Parameters
+    ----------
+    run
+        Folder of `icemapper map`, or its zarr store.
+    outlines
+        Polygons of the glaciers.
+    year
+        Year of the map; None takes the only one.
+    area
+        Polygons of the area in which the outlines are complete; None: the box around them.
+    calibration
+        A file written by `calibrate`; None judges none.
+    out
+        Folder for the scores.
+
+    Raises
+    ------
+    OptionError
+        If the year is missing, or the outlines cannot be read or lie elsewhere.
+    """
+    from icemapper_xr import store
+
+    path = Path(run)
+    cube = store.open_store(path / "glaciers.zarr" if (path / "glaciers.zarr").exists() else path)
+    years = [int(one) for one in cube["year"].values]
+    if year is None and len(years) > 1:
+        raise errors.OptionError(f"{run} has the years {', '.join(map(str, years))}: name the one of the outlines")
+    if year is not None and year not in years:
+        raise errors.OptionError(f"{run} has no year {year}: it has {', '.join(map(str, years))}")
+    one = cube.sel(year=year if year is not None else years[0])
+    case = scenes.against_outlines(
+        one, Path(outlines), area=Path(area) if area is not None else None, name=Path(run).name
+    )
+    model = maps.read(calibration) if calibration is not None else None
+    report = {
+        "weights": str(cube.attrs.get("weights", "")),
+        "digest": str(cube.attrs.get("weights_digest", "")),
+        "source": f"{path.name}, {int(one['year'])}, against {Path(outlines).name}",
+        **scoring.evaluate([case], calibration=model),
+    }
+    if out is not None:
+        scorecard.write(report, Path(out))
+    return report
+
+
+def calibrate_weights(
+    weights: str | Path,
+    *,
+    kind: Literal["monotone", "kernel_ridge"] = "monotone",
+    seeds: Sequence[int] | None = None,
+    size: int = 512,
+    data: str | Path | None = None,
+    only: str = "*",
+    features: Sequence[str] | None = None,
+    engine: ModelEngine = "auto",
+    cache: str | Path | None = None,
+    out: str | Path | None = None,
+    register: bool = False,
+) -> maps.Model:
+    """Fit a calibration to the answers of weights on scenes with known truth.
+
+    Parameters
+    ----------
+    weights
+        Name or path.
+    kind
+        'monotone' (the default map, never below 0.5) or 'kernel_ridge' (the published recipe).
+    seeds, size
+        Simulated scenes (None: 800001 to 800012) and their side in pixels.
+    data, only
+        HDF5 file of the published layout, such as `val.hdf5`, and a pattern of its samples; None simulates.
+    features, engine, cache
+        As in `evaluate_weights`.
+    out
+        File to write, JSON.
+    register
+        Enter the map in the index of the project's own weights.
+    """
+    segmenter = models.load_model(weights, features=features, engine=engine)
+    found = tuple(seeds) if seeds is not None else scenes.CALIBRATION_SEEDS
+    made: Iterator[scenes.Case]
+    if data is not None:
+        source = f"{Path(data).name}, {only}"
+        made = scenes.published(segmenter, Path(data), only=only)
+    else:
+        _check_scenes(found, size, segmenter.window)
+        source = f"{len(found)} simulated scenes of {size} px, seeds {found[0]} to {found[-1]}"
+        made = scenes.simulated(segmenter, seeds=found, size=size, cache=Path(cache) if cache is not None else None)
+    bins = scoring.reliabilities(made)
+    note = f"weights {segmenter.digest[:12]}; {source}"
+    model = maps.fit_monotone(bins, source=note) if kind == "monotone" else maps.fit_kernel_ridge(bins, source=note)
+    if out is not None:
+        path = Path(out)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.part")
+        maps.write(model, part)
+        part.replace(path)
+    if register:
+        _register(weights, calibration=maps.to_dict(model))
+    return model
+
+
+def _check_scenes(seeds: Sequence[int], size: int, window: int) -> None:
+    if not seeds:
+        raise errors.OptionError("no seeds: name at least one scene")
+    if min(seeds) < 0:
+        raise errors.OptionError(f"seed {min(seeds)} is negative: give numbers of 0 or more")
+    if size < max(32, window // 2):
+        raise errors.OptionError(f"size={size} is smaller than half the weights' window: give {window} or more")
+
+
+def _calibration(weights: str | Path, wanted: str | Path | None) -> maps.Model | None:
+    """Find the calibration that is to be judged."""
+    if wanted is None or str(wanted) == "none":
+        return None
+    if str(wanted) != "auto":
+        return maps.read(wanted)
+    try:
+        numbers = models.resolve(weights).calibration
+    except errors.OptionError:  # weights that do not say their features have no calibration either
+        return None
+    return maps.from_dict(numbers) if numbers else None
+
+
+def _register(weights: str | Path, *, scores: Any = None, calibration: Any = None) -> None:
+    """Change an entry of the index, keeping what else it says."""
+    from icemapper_xr.models import own
+
+    path = models.resolve(weights).path
+    entry = next((one for one in own.read_index() if one["file"] == path.name), {})
+    own.register(
+        path,
+        training=entry.get("training"),
+        scores={**(entry.get("scores") or {}), "unseen": scores} if scores is not None else entry.get("scores"),
+        calibration=calibration if calibration is not None else entry.get("calibration"),
+    )
+
+
+def _short(report: dict[str, Any]) -> dict[str, Any]:
+    """What of a report the index keeps: no curves, a number a scene."""
+    short = {
+        key: json.loads(json.dumps(report[key]), parse_float=lambda text: round(float(text), 4))
+        for key in (
+            "source",
+            "pixels",
+            "mean_iou",
+            "soft_area_bias",
+            "boundary_m",
+            "regions",
+            "classes",
+            "sizes_km2",
+            "termini",
+        )
+    }
+    short["iou_by_scene"] = {name: round(one["iou"], 4) for name, one in report["scenes"].items()}
+    short["calibration_error"] = {
+        name: {part: None if one["error"] is None else round(one["error"], 4) for part, one in parts.items()}
+        for name, parts in report["calibration"].items()
+    }
+    if "sensitivity" in report:
+        short["sensitivity_iou"] = {name: round(one["iou"], 4) for name, one in report["sensitivity"].items()}
+    return short

@@ -1,0 +1,301 @@
+"""Scores against worked examples: pixels, margins, classes, sizes, calibration, the published layout, outlines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import geopandas as gpd
+import h5py
+import numpy as np
+import pytest
+import rioxarray  # noqa: F401
+import shapely
+import xarray as xr
+
+from icemapper_xr import calibrate, cli, conventions, errors
+from icemapper_xr.conventions import Feature
+from icemapper_xr.training import bodies, cases, margins, scorecard, scoring, sensitivity
+
+LEGEND = {0: "sea", 3: "rock", 4: "snow patch", 9: "ice"}
+
+
+class ByCoherence:
+    """Answers glacier where the mean of its last channel exceeds one half."""
+
+    features: tuple[Feature, ...] = ("rtc", "insar")
+    n_steps, window, pixel_size, digest = 15, 16, 10.0, "by-coherence"
+
+    def __call__(self, x: np.ndarray, /) -> np.ndarray:
+        return np.where(x[..., -1].mean(axis=1) > 0.5, 0.9, 0.1).astype(np.float32)
+
+    def __dask_tokenize__(self) -> str:
+        return self.digest
+
+
+def square(low: int, high: int, size: int = 60) -> np.ndarray:
+    mask = np.zeros((size, size), bool)
+    mask[low:high, low:high] = True
+    return mask
+
+
+def case(probability: np.ndarray, truth: np.ndarray, **more: object) -> cases.Case:
+    values: dict[str, object] = {"name": "a", "region": "r", "known": np.isfinite(probability), "pixel_size": 10.0}
+    return cases.Case(probability=probability.astype(np.float32), truth=truth, **{**values, **more})  # type: ignore[arg-type]
+
+
+def made(seed: int, size: int, features: tuple[Feature, ...], *, shift_days: int = 0) -> cases.World:
+    truth = square(size // 4, size // 2, size)
+    truth = np.roll(truth, seed + shift_days, axis=1)
+    cube = np.full((15, size, size, len(features)), -10, np.float32)
+    cube[..., -1] = np.where(truth, 0.9, 0.1)
+    cube[:, :2] = np.nan
+    return cases.World(cube, truth, np.where(truth, 9, 3).astype(np.uint8), "here")
+
+
+# -- margins ----------------------------------------------------------------------------------------------------------
+def test_distances_of_a_grown_square() -> None:
+    from scipy import ndimage
+
+    truth = square(10, 30)
+    grown = ndimage.binary_dilation(truth, np.ones((3, 3)), iterations=2)
+    assert np.median(margins.distances(grown, truth, 10.0)) == 20
+    assert np.median(margins.distances(truth, grown, 10.0)) == -20
+    assert margins.distances(truth, truth, 10.0).max() == 0
+    assert margins.distances(~truth & False, truth, 10.0).size == 0
+
+
+def test_margins_at_the_edge_of_the_data_are_left_out() -> None:
+    known = np.ones((60, 60), bool)
+    known[:, 20:] = False
+    truth = square(10, 40) & known
+    signed = margins.distances(truth, truth, 10.0, known)
+    # three sides of the square remain: 30 px on the left, 9 above and 9 below without the corners
+    assert signed.size == 30 + 9 + 9 - 2
+
+
+def test_near_reaches_as_far_as_told() -> None:
+    near = margins.near(square(20, 40), 10.0, 50.0)
+    row = near[30]
+    assert np.flatnonzero(row).tolist() == [*range(15, 26), *range(34, 45)]
+
+
+# -- the report -------------------------------------------------------------------------------------------------------
+def test_report_of_a_worked_example() -> None:
+    truth = square(10, 30)
+    probability = np.where(square(10, 28), 0.8, 0.2)
+    probability[:, 0] = np.nan
+    classes = np.where(truth, 9, 3).astype(np.uint8)
+    classes[50:54, 50:54] = 4
+    report = scoring.evaluate([case(probability, truth, classes=classes, legend=LEGEND)])
+    assert report["pixels"]["iou"] == pytest.approx(324 / 400)
+    assert report["pixels"]["recall"] == pytest.approx(0.81)
+    assert report["pixels"]["precision"] == 1
+    assert report["pixels"]["area_bias"] == pytest.approx(-0.19)
+    assert report["pixels"]["accuracy"] == pytest.approx(1 - 76 / (60 * 59))
+    assert report["regions"]["r"] == report["pixels"]
+    assert report["classes"]["ice"]["called_pixels"] == pytest.approx(0.81)
+    assert report["classes"]["rock"]["called_pixels"] == 0
+    assert report["classes"]["snow patch"] == {"objects": 0, "called_objects": None, "pixels": 16, "called_pixels": 0}
+    assert list(report["sizes_km2"]) == ["0.01 to 0.1"]
+    assert report["termini"]["land"]["objects"] == 1
+    soft = (324 * 0.8 + (60 * 59 - 324) * 0.2) / 400 - 1
+    assert report["soft_area_bias"]["probability"] == pytest.approx(soft, rel=1e-6)
+    # p = 0.8 and 0.2 have one confidence: its bin's accuracy is that of the map
+    error = abs(1 - 76 / (60 * 59) - 0.8)
+    assert report["calibration"]["probability"]["all"]["error"] == pytest.approx(error, abs=1e-6)
+    assert report["calibration"]["probability"]["near_margins"]["error"] < error
+    json.dumps(report, allow_nan=False)
+
+
+def test_scene_without_glacier_has_no_area_bias_but_valid_json(tmp_path: Path) -> None:
+    report = scoring.evaluate([case(np.full((40, 40), 0.1), np.zeros((40, 40), bool))])
+    assert report["pixels"]["iou"] == 1
+    assert report["pixels"]["area_bias"] is None
+    assert report["boundary_m"]["median"] is None
+    paths = scorecard.write(report, tmp_path / "scores")
+    assert [path.name for path in paths] == ["scores.json", "scores.txt", "scores.png"]
+    assert json.loads(paths[0].read_text())["mean_iou"] == 1
+    assert sorted(path.name for path in (tmp_path / "scores").iterdir()) == ["scores.json", "scores.png", "scores.txt"]
+    with pytest.raises(errors.OptionError, match="no scene"):
+        scoring.evaluate([])
+
+
+def test_objects_sizes_and_termini() -> None:
+    found = bodies.Bodies()
+    truth = square(5, 10, 100) | square(20, 40, 100) | square(60, 99, 100)
+    classes = np.where(truth, 9, 3).astype(np.uint8)
+    classes[99:] = 0  # the largest ends in the sea
+    classes[50:56, 0:6] = 4
+    classes[50:52, 20:22] = 4
+    mapped = square(20, 40, 100) | (classes == 4)
+    bodies.look_at(found, mapped, truth, np.ones_like(truth), 20.0, classes, LEGEND)
+    numbers = found.numbers()
+    assert numbers["sizes_km2"]["0.01 to 0.1"]["objects"] == 1
+    assert numbers["sizes_km2"]["0.1 to 0.5"] == {"objects": 1, "called_objects": 1, "pixels": 400, "called_pixels": 1}
+    assert numbers["termini"]["marine"] == {"objects": 1, "called_objects": 0, "pixels": 39**2, "called_pixels": 0}
+    snow = numbers["classes"]["snow patch"]
+    # of two patches only the one of 36 px (0.0144 km2) is an object; both are called glacier
+    assert (snow["objects"], snow["called_objects"], snow["pixels"], snow["called_pixels"]) == (1, 1, 40, 1)
+
+
+def test_calibration_is_judged_beside_the_probability() -> None:
+    rng = np.random.default_rng(0)
+    p = rng.uniform(0.02, 0.98, (200, 200))
+    truth = rng.random((200, 200)) < p  # the probability is right as it is
+    one = case(p, truth)
+    model = calibrate.fit_monotone(scoring.reliabilities([one]))
+    report = scoring.evaluate([one], calibration=model)["calibration"]
+    assert report["probability"]["all"]["error"] < 0.02
+    assert report["calibrated"]["all"]["error"] < 0.01
+    assert report["shannon"]["all"]["error"] > 0.1  # a confidence in bits is no probability
+
+
+# -- where the scenes come from ---------------------------------------------------------------------------------------
+def test_simulated_scenes_are_scored_and_cached(tmp_path: Path) -> None:
+    segmenter = ByCoherence()
+    found = list(cases.simulated(segmenter, seeds=(1, 5), size=48, make=made, cache=tmp_path))
+    assert [one.name for one in found] == ["1", "5"]
+    assert np.isnan(found[0].probability[:2]).all()
+    assert not found[0].known[:2].any()
+    report = scoring.evaluate(found)
+    assert report["pixels"]["iou"] == 1
+    assert len(list(tmp_path.rglob("*.npz"))) == 2
+
+    def never(*_: object, **__: object) -> cases.World:
+        raise AssertionError("made anew")
+
+    again = list(cases.simulated(segmenter, seeds=(1, 5), size=48, make=never, cache=tmp_path))
+    assert np.array_equal(again[1].probability, found[1].probability, equal_nan=True)
+
+
+def test_a_real_scene_has_classes_that_agree_with_its_truth() -> None:
+    from icemapper_xr import simulate
+
+    world = cases.world(3, 64, ("rtc",))
+    assert np.array_equal(np.isin(world.classes, simulate.GLACIER), world.truth)
+    assert world.cube.shape == (15, 64, 64, 1)
+
+
+def test_published_layout_is_scored_on_whole_windows_without_the_padding(tmp_path: Path) -> None:
+    path = tmp_path / "test.hdf5"
+    truth = np.zeros((36, 36), bool)
+    truth[6:20, 8:30] = True
+    answer = truth.copy()
+    answer[6:10] = False  # the map misses four rows
+    answer[:4] = True  # and is wrong in the padding, which does not count
+    with h5py.File(path, "w") as file:
+        for name in ("T1_2020_ro14", "T2_2020_ro14"):
+            group = file.create_group(name)
+            for feature in ("rtc", "insar"):
+                data = (
+                    np.where(answer, 0.9, 0.1)[None, ..., None] if feature == "insar" else np.full((1, 36, 36, 1), 0.6)
+                )
+                group[feature] = np.repeat(data, 15, axis=0).astype(np.float32)
+            group["outlines"] = np.stack([~truth, truth], axis=-1).astype(np.float32)
+            group.attrs.update(pad_height=4, pad_width=2, orig_height=26, orig_width=30)
+
+    class Exact(ByCoherence):
+        window = 16
+
+        def __call__(self, x: np.ndarray, /) -> np.ndarray:
+            return (x[..., -1].mean(axis=1) > 0.5).astype(np.float32)
+
+    report = scoring.evaluate(cases.published(Exact(), path))
+    # windows of 16 px every 8 px reach to pixel 32: rows 4 to 29 and columns 2 to 31 of the sample are all inside
+    inside = truth[4:30, 2:32]
+    hit = (truth & answer)[4:30, 2:32]
+    assert report["scenes"]["T1_2020_ro14"]["iou"] == pytest.approx(hit.sum() / inside.sum())
+    assert report["pixels"]["recall"] == pytest.approx(hit.sum() / inside.sum())
+    assert report["pixels"]["precision"] == 1
+    assert sorted(report["regions"]) == ["T1", "T2"]
+    one = scoring.evaluate(cases.published(Exact(), path, only="T2_*"))
+    assert list(one["scenes"]) == ["T2_2020_ro14"]
+    with pytest.raises(errors.OptionError, match="no sample"):
+        list(cases.published(Exact(), path, only="T3*"))
+
+    class Large(Exact):
+        window = 64
+
+    with pytest.raises(errors.OptionError, match="smaller than the weights' window"):
+        list(cases.published(Large(), path))
+
+
+def map_of(probability: np.ndarray) -> xr.Dataset:
+    rows, columns = probability.shape
+    coords = {"y": 8_000_000 - 5 - 10.0 * np.arange(rows), "x": 500_005 + 10.0 * np.arange(columns)}
+    ds = xr.Dataset({conventions.PROBABILITY: (("y", "x"), probability.astype(np.float32))}, coords=coords)
+    return ds.rio.write_crs("EPSG:32633")
+
+
+def test_a_map_is_scored_against_outlines(tmp_path: Path) -> None:
+    probability = np.where(square(10, 30), 0.9, 0.1)
+    true = shapely.box(500_100, 8_000_000 - 300, 500_300, 8_000_000 - 100)  # pixels 10 to 29 in both axes
+    half = shapely.box(500_100, 8_000_000 - 300, 500_200, 8_000_000 - 100)
+    path, area = tmp_path / "mine.gpkg", tmp_path / "area.gpkg"
+    gpd.GeoDataFrame(geometry=[true], crs=32633).to_crs(4326).to_file(path)
+    gpd.GeoDataFrame(geometry=[half], crs=32633).to_file(area)
+    found = scoring.evaluate([cases.against_outlines(map_of(probability), path)])
+    assert found["pixels"]["iou"] == 1
+    some = cases.against_outlines(map_of(probability), path, area=area)
+    assert some.known.sum() == 20 * 10
+    elsewhere = tmp_path / "elsewhere.gpkg"
+    gpd.GeoDataFrame(geometry=[shapely.transform(true, lambda xy: xy + 1e5)], crs=32633).to_file(elsewhere)
+    with pytest.raises(errors.OptionError, match="does not meet the map"):
+        cases.against_outlines(map_of(probability), elsewhere)
+    with pytest.raises(errors.OptionError, match="cannot be read"):
+        cases.against_outlines(map_of(probability), tmp_path / "none.gpkg")
+
+
+# -- changed input ----------------------------------------------------------------------------------------------------
+def test_changes_do_what_they_say() -> None:
+    rng = np.random.default_rng(0)
+    cube = rng.normal(-10, 2, (15, 7, 9, 2)).astype(np.float32)
+    cube[..., 1] = rng.random((15, 7, 9))
+    features: tuple[Feature, ...] = ("rtc", "insar")
+    mixed = sensitivity.shuffled(cube.copy(), features)
+    assert not np.array_equal(mixed, cube)
+    assert np.array_equal(np.sort(mixed, axis=0), np.sort(cube, axis=0))
+    assert np.isnan(sensitivity.without_melt(cube.copy(), features)).any((1, 2, 3)).sum() == 4
+    missing = np.isnan(sensitivity.gaps(3)(cube.copy(), features)).all((1, 2))
+    assert missing.sum(axis=0).tolist() == [3, 3]
+    coarse = sensitivity.coarser(cube.copy(), features)
+    assert coarse.shape == cube.shape
+    assert coarse[4, 0, 0, 0] == pytest.approx(10 * np.log10((10 ** (cube[4, :3, :3, 0] / 10)).mean()), rel=1e-5)
+    assert coarse[4, 5, 4, 1] == pytest.approx(cube[4, 3:6, 3:6, 1].mean(), rel=1e-5)
+
+
+def test_sensitivity_is_a_table_by_change() -> None:
+    table = sensitivity.sensitivity(ByCoherence(), seeds=(1,), size=48, make=made)
+    assert next(iter(table)) == "unchanged"
+    assert len(table) == 1 + 7 + 2
+    assert table["unchanged"]["iou"] == 1
+
+
+# -- bad input --------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["evaluate", "no_such_weights"], "unknown"),
+        (["evaluate", "tweightedpool_rtc_simulated", "--seeds", "-1"], "seed"),
+        (["evaluate", "tweightedpool_rtc_simulated", "--data", "missing.hdf5"], "missing.hdf5"),
+        (["evaluate", "nowhere", "--outlines", "x.gpkg"], "nowhere"),
+        (["calibrate", "tweightedpool_rtc_simulated", "--size", "8"], "size"),
+        (["train", "missing.toml"], "missing.toml"),
+    ],
+)
+def test_bad_input_is_one_line(
+    command: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(command)
+    told = capsys.readouterr().err.strip().splitlines()
+    assert stop.value.code == 2
+    assert len(told) == 1
+    assert message in told[0]
+    assert not list(tmp_path.iterdir())
