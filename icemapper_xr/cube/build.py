@@ -1,25 +1,127 @@
-"""Build the lazy cube of a series: the pipeline of this stage."""
+"""Choose the observations of a series, and open them as a lazy cube: the pipeline of this stage."""
 
 from __future__ import annotations
 
 import collections
 import datetime as dt
+import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from icemapper_xr import conventions
-from icemapper_xr._types import Observation, Signer
-from icemapper_xr.cube import checks, loaders, read, select
+from icemapper_xr._types import Bounds, Observation, Signer
+from icemapper_xr.cube import checks, footprints, loaders, read, select
+from icemapper_xr.cube.faults import Faults
 from icemapper_xr.cube.grid import AreaGrid
 
-__all__ = ["build"]
+__all__ = ["Series", "build", "plan"]
 
 
-def build(
+@dataclass(frozen=True)
+class Series:
+    """The observations chosen for a cube, and how to read them: small, pickles, opens as a lazy cube anywhere."""
+
+    area: AreaGrid
+    slices: Mapping[conventions.Feature, tuple[tuple[Observation, ...], ...]]
+    """Per feature and step the frames to mosaic; an empty tuple where the step is missing."""
+    engine: str
+    resampling: conventions.Resampling | None
+    chunk: int | None
+    """Pixels between chunk edges, counted from the origin of the CRS; None is one chunk."""
+    sign: Signer | None
+    attrs: Mapping[str, Any]
+    """Attributes of the cube."""
+    coordinates: Mapping[str, Any] = field(repr=False)
+    """Coordinates on time."""
+
+    @property
+    def observations(self) -> tuple[Observation, ...]:
+        """All rasters, in the order of features and steps."""
+        return tuple(frame for steps in self.slices.values() for frames in steps for frame in frames)
+
+    @functools.cached_property
+    def boxes(self) -> dict[Observation, Bounds]:
+        """Box of every raster in the CRS of the cube, outside of which it is not opened."""
+        return {one: footprints.bounds(one, self.area.grid) for one in self.observations}
+
+    def cut(self, area: AreaGrid) -> Series:
+        """Return the series on a part of the grid, read in one chunk, with only the rasters that meet it.
+
+        Parameters
+        ----------
+        area
+            The part and its grid, of the same CRS and pixel size; what of it lies beyond the grid of the series is
+            read too, as far as the rasters that meet that grid reach.
+        """
+        edges = area.grid.bounds
+        near = {one for one, box in self.boxes.items() if _meets(box, edges, self.area.grid.bounds)}
+        slices = {
+            feature: tuple(tuple(frame for frame in frames if frame in near) for frames in steps)
+            for feature, steps in self.slices.items()
+        }
+        where = {conventions.ATTR_AREA: [float(edge) for edge in area.area], conventions.ATTR_MARGIN: area.margin}
+        kept = {name: self.attrs[name] for name in (conventions.ATTR_READING,) if name in self.attrs}
+        coordinates = {conventions.TIME: self.coordinates[conventions.TIME]}
+        return replace(self, area=area, slices=slices, chunk=None, attrs={**kept, **where}, coordinates=coordinates)
+
+    def facts(self) -> xr.Dataset:
+        """Return what the cube says of itself, without its variables: dims (time,)."""
+        return xr.Dataset(coords=dict(self.coordinates), attrs=dict(self.attrs))
+
+    def open(self, *, faults: Faults | None = None) -> xr.Dataset:
+        """Open the lazy cube; see `build`.
+
+        Parameters
+        ----------
+        faults
+            Collects what could not be read when the cube is computed in this process; None only logs it.
+        """
+        reader = loaders.loader(self.engine)
+        dataset = self.facts()
+        for feature, frames in self.slices.items():
+            linear = reader.load(frames, self.area.grid, chunk=self.chunk, resampling=self.resampling, sign=self.sign)
+            dataset[feature] = _variable(linear, feature, self.observations)
+        return _georeferenced(dataset, self.area)
+
+
+def _meets(box: Bounds, edges: Bounds, grid: Bounds) -> bool:
+    """Whether a box that is clipped to a grid meets a part, which may reach beyond the grid."""
+    left, bottom = (low if low > edge else -np.inf for low, edge in zip(box[:2], grid[:2], strict=True))
+    right, top = (high if high < edge else np.inf for high, edge in zip(box[2:], grid[2:], strict=True))
+    empty = box.right <= box.left or box.top <= box.bottom
+    return not empty and left < edges.right and right > edges.left and bottom < edges.top and top > edges.bottom
+
+
+def build(observations: Sequence[Observation], *, faults: Faults | None = None, **options: Any) -> xr.Dataset:
+    """Build the lazy cube of a year: one relative orbit, one polarisation, 15 steps.
+
+    Parameters
+    ----------
+    observations, **options
+        As in `plan`.
+    faults
+        As in `Series.open`.
+
+    Returns
+    -------
+    xarray.Dataset
+        `(time, y, x)` float32, NaN = not observed; backscatter in dB, coherence in 1; one chunk over time; nothing is
+        read before it is computed. Coordinates and attributes as in `conventions`.
+
+    Raises
+    ------
+    OptionError, CubeError, UnitsError
+        An option is out of range; the observations do not make a valid cube (`checks`, `select`).
+    """
+    return plan(observations, **options).open(faults=faults)
+
+
+def plan(
     observations: Sequence[Observation],
     *,
     area: AreaGrid,
@@ -36,8 +138,8 @@ def build(
     chunk: int = conventions.LATTICE,
     sign: Signer | None = None,
     source: str = "",
-) -> xr.Dataset:
-    """Build the lazy cube of a year: one relative orbit, one polarisation, 15 steps.
+) -> Series:
+    """Choose the observations of a year: one relative orbit, one polarisation, 15 steps.
 
     Parameters
     ----------
@@ -68,43 +170,42 @@ def build(
 
     Returns
     -------
-    xarray.Dataset
-        `(time, y, x)` float32, NaN = not observed; backscatter in dB, coherence in 1; one chunk over time; nothing is
-        read before it is computed. Coordinates and attributes as in `conventions`.
+    Series
+        Opens as the lazy cube; nothing is read.
 
     Raises
     ------
     OptionError, CubeError, UnitsError
         An option is out of range; the observations do not make a valid cube (`checks`, `select`).
     """
-    wanted, reader = checks.features(features), loaders.loader(engine)
+    wanted = checks.features(features)
+    loaders.loader(engine)
     axis = select.steps(year=year, start=start, times=times)
     found = {feature: checks.usable(observations, feature) for feature in wanted}
     selection = select.choose(
         found, area, axis, orbit=orbit, polarisation=polarisation, baseline=baseline, min_steps=min_steps
     )
-    variables: dict[str, xr.DataArray] = {}
-    coordinates: dict[str, Any] = {}
+    coordinates: dict[str, Any] = {conventions.TIME: np.array(axis.centres, dtype="datetime64[ns]")}
+    slices: dict[conventions.Feature, tuple[tuple[Observation, ...], ...]] = {}
     for feature in wanted:
         row = selection.passes[feature]
-        frames = [() if one is None else one.frames for one in row]
-        checks.pixel_sizes([frame for group in frames for frame in group], area.grid, resampling)
-        linear = reader.load(frames, area.grid, chunk=chunk, resampling=resampling, sign=sign)
-        variables[feature] = _variable(linear, feature, selection)
+        slices[feature] = tuple(() if one is None else one.frames for one in row)
+        checks.pixel_sizes([frame for group in slices[feature] for frame in group], area.grid, resampling)
         coordinates |= _coordinates(feature, row, axis)
-    time = np.array(axis.centres, dtype="datetime64[ns]")
-    dataset = xr.Dataset(variables, coords={conventions.TIME: time, **coordinates}, attrs=_attributes(selection, area))
-    dataset.attrs[conventions.ATTR_CATALOG] = source
     reading = {"resolution": area.grid.resolution, "resampling": resampling}
-    dataset.attrs[conventions.ATTR_READING] = json.dumps(reading, sort_keys=True)
-    return _georeferenced(dataset, area)
+    attrs = {
+        **_attributes(selection, area),
+        conventions.ATTR_CATALOG: source,
+        conventions.ATTR_READING: json.dumps(reading, sort_keys=True),
+    }
+    return Series(area, slices, engine, resampling, chunk, sign, attrs, coordinates)
 
 
-def _variable(linear: xr.DataArray, feature: conventions.Feature, selection: select.Selection) -> xr.DataArray:
+def _variable(linear: xr.DataArray, feature: conventions.Feature, observations: Sequence[Observation]) -> xr.DataArray:
     array = linear.rename({loaders.SLICE: conventions.TIME}).rename(feature)
     information = conventions.FEATURE_RANGES[feature]
     attributes: dict[str, Any] = {"units": information.units, "long_name": information.long_name}
-    quantities = {frame.quantity for one in selection.passes[feature] if one is not None for frame in one.frames}
+    quantities = {one.quantity for one in observations if one.feature == feature}
     attributes["quantity"] = next(iter(quantities), "unknown")
     if feature != "insar":
         array = array.copy(

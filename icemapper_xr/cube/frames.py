@@ -22,14 +22,18 @@ SLICE = "slice"
 Chunks = tuple[int, ...]
 
 
-def anchored_chunks(grid: Grid, chunk: int) -> tuple[Chunks, Chunks]:
+def anchored_chunks(grid: Grid, chunk: int | None) -> tuple[Chunks, Chunks]:
     """Return chunk sizes (rows, columns) with inner edges on multiples of `chunk` pixels from the CRS origin.
+
+    None is one chunk.
 
     Raises
     ------
     OptionError
         The chunk is no whole number above 0.
     """
+    if chunk is None:
+        return (grid.shape.y,), (grid.shape.x,)
     if chunk != int(chunk) or chunk < 1:
         raise OptionError(f"chunk {chunk} is not a number of pixels; give a whole number such as {conventions.LATTICE}")
     return tuple(_cut(first, length, chunk) for first, length in zip(grid.index, grid.shape, strict=True))  # type: ignore[return-value]
@@ -71,7 +75,7 @@ def wrap(data: Any, grid: Grid) -> xr.DataArray:
     )
 
 
-def blank(count: int, grid: Grid, chunk: int) -> Any:
+def blank(count: int, grid: Grid, chunk: int | None) -> Any:
     """Make a Dask array `(count, y, x)` of NaN."""
     import dask.array as da
 

@@ -31,7 +31,7 @@ class Loader(Protocol):
         slices: Sequence[Sequence[Observation]],
         grid: Grid,
         *,
-        chunk: int = conventions.LATTICE,
+        chunk: int | None = conventions.LATTICE,
         resampling: conventions.Resampling | None = None,
         sign: Signer | None = None,
         faults: Faults | None = None,
@@ -45,7 +45,7 @@ class Loader(Protocol):
         grid
             Where to.
         chunk
-            Pixels between chunk edges, counted from the origin of the CRS.
+            Pixels between chunk edges, counted from the origin of the CRS; None is one chunk.
         resampling
             For rasters of another pixel size (None refuses them when read) or off the grid (None is bilinear).
         sign

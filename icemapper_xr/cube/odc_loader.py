@@ -30,7 +30,7 @@ class OdcLoader:
         slices: Sequence[Sequence[Observation]],
         grid: Grid,
         *,
-        chunk: int = conventions.LATTICE,
+        chunk: int | None = conventions.LATTICE,
         resampling: conventions.Resampling | None = None,
         sign: Signer | None = None,
         faults: Faults | None = None,
@@ -50,16 +50,12 @@ class OdcLoader:
         return frames.wrap(loaded.rechunk({0: -1}), grid)
 
 
-def _odc_load(found: Sequence[frames.Frame], grid: Grid, chunk: int, driver: _OdcDriver) -> Any:
+def _odc_load(found: Sequence[frames.Frame], grid: Grid, chunk: int | None, driver: _OdcDriver) -> Any:
     """Load on a box of whole chunks, which is the only chunking odc-stac has, and cut that to the grid."""
     import odc.stac
     from odc.geo.geobox import GeoBox
 
-    first_row, first_column = grid.index
-    above, left = first_row % chunk, first_column % chunk
-    rows, columns = (
-        math.ceil((offset + length) / chunk) * chunk for offset, length in zip((above, left), grid.shape, strict=True)
-    )
+    above, left, (rows, columns) = _whole_chunks(grid, chunk)
     size = grid.resolution
     box = GeoBox(
         (rows, columns),
@@ -72,13 +68,24 @@ def _odc_load(found: Sequence[frames.Frame], grid: Grid, chunk: int, driver: _Od
         geobox=box,
         groupby=_GROUP,
         preserve_original_order=True,
-        chunks={"x": chunk, "y": chunk},
+        chunks={"x": chunk or columns, "y": chunk or rows},
         dtype="float32",
         nodata=math.nan,
         resampling="nearest",
         driver=driver,
     )
     return loaded[_ASSET].data[:, above : above + grid.shape.y, left : left + grid.shape.x]
+
+
+def _whole_chunks(grid: Grid, chunk: int | None) -> tuple[int, int, tuple[int, int]]:
+    """Rows above and columns left of the grid that make its box one of whole chunks, and the box's shape."""
+    if chunk is None:
+        return 0, 0, (grid.shape.y, grid.shape.x)
+    above, left = (first % chunk for first in grid.index)
+    rows, columns = (
+        math.ceil((offset + length) / chunk) * chunk for offset, length in zip((above, left), grid.shape, strict=True)
+    )
+    return above, left, (rows, columns)
 
 
 def _crs(grid: Grid) -> str:

@@ -28,7 +28,7 @@ class StackstacLoader:
         slices: Sequence[Sequence[Observation]],
         grid: Grid,
         *,
-        chunk: int = conventions.LATTICE,
+        chunk: int | None = conventions.LATTICE,
         resampling: conventions.Resampling | None = None,
         sign: Signer | None = None,
         faults: Faults | None = None,
@@ -52,7 +52,9 @@ class StackstacLoader:
         return frames.wrap(merged, grid)
 
 
-def _stack(found: Sequence[frames.Frame], grid: Grid, chunk: int, sign: Signer | None, faults: Faults | None) -> Any:
+def _stack(
+    found: Sequence[frames.Frame], grid: Grid, chunk: int | None, sign: Signer | None, faults: Faults | None
+) -> Any:
     import rasterio.enums
     import stackstac
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from icemapper_xr import catalog as catalogs
-from icemapper_xr import conventions, cube, models, prediction, store, vectorise
+from icemapper_xr import cluster, conventions, cube, models, prediction, store, vectorise
 from icemapper_xr import normalise as normalising
 from icemapper_xr._types import Segmenter
 from icemapper_xr.catalog import presets
@@ -22,7 +22,17 @@ if TYPE_CHECKING:
     import geopandas as gpd
     import pandas as pd
 
-__all__ = ["coverage", "normalise", "open_cube", "open_rasters", "outlines", "predict", "search", "to_zarr"]
+__all__ = [
+    "coverage",
+    "normalise",
+    "open_cube",
+    "open_rasters",
+    "outlines",
+    "plan_cube",
+    "predict",
+    "search",
+    "to_zarr",
+]
 
 open_rasters = cube.open_rasters
 search = catalogs.search
@@ -104,6 +114,56 @@ def open_cube(
     ...     bbox=(15.0, 78.0, 16.5, 78.5), year=2023, catalog="planetary-computer", features=("rtc",)
     ... )  # doctest: +SKIP
     """
+    return plan_cube(
+        catalog=catalog,
+        bbox=bbox,
+        bounds=bounds,
+        crs=crs,
+        geometry=geometry,
+        year=year,
+        start=start,
+        times=times,
+        features=features,
+        resolution=resolution,
+        orbit=orbit,
+        polarisation=polarisation,
+        baseline=baseline,
+        min_steps=min_steps,
+        engine=engine,
+        resampling=resampling,
+        margin=margin,
+        chunk=chunk,
+    ).open()
+
+
+def plan_cube(
+    *,
+    catalog: str | Path | catalogs.SearchResult,
+    bbox: Sequence[float] | None = None,
+    bounds: Sequence[float] | None = None,
+    crs: Any = None,
+    geometry: Any = None,
+    year: int | None = None,
+    start: str | dt.date | None = None,
+    times: Sequence[Any] | None = None,
+    features: Sequence[Feature] = ("rtc",),
+    resolution: float = conventions.PIXEL_SIZE,
+    orbit: int | None = None,
+    polarisation: str | None = None,
+    baseline: int = conventions.CYCLE_DAYS,
+    min_steps: int = conventions.MIN_STEPS,
+    engine: LoadEngine = "stackstac",
+    resampling: Resampling | None = None,
+    margin: int = conventions.WINDOW,
+    chunk: int = conventions.LATTICE,
+) -> cube.Series:
+    """Choose the observations of a cube, without opening it; the parameters are those of `open_cube`.
+
+    Returns
+    -------
+    cube.Series
+        What to read and how: small, and opens as the lazy cube in any process.
+    """
     found = catalog if isinstance(catalog, catalogs.SearchResult) else None
     if bbox is None and bounds is None and geometry is None:
         bounds, crs = _extent(catalog, features, crs)
@@ -118,7 +178,7 @@ def open_cube(
             polarisation=polarisation,
             orbit=orbit,
         )
-    return cube.build(
+    return cube.plan(
         found.observations,
         area=area,
         features=tuple(features),
@@ -262,12 +322,26 @@ def predict(
     segmenter = _segmenter(
         weights, features=features, engine=engine, batch_size=batch_size, threads=threads, precision=precision
     )
+    scaled = model_units(ds, segmenter, resample=resample)
+    return prediction.probability(scaled, segmenter, gap=gap, overlap=overlap, mask=mask).result
+
+
+def model_units(ds: xr.Dataset, segmenter: Segmenter, *, resample: Resampling | None = None) -> xr.Dataset:
+    """Bring a cube to the pixel size, the features and the units of a model, lazily where the cube is lazy.
+
+    Parameters
+    ----------
+    ds : Dataset, dims (time, y, x)
+        Backscatter in dB, coherence in 1.
+    segmenter
+        The model.
+    resample
+        As in `predict`.
+    """
     if resample is not None:
         ds = cube.to_pixel_size(ds, segmenter.pixel_size, method=resample)
     present = [feature for feature in segmenter.features if feature in ds]
-    return prediction.probability(
-        normalising.normalise(ds, tuple(present)), segmenter, gap=gap, overlap=overlap, mask=mask
-    ).result
+    return normalising.normalise(ds, tuple(present))
 
 
 def _segmenter(weights: str | Path | Segmenter, **options: Any) -> Segmenter:
@@ -291,7 +365,7 @@ def outlines(
 
 
 def to_zarr(result: xr.Dataset, path: str | Path, *, year: int | None = None, overwrite: bool = False) -> store.Report:
-    """Write a result to a zarr cube, computing only what is still missing there.
+    """Write a result to a zarr cube, computing only what is still missing there, on the active Dask client if any.
 
     Parameters
     ----------
@@ -319,4 +393,5 @@ def to_zarr(result: xr.Dataset, path: str | Path, *, year: int | None = None, ov
     label = year if year is not None else result.attrs.get(conventions.ATTR_YEAR)
     if label is None:
         raise OptionError("the result does not say its year; name it: to_zarr(path, year=2023)")
-    return store.write(result, path, year=int(label), overwrite=overwrite)
+    placed = cluster.placement(cluster.active_client())
+    return store.write(result, path, year=int(label), overwrite=overwrite, resources=placed)
