@@ -151,6 +151,9 @@ VARIABLE_ATTRIBUTES: Final[dict[str, dict[str, str]]] = {
     APPLICABILITY: {"units": "1", "long_name": "likeness of the input to the training data"},
 }
 
+NETWORK_LAYER: Final = "icemapper-network"
+"""How the layers of a Dask graph that run the network are named, so that these tasks can be placed on GPUs."""
+
 ATTR_CALIBRATION: Final = "calibration"
 """On `confidence` and `calibrated_probability`: kind, number of knots and digest of the map."""
 ATTR_WEIGHTS: Final = "weights"

@@ -10,7 +10,36 @@ of the weights is known in closed form (`tiling.weight_sum`), so only the weight
 `core` is plain numpy and also the oracle for the lazy way, `graph` is the dask skin, `dataset` the xarray skin.
 """
 
-from icemapper_xr.prediction.core import Partial, Windows, blend, evaluate, fill_gaps, tally
+from icemapper_xr.prediction.blocks import Block, Lattice, Span, lattice, probability_of
+from icemapper_xr.prediction.core import (
+    Partial,
+    SumArray,
+    Windows,
+    blend,
+    evaluate,
+    fill_gaps,
+    observed,
+    tally,
+    valid_steps,
+)
 from icemapper_xr.prediction.dataset import Prediction, pixel_size, probability
 
-__all__ = ["Partial", "Prediction", "Windows", "blend", "evaluate", "fill_gaps", "pixel_size", "probability", "tally"]
+__all__ = [
+    "Block",
+    "Lattice",
+    "Partial",
+    "Prediction",
+    "Span",
+    "SumArray",
+    "Windows",
+    "blend",
+    "evaluate",
+    "fill_gaps",
+    "lattice",
+    "observed",
+    "pixel_size",
+    "probability",
+    "probability_of",
+    "tally",
+    "valid_steps",
+]

@@ -178,6 +178,7 @@ def evaluate(
     sigma: float = conventions.BLEND_SIGMA,
     mask: npt.NDArray[np.bool_] | None = None,
     last: tuple[bool, bool] = (True, True),
+    on_windows: Callable[[int, int], None] | None = None,
 ) -> Partial:
     """Evaluate the windows that a block owns.
 
@@ -191,6 +192,8 @@ def evaluate(
         Windows without any True are skipped.
     last
         Whether the block is the last one in y and in x: then its halo belongs to itself.
+    on_windows
+        Called with the windows just done and the windows in all; what it raises ends the evaluation.
 
     Returns
     -------
@@ -207,7 +210,7 @@ def evaluate(
     log.debug("%d windows evaluated, %d skipped", *windows)
     if kept:
         stack = np.stack([fill_gaps(feature, gap) for feature in features], axis=-1)
-        total = _sum_windows(stack, kept, segmenter, sigma)
+        total = _sum_windows(stack, kept, segmenter, sigma, on_windows)
     else:
         total = np.zeros(wanted.shape, np.int64)
     halo = side - stride

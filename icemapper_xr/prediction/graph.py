@@ -11,7 +11,7 @@ import numpy.typing as npt
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
-from icemapper_xr import tiling
+from icemapper_xr import conventions, tiling
 from icemapper_xr._types import FloatArray
 from icemapper_xr.prediction import core
 from icemapper_xr.prediction.core import Partial, SumArray
@@ -185,7 +185,7 @@ def _map_partials(arrays: list[da.Array], masked: bool, settings: dict[str, Any]
         drop_axis=0,
         dtype=np.float32,
         meta=np.empty((0, 0), np.float32),
-        name=None,
+        name=f"{conventions.NETWORK_LAYER}-{tokenize(arrays, masked, settings)}",
         **settings,
     )
     return mapped
