@@ -9,8 +9,24 @@ the values keeps two runs from being mixed, and a lock keeps two processes from 
 
 from __future__ import annotations
 
+from icemapper_xr.store.handover import Handover
 from icemapper_xr.store.layout import Unit
-from icemapper_xr.store.reading import is_store, open_store, provenance, status, todo
-from icemapper_xr.store.writing import Report, write
+from icemapper_xr.store.reading import failures, is_store, open_store, provenance, status, todo
+from icemapper_xr.store.writing import Report, Session, Target, session, write, write_unit
 
-__all__ = ["Report", "Unit", "is_store", "open_store", "provenance", "status", "todo", "write"]
+__all__ = [
+    "Handover",
+    "Report",
+    "Session",
+    "Target",
+    "Unit",
+    "failures",
+    "is_store",
+    "open_store",
+    "provenance",
+    "session",
+    "status",
+    "todo",
+    "write",
+    "write_unit",
+]

@@ -7,7 +7,7 @@ import contextlib
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +39,7 @@ class AtomicStore(LocalStore):
         await asyncio.to_thread(replace_file, self.root / key, value.to_bytes())
 
 
-def replace_file(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes, *, synchronise: bool = True) -> None:
     """Put `content` at `path` in one step; on failure the old file, if any, stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}{PARTIAL}")
@@ -47,7 +47,8 @@ def replace_file(path: Path, content: bytes) -> None:
         with partial.open("wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            if synchronise:
+                os.fsync(file.fileno())
         partial.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -94,6 +95,10 @@ class Location:
             return Location(f"{parent}/.{name}{suffix}")
         path = Path(self.url)
         return Location(str(path.with_name(f".{path.name}{suffix}")))
+
+    def below(self, name: str) -> Location:
+        """Return the folder or file `name` in this one."""
+        return Location(f"{self.url}/{name}")
 
     def zarr_store(self, *, read_only: bool = False) -> Store:
         """Open the zarr store; the caller need not close it."""
@@ -165,6 +170,43 @@ class Location:
         filesystem.invalidate_cache()
         with contextlib.suppress(FileNotFoundError):
             yield from (path.split(root.lstrip("/") + "/", 1)[-1] for path in filesystem.find(f"{root}/{prefix}"))
+
+    def folders(self) -> list[str]:
+        """Return the names of the folders in this one."""
+        filesystem, root = self._filesystem()
+        try:
+            found = filesystem.ls(root, detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(row["name"].rstrip("/").rpartition("/")[2] for row in found if row["type"] == "directory")
+
+    def put_file(self, key: str, content: bytes) -> None:
+        """Write a file in one step; it need not survive a fall of the machine."""
+        if self.local is not None:
+            replace_file(self.local / key, content, synchronise=False)
+            return
+        filesystem, root = self._filesystem()
+        filesystem.pipe_file(f"{root}/{key}", content)
+
+    def get_file(self, key: str) -> bytes | None:
+        """Read a file; None if there is none."""
+        try:
+            if self.local is not None:
+                return (self.local / key).read_bytes()
+            filesystem, root = self._filesystem()
+            return bytes(filesystem.cat_file(f"{root}/{key}"))
+        except FileNotFoundError:
+            return None
+
+    def drop_files(self, keys: Iterable[str]) -> None:
+        """Remove files; those that are gone already are no error."""
+        for key in keys:
+            with contextlib.suppress(FileNotFoundError):
+                if self.local is not None:
+                    (self.local / key).unlink()
+                else:
+                    filesystem, root = self._filesystem()
+                    filesystem.rm_file(f"{root}/{key}")
 
     def delete(self, keys: Iterator[str] | None = None) -> None:
         """Remove the whole store, or only some of its keys."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from icemapper_xr import conventions as cv
 from icemapper_xr import errors
 from icemapper_xr._types import Bounds
-from icemapper_xr.store import skeleton
+from icemapper_xr.store import handover, skeleton
 from icemapper_xr.store.layout import Unit
 from icemapper_xr.store.location import Location
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "begun",
     "done_units",
+    "failures",
     "is_store",
     "missing_units",
     "open_store",
@@ -143,6 +144,25 @@ def status(path: PathLike) -> dict[int, tuple[int, int]]:
     total = len(_all_units(group))
     years = sorted(int(year) for year in skeleton.meta(group)["years"])
     return {year: (total - len(missing_units(location, group, year)), total) for year in years}
+
+
+def failures(path: PathLike) -> dict[int, dict[Unit, str]]:
+    """Tell the units that failed in runs which are not complete, and why, for each year.
+
+    Raises
+    ------
+    StoreError
+        If there is no store of ours.
+    """
+    location = Location.parse(path)
+    group = skeleton.open_group(location)
+    found = {}
+    for year, folder in sorted(handover.years(location).items()):
+        todo = set(missing_units(location, group, year))
+        failed = {unit: reason for unit, reason in folder.failed().items() if unit in todo}
+        if failed:
+            found[year] = failed
+    return found
 
 
 def missing_units(location: Location, group: Any, year: int) -> tuple[Unit, ...]:
