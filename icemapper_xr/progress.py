@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import TypeVar
 
-__all__ = ["bar", "dask_bar", "enable", "enabled", "note", "track"]
+__all__ = ["bar", "dask_bar", "enable", "enabled", "note", "track", "units_bar"]
 
 T = TypeVar("T")
 _enabled = False
@@ -60,6 +61,51 @@ def bar(description: str, total: float | None = None) -> Iterator[Callable[..., 
             progress.update(task, advance=amount, total=total)
 
         yield advance
+
+
+@contextlib.contextmanager
+def units_bar(description: str) -> Iterator[Callable[[int, int, int], None]]:
+    """Show units done, windows per second and the time left; yields `advance(done, total, windows_more)`."""
+    if not _enabled:
+        yield lambda done, total, windows: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("units  {task.fields[speed]}"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[left]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as shown:
+        task = shown.add_task(description, total=None, speed="", left="")
+        started, state = time.monotonic(), {"windows": 0, "first": -1}
+
+        def advance(done: int, total: int, windows: int) -> None:
+            state["windows"] += windows
+            if state["first"] < 0:
+                state["first"] = max(done - 1, 0)
+            seconds = time.monotonic() - started
+            now = done - state["first"]
+            left = f"{_span(seconds / now * (total - done))} left" if now > 0 else ""
+            speed = f"{state['windows'] / seconds:.2g} windows/s" if seconds > 0 else ""
+            shown.update(task, completed=done, total=total, speed=speed, left=left)
+
+        yield advance
+
+
+def _span(seconds: float) -> str:
+    """Write a duration as people say it.
+
+    >>> _span(42), _span(600), _span(90_000)
+    ('42 s', '10 min', '25.0 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:

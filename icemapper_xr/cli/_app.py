@@ -11,7 +11,20 @@ from cyclopts import App, Group, Parameter
 
 from icemapper_xr._version import __version__
 
-__all__ = ["ANYWHERE", "AREA", "AreaOptions", "Box", "FeatureName", "Files", "app", "one_line", "table"]
+__all__ = [
+    "ANYWHERE",
+    "AREA",
+    "CLUSTER",
+    "HERE",
+    "AreaOptions",
+    "Box",
+    "FeatureName",
+    "Files",
+    "RunOptions",
+    "app",
+    "one_line",
+    "table",
+]
 
 Files = Annotated[list[Path] | None, Parameter(consume_multiple=True)]
 Box = tuple[float, float, float, float]
@@ -53,6 +66,58 @@ class AreaOptions:
 
 
 ANYWHERE = AreaOptions()
+
+CLUSTER = Group("Cluster")
+
+
+@Parameter(name="*", group=CLUSTER)
+@dataclass(frozen=True)
+class RunOptions:
+    """Where to run; without any, in threads of this process."""
+
+    cluster: str | None = None
+    """local, cuda, slurm, a scheduler's address (tcp://host:8786) or its JSON file; default: threads."""
+    workers: int | None = None
+    """Worker processes, or SLURM jobs."""
+    threads: int | None = None
+    """Threads of a worker."""
+    memory: str | None = None
+    """Memory of a worker, for example 8GiB."""
+    gpus: int = 0
+    """GPUs of a SLURM job, 0 or 1."""
+    queue: str | None = None
+    """SLURM partition."""
+    account: str | None = None
+    """SLURM account."""
+    walltime: str | None = None
+    """Longest time of a SLURM job, for example 04:00:00."""
+    interface: str | None = None
+    """Network interface between scheduler and workers, for example ib0."""
+    job_option: Annotated[tuple[str, ...], Parameter(allow_leading_hyphen=True)] = ()
+    """One more line for SLURM, for example --job-option=--constraint=a100; may be repeated."""
+    wait: float = 120.0
+    """Seconds to wait for the first worker."""
+
+    def keywords(self) -> dict[str, Any]:
+        """Keywords of `map_glaciers`."""
+        from icemapper_xr.cluster import ClusterOptions
+
+        options = ClusterOptions(
+            workers=self.workers,
+            threads=self.threads,
+            memory=self.memory,
+            gpus=self.gpus,
+            queue=self.queue,
+            account=self.account,
+            walltime=self.walltime,
+            interface=self.interface,
+            job_options=self.job_option,
+            wait=self.wait,
+        )
+        return {"cluster": self.cluster, "cluster_options": options}
+
+
+HERE = RunOptions()
 
 
 def table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from icemapper_xr.cli._app import ANYWHERE, AreaOptions, FeatureName, Files, app
+from icemapper_xr.cli._app import ANYWHERE, HERE, AreaOptions, FeatureName, Files, RunOptions, app
 from icemapper_xr.conventions import MIN_AREA_KM2, MIN_STEPS, THRESHOLD
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ def map_(
     threshold: float = THRESHOLD,
     min_area_km2: float = MIN_AREA_KM2,
     overwrite: bool = False,
+    retry_failed: bool = False,
+    run: RunOptions = HERE,
 ) -> None:
     """Map the glaciers of an area into a folder; the same command again resumes.
 
@@ -106,6 +108,8 @@ def map_(
         Smallest outline that is kept.
     overwrite
         Replace the output of another run.
+    retry_failed
+        Try again the units that failed in an earlier run.
     """
     from icemapper_xr import pipeline, settings
 
@@ -132,6 +136,8 @@ def map_(
         threshold=threshold,
         min_area_km2=min_area_km2,
         overwrite=overwrite,
+        retry_failed=retry_failed,
+        **run.keywords(),
         **where,
     )
     print(_summary(report))

@@ -8,7 +8,7 @@ where the network may run: on a cluster with workers that declare the resource `
 from __future__ import annotations
 
 from icemapper_xr.cluster.clients import ClusterOptions, active_client, connect
-from icemapper_xr.cluster.workers import GPU, lost, one_model, placement, slots
+from icemapper_xr.cluster.workers import GPU, lost, one_model, placement, quietly, slots
 
 __all__ = [
     "GPU",
@@ -18,5 +18,6 @@ __all__ = [
     "lost",
     "one_model",
     "placement",
+    "quietly",
     "slots",
 ]

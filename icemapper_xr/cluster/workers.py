@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from icemapper_xr.errors import ClusterError, IcemapperError
@@ -12,7 +13,7 @@ from icemapper_xr.errors import ClusterError, IcemapperError
 if TYPE_CHECKING:
     from distributed import Client, Worker
 
-__all__ = ["GPU", "lost", "one_model", "placement", "slots"]
+__all__ = ["GPU", "lost", "one_model", "placement", "quietly", "slots"]
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ def _workers(client: Client) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def lost(client: Client | None) -> Any:
+def lost(client: Client | None) -> Iterator[None]:
     """Turn the loss of the scheduler inside the block into one clear line."""
     if client is None:
         yield
@@ -109,3 +110,12 @@ def lost(client: Client | None) -> Any:
         if isinstance(error, OSError) and not isinstance(error, CommClosedError | TimeoutError):
             raise
         raise ClusterError(f"the cluster is gone ({' '.join(str(error).split()) or type(error).__name__})") from error
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Leave out what goes wrong while a cluster that may be gone is told to stop."""
+    try:
+        yield
+    except Exception as error:
+        log.info("while stopping: %s", error)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
 import math
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import xarray as xr
 
-from icemapper_xr import conventions, models, prediction, progress, settings, store, vectorise
+from icemapper_xr import cluster as clusters
+from icemapper_xr import conventions, cube, models, prediction, progress, settings, store, vectorise
 from icemapper_xr._types import Segmenter
 from icemapper_xr.cube import select
-from icemapper_xr.errors import OptionError, StoreError
-from icemapper_xr.pipeline import outlining, verbs
+from icemapper_xr.errors import CubeError, OptionError, StoreError
+from icemapper_xr.pipeline import execution, journals, outlining, verbs
 from icemapper_xr.settings import Area, MapSettings
 
 if TYPE_CHECKING:
@@ -26,6 +30,9 @@ __all__ = ["MapReport", "YearReport", "map_glaciers"]
 log = logging.getLogger(__name__)
 
 RUN = "run.json"
+_NAMED = 6
+Runner = Callable[..., execution.Written]
+"""`execution.map_cube` with the options that are the same for all years."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ class MapReport:
     outlines: Path
     years: tuple[YearReport, ...]
     windows: prediction.Windows
-    """Windows evaluated and skipped in this process; windows on remote workers are not counted."""
+    """Windows evaluated and skipped, on all workers."""
     engine: str
     simulated: bool
     """Whether the weights were trained on simulated scenes only, so that no accuracy on real ice is known."""
@@ -79,9 +86,15 @@ def map_glaciers(
     geometry: Any = None,
     years: Sequence[int] = (),
     overwrite: bool = False,
+    retry_failed: bool = False,
+    cluster: str | None = None,
+    cluster_options: clusters.ClusterOptions | None = None,
     **options: Any,
 ) -> MapReport:
     """Map the glaciers of an area, year by year, into a folder; run it again to resume.
+
+    Work is handed out in units of 1152 x 1152 pixels, a few per worker at a time, to the workers of ``cluster``, of the
+    active Dask client, or to threads of this process. Every unit is written in one step.
 
     Parameters
     ----------
@@ -90,11 +103,16 @@ def map_glaciers(
     weights
         As in `predict`.
     out
-        Folder to write: ``glaciers.zarr`` (probability and n_obs by year), ``outlines.gpkg``, ``run.json``.
+        Folder to write: ``glaciers.zarr`` (probability and n_obs by year), ``outlines.gpkg``, ``run.json`` and
+        ``logs``; every worker must see it.
     years
         Years to map; may be empty if ``times`` names the dates.
     overwrite
         Whether to replace the output of another run.
+    retry_failed
+        Whether to try again the units that failed in an earlier run; they are left alone otherwise.
+    cluster, cluster_options
+        Where to run, as in `icemapper_xr.cluster.connect`; None is the active client, or threads.
     **options
         Fields of `icemapper_xr.settings.MapSettings`: ``times``, ``start``, ``features``, ``resolution``,
         ``resample``, ``resampling``, ``orbit``, ``polarisation``, ``baseline``, ``min_steps``, ``gap``, ``overlap``,
@@ -108,7 +126,8 @@ def map_glaciers(
     Raises
     ------
     IcemapperError
-        Whatever the stages refuse; nothing is left behind then but units finished before.
+        Whatever the stages refuse, and failures of units after all others are done; nothing is left behind but
+        finished units.
     """
     chosen = MapSettings.checked(
         catalog=str(catalog),
@@ -124,18 +143,42 @@ def map_glaciers(
         if isinstance(weights, str | Path)
         else weights
     )
-    before = prediction.tally()
-    reports = _map_years(chosen, segmenter, folder, overwrite=overwrite)
-    after = prediction.tally()
+    with (
+        clusters.connect(cluster, cluster_options) as client,
+        _running(folder, chosen, segmenter, cluster or ("active client" if client else "threads")) as journal,
+    ):
+        runner = functools.partial(execution.map_cube, client=client, journal=journal, retry_failed=retry_failed)
+        reports, windows = _map_years(chosen, segmenter, folder, runner, overwrite=overwrite)
     return MapReport(
         out=folder,
         store=folder / outlining.STORE,
         outlines=folder / outlining.OUTLINES,
         years=tuple(reports),
-        windows=prediction.Windows(after.evaluated - before.evaluated, after.skipped - before.skipped),
+        windows=windows,
         engine=str(getattr(segmenter, "engine", "own")),
         simulated=getattr(getattr(segmenter, "weights", None), "origin", None) == "simulated",
     )
+
+
+@contextlib.contextmanager
+def _running(folder: Path, chosen: MapSettings, segmenter: Segmenter, where: str) -> Iterator[journals.Journal]:
+    """Keep the log of a run; a folder that this run made and left empty is removed again."""
+    made = not folder.exists()
+    facts = {"settings": chosen.model_dump(mode="json"), "weights_digest": segmenter.digest, "cluster": where}
+    journal = journals.Journal(folder, **facts)
+    try:
+        yield journal
+    except BaseException as error:
+        journal.event("end", error=f"{type(error).__name__}: {error}")
+        if not (folder / outlining.STORE).exists():
+            journal.discard()
+        if made and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+        raise
+    else:
+        journal.event("end")
+    finally:
+        journal.close()
 
 
 def _area(bbox: Any, bounds: Any, crs: Any, geometry: Any) -> Area:
@@ -152,30 +195,32 @@ def _refuse_foreign(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"{folder} is a file; name another folder for the output")
     # A store that is being written, or was when its run was killed, is hidden until it is whole.
-    visible = folder.is_dir() and any(not path.name.startswith(f".{outlining.STORE}") for path in folder.iterdir())
+    ours = (f".{outlining.STORE}", journals.LOGS)
+    visible = folder.is_dir() and any(not path.name.startswith(ours) for path in folder.iterdir())
     if visible and not (folder / outlining.STORE).exists():
         raise StoreError(f"{folder} holds files that are not ours; name an empty or a new folder for the output")
 
 
-def _map_years(chosen: MapSettings, segmenter: Segmenter, folder: Path, *, overwrite: bool) -> list[YearReport]:
+def _map_years(
+    chosen: MapSettings, segmenter: Segmenter, folder: Path, runner: Runner, *, overwrite: bool
+) -> tuple[list[YearReport], prediction.Windows]:
     reports: list[YearReport] = []
+    windows = prediction.Windows(0, 0)
     drawn: dict[int, gpd.GeoDataFrame] = {}
     orbit, polarisation = _series(chosen, folder, overwrite=overwrite)
     for year in _years(chosen):
         progress.note(f"{year}: choosing the observations")
-        opened = _open(chosen, segmenter, year, orbit=orbit, polarisation=polarisation)
-        orbit, polarisation = _known(opened.attrs)
-        result = verbs.predict(
-            opened, weights=segmenter, gap=chosen.gap, overlap=chosen.overlap, resample=chosen.resample
-        )
-        label = int(opened.attrs.get(conventions.ATTR_YEAR, year))
+        series = plan_year(chosen, segmenter, year, orbit=orbit, polarisation=polarisation)
+        orbit, polarisation = _known(series.attrs)
+        label = int(series.attrs.get(conventions.ATTR_YEAR, year))
         # The first year replaces another run's output; the others must not replace the first.
         again: bool | Literal["year"] = "year" if overwrite and reports else overwrite
-        written = _write(result, folder, label, overwrite=again)
+        written = _write(chosen, series, segmenter, folder, label, runner, overwrite=again)
         drawn[label] = _outlines(chosen, folder, label)
-        reports.append(_report(opened, drawn[label], label, segmenter, written))
+        reports.append(_report(series.facts(), drawn[label], label, segmenter, written))
+        windows = prediction.Windows(*(a + b for a, b in zip(windows, written.windows, strict=True)))
     _save(chosen, folder, drawn)
-    return reports
+    return reports, windows
 
 
 def _series(chosen: MapSettings, folder: Path, *, overwrite: bool) -> tuple[int | None, str | None]:
@@ -205,12 +250,12 @@ def _years(chosen: MapSettings) -> tuple[int, ...]:
     return (select.steps(times=chosen.times).year,)
 
 
-def _open(
+def plan_year(
     chosen: MapSettings, segmenter: Segmenter, year: int, *, orbit: int | None, polarisation: str | None
-) -> xr.Dataset:
-    """Open the cube of one year, with the margin that the weights' windows need."""
+) -> cube.Series:
+    """Choose the observations of one year, with the margin that the weights' windows need."""
     resolution = chosen.resolution or segmenter.pixel_size
-    return verbs.open_cube(
+    return verbs.plan_cube(
         catalog=chosen.catalog,
         bbox=chosen.area.bbox,
         bounds=chosen.area.bounds,
@@ -238,21 +283,56 @@ def _margin(segmenter: Segmenter, resolution: float) -> int:
     return math.ceil(segmenter.window * segmenter.pixel_size / resolution) + 2
 
 
-def _write(result: xr.Dataset, folder: Path, year: int, *, overwrite: bool | Literal["year"]) -> store.Report:
+def _write(
+    chosen: MapSettings,
+    series: cube.Series,
+    segmenter: Segmenter,
+    folder: Path,
+    year: int,
+    runner: Runner,
+    *,
+    overwrite: bool | Literal["year"],
+) -> execution.Written:
+    """Map what a year lacks; failures of units are told when all others are done."""
     made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"{folder} cannot be made ({error.strerror}); name another folder for the output") from error
     try:
-        with progress.bar(f"{year}: mapping") as advance:
-            return store.write(
-                result, folder / outlining.STORE, year=year, overwrite=overwrite, on_unit=lambda _: advance()
+        with progress.units_bar(f"{year}: mapping") as advance:
+            written = runner(
+                series,
+                segmenter,
+                folder / outlining.STORE,
+                year=year,
+                gap=chosen.gap,
+                overlap=chosen.overlap,
+                resample=chosen.resample,
+                overwrite=overwrite,
+                on_outcome=lambda outcome, total: advance(
+                    total.kept + total.written, total.units, outcome.windows.evaluated
+                ),
             )
     except BaseException:
         if made and not any(folder.iterdir()):
             folder.rmdir()
         raise
+    if written.unreadable:
+        names = ", ".join(sorted(written.unreadable)[:_NAMED])
+        warnings.warn(
+            f"{year}: {len(written.unreadable)} items could not be read and are missing steps where they lie ({names})",
+            UserWarning,
+            stacklevel=2,
+        )
+    if written.failed:
+        unit, reason = next(iter(written.failed.items()))
+        raise CubeError(
+            f"{year}: {len(written.failed)} of {written.units} units failed, the first at row {unit.row}, column "
+            f"{unit.column}: {reason}; {written.kept + written.written} units are done and stay; mend this and run the "
+            "same again with --retry-failed"
+        )
+    return written
 
 
 def _outlines(chosen: MapSettings, folder: Path, year: int) -> gpd.GeoDataFrame:
@@ -270,7 +350,7 @@ def _save(chosen: MapSettings, folder: Path, drawn: dict[int, gpd.GeoDataFrame])
 
 
 def _report(
-    opened: xr.Dataset, shapes: gpd.GeoDataFrame, year: int, segmenter: Segmenter, written: store.Report
+    opened: xr.Dataset, shapes: gpd.GeoDataFrame, year: int, segmenter: Segmenter, written: execution.Written
 ) -> YearReport:
     import numpy as np
 

@@ -1,0 +1,136 @@
+"""Where the blocks of a map run: threads of this process, or the workers of a Dask cluster. A few at a time."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import itertools
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from icemapper_xr import cluster
+from icemapper_xr.pipeline import units
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["Pool", "open_pool"]
+
+log = logging.getLogger(__name__)
+
+PER_WORKER = 3
+"""Blocks in flight per worker: one or two under way, one that waits, so that no worker is idle."""
+
+
+class Pool(Protocol):
+    """Runs functions of blocks, a few at a time, in whatever order they end."""
+
+    @property
+    def busy(self) -> int:
+        """Number of functions that have not been fetched by `next` yet."""
+
+    def room(self) -> bool:
+        """Whether more should be submitted now."""
+
+    def submit(self, function: Callable[[Any], units.Outcome], job: Any, place: units.Place, *, network: bool) -> None:
+        """Begin; `network` says whether the network is needed."""
+
+    def next(self) -> tuple[units.Place, units.Outcome | Exception]:
+        """Wait for one to end, and fetch its outcome or what it raised."""
+
+    def stop(self) -> None:
+        """End as soon as may be, whatever is under way."""
+
+
+def open_pool(client: Client | None, segmenter: Any) -> Pool:
+    """Return the pool of a client; of this process for None."""
+    if client is None:
+        return Threads()
+    cluster.one_model(client, segmenter)
+    return Workers(client)
+
+
+class Threads:
+    """Threads of this process: one block is read while the network has another."""
+
+    def __init__(self) -> None:
+        units.halt(False)
+        self._executor = concurrent.futures.ThreadPoolExecutor(units.AT_ONCE, "icemapper-block")
+        self._places: dict[concurrent.futures.Future[units.Outcome], units.Place] = {}
+
+    @property
+    def busy(self) -> int:
+        return len(self._places)
+
+    def room(self) -> bool:
+        return self.busy < units.AT_ONCE
+
+    def submit(self, function: Callable[[Any], units.Outcome], job: Any, place: units.Place, *, network: bool) -> None:
+        self._places[self._executor.submit(function, job)] = place
+
+    def next(self) -> tuple[units.Place, units.Outcome | Exception]:
+        ended, _ = concurrent.futures.wait(self._places, return_when=concurrent.futures.FIRST_COMPLETED)
+        future = next(iter(ended))
+        place = self._places.pop(future)
+        error = future.exception()
+        if error is not None and not isinstance(error, Exception):
+            raise error
+        return place, error or future.result()
+
+    def stop(self) -> None:
+        units.halt()
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+
+class Workers:
+    """Workers of a Dask cluster; blocks with the network go where the GPUs are, if there are any."""
+
+    _numbers = itertools.count()
+
+    def __init__(self, client: Client) -> None:
+        from distributed import as_completed
+
+        self._client = client
+        self._places: dict[Any, units.Place] = {}
+        self._ended = as_completed(loop=client.loop)
+
+    @property
+    def busy(self) -> int:
+        return len(self._places)
+
+    def room(self) -> bool:
+        return self.busy < PER_WORKER * cluster.slots(self._client)
+
+    def submit(self, function: Callable[[Any], units.Outcome], job: Any, place: units.Place, *, network: bool) -> None:
+        row, column = place.block
+        with cluster.lost(self._client):
+            future = self._client.submit(
+                function,
+                job,
+                key=f"icemapper-{function.__name__}-{row}-{column}-{place.target.fingerprint[:8]}-{next(self._numbers)}",
+                pure=False,
+                resources=cluster.placement(self._client) if network else None,
+                priority=0 if network else 1,
+            )
+        self._places[future] = place
+        self._ended.add(future)
+
+    def next(self) -> tuple[units.Place, units.Outcome | Exception]:
+        with cluster.lost(self._client):
+            future = next(self._ended)
+            place = self._places.pop(future)
+            if future.status == "cancelled":
+                future.result()
+            try:
+                return place, future.result()
+            except Exception as error:
+                if future.status == "cancelled":
+                    raise
+                return place, error
+            finally:
+                future.release()
+
+    def stop(self) -> None:
+        with cluster.quietly():
+            self._client.cancel(list(self._places), force=True)
+        self._places.clear()
