@@ -87,6 +87,8 @@ def test_plain_xarray_and_the_chunks_lie_on_the_lattice(tmp_path: Path) -> None:
     whole = store.open_store(tmp_path / "a.zarr", crop=False)
     assert whole.sizes == plain.sizes == {"year": 1, "y": 96, "x": 128}
     assert plain.rio.crs.to_epsg() == 32633
+    by_default = xr.open_zarr(tmp_path / "a.zarr", consolidated=False)
+    assert by_default.rio.crs.to_epsg() == by_default.probability.rio.crs.to_epsg() == 32633
     assert (whole.x.values[0] - 5) % (CHUNK * 10) == 0
     assert (whole.y.values[0] + 5) % (CHUNK * 10) == 0
     outside = np.ones((96, 128), bool)

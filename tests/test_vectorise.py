@@ -308,6 +308,26 @@ def test_measures_across_180_degrees() -> None:
 
 
 # -- table ------------------------------------------------------------------------------------------------------------
+def test_a_body_across_180_degrees_is_cut_there() -> None:
+    x, y = pyproj.Transformer.from_crs(4326, 32601, always_xy=True).transform(180.0, 71.0)
+    left, top = round(x) - 1000.0, round(y) + 1000.0
+    values = disc((200, 200), 100, 100, 80)
+    values[90:110, 90:110] = 0  # a nunatak on the line
+    values[:14, :14] = 1  # a body beside it
+    found = vectorise.outlines(raster(values, left=left, top=top, crs=32601))
+    assert sorted(found.geom_type) == ["MultiPolygon", "Polygon"]
+    assert found.is_valid.all()
+    body = found[found.geom_type == "MultiPolygon"].geometry.item()
+    spans = sorted((round(part.bounds[0], 3), round(part.bounds[2], 3)) for part in body.geoms)
+    assert spans == [(-180.0, pytest.approx(-179.978, abs=2e-3)), (pytest.approx(179.978, abs=2e-3), 180.0)]
+    # The same area and rows as in the projection, where nothing is cut.
+    whole = vectorise.outlines(raster(values, left=left, top=top, crs=32601), crs_out=None)
+    assert found.drop(columns="geometry").equals(whole.drop(columns="geometry"))
+    back = found.to_crs(32601).geometry
+    assert back.area.to_numpy() == pytest.approx(whole.area.to_numpy(), rel=1e-4)
+    assert shapely.union_all(back.values).symmetric_difference(shapely.union_all(whole.geometry.values)).area < 50
+
+
 def test_columns_order_and_ids() -> None:
     p = disc((200, 300), 50, 250, 20) + disc((200, 300), 60, 60, 25) + disc((200, 300), 150, 100, 30)
     found = vectorise.outlines(raster(p), year=2023)

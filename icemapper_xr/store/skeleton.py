@@ -222,7 +222,12 @@ def _create_variable(group: Any, name: str, layout: Layout) -> None:
         fill_value=variable.fill,
         compressors=[ZstdCodec(level=3)],
         dimension_names=(cv.YEAR, cv.Y, cv.X),
-        attributes={**identity.plain(dict(variable.attrs)), "grid_mapping": cv.SPATIAL_REF},
+        # As `coordinates` too: readers that do not decode `grid_mapping` find the CRS by it (xarray by default).
+        attributes={
+            **identity.plain(dict(variable.attrs)),
+            "grid_mapping": cv.SPATIAL_REF,
+            "coordinates": cv.SPATIAL_REF,
+        },
     )
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from icemapper_xr import conventions as cv
 from icemapper_xr import errors, progress
-from icemapper_xr.vectorise import measures, polygons, tracing
+from icemapper_xr.vectorise import antimeridian, measures, polygons, tracing
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -144,6 +144,8 @@ def _outline_one(
     area, length = measures.ring_measures(lon, lat, rings.offsets)
     bodies, table = _select(rings, bodies, np.abs(area) / 1e6, length / 1e3, min_area, min_hole)
     geometry = polygons.build(x, y, rings.offsets, bodies)
+    if target.is_geographic:
+        geometry = antimeridian.cut(geometry)
     first = rings.starts[bodies.outer]
     table["id"] = body_ids(lon[first], lat[first])
     return _frame(table, geometry, year, target)
