@@ -147,7 +147,7 @@ def test_polygon_areas_lazy_in_another_crs_with_overlap_and_empty():
 
 
 @settings(max_examples=12, deadline=None)
-@given(st.integers(4, 30), st.integers(4, 30), st.integers(0, 2**31))
+@given(st.integers(4, 31), st.integers(4, 33), st.integers(0, 2**31))
 def test_cell_area_does_not_depend_on_chunks(rows, columns, seed):
     rng = np.random.default_rng(seed)
     left, top = rng.integers(-200, 200, 2) * 10_000.0

@@ -309,10 +309,13 @@ def test_references_that_say_nothing_are_refused(mapped: Path, reference: Path, 
     ):
         with pytest.raises(IcemapperError, match=message):
             pipeline.areas_of_run(mapped, reference=tmp_path / file, **{**QUICK, **options})
-    found = pipeline.areas_of_run(
+    found = pipeline.rates_of_run(
         mapped, out=tmp_path / "u.csv", reference=tmp_path / "undated.gpkg", reference_year=2016, **QUICK
     )
     assert any("the reference has one year" in note for note in found.notes)
+    region = rows(found.table, kind="region", filter="none").iloc[0]
+    assert np.isnan(region["paired_lower"])  # its width would be 0, which is no knowledge
+    assert region["independent_lower"] < region["independent_upper"]
 
 
 def test_an_unfinished_year_is_refused(tmp_path: Path) -> None:

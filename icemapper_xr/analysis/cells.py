@@ -86,6 +86,7 @@ def cell_area(raster: xr.DataArray | xr.Dataset) -> xr.DataArray:
             dy=dy,
             dx=dx,
             wkt=wkt,
+            chunks=(chunks[conventions.Y], chunks[conventions.X]),  # dask's guess is 1 where an axis has one chunk
             dtype=np.float64,
             meta=np.empty((0, 0)),
         )

@@ -191,6 +191,7 @@ def _raster(function: Any, like: xr.DataArray, dtype: Any, shapes: Any, *extra: 
             function=function,
             steps=(dy, dx),
             extra=extra,
+            chunks=(like.chunksizes[cv.Y], like.chunksizes[cv.X]),  # dask's guess is 1 where an axis has one chunk
             dtype=dtype,
             meta=np.empty((0, 0), dtype),
         )

@@ -26,8 +26,12 @@ AREA_EXPOSURE: Final = 0.05
 """Exposure of an area without margin, km of margin per km2 (a judgement: a fifth of the mean of Svalbard, 0.28)."""
 MAX_LAG: Final = 5000.0
 """Largest distance of the residuals' variogram, units of the CRS (a judgement: beyond it orbits and snow rule)."""
-MIN_PIXELS: Final = 10
-"""Smallest block, pixels."""
+SHORTEST: Final = 5
+"""Coarse cells along the shortest block (a judgement)."""
+WANTED_BLOCKS: Final = 20
+"""Reference blocks that the longest block leaves (a judgement)."""
+MIN_CELLS: Final = 50
+"""Coarse cells with margin below which no variogram is taken."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,30 +146,48 @@ def _exposure(margin_km: Array, area_km2: Array) -> Array:
     return np.asarray(margin_km.mean(axis=0) + AREA_EXPOSURE * area_km2.mean(axis=0))
 
 
-def residual_block(residual: npt.NDArray[np.floating], pixel: float) -> tuple[float, variogram.Variogram]:
-    """Propose the side of a block from a field of residuals.
+def residual_block(
+    error: npt.NDArray[np.floating], margin_km: npt.NDArray[np.floating], cell: float
+) -> tuple[float, variogram.Variogram]:
+    """Propose the side of a block from how far the errors along the margin hang together.
 
     Parameters
     ----------
-    residual
-        (y, x) map minus reference, NaN where there is none.
-    pixel
-        Distance of its cells.
+    error
+        (rows, columns) map minus reference summed over coarse cells, km2; NaN where there is no reference.
+    margin_km
+        (rows, columns) length of mapped margin in them, km.
+    cell
+        Side of a coarse cell, in the units of the CRS.
 
     Returns
     -------
     tuple
-        The side, a multiple of the pixel, at least 10 pixels and at most a quarter of the field's shorter side; and
-        the variogram it comes from.
+        The side, a multiple of the cell, and the variogram. At least 5 cells, because a variogram of few cells
+        overlooks correlation more often than it invents it; at most so large that 20 blocks have a reference.
+
+    Notes
+    -----
+    The variogram is that of (error - ratio times exposure) / sqrt(exposure) where there is margin. That of the raw
+    residuals would tell how wide the strips of wrong pixels along the margin are, not how far errors reach along it.
+
+    Raises
+    ------
+    AnalysisError
+        No cell has both an error and margin.
     """
-    rows, columns = np.flatnonzero(np.isfinite(residual).any(axis=1)), np.flatnonzero(np.isfinite(residual).any(axis=0))
-    if not rows.size:
-        raise AnalysisError("the reference and the map have no cell in common; check its place, its years and its CRS")
-    field = np.asarray(residual[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], dtype=np.float64)
-    if min(field.shape) < 2 * MIN_PIXELS:
-        return MIN_PIXELS * pixel, variogram.Variogram(0.0, 0.0, pixel)
-    extent = pixel * min(field.shape)
-    points = variogram.empirical(field, pixel, max_lag=max(min(MAX_LAG, extent / 2), 4 * pixel))
+    exposure = np.where(margin_km > 0, margin_km + AREA_EXPOSURE * (cell / 1000) ** 2, np.nan)
+    seen = np.isfinite(error) & np.isfinite(exposure)
+    if not seen.any():
+        raise AnalysisError("the reference has no mapped margin within it; check its place, its years and its CRS")
+    e, x = np.where(seen, error, np.nan), np.where(seen, exposure, np.nan)
+    z = (e - np.nansum(e) / np.nansum(x) * x) / np.sqrt(x)
+    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
+    z = z[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    largest = max(np.floor(np.sqrt(np.isfinite(error).sum() / WANTED_BLOCKS)), 1) * cell
+    smallest = min(SHORTEST * cell, largest)
+    if min(z.shape) < 8 or seen.sum() < MIN_CELLS:
+        return float(smallest), variogram.Variogram(0.0, 0.0, cell)
+    points = variogram.empirical(z, cell, max_lag=max(min(MAX_LAG, cell * min(z.shape) / 2), 4 * cell))
     model = variogram.fit(points)
-    side = variogram.block_length(model, multiple_of=pixel)
-    return float(min(max(side, MIN_PIXELS * pixel), max(extent // (4 * pixel), MIN_PIXELS) * pixel)), model
+    return float(np.clip(variogram.block_length(model, multiple_of=cell), smallest, largest)), model

@@ -124,3 +124,123 @@ def rates(
     )
     print(report.summary())
     print(f"wrote {report.out}")
+
+
+@app.command(name="surges")
+def surges_(
+    source: Path,
+    surging: Path,
+    out: Path | None = None,
+    *,
+    block_km: float = 50.0,
+    strata: int = 4,
+    permutations: int = 9999,
+    measuring: MeasureOptions = DEFAULTS,
+) -> None:
+    """Test whether surging glaciers change at other rates than the rest, size and place allowed for.
+
+    Parameters
+    ----------
+    source
+        Folder that `map` wrote, with three years or more.
+    surging
+        Text file with one glacier id a line, fixed before looking at the rates.
+    out
+        .json; default: surges.json in the folder.
+    block_km
+        Side of the spatial blocks within which glaciers are compared, km.
+    strata
+        Size strata.
+    permutations
+        Permutations of the labels.
+    """
+    from icemapper_xr import pipeline
+
+    report = pipeline.surges_of_run(
+        source,
+        surging,
+        out=out,
+        block_km=block_km,
+        n_strata=strata,
+        n_permutations=permutations,
+        **measuring.keywords(),
+    )
+    print(report.summary())
+    print(f"wrote {report.out}")
+
+
+@app.command(name="termini")
+def termini_(source: Path, boxes: Path, out: Path | None = None, *, outlines: Path | None = None) -> None:
+    """Measure advance and retreat of termini by the box method.
+
+    Parameters
+    ----------
+    source
+        Folder that `map` wrote.
+    boxes
+        Points in the middle of each box's upstream side, with azimuth (degrees), width, length (metres) and id.
+    out
+        .csv or .json; default: termini.csv in the folder.
+    outlines
+        Outlines with a column year; default: outlines.gpkg in the folder.
+    """
+    from icemapper_xr import pipeline
+
+    report = pipeline.termini_of_run(source, boxes, outlines=outlines, out=out)
+    print(report.summary())
+    print(f"wrote {report.out}")
+
+
+@app.command(name="inventories")
+def inventories_(
+    first: Path,
+    second: Path,
+    out: Path | None = None,
+    *,
+    min_area_km2: float = 0.0,
+    relative_sigma: float | None = None,
+    recent_rate: Annotated[float | None, Parameter(allow_leading_hyphen=True)] = None,
+    recent_half_width: float | None = None,
+    draws: int = 100_000,
+    seed: int = 42,
+) -> None:
+    """Rate of change between two inventories of mixed dates, by Monte Carlo; and how much a recent rate exceeds it.
+
+    Parameters
+    ----------
+    first
+        Outlines of the older inventory, with year or src_date.
+    second
+        Outlines of the younger one, the same glaciers.
+    out
+        .json; default: none is written.
+    min_area_km2
+        Smallest glacier that counts.
+    relative_sigma
+        Relative standard error of an inventory's area; default: that of the publication, 0.00755.
+    recent_rate
+        Recent rate, km2 a year, for the acceleration factor.
+    recent_half_width
+        Its 1.96 standard deviations.
+    draws
+        Draws of each stage.
+    seed
+        Seed of the draws.
+    """
+    from icemapper_xr import pipeline
+
+    options: dict[str, Any] = {} if relative_sigma is None else {"relative_sigma": relative_sigma}
+    report = pipeline.inventories_of_files(
+        first,
+        second,
+        out=out,
+        min_area_km2=min_area_km2,
+        recent_rate=recent_rate,
+        recent_half_width=recent_half_width,
+        n_draws=draws,
+        seed=seed,
+        **options,
+    )
+    print(report.summary())
+    if report.out is not None:
+        print(f"wrote {report.out}")

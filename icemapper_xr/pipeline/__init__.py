@@ -6,7 +6,9 @@ catalog -> cube -> normalise -> prediction (with a model) -> store -> vectorise
 from __future__ import annotations
 
 from icemapper_xr.pipeline.areas import AreaReport, areas_of_run
+from icemapper_xr.pipeline.comparisons import inventories_of_files, surges_of_run
 from icemapper_xr.pipeline.entities import LinkReport, divides_of_run, links_of_run
+from icemapper_xr.pipeline.fronts import termini_of_run
 from icemapper_xr.pipeline.mapping import MapReport, YearReport, map_glaciers
 from icemapper_xr.pipeline.original import apply
 from icemapper_xr.pipeline.outlining import outlines_of_run
@@ -23,6 +25,7 @@ __all__ = [
     "areas_of_run",
     "coverage",
     "divides_of_run",
+    "inventories_of_files",
     "links_of_run",
     "map_glaciers",
     "normalise",
@@ -33,5 +36,7 @@ __all__ = [
     "predict",
     "rates_of_run",
     "search",
+    "surges_of_run",
+    "termini_of_run",
     "to_zarr",
 ]

@@ -63,6 +63,8 @@ class Measured:
     """Geometry by id."""
     method: tuple[str, ...]
     notes: tuple[str, ...]
+    changing_errors: bool
+    """Whether anything is known of how errors change from year to year: without it a paired interval means nothing."""
 
     @property
     def acquisitions(self) -> tuple[Acquisition, ...]:
@@ -96,7 +98,8 @@ def measure_run(source: str | Path, settings: MeasureSettings) -> Measured:
     tables, landscape = _tables(run, settings, planes, truth, where, tiles)
     found = tuple(_series(run, settings, glaciers, tables, landscape, truth))
     method = (*_method(run, settings, planes, truth is not None), *words)
-    return Measured(run, settings, found, _shapes(p, region, glaciers), method, tuple(notes))
+    changing = truth is None or truth.sizes[cv.YEAR] > 1 or settings.year_bias_m > 0
+    return Measured(run, settings, found, _shapes(p, region, glaciers), method, tuple(notes), changing)
 
 
 # -- one reading ------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -114,17 +114,26 @@ def rates_of_run(
     IcemapperError
         As in `areas_of_run`. Nothing is written then.
     """
+    target = tables.target(source, out, FILE)
+    report = fit_rates(source, others=others, level=level, **options)
+    asked = report.measured[0].settings.model_dump_json(exclude_none=True)
+    about = {"method": report.method, "notes": report.notes, "settings": asked}
+    tables.write(report.table, target, about=about, shapes=report.measured[0].shapes)
+    return replace(report, out=target)
+
+
+def fit_rates(
+    source: str | Path, *, others: Sequence[str | Path] = (), level: float = 0.05, **options: Any
+) -> RateReport:
+    """Do what `rates_of_run` does, without writing a file."""
     settings = MeasureSettings.checked(**{"common": True, **options})
     if not 0 < level < 1:
         raise OptionError(f"level={level} lies outside 0..1; 0.05 is the default")
-    target = tables.target(source, out, FILE)
     _refuse((source, *others), settings)
     maps = tuple(measuring.measure_run(path, settings) for path in (source, *others))
     table, notes = rate_table(maps, level=level)
     method = (*_method(settings, level, len(maps)), *maps[0].method)
-    about = {"method": method, "notes": notes, "settings": settings.model_dump_json(exclude_none=True)}
-    tables.write(table, target, about=about, shapes=maps[0].shapes)
-    return RateReport(table, target, method, notes, maps)
+    return RateReport(table, None, method, notes, maps)
 
 
 def _refuse(sources: Sequence[str | Path], settings: MeasureSettings) -> None:
@@ -163,6 +172,7 @@ class _Part:
     series: Series
     years: tuple[int, ...]
     acquisitions: tuple[Acquisition, ...]
+    changing_errors: bool
 
 
 def _joined(maps: Sequence[Measured]) -> dict[tuple[str, str, str], list[_Part]]:
@@ -171,7 +181,7 @@ def _joined(maps: Sequence[Measured]) -> dict[tuple[str, str, str], list[_Part]]
     for one in maps:
         for series in one.series:
             key = (series.kind, series.id, series.filter)
-            found.setdefault(key, []).append(_Part(series, one.run.years, one.acquisitions))
+            found.setdefault(key, []).append(_Part(series, one.run.years, one.acquisitions, one.changing_errors))
     return found
 
 
@@ -202,7 +212,8 @@ def _row(parts: Sequence[_Part]) -> tuple[dict[str, Any], tuple[str, ...]]:
         errors = np.concatenate([np.sum(list(part.series.errors.values()), axis=0) for part in parts])
         adjusted = rates.trend(years, soft - errors.mean(axis=1), draws=soft[:, None] - errors, acquisitions=kinds)
         row["adjusted_rate"] = adjusted.rate
-        row |= _ends("independent_", adjusted.independent) | _ends("paired_", adjusted.paired)
+        paired = adjusted.paired if all(part.changing_errors for part in parts) else None
+        row |= _ends("independent_", adjusted.independent) | _ends("paired_", paired)
     if all(part.series.landscape is not None for part in parts):
         draws = np.concatenate([part.series.landscape for part in parts])
         published = rates.trend(years, soft, draws=draws, acquisitions=kinds)

@@ -11,7 +11,7 @@ import xarray as xr
 
 from icemapper_xr import conventions as cv
 from icemapper_xr import filters, progress
-from icemapper_xr.analysis import blocks, bootstrap, cells, domains, reference
+from icemapper_xr.analysis import blocks, bootstrap, cells, domains, margins, reference
 from icemapper_xr.errors import AnalysisError, OptionError
 from icemapper_xr.pipeline import runs
 from icemapper_xr.pipeline.runs import Run
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MeasureSettings", "block_size", "excluded_of", "glaciers_of", "region_of", "truth_of"]
 
-MAX_RESIDUALS: Final = 4_000_000
-"""Cells of a residual field beyond which it is averaged before its variogram is taken."""
+COARSE: Final = 10
+"""Pixels along a cell in which errors along the margin are added up before their variogram is taken."""
 
 
 class MeasureSettings(pydantic.BaseModel):
@@ -142,7 +142,8 @@ def truth_of(run: Run, settings: MeasureSettings, notes: list[str]) -> xr.DataAr
     inside = domains.shares(within, like) > 0.5
     if len(by_year) == 1 < len(run.years):
         notes.append(
-            "the reference has one year: errors that change from year to year are in no interval but by year_bias_m"
+            "the reference has one year, so nothing is known of errors that change from year to year: no paired interval "
+            "of a rate, unless year_bias_m says how much the margin shifts"
         )
     planes = [domains.shares(part, like).where(inside) for part in by_year.values()]
     return xr.concat(planes, xr.IndexVariable(cv.YEAR, list(by_year)))
@@ -169,20 +170,26 @@ def _by_year(frame: gpd.GeoDataFrame, run: Run, settings: MeasureSettings) -> di
 
 def block_size(p: xr.DataArray, truth: xr.DataArray | None, settings: MeasureSettings) -> tuple[float, tuple[str, ...]]:
     """Return the side of a block, and how it was found in words."""
+    from dask.base import compute
+
     if truth is None:
         return settings.block_size or blocks.TILE_SIZE, ()
     if settings.block_size is not None:
         return settings.block_size, (f"blocks of the reference: {settings.block_size:g} m as asked for",)
     pixel = cells.spacing(p[cv.X], "x")
-    residual = p.sel({cv.YEAR: truth[cv.YEAR].values[-1]}) - truth.isel({cv.YEAR: -1})
-    step = int(np.ceil(np.sqrt(residual.size / MAX_RESIDUALS)))
-    if step > 1:
-        residual = residual.coarsen({cv.Y: step, cv.X: step}, boundary="trim").mean()
+    last = p.sel({cv.YEAR: truth[cv.YEAR].values[-1]})
+    residual = last - truth.isel({cv.YEAR: -1})
+    margin = margins.margin_length(last, threshold=settings.threshold).where(residual.notnull())
+    coarse = {cv.Y: COARSE, cv.X: COARSE}
     with progress.dask_bar("Residuals"):
-        side, model = reference.residual_block(residual.compute().values, pixel * step)
+        error, length, seen = compute(
+            *(field.coarsen(coarse, boundary="trim").sum().data for field in (residual, margin, residual.notnull()))
+        )
+    error = np.where(seen > 0, error * pixel**2 / 1e6, np.nan)
+    side, model = reference.residual_block(error, length / 1000, COARSE * pixel)
     return side, (
-        f"blocks of the reference: {side:g} m, from the variogram of its residuals (correlation length "
-        f"{model.length:.0f} m, sill {model.sill:.2g}, nugget {model.nugget:.2g})",
+        f"blocks of the reference: {side:g} m, from the variogram of its errors along the margin (correlation length "
+        f"{model.length:.0f} m, {100 * model.sill / max(model.sill + model.nugget, 1e-300):.0f} % of the variance)",
     )
 
 

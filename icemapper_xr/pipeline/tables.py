@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import geopandas as gpd
     import pandas as pd
 
-__all__ = ["SUFFIXES", "target", "text", "write"]
+__all__ = ["SUFFIXES", "target", "text", "write", "write_bytes"]
 
 SUFFIXES: Final = (".csv", ".gpkg", ".json")
 
@@ -110,6 +110,21 @@ def _write_gpkg(table: pd.DataFrame, target: Path, shapes: gpd.GeoDataFrame | No
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file that appears in one step.
+
+    Raises
+    ------
+    StoreError
+        The file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, content)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror or error}; name another file") from error
 
 
 def _replace(target: Path, content: bytes) -> None:

@@ -1,0 +1,262 @@
+"""Surging against other glaciers, and the rate between two inventories: each from files to a report."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from icemapper_xr import conventions as cv
+from icemapper_xr.analysis import inventories, rates, surges
+from icemapper_xr.errors import AnalysisError, OptionError
+from icemapper_xr.pipeline import runs, tables
+from icemapper_xr.pipeline.rates import fit_rates
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+__all__ = [
+    "InventoryReport",
+    "SurgeReport",
+    "inventories_of_files",
+    "surges_of_run",
+]
+
+
+# -- surging and other glaciers ---------------------------------------------------------------------------------------
+@dataclass(frozen=True, eq=False)
+class SurgeReport:
+    """The test of both maps."""
+
+    tests: dict[str, surges.SurgeTest]
+    """By filter, `none` and perhaps `median`."""
+    out: Path | None
+    notes: tuple[str, ...]
+
+    def summary(self) -> str:
+        """Text: a line a filter."""
+        header = ("filter", "surging", "others", "cells", "left out", "difference a-1", "raw", "Cliff's delta", "p")
+        rows = [
+            [name, t.n_surging, t.n_other, t.n_cells, t.n_left_out, f"{t.difference:+.5f}", f"{t.raw_difference:+.5f}",
+             f"{t.cliffs_delta:+.3f}", f"{t.p_value:.4f}"]
+            for name, t in self.tests.items()
+        ]  # fmt: skip
+        lines = [tables.text(rows, header), *(f"- {line}" for line in (*_SURGE_METHOD, *self.notes))]
+        return "\n".join(lines)
+
+
+_SURGE_METHOD: Final = (
+    "rates relative to each glacier's mean area; labels exchanged only within size strata and spatial blocks "
+    "(van Elteren 1960, by permutation); effect size: Cliff's delta",
+    "the list has to be fixed before the rates are looked at",
+)
+
+
+def surges_of_run(
+    source: str | Path,
+    surging: str | Path,
+    *,
+    out: str | Path | None = None,
+    block_km: float = surges.BLOCK_KM,
+    n_strata: int = 4,
+    n_permutations: int = 9999,
+    **options: Any,
+) -> SurgeReport:
+    """Test whether the surging glaciers of a list change at other relative rates than the rest.
+
+    Parameters
+    ----------
+    source
+        Output folder of `map_glaciers` with three years or more.
+    surging
+        Text file with one glacier id a line; `#` begins a comment.
+    out
+        File to write (.json); None is ``surges.json`` in the map's folder.
+    block_km
+        Side of the spatial blocks, km.
+    n_strata, n_permutations
+        As in `icemapper_xr.analysis.surges.surge_test`.
+    **options
+        As in `rates_of_run`; the glaciers are needed.
+
+    Raises
+    ------
+    AnalysisError
+        No glaciers, an id that is not among them, or no cell with both kinds.
+    """
+    import json
+
+    target = _json_target(source, out, "surges.json")
+    listed = _listed(Path(surging))
+    seed = int(options.get("seed", 42))
+    report = fit_rates(source, **options)
+    shapes = report.measured[0].shapes
+    members = report.table[report.table["kind"] == "glacier"]
+    if not len(members):
+        raise AnalysisError(f"{source} has no glaciers to compare; name their polygons with glaciers (--glaciers)")
+    unknown = sorted(listed - set(members["id"]))
+    if unknown:
+        raise AnalysisError(f"{unknown[0]} of {surging} is no glacier of this map ({len(unknown)} ids are unknown)")
+    tests = {}
+    for name, part in members.groupby("filter", sort=False):
+        some = part[part["mean_km2"] > 0]
+        centres = shapes.geometry.loc[list(some["id"])].representative_point()
+        blocks = surges.spatial_blocks(centres.x, centres.y, size_km=block_km)
+        tests[str(name)] = surges.surge_test(
+            some["relative_rate"].to_numpy(dtype=np.float64),
+            some["id"].isin(listed).to_numpy(),
+            some["mean_km2"].to_numpy(dtype=np.float64),
+            blocks,
+            n_strata=n_strata,
+            n_permutations=n_permutations,
+            seed=seed,
+        )
+    content = {"method": _SURGE_METHOD, "notes": report.notes, "tests": {k: asdict(v) for k, v in tests.items()}}
+    tables.write_bytes(target, (json.dumps(content, indent=1) + "\n").encode())
+    return SurgeReport(tests, target, report.notes)
+
+
+def _listed(path: Path) -> set[str]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise OptionError(f"the list {path} cannot be read: {error}; give a text file with one id a line") from error
+    found = {line.partition("#")[0].strip() for line in lines} - {""}
+    if not found:
+        raise AnalysisError(f"the list {path} holds no id; give one glacier id a line")
+    return found
+
+
+# -- inventories ------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, eq=False)
+class InventoryReport:
+    """The rate between two inventories."""
+
+    first: inventories.Inventory
+    second: inventories.Inventory
+    stages: inventories.Stages
+    factor: inventories.Acceleration | None
+    out: Path | None
+
+    def summary(self) -> str:
+        """Text: both inventories, both stages, and the factor."""
+        lines = [
+            f"{name}: {one.area:.2f} km2, mean year {one.mean_year:.3f}, k_eff {one.effective_years:.4f}"
+            for name, one in (("first", self.first), ("second", self.second))
+        ]
+        for name, stage in (("stage 1", self.stages.first), ("stage 2", self.stages.second)):
+            low, middle, high = stage.percentiles
+            lines.append(
+                f"{name}: {stage.mean:.3f} +- {stage.half_width:.3f} km2/a (1.96 sd); 2.5, 50, 97.5 %: {low:.3f}, "
+                f"{middle:.3f}, {high:.3f}"
+            )
+        if self.factor is not None:
+            f = self.factor
+            lines.append(
+                f"acceleration: {f.median:.2f} ({f.lower:.2f} to {f.upper:.2f}), P(> 1) {f.p_above_one:.3f}, opposite "
+                f"signs in {f.p_other_sign:.1%} of the draws"
+            )
+        lines.append("- Monte Carlo of Maslov et al. (2025), both stages; the second is the result")
+        return "\n".join(lines)
+
+
+def inventories_of_files(
+    first: str | Path,
+    second: str | Path,
+    *,
+    out: str | Path | None = None,
+    min_area_km2: float = 0.0,
+    relative_sigma: float = inventories.RELATIVE_SIGMA,
+    recent_rate: float | None = None,
+    recent_half_width: float | None = None,
+    n_draws: int = inventories.N_DRAWS,
+    seed: int = 42,
+) -> InventoryReport:
+    """Draw the rate of change between two inventories of mixed dates.
+
+    Parameters
+    ----------
+    first, second
+        Outlines of the older and the younger inventory, the same glaciers in both, with the date of each: a column
+        `year`, or RGI's `src_date`.
+    out
+        File to write (.json); None writes none.
+    min_area_km2
+        Smallest glacier that counts, km2.
+    relative_sigma
+        Relative standard error of an inventory's area.
+    recent_rate, recent_half_width
+        A recent rate and its 1.96 sd, km2 a-1, for the acceleration factor; both or none.
+    n_draws, seed
+        As in `icemapper_xr.analysis.inventories.inventory_rate`.
+
+    Raises
+    ------
+    AnalysisError
+        A file without dates or glaciers, or inventories whose years overlap.
+    OptionError
+        One of the two numbers of the recent rate is missing.
+    """
+    import json
+
+    if (recent_rate is None) != (recent_half_width is None):
+        raise OptionError("recent_rate and recent_half_width belong together; give both or none")
+    target = None if out is None else _json_target(Path("."), out, "")
+    one, two = (_inventory(Path(path), min_area_km2, relative_sigma) for path in (first, second))
+    stages = inventories.inventory_rate(one, two, n_draws=n_draws, seed=seed)
+    factor = None
+    if recent_rate is not None and recent_half_width is not None:
+        factor = inventories.acceleration(
+            recent_rate, recent_half_width / rates.PUBLISHED_Z, stages.second.draws, seed=seed
+        )
+    report = InventoryReport(one, two, stages, factor, target)
+    if target is not None:
+        rows = {
+            name: {"mean": s.mean, "half_width": s.half_width, "percentiles": s.percentiles}
+            for name, s in zip(("stage 1", "stage 2"), stages, strict=True)
+        }
+        content = {"first": asdict(one), "second": asdict(two), **rows, "acceleration": factor and asdict(factor)}
+        tables.write_bytes(target, (json.dumps(content, indent=1) + "\n").encode())
+    return report
+
+
+def _inventory(path: Path, min_area_km2: float, relative_sigma: float) -> inventories.Inventory:
+    import pandas as pd
+
+    frame, _ = runs.read_polygons(path, what="inventory")
+    if cv.YEAR in frame:
+        years = pd.to_numeric(frame[cv.YEAR], errors="coerce")
+    elif "src_date" in frame:
+        years = pd.to_datetime(frame["src_date"], errors="coerce").dt.year
+    else:
+        raise AnalysisError(
+            f"the inventory {path} has neither 'year' nor 'src_date'; the date of each outline is needed"
+        )
+    area = pd.Series(_geodesic_km2(frame), frame.index)
+    keep = (area >= min_area_km2) & (area > 0)
+    if not keep.any():
+        raise AnalysisError(f"the inventory {path} has no glacier of {min_area_km2:g} km2 or more")
+    if years[keep].isna().any():
+        raise AnalysisError(
+            f"{int(years[keep].isna().sum())} outlines of {path} have no date; leave them out or date them"
+        )
+    shares = area[keep].groupby(years[keep].astype(int)).sum()
+    by_year = dict(zip(shares.index.tolist(), shares.tolist(), strict=True))
+    return inventories.Inventory(float(area[keep].sum()), by_year, relative_sigma)
+
+
+def _geodesic_km2(frame: gpd.GeoDataFrame) -> list[float]:
+    import pyproj
+
+    geod = pyproj.Geod(ellps="WGS84")
+    fine = frame.geometry if frame.crs.is_geographic else frame.geometry.segmentize(1000.0)
+    return [abs(geod.geometry_area_perimeter(g)[0]) / 1e6 for g in fine.to_crs(4326).orient_polygons()]
+
+
+def _json_target(source: str | Path, out: str | Path | None, name: str) -> Path:
+    path = tables.target(source, out, name)
+    if path.suffix.lower() != ".json":
+        raise OptionError(f"{path} must end in .json")
+    return path

@@ -1,0 +1,126 @@
+"""`termini_of_run`: advance and retreat of termini of a finished map, by the box method."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from icemapper_xr import conventions as cv
+from icemapper_xr import vectorise
+from icemapper_xr.analysis import rates, termini
+from icemapper_xr.errors import AnalysisError
+from icemapper_xr.pipeline import runs, tables
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+    import pandas as pd
+
+__all__ = ["TerminusReport", "termini_of_run"]
+
+OUTLINES: Final = "outlines.gpkg"
+
+
+@dataclass(frozen=True, eq=False)
+class TerminusReport:
+    """Lengths by box and year, and the retreat of each box."""
+
+    lengths: pd.DataFrame
+    """`id`, `year`, `length_m`, `area_km2`, `leaves_box`."""
+    retreat: pd.DataFrame
+    """`id`, `n_years`, `rate` (m a-1, negative is retreat), `lower`, `upper` (Student), `theil_sen`, `note`."""
+    out: Path | None
+
+    def summary(self) -> str:
+        """Text: a line a box."""
+        names = ("id", "n_years", "rate", "lower", "upper", "theil_sen", "note")
+        rows = [list(row) for row in self.retreat[list(names)].itertuples(index=False, name=None)]
+        header = ("id", "years", "m/a", "95 % from", "to", "Theil-Sen", "note")
+        method = "- box method (Moon and Joughin 2008): ice area in a fixed box over its width; negative is retreat"
+        return "\n".join([tables.text(rows, header), method])
+
+
+def termini_of_run(
+    source: str | Path, boxes: str | Path, *, outlines: str | Path | None = None, out: str | Path | None = None
+) -> TerminusReport:
+    """Measure the positions of termini by the box method, and their rates.
+
+    Parameters
+    ----------
+    source
+        Output folder of `map_glaciers`.
+    boxes
+        Points, each the middle of a box's upstream side, with `azimuth` (degrees clockwise from the grid's north, in
+        the CRS of the map), `width` and `length` (metres), and an `id`.
+    outlines
+        Outlines with a column `year`; None is ``outlines.gpkg`` in the map's folder.
+    out
+        File to write (.csv or .json); None is ``termini.csv`` in the map's folder.
+
+    Raises
+    ------
+    AnalysisError
+        No boxes, a column is missing, or a box that no outline meets.
+    """
+    import pandas as pd
+
+    target = tables.target(source, out, "termini.csv")
+    run = runs.open_run(source, calibration=None)
+    crs = run.probability.rio.crs.to_wkt()
+    points = _points(Path(boxes), crs)
+    shapes, notes = runs.read_polygons(outlines or run.folder / OUTLINES, what="outlines")
+    shapes = shapes.to_crs(crs)
+    lengths, retreat = [], []
+    for row in points.itertuples():
+        box = termini.terminus_box(
+            row.geometry.x, row.geometry.y, azimuth=row.azimuth, width=row.width, length=row.length
+        )
+        try:
+            found = termini.box_lengths(shapes, box, width=row.width).reset_index()
+        except AnalysisError as error:
+            raise AnalysisError(f"box {row.id}: {error}") from error
+        lengths.append(found.assign(id=row.id))
+        retreat.append(_retreat(row.id, found, run))
+    columns = ["id", cv.YEAR, "length_m", "area_km2", "leaves_box"]
+    table = pd.concat(lengths, ignore_index=True)[columns] if lengths else pd.DataFrame(columns=columns)
+    rows = pd.DataFrame(retreat, columns=["id", "n_years", "rate", "lower", "upper", "p_value", "theil_sen", "note"])
+    about = {
+        "method": ["box method (Moon and Joughin 2008), metres"],
+        "notes": notes,
+        "retreat": rows.to_dict("records"),
+    }
+    tables.write(table, target, about=about)
+    return TerminusReport(table, rows, target)
+
+
+def _points(path: Path, crs: str) -> gpd.GeoDataFrame:
+    points = vectorise.read(path)
+    missing = [name for name in ("azimuth", "width", "length") if name not in points]
+    if missing:
+        raise AnalysisError(
+            f"the boxes {path} lack the column {missing[0]!r}; azimuth (degrees), width, length (m) are wanted"
+        )
+    if points.crs is None or set(points.geom_type) - {"Point"}:
+        raise AnalysisError(f"the boxes {path} must be points with a CRS: the middle of each box's upstream side")
+    if "id" not in points:
+        points = points.assign(id=[str(k + 1) for k in range(len(points))])
+    return points.to_crs(crs)
+
+
+def _retreat(identity: Any, found: pd.DataFrame, run: runs.Run) -> dict[str, Any]:
+    inside = found[~found["leaves_box"]]
+    years = inside[cv.YEAR].to_numpy(dtype=np.float64)
+    left = len(found) - len(inside)
+    note = f"{left} years leave the box and are not used" if left else ""
+    row: dict[str, Any] = {"id": identity, "n_years": len(years), "note": note}
+    if len(years) < 2:
+        return {**row, "note": f"{note or 'too few years'}: no rate"}
+    kinds = dict(zip(run.years, run.acquisitions, strict=True))
+    same = [kinds[int(year)] for year in years] if all(int(year) in kinds for year in years) else None
+    trend = rates.trend(years, inside["length_m"].to_numpy(), acquisitions=same)
+    low, high = trend.student or (np.nan, np.nan)
+    notes = "; ".join([note, *trend.notes]).strip("; ")
+    row |= {"rate": trend.rate, "lower": low, "upper": high, "p_value": trend.p_value, "theil_sen": trend.theil_sen}
+    return {**row, "note": notes}

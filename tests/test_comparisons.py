@@ -1,0 +1,149 @@
+"""`surges`, `termini` and `inventories`: from files to numbers that are known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+import shapely
+
+from icemapper_xr import pipeline
+from icemapper_xr.analysis import inventories
+from icemapper_xr.cli import main
+from icemapper_xr.errors import AnalysisError, IcemapperError, OptionError
+from tests import results_support as rs
+
+YEARS = (2020, 2021, 2022)
+QUICK = {"n_draws": 100, "landscape_draws": 100, "temporal": False}
+
+
+@pytest.fixture(scope="module")
+def mapped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = rs.write_map(tmp_path_factory.mktemp("map"), YEARS)
+    rs.glaciers().to_file(folder / "glaciers.gpkg")
+    rs.glaciers(years=YEARS).to_file(folder / "outlines.gpkg")
+    return folder
+
+
+# -- termini ----------------------------------------------------------------------------------------------------------
+def boxes(*, azimuth=90.0) -> gpd.GeoDataFrame:
+    x, y = rs.CENTRES["A"]
+    columns = {"id": ["A east"], "azimuth": [azimuth], "width": [200.0], "length": [5000.0]}
+    return gpd.GeoDataFrame(columns, geometry=[shapely.Point(x, y)], crs=rs.EPSG)
+
+
+def test_retreat_of_a_round_front_is_that_of_its_radius(mapped: Path, tmp_path: Path) -> None:
+    boxes().to_file(tmp_path / "boxes.gpkg")
+    report = pipeline.termini_of_run(mapped, tmp_path / "boxes.gpkg", out=tmp_path / "t.csv")
+    scale = np.sqrt(rs.SCALE)
+    assert report.retreat["rate"].iloc[0] == pytest.approx(-rs.RETREAT["A"] * scale, rel=2e-3)
+    expected = [(rs.radius("A", year) - 200**2 / 24 / rs.radius("A", year)) * scale for year in YEARS]
+    np.testing.assert_allclose(report.lengths["length_m"], expected, rtol=1e-3)
+    assert len(pd.read_csv(tmp_path / "t.csv", comment="#")) == 3
+    assert "negative is retreat" in report.summary()
+
+
+def test_boxes_that_say_nothing_have_a_clear_line(mapped: Path, tmp_path: Path) -> None:
+    boxes().drop(columns="width").to_file(tmp_path / "narrow.gpkg")
+    with pytest.raises(AnalysisError, match="lack the column 'width'"):
+        pipeline.termini_of_run(mapped, tmp_path / "narrow.gpkg")
+    far = boxes()
+    far.geometry = far.geometry.translate(1e5, 0)
+    far.to_file(tmp_path / "far.gpkg")
+    with pytest.raises(AnalysisError, match="box A east: no outline meets"):
+        pipeline.termini_of_run(mapped, tmp_path / "far.gpkg")
+    short = boxes().assign(length=100.0)
+    short.to_file(tmp_path / "short.gpkg")
+    report = pipeline.termini_of_run(mapped, tmp_path / "short.gpkg", out=tmp_path / "s.json")
+    assert report.retreat["note"].iloc[0] == "3 years leave the box and are not used: no rate"
+    boxes().iloc[:0].to_file(tmp_path / "none.gpkg")
+    assert not len(pipeline.termini_of_run(mapped, tmp_path / "none.gpkg", out=tmp_path / "n.csv").retreat)
+    assert not (mapped / "termini.csv").exists()
+
+
+# -- surges -----------------------------------------------------------------------------------------------------------
+def test_surges_are_tested_on_the_rates_of_the_map(mapped: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("# fixed in 2015\nA\n")
+    report = pipeline.surges_of_run(mapped, tmp_path / "list.txt", out=tmp_path / "s.json", n_strata=1, **QUICK)
+    found = report.tests["none"]
+    table = pipeline.rates_of_run(mapped, out=tmp_path / "r.csv", **QUICK).table.set_index("id")
+    assert found.difference == pytest.approx(table.loc["A", "relative_rate"] - table.loc["B", "relative_rate"])
+    assert (found.n_surging, found.n_other, found.p_value) == (1, 1, 1.0)
+    assert json.loads((tmp_path / "s.json").read_text())["tests"]["none"]["n_cells"] == 1
+    assert "fixed before the rates are looked at" in report.summary()
+    (tmp_path / "wrong.txt").write_text("A\nRGI-17\n")
+    with pytest.raises(AnalysisError, match="RGI-17 of"):
+        pipeline.surges_of_run(mapped, tmp_path / "wrong.txt", **QUICK)
+    (tmp_path / "empty.txt").write_text("# nothing\n")
+    with pytest.raises(AnalysisError, match="holds no id"):
+        pipeline.surges_of_run(mapped, tmp_path / "empty.txt", **QUICK)
+    with pytest.raises(OptionError, match="cannot be read"):
+        pipeline.surges_of_run(mapped, tmp_path / "nowhere.txt", **QUICK)
+
+
+# -- inventories ------------------------------------------------------------------------------------------------------
+def squares(areas_km2, years) -> gpd.GeoDataFrame:
+    sides = np.sqrt(np.asarray(areas_km2) * 1e6)
+    shapes = [shapely.box(0, 0, side, side) for side in sides]
+    return gpd.GeoDataFrame({"year": years}, geometry=shapes, crs=6931)
+
+
+def test_the_published_composition_gives_k_eff_and_mean_year_from_files(tmp_path: Path) -> None:
+    """RGI 7 in Svalbard (FACTS 7): k_eff 2.4886, mean year 2006.312; about -70.3 km2 a-1 to 2016."""
+    shares = np.array(list(inventories.RGI7_SVALBARD_YEARS.values()))
+    first = squares(32570.49 * shares / shares.sum(), list(inventories.RGI7_SVALBARD_YEARS))
+    first.to_file(tmp_path / "rgi.gpkg")
+    squares([31889.28], [2016]).to_file(tmp_path / "s1.gpkg")
+    report = pipeline.inventories_of_files(
+        tmp_path / "rgi.gpkg", tmp_path / "s1.gpkg", out=tmp_path / "i.json", recent_rate=-227.627,
+        recent_half_width=74.571, n_draws=20_000,
+    )  # fmt: skip
+    assert report.first.effective_years == pytest.approx(2.4886, abs=5e-5)
+    assert report.first.mean_year == pytest.approx(2006.312, abs=5e-4)
+    assert report.first.area == pytest.approx(32570.49, rel=1e-5)
+    assert report.stages.second.percentiles[1] == pytest.approx(-70.3, abs=2.0)
+    low, middle, high = report.stages.second.percentiles
+    assert low < -70.3 < high
+    assert report.factor is not None
+    assert report.factor.p_above_one > 0.8
+    stored = json.loads((tmp_path / "i.json").read_text())
+    assert stored["stage 2"]["percentiles"][1] == pytest.approx(middle)
+    assert "k_eff 2.4886" in report.summary()
+
+
+def test_inventories_without_dates_or_glaciers_are_refused(tmp_path: Path) -> None:
+    good = squares([10.0], [2000])
+    good.to_file(tmp_path / "good.gpkg")
+    good.rename(columns={"year": "src_date"}).assign(src_date="2016-08-01").to_file(tmp_path / "rgi.gpkg")
+    good.drop(columns="year").to_file(tmp_path / "undated.gpkg")
+    good.assign(year=2000).to_file(tmp_path / "same.gpkg")
+    found = pipeline.inventories_of_files(tmp_path / "good.gpkg", tmp_path / "rgi.gpkg", n_draws=1000)
+    assert found.second.mean_year == 2016
+    for first, second, options, message in (
+        ("good.gpkg", "undated.gpkg", {}, "neither 'year' nor 'src_date'"),
+        ("good.gpkg", "same.gpkg", {}, "years overlap"),
+        ("good.gpkg", "rgi.gpkg", {"min_area_km2": 20}, "no glacier of 20 km2"),
+        ("good.gpkg", "rgi.gpkg", {"recent_rate": -1.0}, "belong together"),
+        ("good.gpkg", "rgi.gpkg", {"out": tmp_path / "x.csv"}, "must end in .json"),
+    ):
+        with pytest.raises(IcemapperError, match=message):
+            pipeline.inventories_of_files(tmp_path / first, tmp_path / second, **options)
+
+
+def test_the_commands_answer(mapped: Path, tmp_path: Path, capsys) -> None:
+    boxes().to_file(tmp_path / "boxes.gpkg")
+    main(["termini", str(mapped), str(tmp_path / "boxes.gpkg"), str(tmp_path / "t.csv")])
+    assert "A east" in capsys.readouterr().out
+    (tmp_path / "list.txt").write_text("A\n")
+    small = ["--n-draws", "100", "--landscape-draws", "100", "--no-temporal", "--strata", "1"]
+    main(["surges", str(mapped), str(tmp_path / "list.txt"), str(tmp_path / "s.json"), *small])
+    assert "Cliff's delta" in capsys.readouterr().out
+    squares([10.0], [2000]).to_file(tmp_path / "a.gpkg")
+    squares([9.0], [2010]).to_file(tmp_path / "b.gpkg")
+    main(["inventories", str(tmp_path / "a.gpkg"), str(tmp_path / "b.gpkg"), "--draws", "1000", "--recent-rate", "-0.2",
+          "--recent-half-width", "0.05"])  # fmt: skip
+    assert "acceleration: " in capsys.readouterr().out
