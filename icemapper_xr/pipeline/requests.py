@@ -142,8 +142,8 @@ def truth_of(run: Run, settings: MeasureSettings, notes: list[str]) -> xr.DataAr
     inside = domains.shares(within, like) > 0.5
     if len(by_year) == 1 < len(run.years):
         notes.append(
-            "the reference has one year, so nothing is known of errors that change from year to year: no paired interval "
-            "of a rate, unless year_bias_m says how much the margin shifts"
+            "the reference has one year, so nothing is known of errors that change from year to year: no paired "
+            "interval of a rate, unless year_bias_m says how much the margin shifts"
         )
     planes = [domains.shares(part, like).where(inside) for part in by_year.values()]
     return xr.concat(planes, xr.IndexVariable(cv.YEAR, list(by_year)))
