@@ -100,7 +100,7 @@ def test_bad_lists_name_the_file(tmp_path: Path, reader: Any) -> None:
     bare = write(tmp_path / "bare.tif", read(backscatter[0]), epsg=None)
     refused(CubeError, r"bare\.tif has no coordinate system", grd=[*backscatter[:14], bare])
     linear = write(tmp_path / "linear.tif", np.full((30, 40), 0.1))
-    refused(UnitsError, r"linear\.tif \(grd\).*looks like linear power, not dB", grd=[*backscatter[:14], linear])
+    refused(UnitsError, r"linear\.tif \(grd\).*looks like linear power or coherence", grd=[*backscatter[:14], linear])
     refused(UnitsError, r"grd_00\.tif \(insar\).*coherence lies between", grd=backscatter, insar=backscatter)
     cut = tmp_path / "cut.tif"
     cut.write_bytes(backscatter[0].read_bytes()[:2000])
@@ -170,3 +170,11 @@ def test_parity_of_the_shifted_example(shared: Path) -> None:
         assert dataset.crs == profile["crs"]
     assert np.isfinite(stack).all()
     assert stack.max() < 1.1
+
+
+def test_coherence_in_the_place_of_backscatter_is_refused(tmp_path: Path) -> None:
+    coherence = np.random.default_rng(0).uniform(0, 1, (30, 40))
+    coherence[0, 0] = 0  # as in real products
+    paths = [write(tmp_path / f"{k}.tif", coherence) for k in range(15)]
+    with pytest.raises(UnitsError, match=r"0\.tif \(grd\) has values 0 to .*linear power or coherence, not dB"):
+        cube.open_rasters(grd=paths)

@@ -22,6 +22,8 @@ def search(
     features: Annotated[tuple[FeatureName, ...], Parameter(consume_multiple=True)] = ("rtc",),
     polarisation: Literal["VV", "VH", "HH", "HV"] | None = None,
     orbit: int | None = None,
+    mode: Literal["IW", "EW", "SM", "WV"] | None = None,
+    limit: int | None = None,
     out: Path | None = None,
 ) -> None:
     """Search a catalogue and tell which passes it has.
@@ -38,6 +40,10 @@ def search(
         Only this one.
     orbit
         Only this relative orbit.
+    mode
+        Only this mode of the instrument; a cube wants IW.
+    limit
+        Stop after so many items.
     out
         Write the items found: .json (item collection) or .parquet (stac-geoparquet).
     """
@@ -49,7 +55,14 @@ def search(
         where = {"bbox": extent.lonlat_box(area_grid(**where, margin=0))}
     where.pop("crs", None)
     found = catalogs.search(
-        catalog, **where, datetime=datetime, features=features, polarisation=polarisation, orbit=orbit
+        catalog,
+        **where,
+        datetime=datetime,
+        features=features,
+        polarisation=polarisation,
+        orbit=orbit,
+        mode=mode,
+        limit=limit,
     )
     print(found)
     if out is not None:

@@ -109,10 +109,10 @@ def check_raster(path: str, feature: conventions.Feature, scale: str) -> None:
     if feature == "insar":
         if low < -0.01 or high > 1.01:
             raise UnitsError(f"{where} has values {low:g} to {high:g}, coherence lies between 0 and 1; check the list")
-    elif scale == "dB" and low > 0 and high < 10:
+    elif scale == "dB" and low >= 0 and 0 < high < 10:
         raise UnitsError(
-            f"{where} has values {low:g} to {high:g}, which looks like linear power, not dB; "
-            "use open_rasters(scale='power'), or convert the files with 10 log10"
+            f"{where} has values {low:g} to {high:g}, which looks like linear power or coherence, not dB; "
+            "check the list, use open_rasters(scale='power'), or convert the files with 10 log10"
         )
     elif scale != "dB" and low < -1:
         raise UnitsError(f"{where} has values {low:g} to {high:g}, which looks like dB, not {scale}; set scale='dB'")
