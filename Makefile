@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 UV := uv==0.13.9
 
-.PHONY: demo test test-slow check format bench lock clean help
+.PHONY: demo test test-slow test-pgstac test-slurm test-hosts check format bench lock clean help
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -29,6 +29,22 @@ test: $(READY)  ## Run the quick tests
 test-slow: $(READY)  ## Run the tests that take longer
 	$(BIN)/pytest -m slow
 
+PGSTAC := $(VENV)-pgstac
+$(PGSTAC)/.ready:
+	@$(PYTHON) -m venv $(PGSTAC)
+	@$(PGSTAC)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  "stac-fastapi-pgstac==7.2.0" "pypgstac[psycopg]==0.10.0" "uvicorn==0.54.0"
+	@touch $@
+
+test-pgstac: $(READY) $(PGSTAC)/.ready  ## Test against a STAC API on PostgreSQL (Debian packages; installed if root)
+	ICEMAPPER_PGSTAC=$(PGSTAC)/bin/python $(BIN)/pytest -m further tests/further/test_pgstac.py
+
+test-slurm: $(READY)  ## Test on SLURM, two workers with made-up GPUs (Debian packages; root only)
+	$(BIN)/pytest -m further tests/further/test_slurm.py
+
+test-hosts: $(READY)  ## Test on workers in network namespaces, one of which is cut off (root only)
+	$(BIN)/pytest -m further tests/further/test_hosts.py
+
 check: $(READY)  ## Lint, format check, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -47,4 +63,4 @@ lock:  ## Resolve the dependencies anew
 	  pyproject.toml -o requirements.lock --quiet --custom-compile-command "make lock"
 
 clean:  ## Remove the environment and what the tools left
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis demo
+	rm -rf $(VENV) $(PGSTAC) .pytest_cache .mypy_cache .ruff_cache .hypothesis demo

@@ -11,12 +11,14 @@ from __future__ import annotations
 from icemapper_xr.regions.mask import Mask, mask_of_file
 from icemapper_xr.regions.named import NAMED, Named, find
 from icemapper_xr.regions.seams import join
-from icemapper_xr.regions.shape import resolve
-from icemapper_xr.regions.tiles import Part, parts
+from icemapper_xr.regions.shape import listed, resolve
+from icemapper_xr.regions.tiles import TILE_CHUNKS, Part, parts
 from icemapper_xr.regions.together import mosaic
-from icemapper_xr.regions.utm import Zone, zones
+from icemapper_xr.regions.utm import EDGE_DEGREES, Zone, zones
 
 __all__ = [
+    "EDGE_DEGREES",
+    "TILE_CHUNKS",
     "NAMED",
     "Mask",
     "Named",
@@ -24,6 +26,7 @@ __all__ = [
     "Zone",
     "find",
     "join",
+    "listed",
     "mask_of_file",
     "mosaic",
     "parts",

@@ -15,7 +15,7 @@ from icemapper_xr.regions import named
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
-__all__ = ["NORTH", "SOUTH", "geometry", "polygons", "resolve"]
+__all__ = ["NORTH", "SOUTH", "geometry", "listed", "polygons", "resolve"]
 
 NORTH = 84.0
 """Parallel at which UTM ends; there is no land north of 83.7 N."""
@@ -44,7 +44,7 @@ def resolve(areas: Any) -> BaseGeometry:
     """
     import shapely
 
-    shapes = [_one(area) for area in _listed(areas)]
+    shapes = [_one(area) for area in listed(areas)]
     if not shapes:
         raise OptionError("no area is named; give a region, a polygon file, a box or a geometry")
     whole = shapely.union_all(shapes)
@@ -60,7 +60,8 @@ def resolve(areas: Any) -> BaseGeometry:
     return whole
 
 
-def _listed(areas: Any) -> Iterable[Any]:
+def listed(areas: Any) -> Iterable[Any]:
+    """Return areas as a list, whether one or several are named."""
     single = isinstance(areas, str | Path | Mapping) or hasattr(areas, "__geo_interface__") or _is_box(areas)
     return (areas,) if single else areas
 

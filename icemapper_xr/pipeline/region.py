@@ -1,0 +1,446 @@
+"""`map_region`: an area of any size, tile by tile, each with its own orbit, into one folder with one set of outlines."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from icemapper_xr import catalog as catalogs
+from icemapper_xr import cluster as clusters
+from icemapper_xr import conventions, models, prediction, progress, regions, store, vectorise
+from icemapper_xr._types import Segmenter
+from icemapper_xr.errors import CatalogError, CubeError, IcemapperError, StoreError
+from icemapper_xr.pipeline import execution, journals, mapping, outlining
+from icemapper_xr.settings import Area, MapSettings
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+__all__ = ["RegionReport", "Tile", "is_region", "map_region", "outlines_of_region", "parts_of", "zones_of"]
+
+TILES = "tiles"
+"""Folder of the stores, one a tile."""
+INDEX = "tiles.json"
+"""Which tile is where, and why one was not mapped."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """What became of one tile in one year."""
+
+    name: str
+    year: int
+    relative_orbit: int | None = None
+    polarisation: str | None = None
+    steps: int = 0
+    """Steps that have a pass of every feature."""
+    units: int = 0
+    """Units of the store written now."""
+    units_kept: int = 0
+    unreadable: tuple[str, ...] = ()
+    """Items that could not be read somewhere, and are missing steps there."""
+    skipped: str = ""
+    """Why it was not mapped: there is nothing to map it from."""
+
+
+@dataclass(frozen=True)
+class RegionReport:
+    """What `map_region` wrote."""
+
+    out: Path
+    outlines: Path
+    tiles: tuple[Tile, ...]
+    areas: dict[int, tuple[float, int]]
+    """For every year of the folder the area of all outlines, km2, and their number."""
+    windows: prediction.Windows
+    engine: str
+    simulated: bool
+    """Whether the weights were trained on simulated scenes only, so that no accuracy on real ice is known."""
+
+
+def map_region(
+    *,
+    catalog: str | Path,
+    weights: str | Path | Segmenter,
+    out: str | Path,
+    region: Any,
+    years: Sequence[int] = (),
+    mask: str | Path | None = None,
+    mask_buffer: float = 1000.0,
+    tile: int = regions.TILE_CHUNKS,
+    overwrite: bool = False,
+    retry_failed: bool = False,
+    cluster: str | None = None,
+    cluster_options: clusters.ClusterOptions | None = None,
+    **options: Any,
+) -> RegionReport:
+    """Map the glaciers of an area of any size; run it again to resume.
+
+    The area is cut by UTM zone, and a zone into tiles of its global lattice, so that each tile has the orbit that
+    covers it best. Every tile is an ordinary store. Outlines are drawn over the tiles of a zone as if these were one,
+    cut at the border of the zone, and joined with those of the next.
+
+    Parameters
+    ----------
+    catalog, weights, years, overwrite, retry_failed, cluster, cluster_options
+        As in `map_glaciers`.
+    out
+        Folder to write: ``tiles/`` (one store a tile), ``tiles.json``, ``outlines.gpkg``, ``run.json``, ``logs``.
+    region
+        What `icemapper_xr.regions.resolve` takes: code or name of an RGI region, polygon file, west, south, east, north
+        in degrees, geometry, or a list of these.
+    mask
+        File of polygons outside of which there cannot be ice: tiles and blocks outside are not read.
+    mask_buffer
+        Metres by which the mask is grown.
+    tile
+        Side of a tile in chunks of 1152 pixels.
+    **options
+        Fields of `icemapper_xr.settings.MapSettings`; ``orbit`` is better left to each tile.
+
+    Returns
+    -------
+    RegionReport
+        Tiles mapped and skipped, area and number of outlines by year.
+
+    Raises
+    ------
+    IcemapperError
+        Whatever the stages refuse; a tile from which nothing can be made is skipped and named, unless all are.
+    """
+    chosen = MapSettings.checked(
+        catalog=str(catalog),
+        weights=str(weights if isinstance(weights, str | Path) else getattr(weights, "name", weights)),
+        area=Area(region=_said(region)),
+        years=tuple(years),
+        mask=None if mask is None else str(mask),
+        mask_buffer=mask_buffer,
+        tile=tile,
+        **options,
+    )
+    folder = Path(out)
+    _refuse_foreign(folder)
+    segmenter = (
+        models.load_model(weights, engine=chosen.engine, features=chosen.features)
+        if isinstance(weights, str | Path)
+        else weights
+    )
+    parts = parts_of(chosen, region, segmenter.pixel_size)
+    progress.note(f"{len(parts)} tiles in {len({part.zone.name for part in parts})} UTM zones")
+    with clusters.connect(cluster, cluster_options) as client, _journal(folder, chosen, segmenter) as journal:
+        run = _Run(chosen, segmenter, folder, client, journal, overwrite=overwrite, retry_failed=retry_failed)
+        run.through(parts)
+    outlines_of_region(folder, threshold=chosen.threshold, min_area_km2=chosen.min_area_km2)
+    chosen.save(folder / mapping.RUN)
+    drawn = vectorise.read(folder / outlining.OUTLINES)
+    return RegionReport(
+        out=folder,
+        outlines=folder / outlining.OUTLINES,
+        tiles=tuple(run.tiles),
+        areas={
+            int(year): (float(rows["area_km2"].sum()), len(rows)) for year, rows in drawn.groupby("year", sort=True)
+        },
+        windows=run.windows,
+        engine=str(getattr(segmenter, "engine", "own")),
+        simulated=getattr(getattr(segmenter, "weights", None), "origin", None) == "simulated",
+    )
+
+
+def _said(region: Any) -> tuple[Any, ...]:
+    """Return the region as it can be stored."""
+    import shapely.geometry
+
+    listed = regions.listed(region)
+    plain = []
+    for one in listed:
+        shape = getattr(one, "__geo_interface__", None)
+        plain.append(shapely.geometry.mapping(shapely.geometry.shape(shape)) if shape is not None else one)
+    return tuple(tuple(one) if isinstance(one, list) else str(one) if isinstance(one, Path) else one for one in plain)
+
+
+def parts_of(chosen: MapSettings, region: Any, pixel_size: float) -> tuple[regions.Part, ...]:
+    """Cut the region of some settings into tiles."""
+    return regions.parts(
+        regions.resolve(region),
+        resolution=pixel_size,
+        tile=chosen.tile,
+        mask=None if chosen.mask is None else regions.mask_of_file(chosen.mask),
+        mask_buffer=chosen.mask_buffer,
+    )
+
+
+def _refuse_foreign(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise StoreError(f"{folder} is a file; name another folder for the output")
+    visible = folder.is_dir() and any(path.name != journals.LOGS for path in folder.iterdir())
+    if visible and not is_region(folder):
+        raise StoreError(f"{folder} holds files that are not of a region's map; name an empty or a new folder")
+
+
+def is_region(folder: str | Path) -> bool:
+    """Whether a folder is the output of `map_region`."""
+    return (Path(folder) / INDEX).is_file()
+
+
+@contextlib.contextmanager
+def _journal(folder: Path, chosen: MapSettings, segmenter: Segmenter) -> Iterator[journals.Journal]:
+    journal = journals.Journal(
+        folder, settings=chosen.model_dump(mode="json"), weights_digest=segmenter.digest, cluster="region"
+    )
+    try:
+        yield journal
+    except BaseException as error:
+        journal.event("end", error=f"{type(error).__name__}: {error}")
+        raise
+    else:
+        journal.event("end")
+    finally:
+        journal.close()
+
+
+class _Run:
+    """The tiles of a run, one after the other."""
+
+    def __init__(
+        self,
+        chosen: MapSettings,
+        segmenter: Segmenter,
+        folder: Path,
+        client: Any,
+        journal: journals.Journal,
+        *,
+        overwrite: bool,
+        retry_failed: bool,
+    ) -> None:
+        self.chosen, self.segmenter, self.folder = chosen, segmenter, folder
+        self.client, self.journal = client, journal
+        self.overwrite, self.retry_failed = overwrite, retry_failed
+        self.tiles: list[Tile] = []
+        self.windows = prediction.Windows(0, 0)
+        self._first_error: IcemapperError | None = None
+
+    def through(self, parts: Sequence[regions.Part]) -> None:
+        """Map all tiles in all years; skip, by name, those from which nothing can be made."""
+        years = mapping.years_of(self.chosen)
+        found = self._local(parts)
+        for number, part in enumerate(parts, 1):
+            progress.note(f"tile {number} of {len(parts)}: {part.name}")
+            self._tile(part, years, found)
+        if not any(tile.steps for tile in self.tiles):
+            assert self._first_error is not None
+            raise self._first_error
+        self._save(parts)
+
+    def _tile(self, part: regions.Part, years: Sequence[int], found: _Index | None) -> None:
+        path = self.folder / TILES / f"{part.name}.zarr"
+        orbit, polarisation = self.chosen.orbit, self.chosen.polarisation
+        if store.is_store(path) and not self.overwrite:
+            known = mapping.known_series(store.open_store(path).attrs)
+            orbit, polarisation = orbit or known[0], polarisation or known[1]
+        for position, year in enumerate(years):
+            try:
+                where = {"bounds": part.bounds, "crs": f"EPSG:{part.epsg}"}
+                near = self.chosen.catalog if found is None else found.near(part, self.segmenter.window)
+                series = mapping.plan_year(
+                    self.chosen, self.segmenter, year, orbit=orbit, polarisation=polarisation, catalog=near, **where
+                )
+            except (CatalogError, CubeError) as error:
+                self._first_error = self._first_error or error
+                self.tiles.append(Tile(part.name, year, skipped=str(error)))
+                continue
+            orbit, polarisation = mapping.known_series(series.attrs)
+            self._write(part, path, year, series, again="year" if self.overwrite and position else self.overwrite)
+
+    def _write(self, part: regions.Part, path: Path, year: int, series: Any, *, again: Any) -> None:
+        label = int(series.attrs.get(conventions.ATTR_YEAR, year))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with progress.units_bar(f"{part.name} {label}") as advance:
+            written = execution.map_cube(
+                series,
+                self.segmenter,
+                path,
+                year=label,
+                gap=self.chosen.gap,
+                overlap=self.chosen.overlap,
+                resample=self.chosen.resample,
+                mask=part.mask,
+                overwrite=again,
+                retry_failed=self.retry_failed,
+                client=self.client,
+                journal=self.journal,
+                on_outcome=lambda outcome, total: advance(
+                    total.kept + total.written, total.units, outcome.windows.evaluated
+                ),
+            )
+        orbit, polarisation = mapping.known_series(series.attrs)
+        self.windows = prediction.Windows(*(a + b for a, b in zip(self.windows, written.windows, strict=True)))
+        self.tiles.append(
+            Tile(
+                part.name,
+                label,
+                orbit,
+                polarisation,
+                int(series.attrs.get("steps_valid", 0)),
+                written.written,
+                written.kept,
+                tuple(sorted(written.unreadable)),
+            )
+        )
+        if written.failed:
+            unit, reason = next(iter(written.failed.items()))
+            raise CubeError(
+                f"{part.name}, {label}: {len(written.failed)} of {written.units} units failed, the first at row "
+                f"{unit.row}, column {unit.column}: {reason}; what is done stays; mend this and run the same again "
+                "with --retry-failed"
+            )
+
+    def _local(self, parts: Sequence[regions.Part]) -> _Index | None:
+        """Read a catalogue of files once; APIs are asked for each tile."""
+        if not Path(self.chosen.catalog).exists():
+            return None
+        features = self.chosen.features or self.segmenter.features
+        return _Index(catalogs.search(self.chosen.catalog, features=tuple(features)))
+
+    def _save(self, parts: Sequence[regions.Part]) -> None:
+        """Write which tile is where; what earlier runs mapped stays listed."""
+        import shapely
+
+        before = _read_index(self.folder) if is_region(self.folder) else {"zones": {}, "tiles": {}}
+        zones, tiles = dict(before["zones"]), dict(before["tiles"])
+        for part in parts:
+            zone = part.zone
+            if (self.folder / TILES / f"{part.name}.zarr").exists():
+                tiles[part.name] = {"zone": zone.name, "bounds": list(part.bounds)}
+                # Without the vertices that only the projection needs.
+                zones[zone.name] = {"epsg": zone.epsg, "owned": shapely.to_geojson(shapely.simplify(zone.owned, 0))}
+        for name in set(zones) & set(before["zones"]):
+            owned = shapely.union_all([shapely.from_geojson(one[name]["owned"]) for one in (zones, before["zones"])])
+            zones[name] = {**zones[name], "owned": shapely.to_geojson(owned)}
+        skipped = {f"{tile.name} {tile.year}": tile.skipped for tile in self.tiles if tile.skipped}
+        content = {"zones": zones, "tiles": tiles, "skipped": skipped}
+        (self.folder / INDEX).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+class _Index:
+    """What a catalogue of files holds, by place."""
+
+    def __init__(self, found: catalogs.SearchResult) -> None:
+        self._found = found
+        self._boxes = np.array(
+            [(-180.0, -90.0, 180.0, 90.0) if o.bbox is None else tuple(o.bbox) for o in found.observations]
+        ).reshape(-1, 4)
+
+    def near(self, part: regions.Part, margin: int) -> catalogs.SearchResult:
+        """Return what may touch a tile and its margin (all longitudes where it is on the antimeridian)."""
+        import dataclasses
+
+        west, south, east, north = part.lonlat()
+        reach = margin * 10.0 / 111_000.0
+        wide = reach / max(np.cos(np.radians(min(abs(north) + reach, 89.0))), 0.02)
+        left, bottom, right, top = self._boxes.T
+        rows = (bottom <= north + reach) & (top >= south - reach)
+        if west <= east:
+            rows &= ((left <= east + wide) & (right >= west - wide)) | (left > right)
+        else:
+            rows &= (right >= west - wide) | (left <= east + wide) | (left > right)
+        kept = tuple(self._found.observations[k] for k in np.flatnonzero(rows))
+        if not kept:
+            raise CatalogError(f"{self._found.source} has no items at the tile {part.name}: widen the catalogue")
+        return dataclasses.replace(self._found, observations=kept)
+
+
+def zones_of(folder: Path) -> dict[regions.Zone, list[Path]]:
+    """Return the zones of a region's map and the stores in each."""
+    import shapely
+
+    if not is_region(folder):
+        raise StoreError(f"{folder} is no map of a region: run `icemapper map --region` first")
+    content = _read_index(folder)
+    found: dict[regions.Zone, list[Path]] = {}
+    for name, row in content["zones"].items():
+        code = int(row["epsg"])
+        owned = shapely.segmentize(shapely.from_geojson(row["owned"]), regions.EDGE_DEGREES)
+        paths = [folder / TILES / f"{tile}.zarr" for tile, facts in content["tiles"].items() if facts["zone"] == name]
+        found[regions.Zone(code % 100, code < 32700, owned)] = paths
+    return found
+
+
+def _read_index(folder: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{folder / INDEX} cannot be read ({error}); run the same map again") from error
+    return content
+
+
+def outlines_of_region(
+    source: str | Path,
+    out: str | Path | None = None,
+    *,
+    year: int | None = None,
+    threshold: float = conventions.THRESHOLD,
+    min_area_km2: float = conventions.MIN_AREA_KM2,
+    min_hole_km2: float = 0.0,
+) -> tuple[Path, gpd.GeoDataFrame]:
+    """Draw the outlines of a region's map, across tiles and zones, and write them.
+
+    Parameters
+    ----------
+    source
+        Output folder of `map_region`.
+    out
+        File to write; None is ``outlines.gpkg`` in the folder (``outlines_<year>.gpkg`` if a year is named).
+    year
+        Only this year; None is all that some tile has finished.
+    threshold, min_area_km2, min_hole_km2
+        As in `icemapper_xr.vectorise.outlines`.
+
+    Returns
+    -------
+    tuple of Path and GeoDataFrame
+        The file and its content.
+
+    Raises
+    ------
+    StoreError
+        If there is no map of a region, or none of its tiles has the year.
+    """
+    folder = Path(source)
+    zones = zones_of(folder)
+    finished = sorted({one for paths in zones.values() for path in paths for one in _finished(path)})
+    if year is not None and year not in finished:
+        raise StoreError(f"{folder} has the years {', '.join(map(str, finished)) or 'none'}, not {year}: map it first")
+    chosen = finished if year is None else [year]
+    if not chosen:
+        raise StoreError(f"{folder} has no finished year; run the same map again")
+    drawn = [_joined(zones, one, threshold, min_area_km2, min_hole_km2) for one in chosen]
+    name = outlining.OUTLINES if year is None else f"outlines_{year}.gpkg"
+    target = folder / name if out is None else Path(out)
+    together = outlining.joined(drawn)
+    vectorise.write(together, target)
+    return target, together
+
+
+def _finished(path: Path) -> list[int]:
+    return [year for year, (written, total) in store.status(path).items() if written == total]
+
+
+def _joined(
+    zones: dict[regions.Zone, list[Path]], year: int, threshold: float, min_area: float, min_hole: float
+) -> gpd.GeoDataFrame:
+    drawn = []
+    for zone, paths in zones.items():
+        there = [path for path in paths if year in _finished(path)]
+        if there:
+            plane = regions.mosaic(there, year=year)
+            outlined = vectorise.outlines(
+                plane, threshold=threshold, min_area_km2=0, min_hole_km2=min_hole, crs_out=None
+            )
+            drawn.append((zone, outlined))
+    return regions.join(drawn, min_area_km2=min_area)
