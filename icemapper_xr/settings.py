@@ -22,7 +22,10 @@ class _Strict(pydantic.BaseModel):
 
 
 class Area(_Strict):
-    """An area to map: exactly one of `bbox`, `bounds` with `crs`, and `geometry`; or none, for a local catalogue."""
+    """An area to map: exactly one of `bbox`, `bounds` with `crs`, `geometry`, and `region`; or none.
+
+    None is the extent of a local catalogue.
+    """
 
     bbox: tuple[float, float, float, float] | None = None
     """West, south, east, north in degrees."""
@@ -33,10 +36,13 @@ class Area(_Strict):
     geometry: dict[str, Any] | None = None
     """GeoJSON geometry in longitude and latitude."""
 
+    region: tuple[Any, ...] | None = None
+    """Names of regions, polygon files, boxes or geometries, together."""
+
     @property
     def named(self) -> bool:
         """Whether an area is named at all."""
-        return any(value is not None for value in (self.bbox, self.bounds, self.geometry))
+        return any(value is not None for value in (self.bbox, self.bounds, self.geometry, self.region))
 
 
 class MapSettings(_Strict):
@@ -78,6 +84,13 @@ class MapSettings(_Strict):
     """Probability at which an outline is drawn."""
     min_area_km2: float = pydantic.Field(default=conventions.MIN_AREA_KM2, ge=0)
     """Smallest outline that is kept."""
+
+    mask: str | None = None
+    """File of polygons outside of which there cannot be ice."""
+    mask_buffer: float = pydantic.Field(default=1000.0, ge=0)
+    """Metres by which the mask is grown."""
+    tile: int = pydantic.Field(default=8, ge=1)
+    """Side of a region's tile in chunks of 1152 pixels."""
 
     @classmethod
     def checked(cls, **values: Any) -> MapSettings:

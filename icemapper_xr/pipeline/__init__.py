@@ -13,6 +13,7 @@ from icemapper_xr.pipeline.mapping import MapReport, YearReport, map_glaciers
 from icemapper_xr.pipeline.original import apply
 from icemapper_xr.pipeline.outlining import outlines_of_run
 from icemapper_xr.pipeline.rates import RateReport, rates_of_run
+from icemapper_xr.pipeline.region import RegionReport, is_region, map_region, outlines_of_region
 from icemapper_xr.pipeline.verbs import coverage, normalise, open_cube, open_rasters, outlines, predict, search, to_zarr
 
 __all__ = [
@@ -20,18 +21,22 @@ __all__ = [
     "LinkReport",
     "MapReport",
     "RateReport",
+    "RegionReport",
     "YearReport",
     "apply",
     "areas_of_run",
     "coverage",
     "divides_of_run",
     "inventories_of_files",
+    "is_region",
     "links_of_run",
     "map_glaciers",
+    "map_region",
     "normalise",
     "open_cube",
     "open_rasters",
     "outlines",
+    "outlines_of_region",
     "outlines_of_run",
     "predict",
     "rates_of_run",

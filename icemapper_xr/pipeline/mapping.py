@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import xarray as xr
 
 from icemapper_xr import cluster as clusters
-from icemapper_xr import conventions, cube, models, prediction, progress, settings, store, vectorise
+from icemapper_xr import conventions, cube, models, prediction, progress, regions, settings, store, vectorise
 from icemapper_xr._types import Segmenter
 from icemapper_xr.cube import select
 from icemapper_xr.errors import CubeError, OptionError, StoreError
@@ -208,10 +208,10 @@ def _map_years(
     windows = prediction.Windows(0, 0)
     drawn: dict[int, gpd.GeoDataFrame] = {}
     orbit, polarisation = _series(chosen, folder, overwrite=overwrite)
-    for year in _years(chosen):
+    for year in years_of(chosen):
         progress.note(f"{year}: choosing the observations")
         series = plan_year(chosen, segmenter, year, orbit=orbit, polarisation=polarisation)
-        orbit, polarisation = _known(series.attrs)
+        orbit, polarisation = known_series(series.attrs)
         label = int(series.attrs.get(conventions.ATTR_YEAR, year))
         # The first year replaces another run's output; the others must not replace the first.
         again: bool | Literal["year"] = "year" if overwrite and reports else overwrite
@@ -230,17 +230,18 @@ def _series(chosen: MapSettings, folder: Path, *, overwrite: bool) -> tuple[int 
     """
     if overwrite or not store.is_store(folder / outlining.STORE):
         return chosen.orbit, chosen.polarisation
-    orbit, polarisation = _known(store.open_store(folder / outlining.STORE).attrs)
+    orbit, polarisation = known_series(store.open_store(folder / outlining.STORE).attrs)
     return chosen.orbit or orbit, chosen.polarisation or polarisation
 
 
-def _known(attrs: Mapping[Any, Any]) -> tuple[int | None, str | None]:
+def known_series(attrs: Mapping[Any, Any]) -> tuple[int | None, str | None]:
     """Return relative orbit and polarisation of a cube or a store; None where its rasters' names did not tell."""
     orbit, polarisation = (attrs.get(name) for name in (conventions.ATTR_ORBIT, conventions.ATTR_POLARISATION))
     return (int(orbit) if orbit is not None and orbit > 0 else None), (str(polarisation) if polarisation else None)
 
 
-def _years(chosen: MapSettings) -> tuple[int, ...]:
+def years_of(chosen: MapSettings) -> tuple[int, ...]:
+    """Return the years that are to be mapped."""
     if chosen.times is None:
         if not chosen.years:
             raise OptionError("no year is named; give years=(2023,) (--years 2023), or the 15 dates in times")
@@ -251,16 +252,28 @@ def _years(chosen: MapSettings) -> tuple[int, ...]:
 
 
 def plan_year(
-    chosen: MapSettings, segmenter: Segmenter, year: int, *, orbit: int | None, polarisation: str | None
+    chosen: MapSettings,
+    segmenter: Segmenter,
+    year: int,
+    *,
+    orbit: int | None,
+    polarisation: str | None,
+    catalog: Any = None,
+    bounds: Sequence[float] | None = None,
+    crs: str | None = None,
 ) -> cube.Series:
-    """Choose the observations of one year, with the margin that the weights' windows need."""
+    """Choose the observations of one year, with the margin that the weights' windows need.
+
+    `catalog`, and `bounds` with `crs`, are those of a tile of a region; None are the ones of the settings.
+    """
+    own = bounds is None
     resolution = chosen.resolution or segmenter.pixel_size
     return verbs.plan_cube(
-        catalog=chosen.catalog,
-        bbox=chosen.area.bbox,
-        bounds=chosen.area.bounds,
-        crs=chosen.area.crs,
-        geometry=chosen.area.geometry,
+        catalog=chosen.catalog if catalog is None else catalog,
+        bbox=chosen.area.bbox if own else None,
+        bounds=chosen.area.bounds if own else bounds,
+        crs=chosen.area.crs if own else crs,
+        geometry=chosen.area.geometry if own else None,
         year=year,
         start=None if chosen.start is None else f"{year}-{chosen.start}",
         times=chosen.times,
@@ -281,6 +294,11 @@ def _margin(segmenter: Segmenter, resolution: float) -> int:
     if resolution == segmenter.pixel_size:
         return segmenter.window
     return math.ceil(segmenter.window * segmenter.pixel_size / resolution) + 2
+
+
+def _mask(chosen: MapSettings, series: cube.Series) -> regions.Mask | None:
+    """Return what the polygon of the area and the file of the mask leave, in the CRS of the map."""
+    return regions.wanted(series.area, geometry=chosen.area.geometry, mask=chosen.mask, mask_buffer=chosen.mask_buffer)
 
 
 def _write(
@@ -309,6 +327,7 @@ def _write(
                 gap=chosen.gap,
                 overlap=chosen.overlap,
                 resample=chosen.resample,
+                mask=_mask(chosen, series),
                 overwrite=overwrite,
                 on_outcome=lambda outcome, total: advance(
                     total.kept + total.written, total.units, outcome.windows.evaluated
@@ -358,7 +377,7 @@ def _report(
     observed = np.logical_and.reduce([~np.isnat(values) for values in times])
     used = np.concatenate([values[~np.isnat(values)] for values in times])
     centres = opened[conventions.TIME].values
-    orbit, polarisation = _known(opened.attrs)
+    orbit, polarisation = known_series(opened.attrs)
     return YearReport(
         year=year,
         area_km2=float(shapes["area_km2"].sum()),

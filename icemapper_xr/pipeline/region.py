@@ -1,4 +1,4 @@
-"""`map_region`: an area of any size, tile by tile, each with its own orbit, into one folder with one set of outlines."""
+"""`map_region`: an area of any size, tile by tile, each with its own orbit, into one folder with one outline file."""
 
 from __future__ import annotations
 
@@ -239,16 +239,23 @@ class _Run:
 
     def _tile(self, part: regions.Part, years: Sequence[int], found: _Index | None) -> None:
         path = self.folder / TILES / f"{part.name}.zarr"
-        orbit, polarisation = self.chosen.orbit, self.chosen.polarisation
+        orbit: int | None = self.chosen.orbit
+        polarisation: str | None = self.chosen.polarisation
         if store.is_store(path) and not self.overwrite:
             known = mapping.known_series(store.open_store(path).attrs)
             orbit, polarisation = orbit or known[0], polarisation or known[1]
         for position, year in enumerate(years):
             try:
-                where = {"bounds": part.bounds, "crs": f"EPSG:{part.epsg}"}
                 near = self.chosen.catalog if found is None else found.near(part, self.segmenter.window)
                 series = mapping.plan_year(
-                    self.chosen, self.segmenter, year, orbit=orbit, polarisation=polarisation, catalog=near, **where
+                    self.chosen,
+                    self.segmenter,
+                    year,
+                    orbit=orbit,
+                    polarisation=polarisation,
+                    catalog=near,
+                    bounds=part.bounds,
+                    crs=f"EPSG:{part.epsg}",
                 )
             except (CatalogError, CubeError) as error:
                 self._first_error = self._first_error or error

@@ -8,7 +8,7 @@ mapped some pixels past their border; outlines are cut exactly there and joined 
 
 from __future__ import annotations
 
-from icemapper_xr.regions.mask import Mask, mask_of_file
+from icemapper_xr.regions.mask import Mask, mask_of_file, wanted
 from icemapper_xr.regions.named import NAMED, Named, find
 from icemapper_xr.regions.seams import join
 from icemapper_xr.regions.shape import listed, resolve
@@ -18,8 +18,8 @@ from icemapper_xr.regions.utm import EDGE_DEGREES, Zone, zones
 
 __all__ = [
     "EDGE_DEGREES",
-    "TILE_CHUNKS",
     "NAMED",
+    "TILE_CHUNKS",
     "Mask",
     "Named",
     "Part",
@@ -31,5 +31,6 @@ __all__ = [
     "mosaic",
     "parts",
     "resolve",
+    "wanted",
     "zones",
 ]

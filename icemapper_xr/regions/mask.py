@@ -6,11 +6,12 @@ import functools
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from icemapper_xr import cube
 from icemapper_xr._types import Grid
 from icemapper_xr.cube import extent
 from icemapper_xr.errors import OptionError
@@ -20,7 +21,7 @@ from icemapper_xr.regions import utm
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
-__all__ = ["Mask", "mask_of_file", "project_onto"]
+__all__ = ["Mask", "mask_of_file", "project_onto", "wanted"]
 
 BUFFER_M = 1000.0
 """Metres by which the polygons of a mask are grown: glaciers advance, coastlines are coarse (a judgement)."""
@@ -33,18 +34,20 @@ class Mask:
     """Polygons in the CRS of a grid: what a worker needs to know which pixels are wanted. Travels in graphs."""
 
     wkb: bytes
+    touched: bool = True
+    """Whether a pixel is wanted if the polygons touch it; else only if they hold its centre."""
 
     @classmethod
-    def of(cls, shape: BaseGeometry) -> Mask:
+    def of(cls, shape: BaseGeometry, *, touched: bool = True) -> Mask:
         """Make a mask of polygons in the CRS of the grids that it will be asked about."""
         import shapely
 
-        return cls(shapely.to_wkb(shapely.normalize(shape)))
+        return cls(shapely.to_wkb(shapely.normalize(shape)), touched)
 
     @property
     def digest(self) -> str:
         """Sha256 of the polygons, for the fingerprint of a store."""
-        return hashlib.sha256(self.wkb).hexdigest()
+        return hashlib.sha256(self.wkb + (b"" if self.touched else b"centres")).hexdigest()
 
     @property
     def shape(self) -> BaseGeometry:
@@ -52,7 +55,7 @@ class Mask:
         return _shape(self.wkb)
 
     def on(self, grid: Grid) -> npt.NDArray[np.bool_]:
-        """Return the pixels of a grid that the polygons touch, (y, x)."""
+        """Return the pixels of a grid that are wanted, (y, x)."""
         import shapely
         from affine import Affine
         from rasterio.features import rasterize
@@ -67,7 +70,7 @@ class Mask:
             [inside],
             grid.shape,
             transform=Affine(*grid.transform),
-            all_touched=True,
+            all_touched=self.touched,
             fill=0,
             default_value=1,
             dtype="uint8",
@@ -100,7 +103,7 @@ def mask_of_file(path: str | Path) -> BaseGeometry:
     return shapes.geometry(extent.read_area(path))
 
 
-def project_onto(mask: BaseGeometry, zone: utm.Zone, *, buffer_m: float) -> BaseGeometry:
+def project_onto(mask: BaseGeometry, zone: Any, *, buffer_m: float) -> BaseGeometry:
     """Bring the part of a mask near a zone's own part of the area into the zone, and grow it.
 
     Parameters
@@ -108,7 +111,7 @@ def project_onto(mask: BaseGeometry, zone: utm.Zone, *, buffer_m: float) -> Base
     mask
         Polygons in longitude and latitude.
     zone
-        A `Zone`.
+        A `Zone`, or what else has its `owned` and `project`.
     buffer_m
         Metres to grow by.
     """
@@ -133,3 +136,59 @@ def project_onto(mask: BaseGeometry, zone: utm.Zone, *, buffer_m: float) -> Base
     simple = shapely.make_valid(shapely.simplify(flat, _SIMPLER_M))
     grown = shapely.buffer(simple, buffer_m + 2 * _SIMPLER_M, quad_segs=4)
     return shapely.simplify(shapely.union_all(grown), _SIMPLER_M)
+
+
+def wanted(
+    area: cube.AreaGrid, *, geometry: Any = None, mask: str | Path | None = None, mask_buffer: float = BUFFER_M
+) -> Mask | None:
+    """Return what of an area is to be mapped: inside its polygon, and where the mask leaves a chance of ice.
+
+    Parameters
+    ----------
+    area
+        The area and its grid.
+    geometry
+        Polygon of the area in longitude and latitude; None where the whole of `area` is wanted.
+    mask
+        File of polygons outside of which there cannot be ice; None for none.
+    mask_buffer
+        Metres by which the mask is grown.
+
+    Raises
+    ------
+    OptionError
+        Nothing is left.
+    """
+    import shapely
+
+    if geometry is None and mask is None:
+        return None
+    box = shapely.box(*area.area)
+    flat = _Flat(area)
+    left: BaseGeometry = box
+    if geometry is not None:
+        inside = flat.project(shapely.segmentize(shapes.geometry(geometry), utm.EDGE_DEGREES))
+        left = shapely.intersection(left, shapely.make_valid(inside))
+    if mask is not None:
+        left = shapely.intersection(left, project_onto(mask_of_file(mask), flat, buffer_m=mask_buffer))
+    if left.is_empty:
+        raise OptionError("the mask leaves nothing of the area; check that both are where you think they are")
+    return None if shapely.contains(left, box) else Mask.of(left, touched=False)
+
+
+class _Flat:
+    """An area as `project_onto` takes it: what it covers in degrees, and the way into its CRS."""
+
+    def __init__(self, area: cube.AreaGrid) -> None:
+        import pyproj
+        import shapely
+
+        self._forward = pyproj.Transformer.from_crs("EPSG:4326", area.grid.wkt, always_xy=True)
+        west, south, east, north = extent.lonlat_box(area)
+        self.owned = shapely.box(west, south, east + 360 if west > east else east, north)
+
+    def project(self, geometry: Any) -> Any:
+        """Bring geometries into the CRS of the area."""
+        import shapely
+
+        return shapely.transform(geometry, lambda xy: np.column_stack(self._forward.transform(xy[:, 0], xy[:, 1])))

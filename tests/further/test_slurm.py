@@ -198,7 +198,7 @@ def test_the_map_of_slurm_is_that_of_threads(slurm: Path, rasters: Path, tmp_pat
 
 def test_a_queue_that_is_not_there_is_said(slurm: Path) -> None:
     with (
-        pytest.raises(ClusterError, match="SLURM took no job|no worker came"),
+        pytest.raises(ClusterError, match=r"SLURM took no job|no worker came"),
         cluster.connect("slurm", **options(slurm, queue="nowhere", wait=15.0)),
     ):
         pass
