@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from icemapper_xr.cli._app import ANYWHERE, HERE, AreaOptions, FeatureName, Files, RunOptions, app
+from icemapper_xr.cli._app import ANYWHERE, AREA, HERE, AreaOptions, FeatureName, Files, RunOptions, app
 from icemapper_xr.conventions import MIN_AREA_KM2, MIN_STEPS, THRESHOLD
 
 if TYPE_CHECKING:
-    from icemapper_xr.pipeline import MapReport
+    from icemapper_xr.pipeline import MapReport, RegionReport
+
+_SIMULATED = "these weights were trained on simulated scenes: no accuracy on real ice is known, check the map"
 
 
 @app.command
@@ -41,6 +43,10 @@ def map_(
     out: Path,
     weights: str,
     area: AreaOptions = ANYWHERE,
+    region: Annotated[list[str] | None, Parameter(consume_multiple=True, group=AREA)] = None,
+    mask: Annotated[Path | None, Parameter(group=AREA)] = None,
+    mask_buffer: Annotated[float, Parameter(group=AREA)] = 1000.0,
+    tile: Annotated[int, Parameter(group=AREA)] = 8,
     years: Annotated[str | None, Parameter(alias="--year")] = None,
     times: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     start: str | None = None,
@@ -69,9 +75,18 @@ def map_(
     catalog
         planetary-computer, earth-search, cdse, a STAC URL, or the path of a catalogue or indexed folder.
     out
-        Folder to write: glaciers.zarr, outlines.gpkg, run.json.
+        Folder to write: glaciers.zarr (of a region: one store a tile in tiles), outlines.gpkg, run.json, logs.
     weights
         Name or path of the weights (icemapper weights list).
+    region
+        Area of any size, mapped in tiles by UTM zone: codes or names of RGI regions (01, 03 to 10, alaska ...),
+        polygon files, boxes as west,south,east,north (--region=-20,63,-13,67); several are united.
+    mask
+        File of land or glacier polygons: what lies outside is neither read nor mapped.
+    mask_buffer
+        Metres by which the mask is grown.
+    tile
+        Side of a region's tile in chunks of 1152 pixels.
     years
         2023, 2016:2024 or 2016,2020.
     times
@@ -114,10 +129,13 @@ def map_(
     from icemapper_xr import pipeline, settings
 
     where = area.keywords()
-    report = pipeline.map_glaciers(
+    several = pipeline.as_region(where, region)
+    report: MapReport | RegionReport = (pipeline.map_glaciers if several is None else pipeline.map_region)(
         catalog=catalog,
         weights=weights,
         out=out,
+        mask=None if mask is None else str(mask),
+        mask_buffer=mask_buffer,
         years=() if years is None else settings.parse_years(years),
         times=None if times is None else tuple(times),
         start=start,
@@ -138,9 +156,9 @@ def map_(
         overwrite=overwrite,
         retry_failed=retry_failed,
         **run.keywords(),
-        **where,
+        **(where if several is None else {"region": several, "tile": tile}),
     )
-    print(_summary(report))
+    print(_region_summary(report) if isinstance(report, pipeline.RegionReport) else _summary(report))
 
 
 @app.command
@@ -232,6 +250,12 @@ def outlines(
     """
     from icemapper_xr import pipeline
 
+    if pipeline.is_region(source):
+        target, drawn = pipeline.outlines_of_region(
+            source, out, year=year, threshold=threshold, min_area_km2=min_area_km2, min_hole_km2=min_hole_km2
+        )
+        print(f"wrote {len(drawn)} outlines, {drawn['area_km2'].sum():.2f} km2, to {target}")
+        return
     target, drawn = pipeline.outlines_of_run(
         source,
         out,
@@ -256,6 +280,26 @@ def outlines(
     print(f"wrote {len(drawn)} outlines, {drawn['area_km2'].sum():.2f} km2, to {target}{remarks}")
 
 
+def _region_summary(report: RegionReport) -> str:
+    lines = ["year  area km2  glaciers"]
+    lines += [f"{year}  {area:8.2f}  {number:8d}" for year, (area, number) in report.areas.items()]
+    mapped = [tile for tile in report.tiles if not tile.skipped]
+    orbits = sorted({tile.relative_orbit for tile in mapped if tile.relative_orbit is not None})
+    lines.append(
+        f"{len({tile.name for tile in mapped})} tiles mapped, orbits {', '.join(map(str, orbits)) or 'unknown'}; "
+        f"{sum(tile.units for tile in mapped)} units written, {sum(tile.units_kept for tile in mapped)} done before"
+    )
+    lines += [f"{tile.name}, {tile.year}: skipped: {tile.skipped}" for tile in report.tiles if tile.skipped][:20]
+    unreadable = sorted({item for tile in mapped for item in tile.unreadable})
+    if unreadable:
+        lines.append(f"{len(unreadable)} items could not be read and are missing steps: {', '.join(unreadable[:20])}")
+    lines.append(f"{report.windows.evaluated} windows evaluated, engine {report.engine}")
+    if report.simulated:
+        lines.append(_SIMULATED)
+    lines.append(f"wrote {report.out} and {report.outlines}")
+    return "\n".join(lines)
+
+
 def _summary(report: MapReport) -> str:
     lines = ["year  area km2  glaciers  orbit  pol  steps  first       last"]
     lines += [
@@ -270,6 +314,6 @@ def _summary(report: MapReport) -> str:
         f"engine {report.engine}" + (f"; {kept} units were done before" if kept else "")
     )
     if report.simulated:
-        lines.append("these weights were trained on simulated scenes: no accuracy on real ice is known, check the map")
+        lines.append(_SIMULATED)
     lines.append(f"wrote {report.store} and {report.outlines}")
     return "\n".join(lines)

@@ -13,7 +13,7 @@ from icemapper_xr.pipeline.mapping import MapReport, YearReport, map_glaciers
 from icemapper_xr.pipeline.original import apply
 from icemapper_xr.pipeline.outlining import outlines_of_run
 from icemapper_xr.pipeline.rates import RateReport, rates_of_run
-from icemapper_xr.pipeline.region import RegionReport, is_region, map_region, outlines_of_region
+from icemapper_xr.pipeline.region import RegionReport, as_region, is_region, map_region, outlines_of_region
 from icemapper_xr.pipeline.verbs import coverage, normalise, open_cube, open_rasters, outlines, predict, search, to_zarr
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "YearReport",
     "apply",
     "areas_of_run",
+    "as_region",
     "coverage",
     "divides_of_run",
     "inventories_of_files",

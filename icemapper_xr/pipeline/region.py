@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,14 +15,14 @@ from icemapper_xr import catalog as catalogs
 from icemapper_xr import cluster as clusters
 from icemapper_xr import conventions, models, prediction, progress, regions, store, vectorise
 from icemapper_xr._types import Segmenter
-from icemapper_xr.errors import CatalogError, CubeError, IcemapperError, StoreError
+from icemapper_xr.errors import CatalogError, CubeError, IcemapperError, OptionError, StoreError
 from icemapper_xr.pipeline import execution, journals, mapping, outlining
 from icemapper_xr.settings import Area, MapSettings
 
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["RegionReport", "Tile", "is_region", "map_region", "outlines_of_region", "parts_of", "zones_of"]
+__all__ = ["RegionReport", "Tile", "as_region", "is_region", "map_region", "outlines_of_region", "parts_of", "zones_of"]
 
 TILES = "tiles"
 """Folder of the stores, one a tile."""
@@ -150,6 +150,27 @@ def map_region(
         engine=str(getattr(segmenter, "engine", "own")),
         simulated=getattr(getattr(segmenter, "weights", None), "origin", None) == "simulated",
     )
+
+
+def as_region(where: Mapping[str, Any], region: Sequence[Any] | None) -> Any:
+    """Return the areas to map tile by tile; None where one cube holds the area.
+
+    A box that lies in several UTM zones becomes a region by itself; so does whatever is named by `region`.
+
+    Raises
+    ------
+    OptionError
+        A region is named, and an area in another way too.
+    """
+    if region is not None:
+        if where:
+            raise OptionError(f"region and {', '.join(where)} are both given: name the area by one of them")
+        return list(region)
+    box = where.get("bbox")
+    if box is None or where.get("crs") is not None:
+        return None
+    shape = regions.resolve([tuple(float(edge) for edge in box)])
+    return [tuple(float(edge) for edge in box)] if len(regions.zones(shape)) > 1 else None
 
 
 def _said(region: Any) -> tuple[Any, ...]:
