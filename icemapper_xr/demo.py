@@ -82,6 +82,7 @@ class DemoReport:
             f"change {self.years[0].year}-{self.years[-1].year}: {self.change:+.2f} km2 (true {self.true_change:+.2f})",
             f"cube      {self.store}",
             f"outlines  {self.outlines}",
+            f"elevation {self.out / 'dem.tif'}",
             f"picture   {self.picture}",
             f"lowest IoU: {self.lowest_iou:.2f}",
         ]
@@ -134,6 +135,7 @@ def run(
     )
     scene = simulate.scene(settings)
     catalog = write.write_catalog(scene, folder / "rasters")
+    _write_elevation(scene, folder / "dem.tif")
     report = pipeline.map_glaciers(
         catalog=catalog,
         weights=weights,
@@ -162,6 +164,28 @@ def _fresh(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MARKER).write_text("Made by `icemapper demo`, which replaces this folder when it runs again.\n")
     return folder
+
+
+def _write_elevation(scene: simulate.Scene, path: Path) -> None:
+    """Write the scene's elevation, which divides and inventories take."""
+    import rasterio
+
+    rows, columns = scene.dem.shape
+    bounds = scene.settings.grid.bounds
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        count=1,
+        height=rows,
+        width=columns,
+        dtype="float32",
+        crs=f"EPSG:{scene.settings.epsg}",
+        transform=rasterio.transform.from_origin(bounds.left, bounds.top, RESOLUTION, RESOLUTION),
+        compress="deflate",
+        predictor=3,
+    ) as target:
+        target.write(np.asarray(scene.dem, dtype=np.float32), 1)
 
 
 def _inner(bounds: Bounds) -> tuple[float, float, float, float]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import Group, Parameter
+from cyclopts import App, Group, Parameter
 
 from icemapper_xr.cli._app import app, table
 from icemapper_xr.conventions import MIN_AREA_KM2
+
+if TYPE_CHECKING:
+    from icemapper_xr.pipeline.packages import ExportReport
 
 FLOWSHEDS = Group("Flowsheds")
 
@@ -129,3 +132,143 @@ def link(
     print(table(report.counts(), ("from", "to", "same", "split", "merge", "mixed", "new", "gone")))
     for path in report.written:
         print(f"wrote {path}")
+
+
+export_app = App(name="export", help="Write a package for RGI or GLIMS.")
+app.command(export_app)
+
+
+@export_app.command
+def form() -> None:
+    """Print the form that only people can fill in: who made the outlines, and where they belong (TOML)."""
+    from icemapper_xr.inventory import submission
+
+    print(submission.FORM, end="")
+
+
+@export_app.command
+def rgi(
+    source: Path,
+    out: Path | None = None,
+    *,
+    submission: Path,
+    year: int | None = None,
+    dem: Path | None = None,
+    dem_source: str | None = None,
+    reference: Path | None = None,
+    keep_edge: bool = False,
+    partial: bool = False,
+) -> None:
+    """Write the glacier, complex and intersects products of RGI 7 for one year.
+
+    Parameters
+    ----------
+    source
+        Folder that `map` wrote, after `divides`.
+    out
+        Folder to write; default: rgi_YEAR in the source.
+    submission
+        The filled-in form (icemapper export form).
+    year
+        Default: the last.
+    dem
+        Raster of elevation, for the topography.
+    dem_source
+        What to call the DEM; default: the name of its file.
+    reference
+        RGI 7 outlines to link to.
+    keep_edge
+        Keep glaciers that end where the data end.
+    partial
+        Let values of glaciers that the DEM does not cover be missing, instead of stopping.
+    """
+    from icemapper_xr import pipeline
+
+    report = pipeline.export_of_run(
+        source,
+        out,
+        product="rgi",
+        submission=submission,
+        year=year,
+        dem=dem,
+        dem_source=dem_source,
+        reference=reference,
+        keep_edge=keep_edge,
+        partial=partial,
+    )
+    print(_exported(report))
+
+
+@export_app.command
+def glims(
+    source: Path,
+    out: Path | None = None,
+    *,
+    submission: Path,
+    year: int | None = None,
+    dem: Path | None = None,
+    dem_source: str | None = None,
+    keep_edge: bool = False,
+    partial: bool = False,
+) -> None:
+    """Write a shapefile of outlines and rock with the fields of GLIMS for one year.
+
+    Parameters
+    ----------
+    source
+        Folder that `map` wrote, after `divides`.
+    out
+        Folder to write; default: glims_YEAR in the source.
+    submission
+        The filled-in form (icemapper export form).
+    year
+        Default: the last.
+    dem
+        Raster of elevation, for the topography.
+    dem_source
+        What to call the DEM; default: the name of its file.
+    keep_edge
+        Keep glaciers that end where the data end.
+    partial
+        Let values of glaciers that the DEM does not cover be missing, instead of stopping.
+    """
+    from icemapper_xr import pipeline
+
+    report = pipeline.export_of_run(
+        source,
+        out,
+        product="glims",
+        submission=submission,
+        year=year,
+        dem=dem,
+        dem_source=dem_source,
+        keep_edge=keep_edge,
+        partial=partial,
+    )
+    print(_exported(report))
+
+
+def _exported(report: ExportReport) -> str:
+    reasons = {"edge": "end where the data end (--keep-edge keeps them)", "size": f"are below {MIN_AREA_KM2} km2"}
+    lines = [f"left out: {len(ids)} glaciers that {reasons[why]}" for why, ids in report.left_out.items()]
+    lines.append(f"wrote {report.outlines} outlines of {report.year}, {report.area_km2:.2f} km2, to {report.folder}")
+    return "\n".join(lines)
+
+
+@app.command
+def qc(source: Path, *, year: int | None = None) -> None:
+    """Check a package, or the glaciers of a map, rule by rule; exit code 1 if one is broken.
+
+    Parameters
+    ----------
+    source
+        Folder of a package, or folder that `map` wrote.
+    year
+        Only this year of a map.
+    """
+    from icemapper_xr import pipeline
+
+    report = pipeline.qc_of(source, year=year)
+    print(report.text())
+    if not report.passed:
+        raise SystemExit(1)

@@ -12,12 +12,14 @@ from icemapper_xr.pipeline.fronts import termini_of_run
 from icemapper_xr.pipeline.mapping import MapReport, YearReport, map_glaciers
 from icemapper_xr.pipeline.original import apply
 from icemapper_xr.pipeline.outlining import outlines_of_run
+from icemapper_xr.pipeline.packages import ExportReport, export_of_run, qc_of
 from icemapper_xr.pipeline.rates import RateReport, rates_of_run
 from icemapper_xr.pipeline.region import RegionReport, as_region, is_region, map_region, outlines_of_region
 from icemapper_xr.pipeline.verbs import coverage, normalise, open_cube, open_rasters, outlines, predict, search, to_zarr
 
 __all__ = [
     "AreaReport",
+    "ExportReport",
     "LinkReport",
     "MapReport",
     "RateReport",
@@ -28,6 +30,7 @@ __all__ = [
     "as_region",
     "coverage",
     "divides_of_run",
+    "export_of_run",
     "inventories_of_files",
     "is_region",
     "links_of_run",
@@ -40,6 +43,7 @@ __all__ = [
     "outlines_of_region",
     "outlines_of_run",
     "predict",
+    "qc_of",
     "rates_of_run",
     "search",
     "surges_of_run",

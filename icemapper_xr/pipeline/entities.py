@@ -79,6 +79,7 @@ def divides_of_run(
         partial=partial,
         sea_level=sea_level,
     )
+    table = _at_edge(path, table)
     target = path.parent / GLACIERS if out is None else Path(out)
     return vectorise.write(table, target, layer=LAYER), table
 
@@ -90,6 +91,16 @@ def _with_band(path: Path, drawn: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
         return drawn
     threshold = float(settings_of(path.parent).get("threshold", conventions.THRESHOLD))
     return vectorise.band(store.open_store(cube), drawn, threshold=threshold).outlines
+
+
+def _at_edge(path: Path, table: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Tell the pieces of an outline at the data's edge that lie there from those that do not."""
+    cube = path.parent / STORE
+    there = table["touches_edge"].to_numpy(dtype=bool)
+    if path.name != OUTLINES or not there.any() or not store.is_store(cube):
+        return table
+    there[there] = vectorise.at_data_edge(store.open_store(cube), table[there])
+    return table.assign(touches_edge=there)
 
 
 def settings_of(folder: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ grid edge on which they end, so nothing is dissolved or snapped, and the polygon
 from __future__ import annotations
 
 from icemapper_xr.vectorise.band import BAND_COLUMNS, LEVELS, Band, band
+from icemapper_xr.vectorise.edges import at_data_edge
 from icemapper_xr.vectorise.files import read, write
 from icemapper_xr.vectorise.measures import total_area_km2
 from icemapper_xr.vectorise.outlines import COLUMNS, body_ids, outlines
@@ -18,6 +19,7 @@ __all__ = [
     "COLUMNS",
     "LEVELS",
     "Band",
+    "at_data_edge",
     "band",
     "body_ids",
     "outlines",

@@ -73,7 +73,7 @@ def outlines(
     _check_options(threshold, min_area_km2, min_hole_km2)
     frames = [
         _outline_one(plane, number, float(threshold), min_area_km2, min_hole_km2, crs_out)
-        for number, plane in _planes(_probability(result), year)
+        for number, plane in planes_of(probability_of(result), year)
     ]
     return frames[0] if len(frames) == 1 else _concatenate(frames)
 
@@ -86,7 +86,7 @@ def _check_options(threshold: float, min_area_km2: float, min_hole_km2: float) -
             raise errors.OptionError(f"{name}={value:g}: must be 0 or more")
 
 
-def _probability(result: xr.Dataset | xr.DataArray) -> xr.DataArray:
+def probability_of(result: xr.Dataset | xr.DataArray) -> xr.DataArray:
     import rioxarray  # noqa: F401  (registers .rio)
     import xarray as xr
 
@@ -106,7 +106,7 @@ def _probability(result: xr.Dataset | xr.DataArray) -> xr.DataArray:
     return data
 
 
-def _planes(data: xr.DataArray, year: int | None) -> Iterator[tuple[int | None, xr.DataArray]]:
+def planes_of(data: xr.DataArray, year: int | None) -> Iterator[tuple[int | None, xr.DataArray]]:
     """Iterate over (year, probability (y, x))."""
     if cv.YEAR not in data.dims:
         known = data.coords[cv.YEAR].item() if cv.YEAR in data.coords else data.attrs.get(cv.ATTR_YEAR)
@@ -129,7 +129,7 @@ def _outline_one(
     import pyproj
 
     plane = plane.transpose(cv.Y, cv.X)
-    xs, ys = _axes(plane)
+    xs, ys = axes_of(plane)
     rings = tracing.trace(_blocks(plane.data), plane.shape, float(np.float32(threshold)))  # type: ignore[arg-type]
     bodies = polygons.assemble(rings)
     x, y = rings.locate(xs, ys)
@@ -151,7 +151,7 @@ def _outline_one(
     return _frame(table, geometry, year, target)
 
 
-def _axes(plane: xr.DataArray) -> tuple[tuple[float, float], tuple[float, float]]:
+def axes_of(plane: xr.DataArray) -> tuple[tuple[float, float], tuple[float, float]]:
     """First pixel centre and step of x and of y."""
     steps = {name: _step(plane, name) for name in (cv.X, cv.Y)}
     # an axis of one pixel has the step of the other; one pixel alone is taken to have the project's size

@@ -1,0 +1,262 @@
+"""A mapped folder as a package for RGI or GLIMS, and the check of both."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from icemapper_xr import conventions, inventory, store, vectorise
+from icemapper_xr._version import __version__
+from icemapper_xr.errors import OptionError, StoreError
+from icemapper_xr.pipeline.entities import glaciers_of, settings_of
+from icemapper_xr.pipeline.outlining import OUTLINES, STORE
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+    import pandas as pd
+
+__all__ = ["ExportReport", "export_of_run", "qc_of"]
+
+Product = Literal["rgi", "glims"]
+SEASON_END: Final = {"north": "08-31", "south": "02-28"}
+"""Month and day that an outline stands for: the end of the ablation season of its year."""
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What `export_of_run` wrote."""
+
+    folder: Path
+    year: int
+    outlines: int
+    area_km2: float
+    left_out: dict[str, tuple[str, ...]]
+    """Glaciers that were left out, by the reason: `edge`, `size`."""
+
+
+def export_of_run(
+    source: str | Path,
+    out: str | Path | None = None,
+    *,
+    product: Product,
+    submission: str | Path | inventory.Submission,
+    year: int | None = None,
+    dem: str | Path | None = None,
+    dem_source: str | None = None,
+    reference: str | Path | None = None,
+    keep_edge: bool = False,
+    partial: bool = False,
+) -> ExportReport:
+    """Write the glaciers of one mapped year as a package for RGI or GLIMS.
+
+    Parameters
+    ----------
+    source
+        Output folder of `map_glaciers` after `divides_of_run`.
+    out
+        Folder to write; None is ``<product>_<year>`` in the source. An older package there is replaced.
+    product
+        "rgi": glacier, complex and intersects products of RGI 7 with attributes, hypsometry, links, submission info.
+        "glims": a shapefile of outlines and rock with GLIMS' fields.
+    submission
+        File with the answers to `inventory.FORM`: who made the outlines, and where they belong.
+    year
+        Which year; None is the last.
+    dem, dem_source
+        Raster of elevation for the topography, and what to call it; without one there are missing values.
+    reference
+        RGI 7 outlines to link to ("rgi" only).
+    keep_edge
+        Whether to keep glaciers that end where the data end; their areas are not those of the glaciers.
+    partial
+        Whether glaciers that the DEM does not cover may have missing values; else they are an error.
+
+    Returns
+    -------
+    ExportReport
+
+    Raises
+    ------
+    OptionError
+        If an answer of the form is missing, or the year is not there.
+    StoreError
+        If the folder was not divided, or something else lies in the way.
+    VectorError
+        If the DEM does not cover the glaciers.
+    """
+    if product not in ("rgi", "glims"):
+        raise OptionError(f"product={product!r} is unknown; name rgi or glims")
+    answers = submission if isinstance(submission, inventory.Submission) else inventory.read_submission(submission)
+    folder = Path(source)
+    path, every = glaciers_of(folder)
+    if path.name == OUTLINES:
+        raise StoreError(f"{folder} is not divided into glaciers: run `icemapper divides {folder}` first")
+    chosen = _year(every, year, path)
+    glaciers = every[every[conventions.YEAR] == chosen].reset_index(drop=True)
+    kept, left_out = _kept(glaciers, keep_edge=keep_edge)
+    facts = _facts(path.parent, chosen)
+    facts |= {
+        "product": product,
+        "left_out": {reason: list(rows["id"]) for reason, rows in left_out.items()},
+        "left_out_km2": float(sum(rows["area_km2"].sum() for rows in left_out.values())),
+    }
+    about = _about(facts, answers, dem, dem_source)
+    provenance = {"format": 1, **facts, "src_date": about.src_date, "dem": about.dem_source}
+    table, bands = inventory.topography(kept, None if dem is None else str(dem), partial=partial)
+    target = path.parent / f"{product}_{chosen}" if out is None else Path(out)
+    if product == "glims":
+        inventory.write_glims(target, product=inventory.glims_product(kept, table, about), provenance=provenance)
+    else:
+        made = inventory.glacier_product(kept, table, about)
+        inventory.write_rgi(
+            target,
+            product=made,
+            glaciers=kept,
+            bands=bands,
+            facts=about,
+            links=_links(reference, made),
+            provenance=provenance,
+        )
+    names = {reason: tuple(rows["id"]) for reason, rows in left_out.items() if len(rows)}
+    return ExportReport(target, chosen, len(kept), float(kept["area_km2"].sum()), names)
+
+
+def _year(glaciers: gpd.GeoDataFrame, year: int | None, path: Path) -> int:
+    known = inventory.years_of(glaciers)
+    if not known:
+        raise OptionError(f"{path} has no glaciers of a year: there is nothing to export")
+    if year is not None and year not in known:
+        raise OptionError(f"{path} has the years {', '.join(map(str, known))}, not {year}")
+    return known[-1] if year is None else year
+
+
+def _kept(glaciers: gpd.GeoDataFrame, *, keep_edge: bool) -> tuple[gpd.GeoDataFrame, dict[str, gpd.GeoDataFrame]]:
+    edge = glaciers["touches_edge"].to_numpy(dtype=bool) & (not keep_edge)
+    small = (glaciers["area_km2"].to_numpy(dtype=float) < conventions.MIN_AREA_KM2) & ~edge
+    kept = glaciers[~edge & ~small].reset_index(drop=True)
+    return kept, {"edge": glaciers[edge], "size": glaciers[small]}
+
+
+def _links(reference: str | Path | None, product: gpd.GeoDataFrame) -> pd.DataFrame | None:
+    if reference is None:
+        return None
+    return inventory.link(vectorise.read(reference), product[["rgi_id", "geometry"]])
+
+
+def _about(
+    facts: dict[str, Any], answers: inventory.Submission, dem: str | Path | None, dem_source: str | None
+) -> inventory.Facts:
+    text = answers.proc_desc or (
+        f"icemapper_xr {facts.get('version', __version__)}: ICEmapper network (Maslov et al. 2025, "
+        f"doi:10.31223/X5472T), weights {facts.get('weights', 'unknown')}, "
+        f"Sentinel-1 orbit {facts.get('relative_orbit')}, {facts.get('polarisation')}, "
+        f"threshold {facts.get('threshold')}"
+    )
+    return inventory.Facts(
+        year=int(facts["year"]),
+        src_date=_src_date(facts, answers),
+        anlys_time=str(facts.get("created") or dt.datetime.now(dt.UTC).date())[:10],
+        proc_desc=text,
+        submission=answers,
+        dem_source="" if dem is None else dem_source or Path(dem).stem,
+    )
+
+
+def _src_date(facts: dict[str, Any], answers: inventory.Submission) -> str:
+    day = answers.src_date or SEASON_END["south" if facts.get("southern") else "north"]
+    try:
+        return dt.date.fromisoformat(f"{facts['year']}-{day}").isoformat()
+    except ValueError as error:
+        raise OptionError(f"src_date is {day!r}: {error}; write month and day, 08-31") from None
+
+
+def _facts(folder: Path, year: int) -> dict[str, Any]:
+    """Return what is known of one year of a map; only the year without its cube."""
+    path = folder / STORE
+    if not store.is_store(path):
+        return {"year": year}
+    from_store = store.provenance(path)
+    run, of_year = from_store["run"], from_store["years"].get(year, {}).get("attrs", {})
+    chosen = settings_of(folder)
+    threshold = float(chosen.get("threshold", conventions.THRESHOLD))
+    cube = store.open_store(path).sel(year=year)
+    raster, adjusted = _raster(cube, folder, year, threshold)
+    return {
+        "year": year,
+        "crs": run["crs"],
+        "resolution": run["resolution"],
+        "chunk": run["chunk"],
+        "first_date": of_year.get("first_date"),
+        "last_date": of_year.get("last_date"),
+        "scenes": list(of_year.get(conventions.ATTR_ITEMS, [])),
+        "relative_orbit": run.get("relative_orbit"),
+        "polarisation": run.get("polarisation"),
+        "platforms": of_year.get("platforms"),
+        "weights": from_store["attrs"].get(conventions.ATTR_WEIGHTS),
+        "weights_digest": run.get("weights_digest"),
+        "threshold": threshold,
+        "created": from_store["created"],
+        "version": from_store["attrs"].get(conventions.ATTR_VERSION, __version__),
+        "raster_km2": raster,
+        "adjusted_km2": adjusted,
+        "southern": bool(_latitude(cube) < 0),
+    }
+
+
+def _latitude(cube: Any) -> float:
+    import pyproj
+
+    to_degrees = pyproj.Transformer.from_crs(cube.rio.crs, 4326, always_xy=True)
+    return float(to_degrees.transform(float(cube.x.mean()), float(cube.y.mean()))[1])
+
+
+def _raster(cube: Any, folder: Path, year: int, threshold: float) -> tuple[float, float]:
+    """Return the raster's ice, km2, and what the outlines leave out of it (small bodies) or add (filled holes)."""
+    from icemapper_xr.analysis import areas
+
+    found = areas.areas(cube, variable=conventions.PROBABILITY, threshold=threshold)
+    raster = float(found["hard_area"].sum())
+    drawn = vectorise.read(folder / OUTLINES)
+    kept = float(drawn.loc[drawn[conventions.YEAR] == year, "area_km2"].sum())
+    whole = vectorise.outlines(cube, threshold=threshold, min_area_km2=0.0, year=year)
+    return raster, kept - float(whole["area_km2"].sum())
+
+
+def qc_of(source: str | Path, *, year: int | None = None) -> inventory.Report:
+    """Check a package, or the glaciers of a mapped folder, rule by rule.
+
+    Parameters
+    ----------
+    source
+        Folder of a package, or output folder of `map_glaciers` (its glaciers, or its outlines before `divides`).
+    year
+        Which year of a map; None is all.
+
+    Returns
+    -------
+    inventory.Report
+        One finding a rule: kept, broken with the ids that break it, or not known.
+
+    Raises
+    ------
+    StoreError
+        If there is nothing to check.
+    OptionError
+        If the year is not there.
+    """
+    folder = Path(source)
+    if inventory.is_package(folder):
+        return inventory.check(inventory.of_package(folder))
+    path, glaciers = glaciers_of(folder)
+    known = inventory.years_of(glaciers)
+    if year is not None and year not in known:
+        raise OptionError(f"{path} has the years {', '.join(map(str, known)) or 'none'}, not {year}")
+    wanted = known if year is None else [year]
+    if not wanted:
+        return inventory.check(inventory.of_table(glaciers, {}))
+    subjects = [
+        inventory.of_table(glaciers[glaciers[conventions.YEAR] == one], _facts(path.parent, one)) for one in wanted
+    ]
+    return inventory.check(*subjects)

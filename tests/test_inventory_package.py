@@ -1,0 +1,445 @@
+"""Packages for RGI and GLIMS, and the rules that they are checked by."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pyproj
+import pytest
+import shapely
+import xarray as xr
+
+from icemapper_xr import errors, inventory, pipeline, store
+from icemapper_xr.inventory import attributes, qc, schema, shapes
+from tests.test_inventory_margins import soft_disc
+
+pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
+
+LEFT, TOP, SIDE = 518_400.0, 8_697_600.0, 400
+FORM = """
+o1region = "07"
+o2region = "07-01"
+chief_affl = "Institute of Tests"
+geolocation_m = 8.0
+[[analysts]]
+surname = "Example"
+given = "Ada"
+affiliation = "Institute of Tests"
+country = "NO"
+[[submitters]]
+surname = "Beispiel"
+given = "Bø"
+affiliation = "Institute of Tests"
+country = "DE"
+"""
+
+
+def axes() -> tuple[np.ndarray, np.ndarray]:
+    return TOP - 5 - 10.0 * np.arange(SIDE), LEFT + 5 + 10.0 * np.arange(SIDE)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A mapped folder: two glaciers that touch, a nunatak, one apart, one at the data's edge."""
+    folder = tmp_path_factory.mktemp("run")
+    y, x = axes()
+    discs = [(150, 130, 60), (150, 240, 70), (320, 90, 30), (395, 300, 40)]
+    p = np.max([soft_disc((SIDE, SIDE), row, column, radius, 6) for row, column, radius in discs], axis=0)
+    p = np.minimum(p, 1 - soft_disc((SIDE, SIDE), 150, 250, 12, 6)).astype(np.float32)
+    result = xr.Dataset(
+        {"probability": (("y", "x"), p), "n_obs": (("y", "x"), np.full(p.shape, 15, np.uint8))},
+        coords={"y": y, "x": x},
+        attrs={
+            "year": 2023,
+            "relative_orbit": 14,
+            "polarisation": "HH",
+            "first_date": "2023-01-06",
+            "last_date": "2023-12-20",
+            "item_ids": ["S1A_one", "S1A_two"],
+            "weights": "ICEmapper_test.h5",
+            "weights_digest": "0" * 64,
+        },
+    ).rio.write_crs(32633)
+    store.write(result.chunk({"y": 200, "x": 200}), folder / "glaciers.zarr", year=2023)
+    pipeline.outlines_of_run(folder)
+    z = 1000 - 2.0 * np.arange(SIDE)[:, None] + 0.001 * (np.arange(SIDE)[None] - 200) ** 2
+    dem = xr.DataArray(z.astype(np.float32), dims=("y", "x"), coords={"y": y, "x": x}).rio.write_crs(32633)
+    dem.rio.to_raster(folder / "dem.tif")
+    box = gpd.GeoDataFrame(
+        {"rgi_id": ["RGI2000-v7.0-G-07-00001", "RGI2000-v7.0-G-07-00002"], "glac_name": ["Vestbreen", "Østbreen"]},
+        geometry=[
+            shapely.box(LEFT, TOP - 2500, LEFT + 1800, TOP - 500),
+            shapely.box(LEFT + 1800, TOP - 2500, LEFT + 3600, TOP - 500),
+        ],
+        crs=32633,
+    )
+    box.to_file(folder / "reference.gpkg")
+    (folder / "submission.toml").write_text(FORM, encoding="utf-8")
+    pipeline.divides_of_run(folder, reference=folder / "reference.gpkg")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rgi(run: Path) -> Path:
+    report = pipeline.export_of_run(
+        run,
+        product="rgi",
+        submission=run / "submission.toml",
+        dem=run / "dem.tif",
+        dem_source="TEST",
+        reference=run / "reference.gpkg",
+    )
+    assert report.folder == run / "rgi_2023"
+    assert len(report.left_out["edge"]) == 1
+    return report.folder
+
+
+@pytest.fixture(scope="module")
+def glims(run: Path) -> Path:
+    return pipeline.export_of_run(run, product="glims", submission=run / "submission.toml", dem=run / "dem.tif").folder
+
+
+# -- what is written --------------------------------------------------------------------------------------------------
+def kinds(table: pd.DataFrame, fields: tuple[schema.Field, ...]) -> None:
+    for field in fields:
+        column = table[field.name].dropna()
+        if field.datatype == "int":
+            assert pd.api.types.is_integer_dtype(column), field.name
+        elif field.datatype == "float":
+            assert pd.api.types.is_float_dtype(column), field.name
+        else:
+            assert all(isinstance(value, str) for value in column), field.name
+
+
+def test_the_rgi_products_have_the_documented_fields(rgi: Path) -> None:
+    glaciers = gpd.read_file(rgi / "ICM2023-v1.0-G-07.shp")
+    assert list(glaciers.columns) == [*(field.name for field in schema.GLACIER), "geometry"]
+    assert len(schema.GLACIER) == 27
+    kinds(glaciers, schema.GLACIER)
+    assert len(glaciers) == 3
+    assert glaciers.crs.to_epsg() == 4326
+    assert glaciers.is_valid.all()
+    assert glaciers["rgi_id"].tolist() == [f"ICM2023-v1.0-G-07-{n:05d}" for n in (1, 2, 3)]
+    assert set(glaciers["glac_name"].fillna("")) == {"Vestbreen", "Østbreen", ""}
+    assert (glaciers["src_date"] == "2023-08-31T00:00:00").all()
+    assert (glaciers["utm_zone"] == 33).all()
+    assert glaciers["cenlon"].is_monotonic_increasing
+    assert shapely.contains_xy(glaciers.geometry.values, glaciers["cenlon"], glaciers["cenlat"]).all()
+    assert (glaciers["dem_source"] == "TEST").all()
+    attributes_ = pd.read_csv(rgi / "ICM2023-v1.0-G-07-attributes.csv")
+    assert list(attributes_.columns) == list(glaciers.columns[:-1])
+    np.testing.assert_allclose(attributes_["area_km2"], glaciers["area_km2"], rtol=1e-8)
+    described = json.loads((rgi / "ICM2023-v1.0-G-07-attributes_metadata.json").read_text())
+    assert list(described) == list(glaciers.columns[:-1])
+    assert described["area_km2"]["units"] == "km2"
+
+
+def test_complexes_and_intersects(rgi: Path) -> None:
+    glaciers = gpd.read_file(rgi / "ICM2023-v1.0-G-07.shp")
+    compound = gpd.read_file(rgi / "ICM2023-v1.0-C-07.shp")
+    borders = gpd.read_file(rgi / "ICM2023-v1.0-I-07.shp")
+    kinds(compound, schema.COMPLEX)
+    kinds(borders, schema.INTERSECTS)
+    assert len(compound) == 2
+    assert compound["area_km2"].sum() == pytest.approx(glaciers["area_km2"].sum(), rel=1e-7)
+    members = json.loads((rgi / "ICM2023-v1.0-C-07-CtoG_links.json").read_text())
+    assert sorted(len(names) for names in members.values()) == [1, 2]
+    assert sorted(name for names in members.values() for name in names) == glaciers["rgi_id"].tolist()
+    pair = next(names for names in members.values() if len(names) == 2)
+    assert borders[["rgi_g_id_1", "rgi_g_id_2"]].to_numpy().tolist() == [sorted(pair)]
+    # the chord at x = 180 of the western disc (radius 60 at 130) and the eastern one (70 at 240): the shorter
+    half = np.sqrt(70**2 - 60**2) if np.sqrt(60**2 - 50**2) > np.sqrt(70**2 - 60**2) else np.sqrt(60**2 - 50**2)
+    assert borders["length_m"].item() == pytest.approx(2 * half * 10, rel=0.05)
+
+
+def test_hypsometry_links_and_people(rgi: Path) -> None:
+    bands = pd.read_csv(rgi / "ICM2023-v1.0-G-07-hypsometry.csv")
+    heights = bands.drop(columns=["rgi_id", "area_km2"])
+    assert (heights.sum(axis=1) == 1000).all()
+    assert [int(name) % 50 for name in heights.columns] == [25] * heights.shape[1]
+    glaciers = gpd.read_file(rgi / "ICM2023-v1.0-G-07.shp")
+    middle = np.array([float(name) for name in heights.columns])
+    np.testing.assert_allclose((heights * middle).sum(axis=1) / 1000, glaciers["zmean_m"], atol=12.5)
+    links = pd.read_csv(rgi / "ICM2023-v1.0-G-07-rgi7_links.csv")
+    assert len(links) == 2
+    assert (links["kind"] == "same").all()
+    assert (links["area_fraction"] > 0.99).all()
+    info = pd.read_csv(rgi / "ICM2023-v1.0-G-07-submission_info.csv").iloc[0]
+    assert (info["analysts"], info["submitters"]) == ("Example, Ada", "Beispiel, Bø")
+    assert info["n_outlines"] == 3
+    assert "ICEmapper_test.h5" in info["proc_desc"]
+    assert pd.read_csv(rgi / "scenes.csv")["scene_id"].tolist() == ["S1A_one", "S1A_two"]
+
+
+def test_glims_fields(glims: Path, rgi: Path) -> None:
+    every = gpd.read_file(glims / "glaciers.shp")
+    assert list(every.columns) == [*(field.name for field in schema.GLIMS), "geometry"]
+    assert all(len(name) <= 10 for name in every.columns)
+    kinds(every, schema.GLIMS)
+    assert every["line_type"].value_counts().to_dict() == {"glac_bound": 3, "intrnl_rock": 1}
+    bounds, rock = every[every["line_type"] == "glac_bound"], every[every["line_type"] == "intrnl_rock"]
+    assert bounds["area"].sum() == pytest.approx(gpd.read_file(rgi / "ICM2023-v1.0-G-07.shp")["area_km2"].sum())
+    assert rock["area"].item() == pytest.approx(np.pi * 0.12**2, rel=0.02)
+    assert rock["glac_id"].item() in bounds["glac_id"].tolist()
+    np.testing.assert_allclose(bounds["loc_unc_x"], 27.0, rtol=0.05)  # 5 to 95 % of a rim of six pixels of 10 m
+    assert (every["glob_unc_x"] == 8.0).all()
+    assert (bounds["area_low"] < bounds["area"]).all()
+    assert (bounds["area"] < bounds["area_high"]).all()
+
+
+def test_an_inventory_of_nothing_is_valid(tmp_path: Path, run: Path) -> None:
+    folder = tmp_path / "empty"
+    shutil.copytree(run, folder, ignore=shutil.ignore_patterns("rgi_*", "glims_*"))
+    table = gpd.read_file(folder / "glaciers.gpkg")
+    only_edge = table[table["touches_edge"]]
+    only_edge.to_file(folder / "glaciers.gpkg", layer="glaciers")
+    for product, name in (("rgi", "ICM2023-v1.0-G-07.shp"), ("glims", "glaciers.shp")):
+        report = pipeline.export_of_run(folder, product=product, submission=folder / "submission.toml")
+        assert report.outlines == 0
+        assert gpd.read_file(report.folder / name).empty
+
+
+# -- topography -------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("azimuth", [0.0, 45.0, 160.0, 270.0])
+def test_a_tilted_plane(azimuth: float) -> None:
+    y, x = axes()
+    east, north = np.sin(np.radians(azimuth)), np.cos(np.radians(azimuth))
+    z = 1000 - np.tan(np.radians(10)) * ((x[None] - x.mean()) * east + (y[:, None] - y.mean()) * north)
+    dem = xr.DataArray(z.astype(np.float32), dims=("y", "x"), coords={"y": y, "x": x}).rio.write_crs(32633)
+    disc = shapely.Point(x.mean(), y.mean()).buffer(1000, quad_segs=64)
+    table, bands = inventory.topography(gpd.GeoDataFrame(geometry=[disc], crs=32633), dem)
+    row = table.iloc[0]
+    drop = 1000 * np.tan(np.radians(10))
+    assert (row["zmin_m"], row["zmax_m"]) == (pytest.approx(1000 - drop, abs=3), pytest.approx(1000 + drop, abs=3))
+    assert row["zmean_m"] == pytest.approx(1000, abs=0.5)
+    assert row["zmed_m"] == pytest.approx(1000, abs=0.5)
+    assert row["slope_deg"] == pytest.approx(10, abs=0.01)
+    lon, lat = pyproj.Transformer.from_crs(32633, 4326, always_xy=True).transform(x.mean(), y.mean())
+    turned = (lon - 15) * np.sin(np.radians(lat))  # the grid's north lies this far east of true north
+    assert (row["aspect_deg"] - azimuth - turned + 180) % 360 - 180 == pytest.approx(0, abs=0.1)
+    assert row["aspect_sec"] == attributes.aspect_sector(row["aspect_deg"])
+    end = shapely.Point(
+        pyproj.Transformer.from_crs(4326, 32633, always_xy=True).transform(row["termlon"], row["termlat"])
+    )
+    assert end.distance(shapely.Point(x.mean() + 1000 * east, y.mean() + 1000 * north)) < 60
+    assert row["lmax_m"] == pytest.approx(2000, rel=0.06)
+    assert bands.sum(axis=1).item() == 1000
+
+
+def test_hypsometry_sums_to_a_thousand() -> None:
+    table = attributes.hypsometry([np.array([10.0, 60, 110], np.float32), np.array([60.0], np.float32)])
+    assert table.to_numpy().tolist() == [[334, 333, 333], [0, 1000, 0]]
+    assert table.columns.tolist() == ["25", "75", "125"]
+
+
+def test_a_dem_that_does_not_cover_the_glaciers(run: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small.tif"
+    y, x = axes()
+    half = xr.DataArray(
+        np.zeros((SIDE, 150), np.float32), dims=("y", "x"), coords={"y": y, "x": x[:150]}
+    ).rio.write_crs(32633)
+    half.rio.to_raster(small)
+    options = {"product": "rgi", "submission": run / "submission.toml", "dem": small}
+    with pytest.raises(errors.VectorError, match="lacks over 10% of glacier"):
+        pipeline.export_of_run(run, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+    report = pipeline.export_of_run(run, tmp_path / "out", partial=True, **options)
+    made = gpd.read_file(next(report.folder.glob("*-G-*.shp")))
+    assert made["zmean_m"].isna().sum() == 1
+
+
+# -- people are asked for ---------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("geolocation_m = 8.0", ""), "geolocation_m: field required"),
+        (('surname = "Example"', 'surname = ""'), r"analysts\.0\.surname: string should have at least 1"),
+        (('country = "DE"', 'country = "Germany"'), r"submitters\.0\.country"),
+        (('o1region = "07"', 'o1region = "Svalbard"'), "o1region"),
+        (("geolocation_m = 8.0", "geolocation_m ="), "is not read as TOML"),
+        (("geolocation_m = 8.0", "geolocation_m = 8.0\nnonsense = 1"), "nonsense: extra inputs"),
+    ],
+)
+def test_the_form_must_be_filled_in(change: tuple[str, str], message: str, run: Path, tmp_path: Path) -> None:
+    form = tmp_path / "form.toml"
+    form.write_text(FORM.replace(*change), encoding="utf-8")
+    with pytest.raises(errors.OptionError, match=message):
+        pipeline.export_of_run(run, tmp_path / "out", product="rgi", submission=form)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_empty_form_is_refused_by_its_first_gap(tmp_path: Path) -> None:
+    form = tmp_path / "form.toml"
+    form.write_text(inventory.FORM, encoding="utf-8")
+    with pytest.raises(errors.OptionError, match="is not read as TOML"):
+        inventory.read_submission(form)
+    with pytest.raises(errors.OptionError, match="icemapper export form"):
+        inventory.read_submission(tmp_path / "missing.toml")
+
+
+def test_refusals(run: Path, tmp_path: Path) -> None:
+    form = run / "submission.toml"
+    with pytest.raises(errors.OptionError, match="years 2023, not 1999"):
+        pipeline.export_of_run(run, product="rgi", submission=form, year=1999)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("mine")
+    with pytest.raises(errors.StoreError, match="no package of ours"):
+        pipeline.export_of_run(run, tmp_path / "mine", product="glims", submission=form)
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "mine"
+    shutil.copy(run / "outlines.gpkg", tmp_path / "outlines.gpkg")
+    with pytest.raises(errors.StoreError, match="is not divided"):
+        pipeline.export_of_run(tmp_path, product="rgi", submission=form)
+    with pytest.raises(errors.StoreError, match="no outlines"):
+        pipeline.qc_of(tmp_path / "nothing")
+
+
+# -- checks -----------------------------------------------------------------------------------------------------------
+def test_packages_and_the_map_keep_the_rules(run: Path, rgi: Path, glims: Path) -> None:
+    for folder in (rgi, glims):
+        report = pipeline.qc_of(folder)
+        assert report.passed, report.text()
+        unknown = {finding.rule for finding in report.findings if finding.ok is None}
+        assert unknown == (set() if folder == rgi else {"centre"})
+    on_map = pipeline.qc_of(run)
+    assert on_map.broken == ("edge",)  # the package left that one out
+    assert "NO   edge" in on_map.text()
+
+
+def rewrite(folder: Path, change: Callable[[gpd.GeoDataFrame], gpd.GeoDataFrame]) -> None:
+    path = next(folder.glob("*-G-*.shp"))
+    changed = change(gpd.read_file(path))
+    for part in folder.glob(f"{path.stem}.*"):
+        part.unlink()
+    changed.to_file(path, driver="ESRI Shapefile", engine="pyogrio", index=False, encoding="UTF-8")
+
+
+def column(folder: Path, name: str, value: object, row: int = 1, end: str = "uncertainty") -> None:
+    path = next(folder.glob(f"*-{end}.csv"))
+    table = pd.read_csv(path)
+    table[name] = table[name].astype(object)
+    table.loc[row, name] = value
+    table.to_csv(path, index=False)
+
+
+def fact(folder: Path, **values: object) -> None:
+    path = folder / "provenance.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def with_area(table: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    return table.assign(area_km2=shapes.areas_km2(table))
+
+
+def bow_tie(table: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Cross two neighbouring vertices of the outer ring: the area hardly changes."""
+    ring = shapely.get_coordinates(table.geometry.iloc[1].exterior)
+    ring[[40, 41]] = ring[[41, 40]]
+    holes = table.geometry.iloc[1].interiors
+    return replaced(table, 1, shapely.Polygon(ring, holes))
+
+
+def replaced(table: gpd.GeoDataFrame, row: int, shape: object) -> gpd.GeoDataFrame:
+    geometry = np.asarray(table.geometry.values, dtype=object).copy()
+    geometry[row] = shape
+    return table.set_geometry(geometry, crs=table.crs)
+
+
+def with_hole(table: gpd.GeoDataFrame) -> int:
+    return int(np.flatnonzero([len(shape.interiors) > 0 for shape in table.geometry])[0])
+
+
+def hole_outside(table: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    row = with_hole(table)
+    shape = table.geometry.iloc[row]
+    inner = shapely.get_coordinates(shape.interiors[0])
+    return replaced(table, row, shapely.Polygon(shape.exterior, [inner + np.array([0.0, 1.0])]))
+
+
+def straight_edge(table: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Cut a strip off along a border of the chunks, as a seam would."""
+    flat = table.to_crs(32633)
+    step = 1152 * 10.0
+    line = 45 * step  # x = 518400: the western border of the area
+    shape = flat.geometry.iloc[1]
+    moved = shapely.affinity.translate(shape, line - shape.bounds[0] - 100)
+    kept = moved.intersection(shapely.box(line, 0, line + 1e5, 1e7))
+    return with_area(replaced(flat, 1, kept).to_crs(4326)).pipe(centred)
+
+
+def centred(table: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    points = attributes.centres(table)
+    return table.assign(cenlon=points[:, 0], cenlat=points[:, 1])
+
+
+def overlapping(table: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Move the lone glacier onto the next one, all else right."""
+    row = int(table["area_km2"].argmin())
+    target = table.geometry.iloc[int(table["area_km2"].argmax())].representative_point()
+    shape = table.geometry.iloc[row]
+    moved = shapely.affinity.translate(shape, target.x - shape.centroid.x, target.y - shape.centroid.y)
+    return centred(with_area(replaced(table, row, moved)))
+
+
+def tiny(table: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    row = int(table["area_km2"].argmin())
+    flat = table.to_crs(32633)
+    return centred(with_area(replaced(flat, row, flat.geometry.iloc[row].centroid.buffer(40)).to_crs(4326)))
+
+
+def fit(folder: Path) -> None:
+    """After a change of geometry: intervals around the new areas, and the raster's sum as it now is."""
+    table = gpd.read_file(next(folder.glob("*-G-*.shp")))
+    path = next(folder.glob("*-uncertainty.csv"))
+    known = pd.read_csv(path)
+    known["area_low_km2"], known["area_high_km2"] = table["area_km2"] * 0.9, table["area_km2"] * 1.1
+    known.to_csv(path, index=False)
+    fact(folder, raster_km2=float(table["area_km2"].sum()), adjusted_km2=0.0, left_out_km2=0.0)
+
+
+DEFECTS: dict[str, Callable[[Path], None]] = {
+    "polygons": lambda folder: rewrite(folder, bow_tie),
+    "holes": lambda folder: rewrite(folder, hole_outside),
+    "overlap": lambda folder: (rewrite(folder, overlapping), fit(folder))[1],
+    "size": lambda folder: (rewrite(folder, tiny), fit(folder))[1],
+    "seams": lambda folder: (rewrite(folder, straight_edge), fit(folder))[1],
+    "area": lambda folder: rewrite(folder, lambda t: t.assign(area_km2=t["area_km2"] * [1, 1, 1.003])),
+    "ids": lambda folder: rewrite(
+        folder, lambda t: t.assign(rgi_id=[*t["rgi_id"][:1], *t["rgi_id"][:1], *t["rgi_id"][2:]])
+    ),
+    "edge": lambda folder: column(folder, "touches_edge", True),
+    "centre": lambda folder: rewrite(folder, lambda t: t.assign(cenlat=t["cenlat"] + [0, 1, 0])),
+    "dates": lambda folder: rewrite(folder, lambda t: t.assign(src_date=["2022-08-31T00:00:00", *t["src_date"][1:]])),
+    "scenes": lambda folder: fact(folder, scenes=[]),
+    "series": lambda folder: fact(folder, relative_orbit=[14, 174]),
+    "uncertainty": lambda folder: column(folder, "half_width_m", np.nan),
+    "interval": lambda folder: column(folder, "area_high_km2", 0.02),
+    "total": lambda folder: fact(folder, raster_km2=99.0),
+    "fields": lambda folder: rewrite(folder, lambda t: t.drop(columns="aspect_sec")),
+    "people": lambda folder: column(folder, "analysts", "", row=0, end="submission_info"),
+}
+
+
+@pytest.mark.parametrize("rule", DEFECTS)
+@pytest.mark.filterwarnings("ignore:.*invalid value encountered:RuntimeWarning")
+def test_each_defect_is_found_by_its_rule_alone(rule: str, rgi: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "package"
+    shutil.copytree(rgi, folder)
+    DEFECTS[rule](folder)
+    assert pipeline.qc_of(folder).broken == (rule,), pipeline.qc_of(folder).text()
+
+
+def test_another_crs_is_found(rgi: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "package"
+    shutil.copytree(rgi, folder)
+    rewrite(folder, lambda table: table.to_crs(32633))
+    assert "crs" in pipeline.qc_of(folder).broken
+
+
+def test_the_rules_cover_what_was_promised() -> None:
+    assert set(DEFECTS) | {"crs"} == set(qc.RULES)
