@@ -154,9 +154,14 @@ def _lowest(shape: Any, relief: Relief) -> tuple[float, float]:
     return float(outline[k, 0]), float(outline[k, 1])
 
 
+_STEPS: Final = [
+    (i, j) for i in range(-2, 3) for j in range(-2, 3) if max(abs(i), abs(j)) == 1 or sorted((abs(i), abs(j))) == [1, 2]
+]
+"""Steps to the 16 nearest cells in all directions: ways come out at most 3 % too long, with 8 it would be 8 %."""
+
+
 def _length(inside: npt.NDArray[np.bool_], relief: Relief, start: tuple[float, float]) -> float:
     """Longest of the shortest ways from the terminus, on cells as RGI sizes them: 14 sqrt(A) + 10 m, at most 100 m."""
-    from skimage.graph import MCP_Geometric
     from skimage.measure import block_reduce
 
     area = float(inside.sum()) * relief.cell**2 / 1e6
@@ -165,10 +170,26 @@ def _length(inside: npt.NDArray[np.bool_], relief: Relief, start: tuple[float, f
     rows, columns = np.nonzero(coarse)
     at = np.array([relief.top - start[1], start[0] - relief.left]) / (relief.cell * step) - 0.5
     nearest = int(np.argmin(np.hypot(rows - at[0], columns - at[1])))
-    graph = MCP_Geometric(np.where(coarse, 1.0, -1.0))
-    ways, _ = graph.find_costs([(int(rows[nearest]), int(columns[nearest]))])
-    reached = ways[coarse & np.isfinite(ways)]
-    return float(reached.max(initial=0.0) * relief.cell * step)
+    ways = _ways(coarse, nearest)
+    return float(ways[np.isfinite(ways)].max(initial=0.0) * relief.cell * step)
+
+
+def _ways(inside: npt.NDArray[np.bool_], start: int) -> npt.NDArray[np.float64]:
+    """Shortest way from one cell to each, by cells that are inside, in cells; numbered as `np.nonzero` does."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import dijkstra
+
+    number = np.full(np.add(inside.shape, 4), -1, np.int64)
+    number[2:-2, 2:-2][inside] = np.arange(inside.sum())
+    here = number[2:-2, 2:-2]
+    pairs = []
+    for i, j in _STEPS:
+        there = number[2 + i : 2 + i + inside.shape[0], 2 + j : 2 + j + inside.shape[1]]
+        both = (here >= 0) & (there >= 0)
+        pairs.append((here[both], there[both], np.full(int(both.sum()), np.hypot(i, j))))
+    source, target, length = (np.concatenate(part) for part in zip(*pairs, strict=True))
+    graph = coo_matrix((length, (source, target)), shape=(int(inside.sum()),) * 2).tocsr()
+    return np.asarray(dijkstra(graph, indices=start), np.float64)
 
 
 def _lonlat(crs: pyproj.CRS, x: float, y: float) -> tuple[float, float]:

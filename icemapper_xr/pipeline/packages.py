@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+import numpy as np
+
 from icemapper_xr import conventions, inventory, store, vectorise
 from icemapper_xr._version import __version__
 from icemapper_xr.errors import OptionError, StoreError
@@ -182,7 +184,7 @@ def _facts(folder: Path, year: int) -> dict[str, Any]:
     chosen = settings_of(folder)
     threshold = float(chosen.get("threshold", conventions.THRESHOLD))
     cube = store.open_store(path).sel(year=year)
-    raster, adjusted = _raster(cube, folder, year, threshold)
+    raster, adjusted, rounding = _raster(cube, folder, year, threshold)
     return {
         "year": year,
         "crs": run["crs"],
@@ -201,6 +203,7 @@ def _facts(folder: Path, year: int) -> dict[str, Any]:
         "version": from_store["attrs"].get(conventions.ATTR_VERSION, __version__),
         "raster_km2": raster,
         "adjusted_km2": adjusted,
+        "rounding_km2": rounding,
         "southern": bool(_latitude(cube) < 0),
     }
 
@@ -212,8 +215,8 @@ def _latitude(cube: Any) -> float:
     return float(to_degrees.transform(float(cube.x.mean()), float(cube.y.mean()))[1])
 
 
-def _raster(cube: Any, folder: Path, year: int, threshold: float) -> tuple[float, float]:
-    """Return the raster's ice, km2, and what the outlines leave out of it (small bodies) or add (filled holes)."""
+def _raster(cube: Any, folder: Path, year: int, threshold: float) -> tuple[float, float, float]:
+    """Return the raster's ice, what the outlines leave out of it (small bodies) or add (holes), its rounding; km2."""
     from icemapper_xr.analysis import areas
 
     found = areas.areas(cube, variable=conventions.PROBABILITY, threshold=threshold)
@@ -221,7 +224,10 @@ def _raster(cube: Any, folder: Path, year: int, threshold: float) -> tuple[float
     drawn = vectorise.read(folder / OUTLINES)
     kept = float(drawn.loc[drawn[conventions.YEAR] == year, "area_km2"].sum())
     whole = vectorise.outlines(cube, threshold=threshold, min_area_km2=0.0, year=year)
-    return raster, kept - float(whole["area_km2"].sum())
+    # A margin of n pixels rounds the area by sqrt(n) / 3 pixels (one standard deviation; measured on random discs).
+    pixel = abs(float(cube.x[1] - cube.x[0])) / 1e3
+    rounding = 3 * np.sqrt(float(whole["perimeter_km"].sum()) / pixel) / 3 * pixel**2
+    return raster, kept - float(whole["area_km2"].sum()), float(rounding)
 
 
 def qc_of(source: str | Path, *, year: int | None = None) -> inventory.Report:
