@@ -345,3 +345,38 @@ def test_the_commands_print_tables_and_one_line_errors(mapped: Path, tmp_path: P
             main(arguments)
         assert stopped.value.code == 2
         assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_real_retreat_around_ny_alesund(shared: Path, tmp_path: Path) -> None:
+    """Outlines of 1936, 1990 and 2007 as maps: areas and rates by glacier are those of the polygons themselves."""
+    import rioxarray  # noqa: F401
+    import xarray as xr
+
+    from icemapper_xr import conventions as cv
+    from icemapper_xr import store
+    from icemapper_xr.analysis import domains
+
+    outlines = gpd.read_file(shared / "real" / "svalbard" / "post_svalbard.gpkg")
+    left, bottom, right, top = outlines.total_bounds
+    size = 40.0
+    x, y = np.arange(left - 1000, right + 1000, size), np.arange(top + 1000, bottom - 1000, -size)
+    like = xr.DataArray(np.zeros((y.size, x.size), np.float32), {"y": y, "x": x}, ("y", "x")).rio.write_crs(
+        outlines.crs
+    )
+    for year, part in outlines.groupby("year"):
+        result = domains.shares(part, like).to_dataset(name=cv.PROBABILITY).assign_attrs({cv.ATTR_ORBIT: 14})
+        store.write(result.rio.write_crs(outlines.crs), tmp_path / "map" / "glaciers.zarr", year=int(year))
+    table = outlines.rename(columns={"name": "glacier_id"})
+    table[["glacier_id", "year", "geometry"]].to_file(tmp_path / "map" / "glaciers.gpkg")
+    own = outlines.assign(km2=outlines.to_crs(6931).area / 1e6).pivot(index="name", columns="year", values="km2")
+
+    found = pipeline.areas_of_run(tmp_path / "map", **QUICK).table
+    members = found[(found["kind"] == "glacier") & (found["filter"] == "none")]
+    mapped = members.pivot(index="id", columns="year", values="soft_km2")
+    np.testing.assert_allclose(mapped.to_numpy(), own.to_numpy(), rtol=0.01)  # cells on a divide go to one side
+    np.testing.assert_allclose(mapped.sum(), own.sum(), rtol=2e-3)
+    rates = pipeline.rates_of_run(tmp_path / "map", **QUICK).table
+    slopes = rates[(rates["kind"] == "glacier") & (rates["filter"] == "none")].set_index("id")["rate"]
+    truth = [np.polyfit(own.columns.astype(float), own.loc[name], 1)[0] for name in slopes.index]
+    assert (slopes < 0).all()
+    np.testing.assert_allclose(slopes, truth, rtol=0.03)
