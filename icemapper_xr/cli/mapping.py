@@ -308,6 +308,12 @@ def _summary(report: MapReport) -> str:
         for y in report.years
     ]
     lines += [f"{y.year}: {len(y.missing)} missing steps ({', '.join(y.missing)})" for y in report.years if y.missing]
+    lines += [
+        f"{y.year}: {len(y.unreadable)} items could not be read and are missing steps where they lie: "
+        f"{', '.join(y.unreadable)}"
+        for y in report.years
+        if y.unreadable
+    ]
     kept = sum(y.units_kept for y in report.years)
     lines.append(
         f"{report.windows.evaluated} windows evaluated, {report.windows.skipped} skipped (nothing observed), "

@@ -58,6 +58,8 @@ class YearReport:
     """Units of the store written now."""
     units_kept: int
     """Units that were there already."""
+    unreadable: tuple[str, ...] = ()
+    """Items that could not be read somewhere, and are missing steps there."""
 
 
 @dataclass(frozen=True)
@@ -390,4 +392,5 @@ def _report(
         last=str(used.max())[:10],
         units=written.written,
         units_kept=written.kept,
+        unreadable=tuple(sorted(written.unreadable)),
     )
