@@ -84,7 +84,14 @@ class Series:
         reader = loaders.loader(self.engine)
         dataset = self.facts()
         for feature, frames in self.slices.items():
-            linear = reader.load(frames, self.area.grid, chunk=self.chunk, resampling=self.resampling, sign=self.sign)
+            linear = reader.load(
+                frames,
+                self.area.grid,
+                chunk=self.chunk,
+                resampling=self.resampling,
+                sign=self.sign,
+                faults=faults,
+            )
             dataset[feature] = _variable(linear, feature, self.observations)
         return _georeferenced(dataset, self.area)
 
