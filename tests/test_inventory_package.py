@@ -455,3 +455,64 @@ def test_another_crs_is_found(rgi: Path, tmp_path: Path) -> None:
 
 def test_the_rules_cover_what_was_promised() -> None:
     assert set(DEFECTS) | {"crs"} == set(qc.RULES)
+
+
+# -- on the command line -----------------------------------------------------------------------------------------------
+def command(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    from icemapper_xr import cli
+
+    try:
+        cli.main([str(argument) for argument in arguments])
+        code = 0
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    printed = capsys.readouterr()
+    return code, printed.out, printed.err
+
+
+def test_the_commands_from_outlines_to_a_checked_package(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "map"
+    shutil.copytree(run, folder, ignore=shutil.ignore_patterns("rgi_*", "glims_*", "glaciers.gpkg"))
+    code, out, _ = command(capsys, "outlines", folder, "--band", "--simplify", 5, "--dem", folder / "dem.tif")
+    assert code == 0
+    assert "margins +-" in out
+    assert "1 touch the edge of the data" in out
+    code, out, _ = command(capsys, "divides", folder, "--reference", folder / "reference.gpkg")
+    assert code == 0
+    assert out.splitlines()[1].split()[:3] == ["2023", "4", "4"]
+    code, out, _ = command(capsys, "link", folder, "--to", folder / "reference.gpkg")
+    assert code == 0
+    assert out.splitlines()[1].split() == ["inventory", "2023", "2", "0", "0", "0", "2", "0"]
+    code, form, _ = command(capsys, "export", "form")
+    assert code == 0
+    assert form == inventory.FORM
+    for product in ("rgi", "glims"):
+        code, out, _ = command(capsys, "export", product, folder, "--submission", folder / "submission.toml")
+        assert code == 0
+        assert "left out: 1 glaciers that end where the data end" in out
+        code, out, _ = command(capsys, "qc", folder / f"{product}_2023")
+        assert (code, "all rules kept" in out) == (0, True), out
+    code, out, _ = command(capsys, "qc", folder)
+    assert code == 1
+    assert "1 of 18 rules broken" in out
+
+
+def test_the_commands_refuse_in_one_line(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cases = [
+        (("divides", run, "--method", "flowsheds"), "needs a DEM"),
+        (("divides", run, "--dem", tmp_path / "no.tif"), "There is no DEM"),
+        (("divides", run, "--reference", run / "submission.toml"), "Cannot read outlines"),
+        (("divides", run, "--dem", run / "dem.tif", "--keep", 7), "keep=7"),
+        (("link", run), "one year only"),
+        (("export", "rgi", run, "--submission", tmp_path / "no.toml"), "icemapper export form"),
+        (("qc", tmp_path / "nowhere"), "has no outlines.gpkg"),
+        (("outlines", run, "--simplify", -3), "simplify=-3"),
+    ]
+    for arguments, message in cases:
+        code, out, err = command(capsys, *arguments)
+        assert code == 2, arguments
+        assert message in err
+        assert len(err.splitlines()) == 1
+        assert not out

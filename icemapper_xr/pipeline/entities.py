@@ -96,7 +96,7 @@ def _with_band(path: Path, drawn: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
 def _at_edge(path: Path, table: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     """Tell the pieces of an outline at the data's edge that lie there from those that do not."""
     cube = path.parent / STORE
-    there = table["touches_edge"].to_numpy(dtype=bool)
+    there = table["touches_edge"].to_numpy(dtype=bool, copy=True)
     if path.name != OUTLINES or not there.any() or not store.is_store(cube):
         return table
     there[there] = vectorise.at_data_edge(store.open_store(cube), table[there])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from icemapper_xr import conventions, inventory, store, vectorise
-from icemapper_xr.errors import StoreError
+from icemapper_xr.errors import OptionError, StoreError
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -61,9 +61,13 @@ def outlines_of_run(
 
     Raises
     ------
+    OptionError
+        If an option is out of range.
     StoreError
         If there is no store, or it lacks the year, or the year is unfinished.
     """
+    if not simplify >= 0:
+        raise OptionError(f"simplify={simplify:g}: the tolerance must be 0 m or more")
     folder = Path(source)
     cube_path = folder if store.is_store(folder) else folder / STORE
     stored = store.open_store(cube_path)
@@ -79,11 +83,13 @@ def outlines_of_run(
     together = inventory.snow_suspects(joined(drawn))
     if dem is not None:
         together = inventory.sea_ice_suspects(together, str(dem), sea_level=sea_level)
+    sides = None
     if band:
         together, sides = vectorise.band(stored, together, threshold=threshold)
-        vectorise.write(sides, target.with_name(f"{target.stem}_band{target.suffix}"))
     together = vectorise.simplify(together, simplify)
     vectorise.write(together, target)
+    if sides is not None:
+        vectorise.write(sides, target.with_name(f"{target.stem}_band{target.suffix}"))
     return target, together
 
 
