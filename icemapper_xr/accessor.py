@@ -33,6 +33,8 @@ def _verb(name: str) -> Any:
 class IcemapperDataset:
     """Verbs on a cube (`coverage`, `normalise`, `predict`) and on a result (`to_zarr`, `outlines`)."""
 
+    applicability = _verb("applicability")
+    calibrate = _verb("calibrate")
     coverage = _verb("coverage")
     normalise = _verb("normalise")
     predict = _verb("predict")

@@ -15,6 +15,7 @@ from icemapper_xr.pipeline.outlining import outlines_of_run
 from icemapper_xr.pipeline.packages import ExportReport, export_of_run, qc_of
 from icemapper_xr.pipeline.rates import RateReport, rates_of_run
 from icemapper_xr.pipeline.region import RegionReport, as_region, is_region, map_region, outlines_of_region
+from icemapper_xr.pipeline.trust import applicability, calibrate
 from icemapper_xr.pipeline.verbs import coverage, normalise, open_cube, open_rasters, outlines, predict, search, to_zarr
 
 __all__ = [
@@ -25,9 +26,11 @@ __all__ = [
     "RateReport",
     "RegionReport",
     "YearReport",
+    "applicability",
     "apply",
     "areas_of_run",
     "as_region",
+    "calibrate",
     "coverage",
     "divides_of_run",
     "export_of_run",

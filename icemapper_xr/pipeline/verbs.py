@@ -17,6 +17,7 @@ from icemapper_xr.catalog import presets
 from icemapper_xr.conventions import Feature, Gap, LoadEngine, ModelEngine, Resampling
 from icemapper_xr.cube import extent, select
 from icemapper_xr.errors import OptionError
+from icemapper_xr.pipeline import trust
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -278,6 +279,7 @@ def predict(
     overlap: float = conventions.OVERLAP,
     mask: xr.DataArray | None = None,
     resample: Resampling | None = None,
+    applicability: bool = False,
     engine: ModelEngine = "auto",
     batch_size: int | None = None,
     threads: int | None = None,
@@ -303,6 +305,8 @@ def predict(
         On the cube's grid: windows without any True are skipped, pixels that are False become NaN.
     resample : {"bilinear", "nearest", "average"}, optional
         How to bring a cube of another pixel size to the weights' one; None refuses.
+    applicability : bool
+        Whether the result tells, too, where the cube is unlike the weights' training data; see `applicability`.
     engine : {"auto", "tensorflow", "openvino"}
         Library that runs the network.
     batch_size, threads, precision
@@ -323,7 +327,11 @@ def predict(
         weights, features=features, engine=engine, batch_size=batch_size, threads=threads, precision=precision
     )
     scaled = model_units(ds, segmenter, resample=resample)
-    return prediction.probability(scaled, segmenter, gap=gap, overlap=overlap, mask=mask).result
+    result = prediction.probability(scaled, segmenter, gap=gap, overlap=overlap, mask=mask).result
+    if not applicability:
+        return result
+    fitting = ds if resample is None else cube.to_pixel_size(ds, segmenter.pixel_size, method=resample)
+    return trust.with_applicability(result, fitting, weights=weights)
 
 
 def model_units(ds: xr.Dataset, segmenter: Segmenter, *, resample: Resampling | None = None) -> xr.Dataset:

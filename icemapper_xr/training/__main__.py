@@ -19,6 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in OUT")
     parser.add_argument("--export", type=Path, help="folder for the weights, such as weights/; default: OUT")
     parser.add_argument("--export-only", action="store_true", help="write the best weights so far; do not train")
+    parser.add_argument("--describe", type=Path, help="weights of CONFIG: describe their training data; do not train")
     parser.add_argument("--simulate-into", type=Path, help=argparse.SUPPRESS)  # how a training starts its helper
     options = parser.parse_args(arguments)
     progress.enable()
@@ -41,6 +42,13 @@ def _run(options: argparse.Namespace) -> None:
         if hasattr(os, "nice"):  # the training goes first
             os.nice(5)
         scenes.SceneSet(config, options.simulate_into).fill(alive=scenes.parent_alive())
+        return
+    if options.describe:
+        from icemapper_xr.training import likeness
+
+        with fit.open_data(config, cache, beside=options.config) as data:
+            last = (config.steps or 1) - 1
+            print(likeness.write_beside(options.describe, data.training(last), config, fit.training_set(config)))
         return
     from icemapper_xr.training import export
 

@@ -159,6 +159,9 @@ class TrainingConfig(_Settings):
     """Fixes the first weights, the draws and the augmentation."""
     data: Path | None = None
     """Folder with `train.hdf5` and `val.hdf5`; None simulates."""
+    leave_out: tuple[str, ...] = ()
+    """Patterns of the names of samples of `data` that are not learned from, such as 'SVAL-10-*': a region to be scored
+    afterwards by `icemapper evaluate --data ... --only 'SVAL-10-*'`."""
     scenes: SceneSettings = SceneSettings()
     augmentation: Augmentation = Augmentation()
     loss: LossSettings = LossSettings()

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from icemapper_xr import errors
+from icemapper_xr import applicability, errors
 from icemapper_xr.conventions import N_STEPS
 from icemapper_xr.training import fit, scenes, state
 from icemapper_xr.training.config import TrainingConfig
@@ -22,7 +22,8 @@ __all__ = ["attributes", "export", "from_checkpoint"]
 def export(trained: fit.Trained, config: TrainingConfig, folder: str | Path) -> Path:
     """Write the weights as `<folder>/ICEmapper_<pooling>_<features>_simulated.h5` and the log as `logs/<name>.csv`.
 
-    In the project's own `weights/` folder the file is also entered in the index.
+    Beside the weights go the numbers that tell input unlike their training data, `<name>_applicability.json`. In the
+    project's own `weights/` folder the file is also entered in the index.
 
     Returns
     -------
@@ -30,7 +31,10 @@ def export(trained: fit.Trained, config: TrainingConfig, folder: str | Path) -> 
         The weights file.
     """
     scores = {name: round(value, 4) for name, value in trained.scores.items()}
-    return _write(trained.model, config, Path(folder), trained.rows, scores)
+    path = _write(trained.model, config, Path(folder), trained.rows, scores)
+    if trained.likeness is not None:
+        applicability.write(trained.likeness, applicability.beside(path))
+    return path
 
 
 def from_checkpoint(config: TrainingConfig, run: str | Path, folder: str | Path) -> Path:
@@ -61,7 +65,7 @@ def attributes(config: TrainingConfig, scores: dict[str, float]) -> dict[str, An
         "window": config.window,
         "pixel_size": config.pixel_size,
         "n_steps": N_STEPS,
-        "training": training_set(config),
+        "training": fit.training_set(config),
         "seed": config.seed,
         "settings": config.model_dump_json(exclude={"warm_start", "data"}),
         "validation": scores,
@@ -72,17 +76,6 @@ def attributes(config: TrainingConfig, scores: dict[str, float]) -> dict[str, An
     if config.warm_start is not None:
         facts["warm_start"] = config.warm_start.name
     return facts
-
-
-def training_set(config: TrainingConfig) -> str:
-    """Say in words what the weights learned from."""
-    if config.data is not None:
-        return f"data set of the published layout in {config.data.name}"
-    last = config.scenes.seed + config.scenes.number - 1
-    return (
-        f"{config.scenes.number} simulated Sentinel-1 scenes of {config.scenes.size} x {config.scenes.size} px "
-        f"(seeds {config.scenes.seed} to {last}); no accuracy on real ice is known"
-    )
 
 
 def today() -> dt.date:
@@ -104,7 +97,7 @@ def _write(
     part = logs / f"{config.name}.csv"
     state.write_csv(part, rows)
     if folder.resolve() == own.folder().resolve():
-        own.register(path, training=training_set(config), scores={"validation": scores})
+        own.register(path, training=fit.training_set(config), scores={"validation": scores})
     return path
 
 

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase as fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from icemapper_xr import errors, progress
 from icemapper_xr._types import FloatArray
-from icemapper_xr.training import metrics, optimiser, scenes, state
+from icemapper_xr.training import eventlog, likeness, metrics, optimiser, scenes, state
 from icemapper_xr.training.config import Schedule, TrainingConfig
 from icemapper_xr.training.samples import Sample
 from icemapper_xr.training.state import Row, State
@@ -23,11 +24,14 @@ from icemapper_xr.training.state import Row, State
 if TYPE_CHECKING:
     import keras
 
+    from icemapper_xr.applicability import Likeness
 
-__all__ = ["Trained", "network", "rate", "train"]
+
+__all__ = ["Trained", "network", "open_data", "rate", "train"]
 
 CHECKPOINT = "checkpoint.npz"
 LOG = "log.csv"
+EVENTS = "tensorboard"
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class Trained:
     scores: dict[str, float]
     """Scores of the kept weights on the validation samples."""
     folder: Path
+    likeness: Likeness | None = None
+    """What the training data look like; None where they are too few to tell."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,7 @@ def train(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with _data(config, Path(cache) if cache else folder / "scenes", make, beside) as data:
+    with open_data(config, Path(cache) if cache else folder / "scenes", make, beside) as data:
         steps = total_steps(config, data)
         model = _model(config)
         current = _begin(config, folder, model, resume)
@@ -124,7 +130,9 @@ def rate(share: float, schedule: Schedule) -> float:
 
 
 @contextlib.contextmanager
-def _data(config: TrainingConfig, cache: Path, make: scenes.SceneMaker, beside: Path | None) -> Iterator[Data]:
+def open_data(
+    config: TrainingConfig, cache: Path, make: scenes.SceneMaker = scenes.simulated, beside: Path | None = None
+) -> Iterator[Data]:
     """Open the data set, or the scenes with their producer."""
     if config.data is not None:
         from icemapper_xr.training import hdf5
@@ -132,6 +140,9 @@ def _data(config: TrainingConfig, cache: Path, make: scenes.SceneMaker, beside: 
         training, validation = (
             hdf5.open_samples(config.data / f"{part}.hdf5", config.features) for part in ("train", "val")
         )
+        training = [sample for sample in training if not any(fnmatch(sample.name, p) for p in config.leave_out)]
+        if not training:
+            raise errors.OptionError(f"leave_out={config.leave_out} leaves no sample to learn from: name fewer")
         for sample in (*training, *validation):
             if min(sample.shape) < max(config.sizes):
                 raise errors.OptionError(f"sample {sample.name} is smaller than a window of {max(config.sizes)} px")
@@ -268,6 +279,7 @@ def _validate(
     if value > current.best:
         current.best, current.best_weights = value, state.arrays_of(model.weights)
     state.write_csv(folder / LOG, current.rows)
+    eventlog.write(folder / EVENTS, current.rows)
     progress.note(" ".join(f"{key} {number:.4g}" for key, number in row.items()))
 
 
@@ -307,4 +319,20 @@ def _finish(config: TrainingConfig, folder: Path, model: keras.Model, data: Data
     if current.best_weights:
         state.assign(model.weights, current.best_weights)
     scores = score(model, _windows(config, data.validation), config.batch)
-    return Trained(model, current.rows, scores, folder)
+    try:
+        seen = likeness.describe(data.training(current.step), config, training_set(config))
+    except errors.OptionError as error:
+        progress.note(f"no applicability for these weights: {error}")
+        seen = None
+    return Trained(model, current.rows, scores, folder, seen)
+
+
+def training_set(config: TrainingConfig) -> str:
+    """Say in words what the weights learned from."""
+    if config.data is not None:
+        return f"data set of the published layout in {config.data.name}"
+    last = config.scenes.seed + config.scenes.number - 1
+    return (
+        f"{config.scenes.number} simulated Sentinel-1 scenes of {config.scenes.size} x {config.scenes.size} px "
+        f"(seeds {config.scenes.seed} to {last}); no accuracy on real ice is known"
+    )

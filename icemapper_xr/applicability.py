@@ -1,0 +1,324 @@
+"""How much a cube looks like what the weights were trained on: lazily, from a few plain numbers beside the weights.
+
+The series of every square of `BLOCK` pixels is summarised by level, seasonal course, restlessness and texture of each
+feature. A mixture of Gaussians describes these summaries in the training data; the score is the share of the training
+data that is at least as unusual. So on data like the training's a hundredth lies below 0.01; where half of an area
+does, the weights have seen nothing like it, and what they answer there is worth nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final, cast
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from icemapper_xr import conventions as cv
+from icemapper_xr import errors
+from icemapper_xr._types import FloatArray
+from icemapper_xr.conventions import Feature
+
+__all__ = ["BLOCK", "UNLIKE", "Likeness", "applicability", "beside", "fit", "read", "score", "summaries", "write"]
+
+Array = npt.NDArray[np.float64]
+
+BLOCK: Final = 16
+"""Side of the squares that are summarised, pixels: 160 m, and a divisor of the chunks."""
+UNLIKE: Final = 0.01
+"""Scores below this count as unlike the training data: there, a hundredth of the data is."""
+QUANTILES: Final = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+SUMMARY: Final = ("level", "cos 1", "sin 1", "cos 2", "sin 2", "log restlessness", "log texture")
+"""Numbers that describe a square's series of one feature: mean, first two harmonics, what they leave, and the spread
+within the square."""
+COMPONENTS: Final = 6
+FLOOR: Final = 0.02
+"""Added to the variances of the mixture, in variances of the data: no component shrinks to one sample's weather."""
+FOLDS: Final = 4
+SMALLEST: Final = 1e-3
+"""Added to standard deviations before their logarithm, dB or 1."""
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """What the training data look like: a mixture of Gaussians of the summaries, and the quantiles of its density."""
+
+    features: tuple[Feature, ...]
+    pixel_size: float
+    """Metres."""
+    weights: tuple[float, ...]
+    """Shares of the components."""
+    means: tuple[tuple[float, ...], ...]
+    """(components, numbers) in the order of `SUMMARY`, feature by feature."""
+    precisions: tuple[tuple[tuple[float, ...], ...], ...]
+    """(components, numbers, numbers) upper triangular factors of the inverse covariances."""
+    densities: tuple[float, ...]
+    """Logarithms of the density at `QUANTILES` of the training data."""
+    source: str = ""
+    """Where the numbers come from."""
+
+    def density(self, summary: Array) -> Array:
+        """Return the logarithm of the density, `(...)`, for summaries `(..., numbers)`."""
+        total = np.full(summary.shape[:-1], -np.inf)
+        for share, mean, factor in zip(self.weights, self.means, self.precisions, strict=True):
+            f = np.asarray(factor)
+            y = (summary - np.asarray(mean)) @ f
+            constant = np.log(share) + np.log(np.diag(f)).sum() - 0.5 * y.shape[-1] * np.log(2 * np.pi)
+            total = np.logaddexp(total, constant - 0.5 * (y**2).sum(-1))
+        return total
+
+    def score(self, summary: Array) -> Array:
+        """Return the share of the training data at least as unusual, 0..1, for summaries `(..., numbers)`."""
+        unknown = np.isnan(summary).any(-1)
+        found = np.interp(self.density(np.where(unknown[..., None], 0, summary)), self.densities, QUANTILES)
+        return np.where(unknown, np.nan, found)
+
+
+def summaries(stacks: Sequence[FloatArray], block: int = BLOCK) -> Array:
+    """Summarise squares of a cube.
+
+    Parameters
+    ----------
+    stacks
+        One array `(T, y, x)` a feature, dB or coherence, NaN = not observed; y and x multiples of `block`.
+    block
+        Side of a square, pixels.
+
+    Returns
+    -------
+    ndarray, shape (y / block, x / block, numbers)
+        NaN where a feature has fewer than three steps in a square.
+    """
+    parts = []
+    for stack in stacks:
+        steps, rows, columns = stack.shape
+        squares = np.asarray(stack, np.float64).reshape(steps, rows // block, block, columns // block, block)
+        squares = squares.transpose(0, 1, 3, 2, 4).reshape(steps, rows // block, columns // block, block * block)
+        valid = np.isfinite(squares)
+        number = valid.sum(-1)
+        values = np.where(valid, squares, 0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = values.sum(-1) / number
+            spread = np.sqrt(np.maximum((values**2).sum(-1) / number - mean**2, 0))
+        parts.append(_course(mean, spread))
+    return np.concatenate(parts, axis=-1)
+
+
+def _course(mean: Array, spread: Array) -> Array:
+    """Fit level and two harmonics to each series `(T, y, x)`, over the steps that are there."""
+    steps = mean.shape[0]
+    angle = 2 * np.pi * (np.arange(steps) + 0.5) / steps
+    basis = np.stack([np.ones(steps), np.cos(angle), np.sin(angle), np.cos(2 * angle), np.sin(2 * angle)], axis=-1)
+    there = np.isfinite(mean)
+    series = np.where(there, mean, 0).transpose(1, 2, 0)
+    weight = there.transpose(1, 2, 0).astype(np.float64)
+    # A little ridge on the harmonics keeps few steps from making large ones.
+    ridge = np.diag([1e-9, 0.05, 0.05, 0.05, 0.05]) * steps
+    normal = np.einsum("yxt,ti,tj->yxij", weight, basis, basis) + ridge
+    right = np.einsum("yxt,ti->yxi", series, basis)
+    course = np.linalg.solve(normal, right[..., None])[..., 0]
+    left = (series - course @ basis.T) * weight
+    count = weight.sum(-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        restless = np.log(np.sqrt((left**2).sum(-1) / count) + SMALLEST)
+        texture = np.where(there, np.log(np.where(there, spread, 1) + SMALLEST), 0).sum(0) / count
+    numbers = np.concatenate([course, restless[..., None], texture[..., None]], axis=-1)
+    numbers[count < 3] = np.nan
+    return np.asarray(numbers)
+
+
+def fit(parts: Sequence[Array], *, features: Sequence[Feature], pixel_size: float, source: str = "") -> Likeness:
+    """Describe training data.
+
+    Parameters
+    ----------
+    parts
+        Per sample `(squares, numbers)` from `summaries`; rows with NaN are left out.
+    features, pixel_size, source
+        What they are of, kept with the numbers.
+
+    Notes
+    -----
+    The squares of one sample share its weather and its place, so the quantiles of the density come from samples that
+    the mixture was fitted without, fold by fold: an unseen place like the training's is not to count as unlike.
+
+    Raises
+    ------
+    OptionError
+        If there are too few samples or squares.
+    """
+    known = [np.asarray(part)[np.isfinite(part).all(-1)] for part in parts]
+    known = [part for part in known if len(part)]
+    squares = sum(map(len, known))
+    numbers = len(SUMMARY) * len(features)
+    if len(known) < 2 * FOLDS or squares < 50 * numbers:
+        raise errors.OptionError(
+            f"{len(known)} samples with {squares} squares of {BLOCK} px are too few to describe the training data: "
+            f"give at least {2 * FOLDS} samples and {50 * numbers} squares"
+        )
+    model = Likeness(tuple(features), float(pixel_size), *_mixture(known), QUANTILES, source)
+    held_out = []
+    for fold in range(FOLDS):
+        rest = [part for k, part in enumerate(known) if k % FOLDS != fold]
+        without = replace(model, **dict(zip(("weights", "means", "precisions"), _mixture(rest), strict=True)))
+        held_out += [without.density(part) for part in known[fold::FOLDS]]
+    levels = np.quantile(np.concatenate(held_out), QUANTILES) + np.arange(len(QUANTILES)) * 1e-9
+    return replace(model, densities=tuple(levels.tolist()))
+
+
+def _mixture(parts: Sequence[Array]) -> tuple[Any, Any, Any]:
+    """Fit the mixture; its weights, means and factors as tuples."""
+    from sklearn.mixture import GaussianMixture
+
+    rows = np.concatenate(parts)
+    # Standardised, so that one floor on the variances suits dB, coherence and logarithms alike.
+    centre, scale = rows.mean(0), rows.std(0) + 1e-9
+    mixture = GaussianMixture(COMPONENTS, reg_covar=FLOOR, random_state=0, max_iter=60, tol=1e-2)
+    mixture.fit((rows - centre) / scale)
+    factors = (mixture.precisions_cholesky_ / scale[:, None]).round(5)
+    means = (mixture.means_ * scale + centre).round(5)
+    return (
+        tuple(mixture.weights_.round(6).tolist()),
+        tuple(map(tuple, means.tolist())),
+        tuple(tuple(map(tuple, one)) for one in factors.tolist()),
+    )
+
+
+def score(*stacks: FloatArray, model: Likeness, block: int = BLOCK) -> FloatArray:
+    """Score a cube in memory: one `(T, y, x)` a feature; returns `(y, x)` float32, constant on squares.
+
+    NaN where a feature has fewer than three steps. Squares that the lower and right edges cut are scored by what of
+    them is there.
+    """
+    rows, columns = stacks[0].shape[1:]
+    pad = ((0, 0), (0, -rows % block), (0, -columns % block))
+    whole = [np.pad(np.asarray(stack, np.float32), pad, constant_values=np.nan) for stack in stacks]
+    values = model.score(summaries(whole, block))
+    out = values.repeat(block, 0).repeat(block, 1)[:rows, :columns].astype(np.float32)
+    return np.asarray(out)
+
+
+def applicability(cube: xr.Dataset, model: Likeness) -> xr.DataArray:
+    """Score a cube lazily.
+
+    Parameters
+    ----------
+    cube : Dataset, dims (time, y, x)
+        Backscatter in dB, coherence in 1, as `open_cube` gives it (not normalised).
+    model
+        Of the weights that are to be applied.
+
+    Returns
+    -------
+    DataArray, dims (y, x)
+        `applicability`, float32, 0..1: the share of the training data at least as unusual; NaN where a feature has
+        fewer than three steps. Squares lie on multiples of 16 pixels of the CRS, or of the array where the cube does
+        not say its area: the same answer for all chunks.
+
+    Raises
+    ------
+    CubeError
+        If a feature is missing.
+    UnitsError
+        If the cube is in model units already.
+    """
+    missing = [feature for feature in model.features if feature not in cube]
+    if missing:
+        raise errors.CubeError(f"the weights want {', '.join(model.features)}, the cube has no {', '.join(missing)}")
+    arrays = []
+    for feature in model.features:
+        array = cube[feature]
+        if cv.ATTR_NORMALISED in array.attrs:
+            raise errors.UnitsError(f"{feature} is in model units: score the cube before it is normalised")
+        arrays.append(array.transpose(cv.TIME, cv.Y, cv.X))
+    before = _offset(cube, arrays[0])
+    data = [_on_lattice(array, before) for array in arrays]
+    values = _map(data, model)
+    rows, columns = arrays[0].shape[1:]
+    like = arrays[0].isel({cv.TIME: 0}, drop=True)
+    coords = {name: c for name, c in like.coords.items() if name in (cv.Y, cv.X, cv.SPATIAL_REF)}
+    cut = values[before[0] : before[0] + rows, before[1] : before[1] + columns]
+    attrs = {**cv.VARIABLE_ATTRIBUTES[cv.APPLICABILITY], "training": model.source}
+    return xr.DataArray(cut, dims=(cv.Y, cv.X), coords=coords, attrs=attrs, name=cv.APPLICABILITY)
+
+
+def _offset(cube: xr.Dataset, array: xr.DataArray) -> tuple[int, int]:
+    """Pixels from the lattice to the cube's upper left corner, in y and x."""
+    if cv.ATTR_AREA not in cube.attrs:
+        return 0, 0
+    y, x = array[cv.Y].values, array[cv.X].values
+    size = abs(float(x[-1] - x[0])) / max(x.size - 1, 1)
+    first = round(-(float(y[0]) + size / 2) / size), round((float(x[0]) - size / 2) / size)
+    return first[0] % BLOCK, first[1] % BLOCK
+
+
+def _on_lattice(array: xr.DataArray, before: tuple[int, int]) -> Any:
+    """Pad to whole squares with NaN; chunks of a dask array end on squares."""
+    rows, columns = (length + first for length, first in zip(array.shape[1:], before, strict=True))
+    pad = ((0, 0), (before[0], -rows % BLOCK), (before[1], -columns % BLOCK))
+    if array.chunks is None:
+        return np.pad(array.values.astype(np.float32), pad, constant_values=np.nan)
+    import dask.array as da
+
+    padded = da.pad(array.data, pad, constant_values=np.nan)
+    target = tuple(_even(sizes) for sizes in padded.chunks[1:])
+    return padded.rechunk((-1, *target))
+
+
+def _even(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """Move the ends of chunks to multiples of a square."""
+    ends = np.cumsum(sizes)
+    moved = sorted({min(int(-(-end // BLOCK) * BLOCK), int(ends[-1])) for end in ends})
+    return tuple(np.diff([0, *moved]).tolist())
+
+
+def _map(data: list[Any], model: Likeness) -> Any:
+    if isinstance(data[0], np.ndarray):
+        return score(*data, model=model)
+    import dask.array as da
+
+    first = data[0]
+    same = [first, *(one.rechunk(first.chunks) for one in data[1:])]
+    return da.map_blocks(score, *same, model=model, drop_axis=0, dtype=np.float32, name=None)
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+def beside(weights: Path) -> Path:
+    """Return where the numbers of a weights file lie."""
+    return weights.with_name(f"{weights.stem}_applicability.json")
+
+
+def write(model: Likeness, path: Path) -> None:
+    """Write the numbers as JSON, whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(json.dumps({"block": BLOCK, "summary": SUMMARY, "quantiles": QUANTILES, **asdict(model)}) + "\n")
+    part.replace(path)
+
+
+def read(path: Path) -> Likeness:
+    """Read the numbers.
+
+    Raises
+    ------
+    OptionError
+        If the file cannot be read, or is of another kind.
+    """
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        if told["block"] != BLOCK or tuple(told["summary"]) != SUMMARY or tuple(told["quantiles"]) != QUANTILES:
+            raise ValueError("it was written by another version")
+        return Likeness(
+            cast("tuple[Feature, ...]", tuple(told["features"])),
+            float(told["pixel_size"]),
+            tuple(told["weights"]),
+            tuple(map(tuple, told["means"])),
+            tuple(tuple(map(tuple, one)) for one in told["precisions"]),
+            tuple(told["densities"]),
+            str(told.get("source", "")),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise errors.OptionError(f"applicability {path} cannot be read ({error}): fit it anew") from error

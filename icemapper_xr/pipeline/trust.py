@@ -1,0 +1,110 @@
+"""How far to trust a map: the calibration and the likeness to the training data that belong to its weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from icemapper_xr import applicability as likeness
+from icemapper_xr import calibrate as maps
+from icemapper_xr import conventions, models
+from icemapper_xr._types import Segmenter
+from icemapper_xr.errors import OptionError
+
+__all__ = ["applicability", "calibrate", "likeness_of", "with_applicability"]
+
+
+def calibrate(result: xr.Dataset | xr.DataArray, *, model: str | Path | maps.Model = "auto") -> xr.Dataset:
+    """Add calibrated confidence and probability to a result, lazily.
+
+    Parameters
+    ----------
+    result : Dataset with `probability`, or that variable; dims (year,) y, x
+        What `predict` or `open_store` returned.
+    model
+        "auto" takes the calibration that ships with the result's weights; else a file written by
+        `icemapper calibrate`, or a fitted map.
+
+    Returns
+    -------
+    Dataset
+        The result with `confidence` (that the mapped class is right) and `calibrated_probability` (of glacier),
+        float32, 0..1.
+
+    Raises
+    ------
+    OptionError
+        If the weights have no calibration, or the file is none.
+    """
+    if isinstance(model, maps.KernelRidge | maps.Monotone):
+        return maps.calibrate(result, model)
+    if str(model) != "auto":
+        return maps.calibrate(result, maps.read(model))
+    from icemapper_xr.models import own
+
+    digest = result.attrs.get(conventions.ATTR_WEIGHTS_DIGEST)
+    numbers: Any = next((entry.get("calibration") for entry in own.read_index() if entry["digest"] == digest), None)
+    if not numbers:
+        raise OptionError(
+            f"no calibration ships with the weights of this result ({result.attrs.get(conventions.ATTR_WEIGHTS)}): "
+            "fit one by `icemapper calibrate WEIGHTS` and give its file as model="
+        )
+    return maps.calibrate(result, maps.from_dict(numbers))
+
+
+def applicability(ds: xr.Dataset, *, weights: str | Path | Segmenter) -> xr.DataArray:
+    """Tell where a cube is unlike what the weights were trained on, lazily.
+
+    Parameters
+    ----------
+    ds : Dataset, dims (time, y, x)
+        A cube of `open_cube` or `open_rasters`, not normalised.
+    weights
+        Name or path of weights, or a loaded model.
+
+    Returns
+    -------
+    DataArray, dims (y, x)
+        `applicability`, float32, 0..1: the share of the training data that is at least as unusual as this square of
+        160 m. On data like the training's a hundredth lies below 0.01. NaN where there are fewer than three steps.
+
+    Raises
+    ------
+    OptionError
+        If nothing is known of the weights' training data.
+    CubeError, UnitsError
+        If the cube lacks a feature, or is normalised already.
+    """
+    found = likeness_of(weights)
+    if found is None:
+        raise OptionError(
+            f"nothing is known of the training data of the weights {getattr(weights, 'digest', weights)}: "
+            "applicability needs the file <weights>_applicability.json beside them"
+        )
+    return likeness.applicability(ds, found)
+
+
+def with_applicability(result: xr.Dataset, ds: xr.Dataset, *, weights: str | Path | Segmenter) -> xr.Dataset:
+    """Add the applicability of a cube to the result that was predicted from it, on the result's pixels and chunks."""
+    area = {dim: result[dim] for dim in (conventions.Y, conventions.X)}
+    score = applicability(ds, weights=weights).sel(area)
+    if result.chunks:
+        score = score.chunk({dim: result.chunksizes[dim] for dim in score.dims})
+    return result.assign({conventions.APPLICABILITY: score})
+
+
+def likeness_of(weights: str | Path | Segmenter) -> likeness.Likeness | None:
+    """Find the numbers that belong to some weights; None where there are none."""
+    from icemapper_xr.models import own
+
+    if isinstance(weights, str | Path):
+        path = models.resolve(weights).path
+    else:
+        file = next((entry["file"] for entry in own.read_index() if entry["digest"] == weights.digest), None)
+        if file is None:
+            return None
+        path = own.folder() / file
+    beside = likeness.beside(path)
+    return likeness.read(beside) if beside.is_file() else None

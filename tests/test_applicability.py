@@ -1,0 +1,125 @@
+"""The score of likeness: uniform on the training data, zero far from it, the same for all chunks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dask
+import numpy as np
+import pytest
+import xarray as xr
+
+from icemapper_xr import applicability as likeness
+from icemapper_xr import conventions, errors
+
+STEPS = np.arange(15)
+SEASON = np.exp(-0.5 * ((STEPS - 8) / 2) ** 2)
+
+
+def series(
+    rng: np.random.Generator, rows: int, columns: int, *, drop: float = -8.0, level: float = -11.0
+) -> np.ndarray:
+    """Backscatter in dB: a level that differs from place to place, a drop in summer, speckle."""
+    place = rng.normal(level, 2, (rows // 16, columns // 16)).repeat(16, 0).repeat(16, 1)
+    noise = rng.normal(0, 1.5, (15, rows, columns)) + rng.normal(0, 0.5, (15, 1, 1))
+    return (place + drop * SEASON[:, None, None] + noise).astype(np.float32)
+
+
+def places(rng: np.random.Generator, number: int) -> list[np.ndarray]:
+    """Stacks of 64 x 64 px, half of them with up to four gaps."""
+    stacks = [series(rng, 64, 64) for _ in range(number)]
+    for stack in stacks[::2]:
+        stack[rng.permutation(15)[: rng.integers(1, 5)]] = np.nan
+    return stacks
+
+
+@pytest.fixture(scope="module")
+def model() -> likeness.Likeness:
+    parts = [likeness.summaries([stack]).reshape(-1, 7) for stack in places(np.random.default_rng(1), 120)]
+    return likeness.fit(parts, features=("rtc",), pixel_size=10.0, source="a test")
+
+
+def cube_of(data: np.ndarray, chunks: dict[str, int] | None = None, area: bool = False) -> xr.Dataset:
+    _, rows, columns = data.shape
+    coords = {"y": 8_000_000 - 5 - 10.0 * np.arange(rows), "x": 500_035 + 10.0 * np.arange(columns)}
+    ds = xr.Dataset({"rtc": (("time", "y", "x"), data, {"units": "dB"})}, coords=coords)
+    if area:
+        ds.attrs[conventions.ATTR_AREA] = [500_030.0, 8_000_000.0 - 10 * rows, 500_030.0 + 10 * columns, 8_000_000.0]
+    return ds.chunk(chunks) if chunks else ds
+
+
+def test_summary_of_a_known_course() -> None:
+    angle = 2 * np.pi * (STEPS + 0.5) / 15
+    course = -10 + 3 * np.cos(angle) - 2 * np.sin(2 * angle)
+    stack = np.broadcast_to(course[:, None, None], (15, 16, 32)).astype(np.float32)
+    numbers = likeness.summaries([stack])
+    assert numbers.shape == (1, 2, 7)
+    # the ridge takes a tenth off the harmonics: 7.5 / (7.5 + 0.05 * 15)
+    assert numbers[0, 0, :5] == pytest.approx([-10, 3 / 1.1, 0, 0, -2 / 1.1], abs=1e-4)
+    left = np.sqrt((3**2 + 2**2) / 2) * (1 - 1 / 1.1)
+    assert numbers[0, 0, 5] == pytest.approx(np.log(left + 1e-3), abs=1e-3)
+    assert numbers[0, 0, 6] == pytest.approx(np.log(1e-3), abs=0.5)
+
+
+def test_scores_of_unseen_data_like_the_training_are_uniform(model: likeness.Likeness) -> None:
+    unseen = places(np.random.default_rng(2), 240)
+    scores = np.concatenate([likeness.score(stack, model=model)[::16, ::16].ravel() for stack in unseen])
+    assert np.mean(scores < 0.1) == pytest.approx(0.1, abs=0.06)
+    assert np.mean(scores < 0.5) == pytest.approx(0.5, abs=0.12)
+    assert np.mean(scores < likeness.UNLIKE) < 0.04
+
+
+@pytest.mark.parametrize("change", [{"drop": 0.0}, {"level": 20.0}])
+def test_other_data_are_unlike(model: likeness.Likeness, change: dict[str, float]) -> None:
+    rng = np.random.default_rng(3)
+    scores = likeness.score(series(rng, 64, 64, **change), model=model)
+    assert np.mean(scores < likeness.UNLIKE) > 0.9
+
+
+def test_gaps_do_not_make_data_unlike(model: likeness.Likeness) -> None:
+    data = series(np.random.default_rng(4), 64, 64)
+    data[[1, 4, 12]] = np.nan
+    assert np.mean(likeness.score(data, model=model) < likeness.UNLIKE) < 0.15
+    data[3:] = np.nan
+    assert np.isnan(likeness.score(data, model=model)).all()
+
+
+@pytest.mark.parametrize("area", [False, True])
+def test_lazy_and_the_same_for_all_chunks(model: likeness.Likeness, area: bool) -> None:
+    data = series(np.random.default_rng(5), 96, 112)
+    data[:, :5, :7] = np.nan
+    expected = likeness.applicability(cube_of(data, area=area), model)
+    assert expected.name == "applicability"
+    assert expected.dtype == np.float32
+    assert expected.shape == (96, 112)
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("computed")
+
+    for chunks in ({"y": 96, "x": 112}, {"y": 40, "x": 33}, {"y": 7, "x": 112, "time": 4}):
+        with dask.config.set(scheduler=never):
+            lazy = likeness.applicability(cube_of(data, chunks, area), model)
+        np.testing.assert_array_equal(lazy.compute(scheduler="synchronous").values, expected.values)
+    step = 16 if not area else 13  # 500 030 m is three pixels from the lattice
+    assert np.unique(expected.values[20, :step]).size == 1
+    assert expected.values[20, step - 1] != expected.values[20, step]
+
+
+def test_files_are_numbers(model: likeness.Likeness, tmp_path: Path) -> None:
+    path = likeness.beside(tmp_path / "a.h5")
+    likeness.write(model, path)
+    assert likeness.read(path) == model
+    path.write_text("{}")
+    with pytest.raises(errors.OptionError, match="fit it anew"):
+        likeness.read(path)
+
+
+def test_bad_cubes_are_refused(model: likeness.Likeness) -> None:
+    ds = cube_of(np.zeros((15, 32, 32), np.float32))
+    with pytest.raises(errors.CubeError, match="no rtc"):
+        likeness.applicability(ds.rename(rtc="grd"), model)
+    ds.rtc.attrs[conventions.ATTR_NORMALISED] = "yes"
+    with pytest.raises(errors.UnitsError, match="before it is normalised"):
+        likeness.applicability(ds, model)
+    with pytest.raises(errors.OptionError, match="too few"):
+        likeness.fit([np.zeros((9, 7))] * 9, features=("rtc",), pixel_size=10.0)

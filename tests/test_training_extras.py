@@ -1,0 +1,83 @@
+"""What a training leaves beside its weights: the log for TensorBoard, the likeness of its data, a region left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from icemapper_xr import applicability, errors
+from icemapper_xr.training import eventlog, fit, likeness, samples, scenes
+from tests.test_training_fit import make, tiny
+from tests.test_training_parts import write_set
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:keras.*")
+
+
+def test_tensorboard_reads_every_row_once(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+    rows = [{"step": 3.0, "seconds": 1.0, "loss": 0.5, "val_iou_pixels": 0.25}]
+    assert eventlog.write(tmp_path / "events", rows)
+    rows.append({"step": 6.0, "seconds": 2.0, "loss": 0.25, "val_iou_pixels": 0.75})
+    assert eventlog.write(tmp_path / "events", rows)  # as a resumed training does
+    [file] = (tmp_path / "events").iterdir()
+    found = {}
+    for event in EventFileLoader(str(file)).Load():
+        for value in event.summary.value:
+            number = value.tensor.float_val[0] if value.HasField("tensor") else value.simple_value
+            found[event.step, value.tag] = number
+    assert found == {
+        (3, "loss"): 0.5,
+        (3, "val_iou_pixels"): 0.25,
+        (6, "loss"): 0.25,
+        (6, "val_iou_pixels"): 0.75,
+    }
+    assert [path.name for path in tmp_path.iterdir()] == ["events"]
+
+
+def test_a_region_left_out_is_not_learned_from(tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        write_set(tmp_path / f"{part}.hdf5")
+    settings = tiny(data=tmp_path, features=("rtc", "insar"))
+    with fit.open_data(settings, tmp_path) as data:
+        names = [sample.name for sample in data.training(0)]
+    assert len(names) == 2
+    some = settings.model_copy(update={"leave_out": (names[0],)})
+    with fit.open_data(some, tmp_path) as data:
+        assert [sample.name for sample in data.training(0)] == names[1:]
+    none = settings.model_copy(update={"leave_out": ("*",)})
+    with pytest.raises(errors.OptionError, match="leaves no sample"), fit.open_data(none, tmp_path):
+        pass
+
+
+def test_training_data_are_described_in_the_units_of_a_cube(tmp_path: Path) -> None:
+    settings = tiny(features=("rtc", "insar"), scenes={"number": 10, "size": 64, "validation": 1})
+    wanted = scenes.SceneSet(settings, tmp_path, make)
+    wanted.fill()
+    found = wanted.at(10)
+    parts = likeness.summaries_of(found, settings.features)
+    assert len(parts) == 10
+    levels = np.concatenate(parts)[:, [0, 7]]
+    assert levels[:, 0].mean() == pytest.approx(-12.5, abs=1.5)  # dB
+    assert levels[:, 1].mean() == pytest.approx(0.38, abs=0.1)  # coherence
+    with pytest.raises(errors.OptionError, match="too few"):
+        likeness.describe(found, settings, "a test")
+    empty = Bare(found[0])
+    assert likeness.summaries_of([empty], settings.features) == []
+
+
+class Bare:
+    """A scene without glaciers."""
+
+    def __init__(self, scene: scenes.CachedScene) -> None:
+        self.inner = scene.inner
+
+    def truth(self, crop: samples.Crop) -> np.ndarray:
+        return np.zeros((crop.size, crop.size), bool)
+
+
+def test_numbers_lie_beside_the_weights(tmp_path: Path) -> None:
+    assert applicability.beside(tmp_path / "ICEmapper_a.h5").name == "ICEmapper_a_applicability.json"
