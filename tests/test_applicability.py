@@ -7,6 +7,7 @@ from pathlib import Path
 import dask
 import numpy as np
 import pytest
+import rioxarray  # noqa: F401
 import xarray as xr
 
 from icemapper_xr import applicability as likeness
@@ -112,6 +113,25 @@ def test_files_are_numbers(model: likeness.Likeness, tmp_path: Path) -> None:
     path.write_text("{}")
     with pytest.raises(errors.OptionError, match="fit it anew"):
         likeness.read(path)
+
+
+def test_it_stands_next_to_the_probability(
+    model: likeness.Likeness, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import icemapper_xr as ix
+    from icemapper_xr.pipeline import trust
+    from icemapper_xr.testing import FakeSegmenter
+
+    monkeypatch.setattr(trust, "likeness_of", lambda weights: model)
+    ds = cube_of(series(np.random.default_rng(6), 96, 112), {"y": 96, "x": 112}).rio.write_crs("EPSG:32633")
+    result = ds.icemapper.predict(weights=FakeSegmenter(features=("rtc",), window=32), applicability=True)
+    np.testing.assert_array_equal(result.applicability.values, likeness.applicability(ds, model).values)
+    ix.to_zarr(result, tmp_path / "a.zarr", year=2023)
+    stored = ix.open_store(tmp_path / "a.zarr").sel(year=2023)
+    np.testing.assert_array_equal(stored.applicability.values, result.applicability.values)
+    monkeypatch.setattr(trust, "likeness_of", lambda weights: None)
+    with pytest.raises(errors.OptionError, match="nothing is known of the training data"):
+        ds.icemapper.applicability(weights=FakeSegmenter(features=("rtc",), window=32))
 
 
 def test_bad_cubes_are_refused(model: likeness.Likeness) -> None:

@@ -92,6 +92,8 @@ def with_applicability(result: xr.Dataset, ds: xr.Dataset, *, weights: str | Pat
     score = applicability(ds, weights=weights).sel(area)
     if result.chunks:
         score = score.chunk({dim: result.chunksizes[dim] for dim in score.dims})
+    if conventions.SPATIAL_REF in result.coords:
+        score.attrs["grid_mapping"] = conventions.SPATIAL_REF
     return result.assign({conventions.APPLICABILITY: score})
 
 
