@@ -73,7 +73,7 @@ class Likeness:
 
     def score(self, summary: Array) -> Array:
         """Return the share of the training data at least as unusual, 0..1, for summaries `(..., numbers)`."""
-        unknown = np.isnan(summary).any(-1)
+        unknown = np.asarray(np.isnan(summary).any(-1))
         found = np.interp(self.density(np.where(unknown[..., None], 0, summary)), self.densities, QUANTILES)
         return np.where(unknown, np.nan, found)
 
