@@ -129,7 +129,9 @@ def utm_epsg(lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]) -> int:
     if len(zones) > 1:
         names = " or ".join(f"crs=EPSG:{hemisphere + zone}" for zone in zones)
         listed = " and ".join(str(zone) for zone in zones)
-        raise OptionError(f"the area lies in UTM zones {listed}; name the one to use: {names}")
+        raise OptionError(
+            f"the area lies in UTM zones {listed}; name the one to use: {names}; or map it as a region: --region"
+        )
     return hemisphere + zones[0]
 
 

@@ -153,24 +153,18 @@ def map_region(
 
 
 def as_region(where: Mapping[str, Any], region: Sequence[Any] | None) -> Any:
-    """Return the areas to map tile by tile; None where one cube holds the area.
-
-    A box that lies in several UTM zones becomes a region by itself; so does whatever is named by `region`.
+    """Return the areas to map tile by tile; None where one cube is to hold the area.
 
     Raises
     ------
     OptionError
         A region is named, and an area in another way too.
     """
-    if region is not None:
-        if where:
-            raise OptionError(f"region and {', '.join(where)} are both given: name the area by one of them")
-        return list(region)
-    box = where.get("bbox")
-    if box is None or where.get("crs") is not None:
+    if region is None:
         return None
-    shape = regions.resolve([tuple(float(edge) for edge in box)])
-    return [tuple(float(edge) for edge in box)] if len(regions.zones(shape)) > 1 else None
+    if where:
+        raise OptionError(f"region and {', '.join(where)} are both given: name the area by one of them")
+    return list(region)
 
 
 def _said(region: Any) -> tuple[Any, ...]:

@@ -101,12 +101,10 @@ def hosts(tmp_path: Path) -> Iterator[Hosts]:
     with Hosts(("s", "a", "b")) as hosts, contextlib.ExitStack() as stack:
         scheduler = f"tcp://{hosts.address['s']}:{PORT}"
         own = ["--host", hosts.address["s"], "--port", str(PORT), "--no-dashboard", "--no-show"]
-        stack.enter_context(hosts.run("s", "distributed.cli.dask_scheduler", *own, log=tmp_path / "scheduler.log"))
+        stack.enter_context(hosts.run("s", "dask", "scheduler", *own, log=tmp_path / "scheduler.log"))
         for name in ("a", "b"):
             own = ["--host", hosts.address[name], "--nthreads", "1", "--no-nanny", "--no-dashboard", "--name", name]
-            stack.enter_context(
-                hosts.run(name, "distributed.cli.dask_worker", scheduler, *own, log=tmp_path / f"{name}.log")
-            )
+            stack.enter_context(hosts.run(name, "dask", "worker", scheduler, *own, log=tmp_path / f"{name}.log"))
         yield hosts
 
 
