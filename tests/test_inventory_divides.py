@@ -10,6 +10,7 @@ import shapely
 import xarray as xr
 
 from icemapper_xr import errors, inventory, pipeline, vectorise
+from icemapper_xr.analysis.glaciers import glacier_rates
 from icemapper_xr.inventory import conditioning, flowsheds, regions, routing, shapes
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
@@ -200,6 +201,11 @@ def test_real_retreat_around_ny_alesund(shared: Path) -> None:
     own_areas = (own.assign(area=own.area / 1e6).groupby(["year", "name"])["area"].sum()).to_numpy()
     found = made.groupby(["year", "glacier_id"])["area_km2"].sum()
     np.testing.assert_allclose(found.to_numpy(), own_areas, rtol=1e-8)
+    areas = found.unstack("year")
+    rates = glacier_rates([1936, 1990, 2007], areas.to_numpy(), names=areas.index.tolist())["rate"]
+    lines = np.polyfit([1936, 1990, 2007], own_areas.reshape(3, 5), 1)[0]
+    np.testing.assert_allclose(rates, lines, rtol=1e-6)
+    assert (rates < 0).all()
     by_year = found.groupby("year").sum()
     np.testing.assert_allclose(by_year, [32.908, 26.244, 24.948], atol=1e-3)
     years = inventory.link_years(real.rename(columns={"name": "id"}))
