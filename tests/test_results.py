@@ -13,8 +13,10 @@ import rasterio
 import shapely
 
 from icemapper_xr import calibrate, pipeline, vectorise
+from icemapper_xr import conventions as cv
 from icemapper_xr.cli import main
 from icemapper_xr.errors import AnalysisError, IcemapperError, OptionError, StoreError, VectorError
+from icemapper_xr.models import own
 from tests import results_support as rs
 
 QUICK = {"n_draws": 300, "landscape_draws": 300}
@@ -184,6 +186,21 @@ def test_a_calibration_file_is_applied_and_said(mapped: Path, tmp_path: Path) ->
     assert region["soft_km2"] > TRUTH[2016] + 2  # 2 % of all the ground around
 
 
+def test_the_calibration_of_the_weights_is_taken_by_their_digest(tmp_path: Path) -> None:
+    entry = own.read_index()[0]
+    folder = rs.write_map(tmp_path, (2020,), attrs={cv.ATTR_WEIGHTS_DIGEST: entry["digest"]})
+    found = pipeline.areas_of_run(folder, **QUICK)
+    plain = pipeline.areas_of_run(folder, out=tmp_path / "p.csv", calibration="none", **QUICK)
+    assert "NOT calibrated" in plain.method[0]
+    if entry["calibration"] is None:
+        assert found.method == plain.method
+        return
+    assert "the map that ships with the weights" in found.method[0]
+    model = calibrate.from_dict(entry["calibration"])
+    expected = calibrate.calibrated_probability(rs.probability(2020), model).sum() * rs.SIZE**2 * rs.SCALE / 1e6
+    assert found.table["soft_km2"].iloc[0] == pytest.approx(expected, rel=1e-3)
+
+
 def test_common_bias_has_the_size_of_margin_times_shift(mapped: Path, tmp_path: Path) -> None:
     options = {"temporal": False, "n_draws": 4000, "landscape_draws": 100}
     found = pipeline.rates_of_run(mapped, out=tmp_path / "y.csv", year_bias_m=3.0, **options)
@@ -318,6 +335,15 @@ def test_references_that_say_nothing_are_refused(mapped: Path, reference: Path, 
     assert region["independent_lower"] < region["independent_upper"]
 
 
+def test_a_map_in_tiles_is_measured_tile_by_tile(tmp_path: Path) -> None:
+    rs.write_map(tmp_path / "tiles", (2020,))
+    (tmp_path / "tiles" / "glaciers.zarr").rename(tmp_path / "tiles" / "z33N_1.zarr")
+    with pytest.raises(StoreError, match=r"is a map in 1 tiles; measure each, for example .*z33N_1.zarr"):
+        pipeline.areas_of_run(tmp_path, **QUICK)
+    found = pipeline.areas_of_run(tmp_path / "tiles" / "z33N_1.zarr", out=tmp_path / "t.csv", **QUICK)
+    assert found.table["soft_km2"].iloc[0] == pytest.approx(TRUTH[2020], rel=5e-3)
+
+
 def test_an_unfinished_year_is_refused(tmp_path: Path) -> None:
     folder = rs.write_map(tmp_path, (2020, 2021))
     (folder / "glaciers.zarr" / "probability" / "c" / "1" / "0" / "0").unlink()
@@ -352,7 +378,6 @@ def test_real_retreat_around_ny_alesund(shared: Path, tmp_path: Path) -> None:
     import rioxarray  # noqa: F401
     import xarray as xr
 
-    from icemapper_xr import conventions as cv
     from icemapper_xr import store
     from icemapper_xr.analysis import domains
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["GLACIERS", "Run", "open_run", "read_glaciers", "read_polygons"]
 
 STORE: Final = "glaciers.zarr"
+TILES: Final = "tiles"
+"""Folder of a region's stores, one a tile."""
 GLACIERS: Final = "glaciers.gpkg"
 """Glaciers of a map with their ids, as `icemapper divides` writes them into its folder."""
 ID_COLUMNS: Final = ("glacier_id", "rgi_id", "glac_id", "id")
@@ -70,6 +72,11 @@ def open_run(source: str | Path, *, years: Sequence[int] | None = None, calibrat
     """
     folder = Path(source)
     path = folder if store.is_store(folder) else folder / STORE
+    tiles = sorted((folder / TILES).glob("*.zarr"))
+    if tiles and not path.exists():
+        raise StoreError(
+            f"{folder} is a map in {len(tiles)} tiles; measure each, for example {tiles[0]}, with --region"
+        )
     dataset = store.open_store(path)
     chosen = _years(path, [int(year) for year in dataset[cv.YEAR].values], years)
     facts = store.provenance(path)
