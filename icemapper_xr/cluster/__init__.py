@@ -7,17 +7,20 @@ where the network may run: on a cluster with workers that declare the resource `
 
 from __future__ import annotations
 
-from icemapper_xr.cluster.clients import ClusterOptions, active_client, connect
-from icemapper_xr.cluster.workers import GPU, lost, one_model, placement, quietly, slots
+from icemapper_xr.cluster.clients import ClusterOptions, active_client, connect, local_shape, memory_bytes
+from icemapper_xr.cluster.workers import GPU, lost, one_model, placement, quietly, slots, threads
 
 __all__ = [
     "GPU",
     "ClusterOptions",
     "active_client",
     "connect",
+    "local_shape",
     "lost",
+    "memory_bytes",
     "one_model",
     "placement",
     "quietly",
     "slots",
+    "threads",
 ]

@@ -13,7 +13,7 @@ from icemapper_xr.errors import ClusterError, IcemapperError
 if TYPE_CHECKING:
     from distributed import Client, Worker
 
-__all__ = ["GPU", "lost", "one_model", "placement", "quietly", "slots"]
+__all__ = ["GPU", "lost", "one_model", "placement", "quietly", "slots", "threads"]
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +89,13 @@ def slots(client: Client | None) -> int:
         return 1
     workers = _workers(client).values()
     return max(1, sum(GPU in worker["resources"] for worker in workers) or len(workers))
+
+
+def threads(client: Client | None) -> int:
+    """Return the fewest threads that a worker has; 1 without a cluster."""
+    if client is None:
+        return 1
+    return min((int(worker["nthreads"]) for worker in _workers(client).values()), default=1)
 
 
 def _workers(client: Client) -> dict[str, Any]:

@@ -8,13 +8,16 @@ from __future__ import annotations
 from icemapper_xr.pipeline.areas import AreaReport, areas_of_run
 from icemapper_xr.pipeline.comparisons import inventories_of_files, surges_of_run
 from icemapper_xr.pipeline.entities import LinkReport, divides_of_run, links_of_run
+from icemapper_xr.pipeline.estimates import seconds_text
 from icemapper_xr.pipeline.fronts import termini_of_run
 from icemapper_xr.pipeline.mapping import MapReport, YearReport, map_glaciers
 from icemapper_xr.pipeline.original import apply
 from icemapper_xr.pipeline.outlining import outlines_of_run
 from icemapper_xr.pipeline.packages import ExportReport, export_of_run, qc_of
+from icemapper_xr.pipeline.planning import Plan, YearPlan, plan_map
 from icemapper_xr.pipeline.rates import RateReport, rates_of_run
 from icemapper_xr.pipeline.region import RegionReport, as_region, is_region, map_region, outlines_of_region
+from icemapper_xr.pipeline.standing import Standing, YearStanding, status_of_run
 from icemapper_xr.pipeline.trust import applicability, calibrate
 from icemapper_xr.pipeline.verbs import coverage, normalise, open_cube, open_rasters, outlines, predict, search, to_zarr
 
@@ -23,9 +26,13 @@ __all__ = [
     "ExportReport",
     "LinkReport",
     "MapReport",
+    "Plan",
     "RateReport",
     "RegionReport",
+    "Standing",
+    "YearPlan",
     "YearReport",
+    "YearStanding",
     "applicability",
     "apply",
     "areas_of_run",
@@ -45,10 +52,13 @@ __all__ = [
     "outlines",
     "outlines_of_region",
     "outlines_of_run",
+    "plan_map",
     "predict",
     "qc_of",
     "rates_of_run",
     "search",
+    "seconds_text",
+    "status_of_run",
     "surges_of_run",
     "termini_of_run",
     "to_zarr",

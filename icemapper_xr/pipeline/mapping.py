@@ -134,7 +134,7 @@ def map_glaciers(
     chosen = MapSettings.checked(
         catalog=str(catalog),
         weights=str(weights if isinstance(weights, str | Path) else getattr(weights, "name", weights)),
-        area=_area(bbox, bounds, crs, geometry),
+        area=area_of(bbox, bounds, crs, geometry),
         years=tuple(years),
         **options,
     )
@@ -183,7 +183,14 @@ def _running(folder: Path, chosen: MapSettings, segmenter: Segmenter, where: str
         journal.close()
 
 
-def _area(bbox: Any, bounds: Any, crs: Any, geometry: Any) -> Area:
+def area_of(bbox: Any, bounds: Any, crs: Any, geometry: Any) -> Area:
+    """Put an area into settings.
+
+    Raises
+    ------
+    OptionError
+        It is not understood.
+    """
     shape = getattr(geometry, "__geo_interface__", geometry)
     text = crs if crs is None or isinstance(crs, str) else f"EPSG:{crs}" if isinstance(crs, int) else str(crs)
     try:
@@ -243,7 +250,13 @@ def known_series(attrs: Mapping[Any, Any]) -> tuple[int | None, str | None]:
 
 
 def years_of(chosen: MapSettings) -> tuple[int, ...]:
-    """Return the years that are to be mapped."""
+    """Return the years that some settings name.
+
+    Raises
+    ------
+    OptionError
+        They name none, or years and dates both.
+    """
     if chosen.times is None:
         if not chosen.years:
             raise OptionError("no year is named; give years=(2023,) (--years 2023), or the 15 dates in times")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from icemapper_xr.store.handover import Handover
 from icemapper_xr.store.layout import Unit
-from icemapper_xr.store.reading import failures, is_store, open_store, provenance, status, todo
+from icemapper_xr.store.reading import failures, handover_of, is_store, open_store, provenance, status, todo, writer
 from icemapper_xr.store.writing import Report, Session, Target, session, write, write_unit
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Target",
     "Unit",
     "failures",
+    "handover_of",
     "is_store",
     "open_store",
     "provenance",
@@ -29,4 +30,5 @@ __all__ = [
     "todo",
     "write",
     "write_unit",
+    "writer",
 ]

@@ -17,7 +17,7 @@ from typing import Any
 from icemapper_xr import errors
 from icemapper_xr.store.location import Location
 
-__all__ = ["hold"]
+__all__ = ["hold", "writer"]
 
 LEASE_SECONDS = 120.0
 """How long a lease lives that nobody renews."""
@@ -53,6 +53,14 @@ def hold(location: Location) -> Iterator[None]:
         with contextlib.suppress(Exception):  # a lease that cannot be given back ends by itself
             if (_note(place) or {}).get("token") == token:
                 place.delete()
+
+
+def writer(location: Location) -> str | None:
+    """Tell who holds the lease of a store now; None if nobody does."""
+    note = _note(location.sibling(".lock"))
+    if note is None or time.time() >= note["ends"]:
+        return None
+    return f"process {note['pid']} on {note['host']} (since {note['since']})"
 
 
 def _take(place: Location, token: str, location: Location) -> None:

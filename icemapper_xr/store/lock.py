@@ -15,7 +15,7 @@ from icemapper_xr import errors, progress
 from icemapper_xr.store import lease
 from icemapper_xr.store.location import Location
 
-__all__ = ["hold"]
+__all__ = ["hold", "writer"]
 
 _UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 
@@ -46,6 +46,28 @@ def hold(location: Location) -> Iterator[None]:
         with contextlib.suppress(OSError):
             path.unlink()
         os.close(handle)
+
+
+def writer(location: Location) -> str | None:
+    """Tell who is writing a store now; None if nobody is, or if that cannot be told."""
+    if location.local is None:
+        return lease.writer(location)
+    path = Path(location.sibling(".lock").url)
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except ImportError:
+        return None
+    except OSError as error:
+        return _holder(path) if error.errno in {errno.EWOULDBLOCK, errno.EACCES} else None
+    finally:
+        os.close(handle)
+    return None
 
 
 def _acquire(path: Path, location: Location) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from icemapper_xr import conventions as cv
 from icemapper_xr import errors
 from icemapper_xr._types import Bounds
-from icemapper_xr.store import handover, skeleton
+from icemapper_xr.store import handover, lock, skeleton
 from icemapper_xr.store.layout import Unit
 from icemapper_xr.store.location import Location
 
@@ -21,6 +21,7 @@ __all__ = [
     "begun",
     "done_units",
     "failures",
+    "handover_of",
     "is_store",
     "missing_units",
     "open_store",
@@ -28,6 +29,7 @@ __all__ = [
     "status",
     "todo",
     "unit_keys",
+    "writer",
 ]
 
 PathLike = str | os.PathLike[str]
@@ -144,6 +146,26 @@ def status(path: PathLike) -> dict[int, tuple[int, int]]:
     total = len(_all_units(group))
     years = sorted(int(year) for year in skeleton.meta(group)["years"])
     return {year: (total - len(missing_units(location, group, year)), total) for year in years}
+
+
+def handover_of(path: PathLike, year: int) -> handover.Handover:
+    """Return what a run that has not ended left for a year.
+
+    Raises
+    ------
+    StoreError
+        If it left nothing.
+    """
+    location = Location.parse(path)
+    found = handover.years(location).get(year)
+    if found is None:
+        raise errors.StoreError(f"no run of {year} is unfinished at {location}")
+    return found
+
+
+def writer(path: PathLike) -> str | None:
+    """Tell who is writing a store now; None if nobody is."""
+    return lock.writer(Location.parse(path))
 
 
 def failures(path: PathLike) -> dict[int, dict[Unit, str]]:

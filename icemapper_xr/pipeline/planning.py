@@ -1,0 +1,310 @@
+"""What a map will cost before it is begun: observations, bytes, windows, time, memory, disk; and what cannot fit."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from icemapper_xr import cluster as clusters
+from icemapper_xr import conventions, models, progress, regions
+from icemapper_xr._types import Bounds, Segmenter
+from icemapper_xr.errors import OptionError
+from icemapper_xr.pipeline import estimates, execution, mapping, units
+from icemapper_xr.settings import MapSettings
+
+__all__ = ["Plan", "YearPlan", "plan_map"]
+
+ENGINE_BYTES = 1.0e9
+"""Memory of a worker with a network, before the first block (measured 0.8 GB with OpenVINO, 1.3 with TensorFlow)."""
+BLOCK_COPIES = 4.0
+"""Copies of a block that lie in memory at once: the frames, the cube, the filled cube, a batch of windows."""
+PIXEL_BYTES = 5
+"""Bytes of a pixel in the store, uncompressed: float32 probability, uint8 n_obs."""
+MEASURED_WINDOWS = 2
+"""Windows that are run, after one to warm up, to measure the rate."""
+
+
+@dataclass(frozen=True)
+class YearPlan:
+    """One year of a plan."""
+
+    year: int
+    items: int
+    """Items that the catalogue has for the area and time."""
+    rasters: int
+    """Rasters that will be read, of the orbits chosen."""
+    steps: tuple[int, int]
+    """Fewest and most steps with a pass, over the tiles."""
+    orbits: tuple[int | None, ...]
+    gigabytes: float
+    """To be read, uncompressed, the margins of the blocks included."""
+    without: int = 0
+    """Tiles for which there is nothing to read."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `plan_map` found."""
+
+    years: tuple[YearPlan, ...]
+    tiles: int
+    area_km2: float
+    """Area of the units to be mapped."""
+    units: int
+    """Units of work a year."""
+    windows: int
+    """Windows a year, if nothing in them is empty."""
+    rate: float
+    """Windows per second of one worker."""
+    measured: bool
+    """Whether the rate was measured on this machine now."""
+    workers: int
+    memory_per_worker: float
+    """Bytes that a worker needs."""
+    memory_there: float | None
+    """Bytes that a worker has; None where that is not known."""
+    disk: float
+    """Bytes of the output at most, all years."""
+    disk_free: float | None
+    problems: tuple[str, ...] = field(default=())
+    """Why it cannot be run like this."""
+
+    @property
+    def seconds(self) -> float:
+        """Expected time of the network for all years, on all workers."""
+        return self.windows * len(self.years) / (self.rate * self.workers)
+
+
+def plan_map(
+    *,
+    catalog: str | Path,
+    weights: str | Path | Segmenter,
+    out: str | Path | None = None,
+    bbox: Sequence[float] | None = None,
+    bounds: Sequence[float] | None = None,
+    crs: Any = None,
+    geometry: Any = None,
+    region: Any = None,
+    mask: str | Path | None = None,
+    tile: int = 8,
+    years: Sequence[int] = (),
+    rate: float | None = None,
+    cluster: str | None = None,
+    cluster_options: clusters.ClusterOptions | None = None,
+    **options: Any,
+) -> Plan:
+    """Tell what a map will cost; nothing is read but the catalogue, and nothing is written.
+
+    Parameters
+    ----------
+    catalog, weights, bbox, bounds, crs, geometry, years, cluster, cluster_options, **options
+        As in `map_glaciers`.
+    out
+        Where the map would be written: its disk is looked at.
+    region, mask, tile
+        An area in tiles, as `icemapper_xr.regions` takes it: RGI region, polygon file, box, or a list; a file of
+        polygons outside of which there cannot be ice; side of a tile in chunks.
+    rate
+        Windows per second of one worker; None measures some windows here, with the threads that a worker would have.
+
+    Returns
+    -------
+    Plan
+        Its `problems` say why it cannot be run like this, if so.
+
+    Raises
+    ------
+    IcemapperError
+        What `map_glaciers` would refuse.
+    """
+    chosen = MapSettings.checked(
+        catalog=str(catalog),
+        weights=str(weights if isinstance(weights, str | Path) else getattr(weights, "name", weights)),
+        area=mapping.area_of(bbox, bounds, crs, geometry),
+        years=tuple(years),
+        **options,
+    )
+    if rate is not None and not (math.isfinite(rate) and rate > 0):
+        raise OptionError(f"rate={rate} must be a number of windows per second above 0")
+    segmenter = (
+        models.load_model(weights, engine=chosen.engine, features=chosen.features)
+        if isinstance(weights, str | Path)
+        else weights
+    )
+    run = clusters.ClusterOptions() if cluster_options is None else cluster_options
+    workers, threads = _shape(cluster, run)
+    if region is None:
+        places, rows = _one_area(chosen, segmenter)
+    else:
+        places, rows = _many_tiles(chosen, segmenter, region, mask, tile)
+    counted = [estimates.size(place, segmenter, overlap=chosen.overlap) for place in places]
+    disk = sum(count.units for count in counted) * conventions.LATTICE**2 * PIXEL_BYTES * len(rows)
+    speed = rate or _measure(segmenter, threads)
+    need, there = _memory(segmenter), _memory_there(cluster, run, workers)
+    free = None if out is None or "://" in str(out) else _free(Path(out))
+    pixel_km2 = (segmenter.pixel_size / 1000) ** 2
+    return Plan(
+        years=tuple(rows),
+        tiles=len(places),
+        area_km2=sum(count.pixels for count in counted) * pixel_km2,
+        units=sum(count.units for count in counted),
+        windows=sum(count.windows for count in counted),
+        rate=speed,
+        measured=rate is None,
+        workers=workers,
+        memory_per_worker=need,
+        memory_there=there,
+        disk=disk,
+        disk_free=free,
+        problems=tuple(_problems(need, there, disk, free)),
+    )
+
+
+def _shape(cluster: str | None, options: clusters.ClusterOptions) -> tuple[int, int]:
+    """Workers and threads of each that the run would have."""
+    from dask.system import cpu_count
+
+    if cluster is None or cluster == "threads":
+        return 1, max(1, int(cpu_count()))
+    if cluster == "local":
+        return clusters.local_shape(options)
+    if "://" in cluster or cluster.endswith(".json"):
+        with clusters.connect(cluster, options) as client:
+            return clusters.slots(client), clusters.threads(client)
+    return options.workers or 1, options.threads or 4
+
+
+def _one_area(chosen: MapSettings, segmenter: Segmenter) -> tuple[list[estimates.Place], list[YearPlan]]:
+    """Plan an area by the very choice that the map would make."""
+    rows: list[YearPlan] = []
+    places: list[estimates.Place] = []
+    orbit: int | None = chosen.orbit
+    polarisation: str | None = chosen.polarisation
+    for year in mapping.years_of(chosen):
+        progress.note(f"{year}: choosing the observations")
+        series = mapping.plan_year(chosen, segmenter, year, orbit=orbit, polarisation=polarisation)
+        orbit, polarisation = mapping.known_series(series.attrs)
+        grid = execution.map_area(series, segmenter)
+        places = [estimates.Place(grid.epsg or grid.wkt, grid.bounds, None)]
+        boxes = [box for box in series.boxes.values() if box.right > box.left and box.top > box.bottom]
+        pixels = sum((box.right - box.left) * (box.top - box.bottom) for box in boxes) / series.area.grid.resolution**2
+        steps = int(series.attrs.get("steps_valid", 0))
+        label = int(series.attrs.get(conventions.ATTR_YEAR, year))
+        items = len({one.item_id for one in series.observations})
+        gigabytes = pixels * 4 * estimates.margin_factor(segmenter, chosen.overlap) / 1e9
+        rows.append(YearPlan(label, items, len(series.observations), (steps, steps), (orbit,), gigabytes))
+    return places, rows
+
+
+def _many_tiles(
+    chosen: MapSettings, segmenter: Segmenter, region: Any, mask: Any, tile: int
+) -> tuple[list[estimates.Place], list[YearPlan]]:
+    """Plan a region from the boxes of its items: the search is made once, and no footprint is cut with a tile."""
+    from icemapper_xr import catalog as catalogs
+
+    progress.note("cutting the region into tiles")
+    parts = regions.parts(
+        regions.resolve(region),
+        resolution=segmenter.pixel_size,
+        tile=tile,
+        mask=None if mask is None else regions.mask_of_file(mask),
+    )
+    places = [estimates.Place(part.epsg, part.bounds, part.mask) for part in parts]
+    progress.note(f"{len(places)} tiles; reading the catalogue")
+    features = chosen.features or segmenter.features
+    found = catalogs.search(chosen.catalog, features=tuple(features))
+    index = estimates.Index.of(found.observations)
+    boxes = [part.lonlat() for part in parts]
+    rows = []
+    for year in mapping.years_of(chosen):
+        with progress.bar(f"{year}: tiles", total=len(places)) as advance:
+            rows.append(_tiles_of_year(chosen, segmenter, year, places, boxes, index, advance))
+    return places, rows
+
+
+def _tiles_of_year(
+    chosen: MapSettings,
+    segmenter: Segmenter,
+    year: int,
+    places: Sequence[estimates.Place],
+    boxes: Sequence[Bounds],
+    index: estimates.Index,
+    advance: Any,
+) -> YearPlan:
+    start = f"{year}-{chosen.start or '01-01'}"
+    features = chosen.features or segmenter.features
+    factor = estimates.margin_factor(segmenter, chosen.overlap)
+    in_year = index.within(start)
+    rasters, gigabytes, without = 0, 0.0, 0
+    orbits: set[int | None] = set()
+    steps: list[int] = []
+    for place, box in zip(places, boxes, strict=True):
+        choice = in_year.choose(box, features=features, orbit=chosen.orbit, polarisation=chosen.polarisation)
+        advance()
+        if choice is None:
+            without += 1
+            continue
+        pixels = place.area / segmenter.pixel_size**2
+        rasters += choice.rasters
+        gigabytes += choice.share * pixels * 4 * factor / 1e9
+        orbits.add(choice.orbit)
+        steps.append(choice.steps)
+    spread = (min(steps), max(steps)) if steps else (0, 0)
+    return YearPlan(year, in_year.items, rasters, spread, tuple(sorted(orbits, key=str)), gigabytes, without)
+
+
+def _measure(segmenter: Segmenter, threads: int) -> float:
+    """Run some windows of noise and return windows per second."""
+    progress.note(f"measuring {MEASURED_WINDOWS} windows on {threads} threads")
+    if hasattr(segmenter, "prepare"):
+        segmenter.prepare(threads=threads)
+    shape = (1, segmenter.n_steps, segmenter.window, segmenter.window, len(segmenter.features))
+    window = np.random.default_rng(0).random(shape, dtype=np.float32)
+    segmenter(window)
+    started = time.perf_counter()
+    for _ in range(MEASURED_WINDOWS):
+        segmenter(window)
+    return MEASURED_WINDOWS / max(time.perf_counter() - started, 1e-9)
+
+
+def _memory(segmenter: Segmenter) -> float:
+    """Bytes that a worker needs: the engine, and the blocks that are under way at once."""
+    side = conventions.LATTICE + segmenter.window
+    block = side**2 * segmenter.n_steps * len(segmenter.features) * 4
+    return ENGINE_BYTES + units.AT_ONCE * BLOCK_COPIES * block
+
+
+def _memory_there(cluster: str | None, options: clusters.ClusterOptions, workers: int) -> float | None:
+    if options.memory is not None:
+        return float(clusters.memory_bytes(options.memory))
+    if cluster in (None, "threads", "local"):
+        from distributed.system import MEMORY_LIMIT
+
+        return float(MEMORY_LIMIT) / workers
+    return None
+
+
+def _free(path: Path) -> float | None:
+    while not path.exists():
+        if path == path.parent:
+            return None
+        path = path.parent
+    return float(shutil.disk_usage(path).free) if os.access(path, os.W_OK) else None
+
+
+def _problems(need: float, there: float | None, disk: float, free: float | None) -> Iterator[str]:
+    if there is not None and need > there:
+        yield (
+            f"a worker needs {need / 1e9:.1f} GB of memory and has {there / 1e9:.1f} GB: use fewer workers, or give "
+            "each more (--workers, --memory)"
+        )
+    if free is not None and disk > free:
+        yield f"the output takes up to {disk / 1e9:.1f} GB and {free / 1e9:.1f} GB are free: name another disk (--out)"

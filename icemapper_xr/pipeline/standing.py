@@ -1,0 +1,127 @@
+"""Where a run stands: what is done, what is missing, what failed and why, and whether somebody is at it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from icemapper_xr import store
+from icemapper_xr.errors import StoreError
+from icemapper_xr.pipeline import journals, outlining
+
+__all__ = ["Standing", "YearStanding", "status_of_run"]
+
+TILES = "tiles"
+"""Folder of the stores of a map that has several."""
+
+
+@dataclass(frozen=True)
+class YearStanding:
+    """One year of one store."""
+
+    store: str
+    year: int
+    units: int
+    done: int
+    failed: dict[tuple[int, int], str] = field(default_factory=dict)
+    """Row and column of the units that failed, and why."""
+
+    @property
+    def missing(self) -> int:
+        """Units that are neither done nor failed."""
+        return self.units - self.done - len(self.failed)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What `status_of_run` found."""
+
+    out: str
+    years: tuple[YearStanding, ...]
+    writer: str | None
+    """Who is writing now; None if nobody is."""
+    log: Path | None
+    """The newest log."""
+    ended: str | None
+    """How the newest run that is in the log ended; None if the log breaks off."""
+    unreadable: tuple[str, ...]
+    """Items that the newest run could not read somewhere."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to do."""
+        return all(year.done == year.units for year in self.years)
+
+
+def status_of_run(out: str | Path) -> Standing:
+    """Tell where a map stands.
+
+    Parameters
+    ----------
+    out
+        Output folder of `map_glaciers` (or of a map in tiles), or a store.
+
+    Returns
+    -------
+    Standing
+        Units by year and store, failures with their reasons, who is writing, how the last run ended.
+
+    Raises
+    ------
+    StoreError
+        If there is no store.
+    """
+    paths = list(_stores(out))
+    if not paths:
+        raise StoreError(f"there is no map in {out} yet: no run has got as far as its first unit; run `icemapper map`")
+    years = tuple(row for path in paths for row in _years(path))
+    writers = (store.writer(path) for path in paths)
+    log, ended, unreadable = _last_run(Path(str(out))) if "://" not in str(out) else (None, None, ())
+    return Standing(str(out), years, next((one for one in writers if one), None), log, ended, unreadable)
+
+
+def _stores(out: str | Path) -> Iterator[str | Path]:
+    if store.is_store(out):
+        yield out
+        return
+    if "://" in str(out):
+        if store.is_store(f"{out}/{outlining.STORE}"):
+            yield f"{out}/{outlining.STORE}"
+        return
+    folder = Path(out)
+    candidates = [folder / outlining.STORE, *sorted((folder / TILES).glob("*.zarr"))]
+    yield from (path for path in candidates if store.is_store(path))
+
+
+def _years(path: str | Path) -> Iterator[YearStanding]:
+    failed = store.failures(path)
+    for year, (done, units) in store.status(path).items():
+        reasons = {(unit.row, unit.column): reason for unit, reason in failed.get(year, {}).items()}
+        yield YearStanding(str(path), year, units, done, reasons)
+
+
+def _last_run(folder: Path) -> tuple[Path | None, str | None, tuple[str, ...]]:
+    """Read the newest log: its path, how the run ended, the items that could not be read."""
+    logs = sorted((folder / journals.LOGS).glob("run-*.jsonl")) if (folder / journals.LOGS).is_dir() else []
+    if not logs:
+        return None, None, ()
+    events = list(_events(logs[-1]))
+    unreadable = {item for event in events for item in event.get("unreadable", ())}
+    last: dict[str, Any] = events[-1] if events else {}
+    if last.get("event") != "end":
+        return logs[-1], None, tuple(sorted(unreadable))
+    return logs[-1], last.get("error", "without an error"), tuple(sorted(unreadable))
+
+
+def _events(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            try:
+                event = json.loads(line)
+            except ValueError:  # the last line of a run that was killed
+                continue
+            if isinstance(event, dict):
+                yield event
