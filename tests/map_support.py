@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from icemapper_xr._types import FloatArray
+from icemapper_xr._types import Bounds, FloatArray, Grid
+from icemapper_xr.cube import AreaGrid, Series
 from icemapper_xr.errors import CubeError
 from icemapper_xr.testing import FakeSegmenter
 
@@ -83,3 +84,56 @@ class WestOf:
         """Return (y, x)."""
         _, x = grid.coords()
         return np.broadcast_to(x < self.x, tuple(grid.shape))
+
+
+# -- maps of any size without a file ----------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Synthetic(Series):
+    """A series that makes its pixels from their coordinates."""
+
+    def open(self, *, faults: Any = None) -> Any:
+        """Open as a lazy cube of one chunk."""
+        import dask.array as da
+
+        y, x = self.area.grid.coords()
+        data = da.map_blocks(
+            _pixels,
+            y,
+            x,
+            dtype=np.float32,
+            chunks=((15,), (y.size,), (x.size,)),
+            new_axis=(0, 1, 2),
+            meta=np.empty((0, 0, 0), np.float32),
+        )
+        dataset = self.facts().assign(rtc=(("time", "y", "x"), data, {"units": "dB"}))
+        return dataset.assign_coords(y=y, x=x).rio.write_crs(f"EPSG:{self.area.grid.epsg}").rio.write_transform()
+
+
+def _pixels(y: Any, x: Any) -> Any:
+    steps = np.arange(15, dtype=np.float32)[:, None, None]
+    rows, columns = (y % 7919).astype(np.float32), (x % 104_729).astype(np.float32)
+    field = np.sin(rows / 900)[:, None] * np.cos(columns / 1300)[None, :]
+    return (-12 + 5 * field[None] + 0.3 * steps).astype(np.float32)
+
+
+def synthetic(pixels: int, *, margin: int = 384) -> Synthetic:
+    """A square of the lattice, `pixels` wide."""
+    import pyproj
+
+    left, top = 11_520.0 * 40, 11_520.0 * 750
+    area = Bounds(left, top - 10 * pixels, left + 10 * pixels, top)
+    edge = 10.0 * margin
+    around = Bounds(area.left - edge, area.bottom - edge, area.right + edge, area.top + edge)
+    grid = Grid(32633, pyproj.CRS(32633).to_wkt(), 10.0, around)
+    time = np.datetime64("2023-01-13", "ns") + np.arange(15) * np.timedelta64(24, "D")
+    attrs = {
+        "icemapper_area": list(area),
+        "icemapper_margin_px": margin,
+        "relative_orbit": 14,
+        "polarisation": "HH",
+        "year": 2023,
+        "start": "2023-01-01",
+    }
+    where = AreaGrid(area, grid, margin)
+    coordinates = {"time": time, "rtc_items": ("time", np.array([f"i{k}" for k in range(15)], object))}
+    return Synthetic(where, {"rtc": ((),) * 15}, "stackstac", None, None, None, attrs, coordinates)

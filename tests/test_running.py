@@ -1,0 +1,274 @@
+"""`plan`, `status`, and what stops a run: one line each, and what was done stays."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from icemapper_xr import catalog, cli, pipeline, store
+from icemapper_xr._types import Bounds, Observation
+from icemapper_xr.errors import ClusterError, OptionError, StoreError
+from icemapper_xr.pipeline import estimates, execution, journals, planning, units, verbs
+from icemapper_xr.testing import FakeSegmenter
+from tests import map_support, scenes
+from tests.map_support import CHUNK, Tracing
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    where = tmp_path_factory.mktemp("catalogue")
+    scenes.write_rtc(where)
+    catalog.build(where)
+    return where
+
+
+def where() -> dict:
+    return {"bounds": scenes.inner(), "crs": f"EPSG:{scenes.EPSG}"}
+
+
+# -- plan -------------------------------------------------------------------------------------------------------------
+def test_a_plan_counts_what_the_map_then_does(folder: Path, tmp_path: Path) -> None:
+    segmenter = FakeSegmenter(window=32)
+    plan = pipeline.plan_map(
+        catalog=folder, weights=segmenter, out=tmp_path / "out", years=(2023,), rate=7.0, **where()
+    )
+    assert not (tmp_path / "out").exists()
+    report = pipeline.map_glaciers(catalog=folder, weights=segmenter, out=tmp_path / "out", years=(2023,), **where())
+    assert plan.windows == report.windows.evaluated == 49
+    assert plan.units == report.years[0].units == 1
+    assert plan.area_km2 == pytest.approx(90 * 80 * 1e-4)
+    assert (plan.years[0].items, plan.years[0].rasters, plan.years[0].steps) == (15, 15, (15, 15))
+    assert plan.years[0].orbits == (14,)
+    # Rasters of 150 x 140 px, float32, less what lies beyond the margin; the block's halo is read once more.
+    assert plan.years[0].gigabytes == pytest.approx(15 * 150 * 140 * 4 / 1e9, rel=0.1)
+    assert plan.seconds == pytest.approx(49 / 7.0)
+    assert plan.problems == ()
+
+
+def test_a_plan_refuses_what_cannot_fit(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from icemapper_xr.cluster import ClusterOptions
+
+    options = {"catalog": folder, "weights": FakeSegmenter(window=32), "years": (2023,), "rate": 1.0, **where()}
+    plan = pipeline.plan_map(cluster="local", cluster_options=ClusterOptions(workers=2, memory="500MB"), **options)
+    assert plan.workers == 2
+    assert len(plan.problems) == 1
+    assert "a worker needs 1.7 GB of memory and has 0.5 GB" in plan.problems[0]
+    monkeypatch.setattr(planning, "_free", lambda _: 1e6)
+    plan = pipeline.plan_map(out=tmp_path / "out", **options)
+    assert "the output takes up to 0.0 GB and 0.0 GB are free: name another disk" in plan.problems[0]
+
+
+def test_a_rate_is_measured_on_the_weights(folder: Path) -> None:
+    plan = pipeline.plan_map(catalog=folder, weights=FakeSegmenter(window=32, burn=0.05), years=(2023,), **where())
+    assert plan.measured
+    assert 0 < plan.rate <= 20  # a busy machine may take its time
+    with pytest.raises(OptionError, match="rate=0"):
+        pipeline.plan_map(catalog=folder, weights=FakeSegmenter(window=32), years=(2023,), rate=0, **where())
+
+
+def observation(k: int, *, orbit: int, day: int, west: float, south: float, size: float = 2.0) -> Observation:
+    acquired = dt.datetime(2023, 1, 1, 6, tzinfo=dt.UTC) + dt.timedelta(days=day)
+    box = Bounds(west, south, west + size, south + size)
+    return Observation(
+        f"item{k}", "rtc", f"/x/{k}.tif", acquired, polarisation="HH", relative_orbit=orbit, bbox=box, platform="S1A"
+    )
+
+
+def test_a_tile_takes_the_orbit_with_the_most_steps_and_one_pass_a_step() -> None:
+    box = Bounds(15.0, 78.0, 16.0, 78.5)
+    full = [observation(k, orbit=14, day=12 * k + 2, west=14.5, south=77.5) for k in range(30)]
+    half = [observation(100 + k, orbit=87, day=24 * k + 5, west=14.5, south=77.5) for k in range(7)]
+    far = [observation(200 + k, orbit=3, day=24 * k + 5, west=100.0, south=70.0) for k in range(15)]
+    index = estimates.Index.of([*full, *half, *far]).within("2023-01-01")
+    assert index.choose(box, features=("rtc",), orbit=None, polarisation=None) == (14, 15, 15, 15.0)
+    assert index.choose(box, features=("rtc",), orbit=87, polarisation=None) == (87, 7, 7, 7.0)
+    assert index.choose(box, features=("rtc",), orbit=99, polarisation=None) is None
+    across = estimates.Index.of([observation(0, orbit=1, day=3, west=179.0, south=70.0)]).within("2023-01-01")
+    beyond = across.choose(Bounds(-179.9, 70.5, -179.5, 71.0), features=("rtc",), orbit=None, polarisation=None)
+    assert beyond is not None
+    assert beyond.share == pytest.approx(1.0)
+
+
+def test_tiles_count_only_blocks_that_their_mask_meets() -> None:
+    import shapely
+
+    bounds = Bounds(0.0, 0.0, 4 * 11_520.0, 4 * 11_520.0)
+
+    class Corner:
+        shape = shapely.box(0, 0, 11_000, 11_000)
+
+    whole, corner = (
+        estimates.size(estimates.Place(32633, bounds, mask), FakeSegmenter(window=384), overlap=0.5)
+        for mask in (None, Corner())
+    )
+    assert whole.units == corner.units == 16
+    assert whole.pixels == (4 * 1152) ** 2
+    assert corner.pixels == 2 * 1152**2  # the cell itself, and the one to the left whose halo reaches into it: below 0
+    assert corner.windows < whole.windows
+
+
+# -- status -----------------------------------------------------------------------------------------------------------
+def test_status_tells_done_missing_failed_and_why(folder: Path, tmp_path: Path, capsys) -> None:
+    series = verbs.plan_cube(catalog=folder, year=2023, margin=32, **where())
+    out = tmp_path / "out"
+
+    def stop(outcome: units.Outcome, total: execution.Written) -> None:
+        if total.written == 5:
+            raise RuntimeError("stop")
+
+    segmenter = Tracing(trace=str(tmp_path / "trace"))
+    out.mkdir()
+    with pytest.raises(RuntimeError):
+        execution.map_cube(series, segmenter, out / "glaciers.zarr", year=2023, chunk=CHUNK, on_outcome=stop)
+    session = store.handover_of(out / "glaciers.zarr", 2023)
+    session.fail(store.Unit(3, 3), "two of the dates cannot be read")
+    found = pipeline.status_of_run(out)
+    assert [(row.year, row.units, row.done, row.missing) for row in found.years] == [(2023, 16, 5, 10)]
+    assert found.years[0].failed == {(3, 3): "two of the dates cannot be read"}
+    assert not found.complete
+    cli.main(["status", str(out)])
+    text = capsys.readouterr().out
+    assert "2023  16     5     10       1" in text
+    assert "failed: 2023, unit at row 3, column 3: two of the dates cannot be read" in text
+    assert "the same map command again goes on (failed units: with --retry-failed)" in text
+    execution.map_cube(series, segmenter, out / "glaciers.zarr", year=2023, chunk=CHUNK, retry_failed=True)
+    assert pipeline.status_of_run(out / "glaciers.zarr").complete
+
+
+def test_status_of_nothing(tmp_path: Path, capsys) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["status", str(tmp_path)])
+    assert "there is no map in" in capsys.readouterr().err
+
+
+def test_status_tells_who_is_writing_and_how_the_last_run_ended(folder: Path, tmp_path: Path) -> None:
+    series = verbs.plan_cube(catalog=folder, year=2023, margin=32, **where())
+    seen = []
+
+    def look(outcome: units.Outcome, total: execution.Written) -> None:
+        if total.written:
+            seen.append(pipeline.status_of_run(tmp_path).writer)
+
+    journal = journals.Journal(tmp_path)
+    execution.map_cube(
+        series,
+        FakeSegmenter(window=32),
+        tmp_path / "glaciers.zarr",
+        year=2023,
+        chunk=CHUNK,
+        on_outcome=look,
+        journal=journal,
+    )
+    assert f"process {os.getpid()} on" in str(seen[0])
+    assert pipeline.status_of_run(tmp_path).writer is None
+    assert pipeline.status_of_run(tmp_path).ended is None  # the log breaks off
+    journal.event("end", error="ClusterError: gone")
+    journal.close()
+    assert pipeline.status_of_run(tmp_path).ended == "ClusterError: gone"
+
+
+# -- what stops a run -------------------------------------------------------------------------------------------------
+def command(folder: Path, out: Path, *more: object) -> list[str]:
+    bounds = [str(edge) for edge in scenes.inner()]
+    options = ["--catalog", folder, "--bounds", *bounds, "--crs", f"EPSG:{scenes.EPSG}", "--year", 2023, "--out", out]
+    return ["map", *map(str, options), *map(str, more)]
+
+
+def test_a_scheduler_that_is_not_there(folder: Path, tmp_path: Path, capsys) -> None:
+    weights = scenes.write_weights(tmp_path / "tiny.h5")
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(command(folder, tmp_path / "out", "--weights", weights, "--cluster", "tcp://127.0.0.1:1", "--wait", 1))
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines[-1].startswith("icemapper: no scheduler answers at tcp://127.0.0.1:1")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_full_disk_leaves_what_was_done(folder: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(disk)], check=False).returncode:
+        pytest.skip("no tmpfs can be mounted here")
+    series = verbs.plan_cube(catalog=folder, year=2023, margin=32, **where())
+    segmenter = Tracing(trace=str(tmp_path / "trace"))
+    options = {"year": 2023, "chunk": CHUNK}
+    try:
+        with pytest.raises(StoreError, match=r"No space left on device; \d+ of 16 units are done and stay"):
+            execution.map_cube(series, segmenter, disk / "a.zarr", **options)
+        done = store.status(disk / "a.zarr")[2023][0]
+        assert 0 < done < 16
+        subprocess.run(["mount", "-o", "remount,size=10m", str(disk)], check=True)
+        written = execution.map_cube(series, segmenter, disk / "a.zarr", **options)
+        assert (written.kept, written.written) == (done, 16 - done)
+        execution.map_cube(series, FakeSegmenter(window=32), tmp_path / "b.zarr", **options)
+        assert map_support.chunk_files(disk / "a.zarr") == map_support.chunk_files(tmp_path / "b.zarr")
+    finally:
+        subprocess.run(["umount", str(disk)], check=False)
+
+
+def test_control_c_stops_at_once_and_says_how_to_go_on(folder: Path, tmp_path: Path) -> None:
+    script = (
+        "import sys\nfrom icemapper_xr import cli, models\nfrom tests.map_support import Tracing\n"
+        f"models.load_model = lambda *a, **k: Tracing(trace={str(tmp_path / 'trace')!r}, burn=0.3)\n"
+        "cli.main(sys.argv[1:])\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, *command(folder, tmp_path / "out", "--weights", "fake")],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )
+    for _ in range(1200):
+        if (tmp_path / "trace").exists():
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    started = time.monotonic()
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert time.monotonic() - started < 14  # the other windows would take 15 s of processor time
+    assert err.strip().splitlines()[-1] == "icemapper: stopped; the same command again goes on where it was"
+
+
+def test_a_cluster_that_goes_away_leaves_what_was_done(folder: Path, tmp_path: Path) -> None:
+    from distributed import Client, Nanny, Scheduler, SpecCluster
+
+    series = verbs.plan_cube(catalog=folder, year=2023, margin=32, **where())
+    scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "dashboard_address": ":0"}}
+    workers = {"one": {"cls": Nanny, "options": {"nthreads": 1}}}
+    cluster = SpecCluster(scheduler=scheduler, workers=workers)
+    client = Client(cluster, set_as_default=False)
+
+    def leave(outcome: units.Outcome, total: execution.Written) -> None:
+        if total.written == 2:
+            cluster.close()
+
+    try:
+        with pytest.raises(ClusterError, match=r"the cluster is gone .*; \d+ of 16 units are done and stay"):
+            execution.map_cube(
+                series,
+                FakeSegmenter(window=32),
+                tmp_path / "a.zarr",
+                year=2023,
+                chunk=CHUNK,
+                client=client,
+                on_outcome=leave,
+            )
+    finally:
+        client.close(timeout=1)
+        cluster.close()
+    assert 2 <= store.status(tmp_path / "a.zarr")[2023][0] < 16
+    execution.map_cube(series, FakeSegmenter(window=32), tmp_path / "a.zarr", year=2023, chunk=CHUNK)
+    expected = verbs.predict(series.open().compute(), weights=FakeSegmenter(window=32)).probability
+    np.testing.assert_array_equal(store.open_store(tmp_path / "a.zarr").probability[0], expected)
