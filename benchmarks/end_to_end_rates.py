@@ -116,14 +116,18 @@ def rates_of_world(seed: int, size: int, segmenter: models.ModelSegmenter, model
     return rows
 
 
-def run(worlds: int, size: int, *, calibration_scenes: int = 6, first: int = FIRST_SEED) -> tuple[pd.DataFrame, str]:
-    """Map all worlds; returns the rows and where the calibration comes from."""
+def run(
+    worlds: int, size: int, *, calibration_scenes: int = 6, first: int = FIRST_SEED, file: Path | None = None
+) -> tuple[pd.DataFrame, str]:
+    """Map all worlds; returns the rows and where the calibration comes from. The file has them after every world."""
     segmenter = models.load_model(WEIGHTS, features=FEATURES)
     model, words = calibration_of(segmenter, size, calibration_scenes)
     rows: list[dict] = []
     for k in range(worlds):
         started = time.monotonic()
         rows += rates_of_world(first + k, size, segmenter, model)
+        if file is not None:
+            file.write_text("\n".join(json.dumps(row, default=float) for row in rows) + "\n")
         print(f"world {k + 1} of {worlds}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
     return pd.DataFrame(rows), words
 
@@ -156,9 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--calibration-scenes", type=int, default=6)
     parser.add_argument("--rows", type=Path, help="file for the rows")
     chosen = parser.parse_args(arguments)
-    table, words = run(chosen.worlds, chosen.size, calibration_scenes=chosen.calibration_scenes)
-    if chosen.rows is not None:
-        chosen.rows.write_text("\n".join(json.dumps(row) for row in table.to_dict("records")) + "\n")
+    table, words = run(chosen.worlds, chosen.size, calibration_scenes=chosen.calibration_scenes, file=chosen.rows)
     print(f"Weights {WEIGHTS}, calibration {words}, {chosen.size} px of 10 m.\n")
     print("\n".join(report(table)))
 
