@@ -185,7 +185,7 @@ def test_the_map_of_slurm_is_that_of_threads(slurm: Path, rasters: Path, tmp_pat
     ]
     chosen = options(slurm)
     jobs = ["--cluster", "slurm", "--workers", "2", "--threads", "1", "--memory", "1GiB", "--gpus", "1"]
-    jobs += ["--interface", "lo", "--wait", "90", *(f"--job-options={line}" for line in chosen["job_options"])]
+    jobs += ["--interface", "lo", "--wait", "90", *(f"--job-option={line}" for line in chosen["job_options"])]
     for name, more in (("slurm", jobs), ("threads", [])):
         done = subprocess.run(
             [*command, "--out", str(tmp_path / name), *more], capture_output=True, text=True, check=False
