@@ -31,6 +31,11 @@ class SurfaceClass(IntEnum):
     ICE = 9
     CREVASSED = 10
     DEBRIS_COVERED = 11
+    FOREST = 12
+    SHRUB = 13
+    FARMLAND = 14
+    DESERT = 15
+    CITY = 16
 
 
 LEGEND: Final[dict[int, str]] = {int(c): c.name.lower().replace("_", " ") for c in SurfaceClass}
@@ -48,4 +53,4 @@ GLACIER: Final[tuple[SurfaceClass, ...]] = (
 
 def is_glacier(classes: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     """Tell glacier from everything else, pixel by pixel."""
-    return np.asarray(classes >= SurfaceClass.FIRN)
+    return np.asarray((classes >= min(GLACIER)) & (classes <= max(GLACIER)))

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from icemapper_xr._types import FloatArray
 
-__all__ = ["fractal", "generator", "sigmoid", "smooth_noise", "white"]
+__all__ = ["distance_to", "enlarge", "fractal", "generator", "sigmoid", "smooth_noise", "white"]
 
 
 def generator(seed: int, purpose: str, *keys: int) -> np.random.Generator:
@@ -78,6 +78,8 @@ def enlarge(
     field: FloatArray, shape: tuple[int, int], step: float, origin: tuple[float, float] = (0.0, 0.0), order: int = 1
 ) -> FloatArray:
     """Interpolate a coarse field to `shape` pixels, `step` of them to one coarse cell, from `origin` (coarse cells)."""
+    if order == 1:
+        return _linear(_linear(field, shape[0], 1 / step, origin[0]).T, shape[1], 1 / step, origin[1]).T.copy()
     return np.asarray(
         ndimage.affine_transform(
             field,
@@ -89,6 +91,22 @@ def enlarge(
             output=np.float32,
         )
     )
+
+
+def _linear(field: FloatArray, n: int, scale: float, origin: float) -> FloatArray:
+    """Interpolate along the rows, linearly; beyond the ends the last value holds."""
+    at = np.clip(np.arange(n, dtype=np.float64) * scale + origin, 0, field.shape[0] - 1)
+    low = np.minimum(at.astype(np.intp), max(field.shape[0] - 2, 0))
+    weight = (at - low).astype(np.float32)[:, None]
+    below = field[low]
+    return np.asarray(below + (field[np.minimum(low + 1, field.shape[0] - 1)] - below) * weight, dtype=np.float32)
+
+
+def distance_to(mask: npt.NDArray[np.bool_]) -> FloatArray:
+    """Distance to the nearest pixel of a mask, pixels; very far if there is none."""
+    if not mask.any():
+        return np.full(mask.shape, 1e6, np.float32)
+    return np.asarray(ndimage.distance_transform_edt(~mask), dtype=np.float32)
 
 
 def sigmoid(x: npt.NDArray[np.floating[Any]]) -> FloatArray:

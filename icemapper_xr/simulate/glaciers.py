@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from icemapper_xr import conventions
 from icemapper_xr._types import FloatArray
-from icemapper_xr.simulate import fields, terrain
+from icemapper_xr.simulate import fields, ground, terrain, worlds
 from icemapper_xr.simulate.classes import SurfaceClass
 from icemapper_xr.simulate.settings import SceneSettings
 
@@ -25,6 +25,8 @@ __all__ = ["Landscape", "build", "class_map"]
 Mask = npt.NDArray[np.bool_]
 CLIFF = 25.0
 """Ice that stands in the sea is at least this thick, metres: it calves before it thins further (judgement)."""
+FAR = 1e5
+"""Signed distance to the margin where there is no glacier, metres."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,8 @@ class Landscape:
     """Signed distance to the first year's margin, metres, positive on the ice."""
     retreat: FloatArray
     """Horizontal retreat of the margin, metres a year; negative where it advances."""
-    ela: float
-    """Equilibrium line, metres above the sea."""
+    reference: float
+    """Height to which the climate refers, metres above the sea: the equilibrium line, or the median without ice."""
     facies: npt.NDArray[np.uint8]
     """Class that the pixel has when it is glacier."""
     ground: npt.NDArray[np.uint8]
@@ -54,13 +56,16 @@ class _Coarse:
     ela: float
 
 
-def build(settings: SceneSettings) -> Landscape:
-    """Make the landscape of a scene, glaciers of the first year included."""
+def build(settings: SceneSettings, *, snow: bool = True) -> Landscape:
+    """Make the landscape of a scene, glaciers of the first year included; `snow` allows perennial snow patches."""
+    world = worlds.WORLDS[settings.world]
     rng = fields.generator(settings.seed, "glaciers")
     extent = max(settings.shape) * settings.resolution
-    sea = bool(rng.random() < 0.6)
-    world = terrain.build(settings.seed, extent=extent, sea=sea)
-    coarse = _ice_surface(rng, world, target=float(rng.uniform(0.2, 0.5)))
+    sea = bool(rng.random() < world.sea)
+    coarse_bed = terrain.build(settings.seed, extent=extent, sea=sea, relief=world.relief, steepest=world.steepest)
+    if not world.glaciated:
+        return _without_ice(settings, rng, coarse_bed, snow)
+    coarse = _ice_surface(rng, coarse_bed, target=float(rng.uniform(0.2, 0.5)))
     share = settings.glacier_share
     if share is None:
         share = float(rng.uniform(0.25, 0.6))
@@ -68,7 +73,8 @@ def build(settings: SceneSettings) -> Landscape:
     step = terrain.CELL / settings.resolution
     bed = fields.enlarge(coarse.bed, settings.shape, step, origin, order=3)
     surface = fields.enlarge(coarse.surface, settings.shape, step, origin, order=3)
-    bed, thick = _detail(settings, bed, surface)
+    bed = _detail(settings, bed)
+    thick = surface - bed
     distance = _signed_distance(settings, bed, thick)
     dem = np.where(distance > 0, np.maximum(surface, bed), np.maximum(bed, 0)).astype(np.float32)
     dem = np.maximum(dem, 0)
@@ -77,22 +83,41 @@ def build(settings: SceneSettings) -> Landscape:
         dem=dem,
         distance=distance,
         retreat=_retreat(settings, dem, coarse.ela, bed),
-        ela=coarse.ela,
+        reference=coarse.ela,
         facies=_facies(settings, dem, bed, thick, distance, coarse.ela),
-        ground=_ground(settings, bed, dem, distance, coarse.ela),
+        ground=ground.beside_ice(settings, bed, distance, coarse.ela),
     )
 
 
-def _ice_surface(rng: np.random.Generator, world: terrain.World, *, target: float) -> _Coarse:
+def _without_ice(settings: SceneSettings, rng: np.random.Generator, coarse_bed: FloatArray, snow: bool) -> Landscape:
+    """Make a landscape of a world that has no glaciers."""
+    origin = tuple(
+        float(rng.uniform(2, max(3, n - k * settings.resolution / terrain.CELL - 4)))
+        for n, k in zip(coarse_bed.shape, settings.shape, strict=True)
+    )
+    bed = fields.enlarge(coarse_bed, settings.shape, terrain.CELL / settings.resolution, (origin[0], origin[1]), order=3)
+    bed = _detail(settings, bed)
+    nothing = np.zeros(settings.shape, np.float32)
+    return Landscape(
+        bed=bed,
+        dem=np.maximum(bed, 0),
+        distance=nothing - np.float32(FAR),
+        retreat=nothing,
+        reference=float(np.median(np.maximum(bed, 0))),
+        facies=np.full(settings.shape, SurfaceClass.ICE, np.uint8),
+        ground=ground.without_ice(settings, bed, snow=snow),
+    )
+
+
+def _ice_surface(rng: np.random.Generator, bed: FloatArray, *, target: float) -> _Coarse:
     """Find the ice surface that covers the share `target` of the world's land, by bisection of its feeding level."""
-    bed = world.bed
-    near = terrain.smooth(bed, rng.uniform(350, 650))
-    catchment = terrain.smooth(bed, rng.uniform(1_000, 1_700))
-    thickness = rng.uniform(60, 130)
+    near = terrain.smooth(bed, rng.uniform(800, 1_300))
+    catchment = terrain.smooth(bed, rng.uniform(1_600, 2_600))
+    thickness = rng.uniform(90, 180)
     spread = rng.uniform(50, 150)  # metres of catchment height from a starved to a well-fed glacier
     gentle = 1 / (1 + (terrain.slope(near, terrain.CELL) / 0.45) ** 4)  # no ice stays on walls
 
-    bumps = terrain.smooth(bed, 100)
+    bumps = terrain.smooth(bed, 200)
     climate = 50 * fields.fractal(rng, bed.shape, longest=6_000 / terrain.CELL, shortest=1_000 / terrain.CELL)
 
     def surface(level: float) -> FloatArray:
@@ -134,14 +159,13 @@ def _place(rng: np.random.Generator, coarse: _Coarse, settings: SceneSettings, s
     return float(rows[best]), float(columns[best])
 
 
-def _detail(settings: SceneSettings, bed: FloatArray, surface: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Add what the coarse world cannot hold: rough ground; return the bed and the ice's thickness."""
+def _detail(settings: SceneSettings, bed: FloatArray) -> FloatArray:
+    """Add what the coarse world cannot hold: rough ground."""
     rng = fields.generator(settings.seed, "detail")
     rough = fields.fractal(rng, bed.shape, longest=400 / settings.resolution, exponent=3.0)
     steep = np.clip(terrain.slope(bed, settings.resolution), 0.05, 0.8)
-    amplitude = rng.uniform(5, 14)
-    bed = np.asarray(bed + amplitude * rough * (0.1 + steep) * np.clip((bed + 20) / 60, 0, 1), dtype=np.float32)
-    return bed, np.asarray(surface - bed, dtype=np.float32)
+    amplitude = rng.uniform(3, 9)
+    return np.asarray(bed + amplitude * rough * (0.1 + steep) * np.clip((bed + 20) / 60, 0, 1), dtype=np.float32)
 
 
 def _stands_in_sea(thick: FloatArray, bed: FloatArray) -> Mask:
@@ -155,15 +179,8 @@ def _signed_distance(settings: SceneSettings, bed: FloatArray, thick: FloatArray
     ice = ndimage.binary_opening(ice, iterations=2)
     ice = _without_small(ice, settings.resolution, conventions.MIN_AREA_KM2 * 2)
     ice = ~_without_small(~ice, settings.resolution, 0.002)  # holes of a few pixels are no nunataks
-    signed = np.where(ice, _distance_to(~ice) - 0.5, 0.5 - _distance_to(ice)).astype(np.float32)
+    signed = np.where(ice, fields.distance_to(~ice) - 0.5, 0.5 - fields.distance_to(ice)).astype(np.float32)
     return np.asarray(ndimage.gaussian_filter(signed, 1.2) * settings.resolution, dtype=np.float32)
-
-
-def _distance_to(mask: Mask) -> FloatArray:
-    """Distance to the nearest pixel of a mask, pixels; very far if there is none."""
-    if not mask.any():
-        return np.full(mask.shape, 1e6, np.float32)
-    return np.asarray(ndimage.distance_transform_edt(~mask), dtype=np.float32)
 
 
 def _without_small(mask: Mask, resolution: float, km2: float) -> Mask:
@@ -205,7 +222,7 @@ def _facies(
     tongue = fields.sigmoid((ela - 60 - dem) / 40)
     patchy = fields.smooth_noise(rng, shape, length=700 / px)
     debris_share = rng.uniform(0, 1)
-    flank = rng.uniform(15, 80) * np.clip(0.9 * patchy - 0.2, 0, 2) * tongue
+    flank = rng.uniform(20, 120) * np.clip(0.9 * patchy + 0.1, 0, 2) * tongue
     debris = (distance < flank) & (bed > 0)
     ridge = ndimage.gaussian_filter(distance + 25 * fields.smooth_noise(rng, shape, length=500 / px), 40 / px)
     medial = (terrain.slope(ridge, px) < rng.uniform(0.1, 0.25)) & (distance > 150) & (patchy > 1.6 - debris_share)
@@ -215,48 +232,13 @@ def _facies(
     # crevasses: where the surface is steep and the ice thick, at ice falls, and behind calving fronts
     surface_slope = terrain.slope(terrain.smooth(dem, 60, px), px)
     strain = surface_slope * np.clip(thick, 0, 150) / 150 + 0.07 * fields.smooth_noise(rng, shape, length=300 / px)
-    front = _distance_to((bed < 0) & (distance <= 0)) * px
+    front = fields.distance_to((bed < 0) & (distance <= 0)) * px
     reach = rng.uniform(300, 1_500)
     calving = (front < reach * (1 + 0.4 * patchy)) & (dem < 150)
     crevassed = (strain > rng.uniform(0.28, 0.45)) | calving
     if rng.random() < 0.15:  # a surge: the whole lower glacier broken up
         crevassed |= (dem < ela + 50) & (fields.smooth_noise(rng, shape, length=3_000 / px) > 0.8)
     out[crevassed & ~debris & (distance > 0)] = SurfaceClass.CREVASSED
-    return out
-
-
-def _ground(
-    settings: SceneSettings, bed: FloatArray, dem: FloatArray, distance: FloatArray, ela: float
-) -> npt.NDArray[np.uint8]:
-    """Class of each pixel were it not glacier."""
-    rng = fields.generator(settings.seed, "ground")
-    px = settings.resolution
-    shape = dem.shape
-    steep = terrain.slope(terrain.smooth(bed, 20, px), px)
-    vegetation = bed + 250 * steep + 50 * fields.smooth_noise(rng, shape, length=600 / px)
-    valley_floor = max(float(np.quantile(bed, 0.05)), 0.0)
-    green = valley_floor + rng.uniform(60, 280)  # tundra grows up to here on level ground
-    out = np.where(vegetation < green, SurfaceClass.TUNDRA, SurfaceClass.ROCK).astype(np.uint8)
-    # fresh till in front of the ice
-    out[(distance > -rng.uniform(50, 300)) & (bed > 0)] = SurfaceClass.ROCK
-
-    hollow = terrain.smooth(bed, 120, px) - terrain.smooth(bed, 30, px)
-    patch = hollow / 4 + 1.2 * fields.smooth_noise(rng, shape, length=250 / px) + (bed - ela) / 250
-    patch += np.where(steep > 0.9, -3, 0)
-    out[(patch > rng.uniform(2.9, 4.0)) & (bed > 80) & (distance < -40)] = SurfaceClass.SNOW_PATCH
-
-    beyond = rng.uniform(60, 300) * np.clip(0.3 + fields.smooth_noise(rng, shape, length=500 / px), 0, 1.8)
-    dead = (distance > -beyond) & (bed < ela - 80) & (steep < 0.45)
-    out[dead & (bed > 0)] = SurfaceClass.ICE_CORED_MORAINE
-
-    flat = (steep < 0.14) & (bed > 5) & (distance < -30)
-    basin = fields.smooth_noise(rng, shape, length=rng.uniform(300, 900) / px)
-    out[flat & (basin > rng.uniform(1.1, 2.2))] = SurfaceClass.LAKE
-
-    water = bed <= 0
-    out[water] = SurfaceClass.SEA
-    floes = rng.uniform(150, 800) * (1 + 0.5 * fields.smooth_noise(rng, shape, length=300 / px))
-    out[water & (_distance_to(water & (np.abs(distance) < 2 * px)) * px < floes)] = SurfaceClass.MELANGE
     return out
 
 

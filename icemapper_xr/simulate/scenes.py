@@ -6,7 +6,6 @@ import datetime as dt
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,7 +16,8 @@ from icemapper_xr import conventions, errors
 from icemapper_xr._types import FloatArray
 from icemapper_xr.conventions import Feature
 from icemapper_xr.simulate import classes as surface
-from icemapper_xr.simulate import fields, glaciers, radar, seasons, tables
+from icemapper_xr.simulate import glaciers, observed, radar, worlds
+from icemapper_xr.simulate import site as sites
 from icemapper_xr.simulate.settings import SceneSettings
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Scene", "Step", "scene"]
 
-GRD_LOOKS = 4.4
-"""Equivalent looks of IW GRD at 10 m (SCIENCE 2)."""
+COARSE_LOOKS = (7.0, 25.0)
+"""Equivalent looks of RTC products of 30 m: OPERA 7-11, HyP3 9-25 (FACTS 9)."""
 
 
 class Step(NamedTuple):
@@ -47,7 +47,7 @@ class Scene:
     """Bed, surface, margins and facies."""
     geometry: radar.Geometry
     """The pass: incidence, layover and shadow."""
-    site: tables.Site
+    site: sites.Site
     """Class means and radar that this scene drew."""
 
     @property
@@ -88,7 +88,9 @@ class Scene:
 
     def looks(self, feature: Feature) -> float:
         """Equivalent looks of a backscatter feature."""
-        return GRD_LOOKS if feature == "grd" and self.settings.looks is None else self.site.looks
+        if feature == "grd":
+            return self.site.grd_looks
+        return self.site.looks if self.settings.posting == 1 else float(np.clip(self.site.looks, *COARSE_LOOKS))
 
     def observe(self, year: int, features: Sequence[Feature] | None = None) -> Iterator[Step]:
         """Yield the observations of a year step by step: gamma0 (rtc) or sigma0 (grd) as power, or coherence.
@@ -96,7 +98,7 @@ class Scene:
         Every step and feature has its own random stream: leaving one out does not change the others.
         """
         wanted = self._features(features)
-        state = _Year(self, self._checked(year))
+        state = observed.Year(self, self._checked(year))
         for index in range(self.settings.n_steps):
             for feature in wanted:
                 yield Step(index, feature, state.observe(index, feature))
@@ -197,127 +199,6 @@ class Scene:
         return Affine(*self.settings.grid.transform)
 
 
-class _Year:
-    """One year's fields, from which its steps are observed."""
-
-    def __init__(self, scene: Scene, year: int) -> None:
-        self.scene, self.year = scene, year
-        settings, site = scene.settings, scene.site
-        self.codes = scene.classes(year)
-        self.days = _days(settings.passes(year), year)
-        self.weather = seasons.draw_weather(settings.seed, year, self.days, site.freeze)
-        self.calendar = seasons.calendar(site, settings.seed, year, scene.dem, settings.resolution)
-        self.pattern = radar.static_pattern(settings.seed, self.codes, site, settings.resolution)
-        self.dry, self.wet = radar.incidence_effect(self.codes, scene.geometry, site)
-
-    def observe(self, index: int, feature: Feature) -> FloatArray:
-        values = self._coherence(index) if feature == "insar" else self._backscatter(index, feature)
-        return self._masked(values, index, feature)
-
-    def _rng(self, purpose: str, index: int) -> np.random.Generator:
-        return fields.generator(self.scene.settings.seed, purpose, self.year, index)
-
-    @cached_property
-    def _winter_level(self) -> FloatArray:
-        return self._level(0) + self.dry
-
-    def _level(self, season: int) -> FloatArray:
-        means = self.scene.site.gamma0[season] + self.weather.shift
-        return np.asarray(means.astype(np.float32)[self.codes])
-
-    def mean_db(self, index: int) -> FloatArray:
-        """Expected gamma0 of a step, dB, without speckle."""
-        weather = self.weather
-        rng = self._rng("date", index)
-        winter, melt, late = seasons.season_shares(self.calendar, float(self.days[index]))
-        land = _LAND[self.codes]
-        if weather.rain[index] >= 0:  # rain wets the winter snow: -5 dB (SCIENCE 2)
-            wetted = fields.sigmoid((weather.rain[index] - self.scene.dem) / 30) * land
-            winter_level = self._winter_level - 5 * wetted
-        else:
-            winter_level = self._winter_level
-        winter_level = winter_level + weather.crusts[index] * land
-        level = winter * winter_level + melt * (self._level(1) + self.wet)
-        level += late * (self._level(2) + self.wet + weather.wet_ground[index] * _BARE[self.codes])
-        level = self._water(level, index, rng)
-        passing = 0.5 * fields.smooth_noise(rng, level.shape, length=1_200 / self.scene.settings.resolution)
-        return np.asarray(
-            level + self.pattern + self.scene.geometry.residual + weather.error[index] + passing, dtype=np.float32
-        )
-
-    def _water(self, level: FloatArray, index: int, rng: np.random.Generator) -> FloatArray:
-        """Open sea by the wind of the date, or fast ice in the winter of a scene that has it (SCIENCE 2)."""
-        site, day = self.scene.site, self.days[index]
-        wind = self.weather.sea[index] + 1.5 * fields.smooth_noise(
-            rng, level.shape, length=1_500 / self.scene.settings.resolution
-        )
-        frozen = site.fast_ice and day < 165
-        ice = -16.0 if day < 135 else -14.0
-        sea = self.codes == surface.SurfaceClass.SEA
-        replacement = ice + 0.4 * wind + self.dry if frozen else site.gamma0[0, 0] + wind + self.dry
-        return np.where(sea, replacement, level).astype(np.float32)
-
-    def _backscatter(self, index: int, feature: Feature) -> FloatArray:
-        scene = self.scene
-        level = self.mean_db(index)
-        shade = scene.geometry.shadow
-        if feature == "grd":
-            # without terrain correction: the area that a pixel of the ellipsoid receives, sigma0 instead of gamma0
-            angle = np.deg2rad(scene.geometry.local.clip(12, 80))
-            flat = np.deg2rad(scene.geometry.incidence)
-            level = level + 10 * np.log10(np.tan(flat) / np.tan(angle) * np.cos(flat))
-        level = np.where(shade, np.float32(-60), level)
-        return radar.gamma0(
-            self._rng(feature, index),
-            level.astype(np.float32),
-            looks=scene.looks(feature),
-            correlation=scene.site.speckle_correlation,
-            noise_floor=scene.site.noise_floor,
-        )
-
-    def _coherence(self, index: int) -> FloatArray:
-        scene = self.scene
-        settings, site = scene.settings, scene.site
-        first, second = settings.pairs(self.year)[index]
-        days = _days([first, second], self.year)
-        rng = self._rng("coherence", index)
-        shares = [seasons.season_shares(self.calendar, float(day)) for day in days]
-        winter = np.minimum(shares[0][0], shares[1][0])
-        late = np.minimum(shares[0][2], shares[1][2])
-        table = site.coherence
-        true = winter * table[0][self.codes] + late * table[2][self.codes] + (1 - winter - late) * table[1][self.codes]
-        if site.fast_ice and days[1] < 140:
-            true = np.where(self.codes == surface.SurfaceClass.SEA, 0.30, true)  # SCIENCE 2, fast first-year ice
-        # snowfall, wind and rain act on the whole scene, unevenly; the same on ice, rock and snow
-        uneven = 0.15 * fields.smooth_noise(rng, true.shape, length=1_500 / settings.resolution)
-        uneven += 0.10 * fields.smooth_noise(rng, true.shape, length=250 / settings.resolution)
-        factor = np.clip(self.weather.disturbed[index] * (1 + uneven), 0.1, 1.2)
-        true = np.clip(true * factor, 0, 0.97).astype(np.float32)
-        true[scene.geometry.layover | scene.geometry.shadow] = 0
-        power = np.exp((self.pattern + self._winter_level).clip(-30, 5) * np.float32(np.log(10) / 10))
-        return radar.coherence(rng, true, power, window=site.window, resolution=settings.resolution)
-
-    def _masked(self, values: FloatArray, index: int, feature: Feature) -> FloatArray:
-        settings = self.scene.settings
-        if settings.mask_shadow and feature != "grd":
-            values[self.scene.geometry.shadow | self.scene.geometry.layover] = np.nan
-        rng = self._rng(f"border {feature}", index)
-        if rng.random() < settings.border:
-            rows, columns = settings.shape
-            share = rng.uniform(0.02, 0.4)
-            edge = np.arange(columns)[None, :] + np.arange(rows)[:, None] * rng.uniform(0.2, 0.4)
-            edge = edge if rng.random() < 0.5 else edge.max() - edge
-            values[edge < share * columns] = np.nan
-        return values
-
-
-_S = surface.SurfaceClass
-_LAND = np.ones(len(_S), np.float32)
-_LAND[[_S.SEA, _S.MELANGE]] = 0
-_BARE = np.zeros(len(_S), np.float32)
-_BARE[[_S.TUNDRA, _S.ROCK, _S.DEBRIS_COVERED, _S.ICE_CORED_MORAINE]] = 1
-
-
 def scene(settings: SceneSettings | None = None) -> Scene:
     """Make a simulated scene.
 
@@ -333,12 +214,14 @@ def scene(settings: SceneSettings | None = None) -> Scene:
         arrays.
     """
     wanted = SceneSettings() if settings is None else settings
-    land = glaciers.build(wanted)
+    world = worlds.WORLDS[wanted.world]
+    site = sites.draw_site(wanted.seed, polarisation=wanted.polarisation, looks=wanted.looks, world=world)
+    land = glaciers.build(wanted, snow=site.climate.onset > 60)
     return Scene(
         settings=wanted,
         landscape=land,
         geometry=radar.geometry(wanted.seed, land.dem, wanted.resolution, wanted.orbit_state),
-        site=tables.draw_site(wanted.seed, polarisation=wanted.polarisation, looks=wanted.looks),
+        site=site,
     )
 
 
@@ -348,12 +231,6 @@ def to_db(power: FloatArray) -> FloatArray:
         values = np.float32(10) * np.log10(power)
     values[power <= 0] = conventions.NOISE_FLOOR_DB
     return np.asarray(values, dtype=np.float32)
-
-
-def _days(moments: Sequence[dt.datetime], year: int) -> FloatArray:
-    """Days since the year's 1 January, fractions included."""
-    first = dt.datetime(year, 1, 1, tzinfo=dt.UTC)
-    return np.array([(m - first).total_seconds() / 86_400 for m in moments], dtype=np.float32)
 
 
 def _stamps(moments: Sequence[dt.datetime]) -> npt.NDArray[np.datetime64]:

@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from icemapper_xr._types import FloatArray
-from icemapper_xr.simulate import fields
-from icemapper_xr.simulate.tables import Site
+from icemapper_xr.simulate import fields, tables
+from icemapper_xr.simulate.classes import SurfaceClass
+from icemapper_xr.simulate.site import Climate
 
-__all__ = ["Calendar", "Weather", "calendar", "draw_weather", "season_shares"]
+__all__ = ["Calendar", "Weather", "calendar", "draw_weather", "growth", "season_shares"]
+
+QUIET = (0.05, 0.25)
+"""Chance that a pair has a snowfall or a gale outside high summer, drawn per year (judgement)."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +47,11 @@ class Calendar:
     freeze: FloatArray
 
 
-def draw_weather(seed: int, year: int, days: FloatArray, freeze: float) -> Weather:
+def draw_weather(seed: int, year: int, days: FloatArray, climate: Climate) -> Weather:
     """Draw the weather of a year with passes on the given days of the year."""
     rng = fields.generator(seed, "weather", year)
     n = len(days)
-    winter = (days < 130) | (days > freeze + 15)
+    winter = (days < min(climate.onset, 130)) | (days > climate.freeze + 15)
     events = np.sort(
         rng.choice(np.r_[1:125, 290:365], size=rng.integers(1, 4), replace=False)
     )  # 1-3 a year (SCIENCE 2)
@@ -55,33 +60,43 @@ def draw_weather(seed: int, year: int, days: FloatArray, freeze: float) -> Weath
     season_of = (days > 200)[:, None] == (events > 200)[None, :]
     crusts = ((since > 5) & season_of).sum(axis=1) * rng.uniform(0.3, 1.0)
     spanned = (np.abs(since) <= 8).any(axis=1)
-    # judgement: every fourth pair has a snowfall or a gale, in high summer every tenth
-    stormy = rng.random(n) < rng.uniform(0.15, 0.35) * np.where((days > 175) & (days < 262), 0.3, 1.0)
+    calm = np.where((days > 175) & (days < 262), 0.4, 1.0)  # fewer in high summer
+    stormy = rng.random(n) < rng.uniform(*QUIET) * calm
     disturbed = np.where(stormy | spanned, rng.uniform(0.3, 0.6, n), rng.uniform(0.85, 1.0, n))  # SCIENCE 2: 0.3-0.6
-    ground = np.where(rng.random(n) < 0.3, rng.uniform(2, 3, n), 0.0)  # SCIENCE 2, FACTS 9: +2..+3 dB
+    ground = np.where(rng.random(n) < 0.25, rng.uniform(2, 3, n), 0.0)  # SCIENCE 2, FACTS 9: +2..+3 dB
     return Weather(
-        error=rng.normal(0, rng.uniform(0.5, 0.8), n).astype(np.float32),  # SCIENCE 2: 0.5-1 dB
+        error=rng.normal(0, rng.uniform(0.5, 1.0), n).astype(np.float32),  # SCIENCE 2: 0.5-1 dB
         rain=np.where(wet, rng.uniform(150, 700, n), -1).astype(np.float32),
         crusts=crusts.astype(np.float32),
         wet_ground=ground.astype(np.float32),
         disturbed=disturbed.astype(np.float32),
         sea=(5 * rng.normal(0, 1, n).clip(-1.6, 1.6)).astype(np.float32),  # SCIENCE 2: +-5 dB
-        shift=rng.normal(0, 0.3, 12).astype(np.float32),
+        shift=rng.normal(0, 0.3, len(SurfaceClass)).astype(np.float32),
     )
 
 
-def calendar(site: Site, seed: int, year: int, dem: FloatArray, resolution: float) -> Calendar:
-    """Days of melt onset, end of wet snow and refreeze by elevation, with 5 days of noise (SCIENCE 2).
+def calendar(
+    climate: Climate,
+    seed: int,
+    year: int,
+    height: FloatArray,
+    classes: npt.NDArray[np.uint8],
+    resolution: float,
+) -> Calendar:
+    """Days of melt onset, end of the snow and refreeze, by height above the reference level, with 5 days of noise.
 
-    Lapse of 1 to 3 days per 100 m, and 20 to 35 days from onset to bare ground at sea level: judgement.
+    Lapses and durations are the climate's (`worlds`); the noise is SCIENCE 2's. Wind-swept ground loses its snow
+    earlier than hollows and glaciers.
     """
     rng = fields.generator(seed, "calendar", year)
     length = 700 / resolution
-    noise = [4 * fields.smooth_noise(rng, dem.shape, length=length) for _ in range(3)]
+    noise = [4 * fields.smooth_noise(rng, height.shape, length=length) for _ in range(3)]
+    patchy = 4 * fields.smooth_noise(rng, height.shape, length=120 / resolution)
     year_shift = rng.normal(0, 4, 3)
-    onset = site.onset + year_shift[0] + dem * rng.uniform(0.015, 0.03) + noise[0]
-    bare = onset + rng.uniform(20, 35) + dem * rng.uniform(0.01, 0.03) + year_shift[1] + noise[1]
-    freeze = site.freeze + year_shift[2] - dem * rng.uniform(0.01, 0.02) + noise[2]
+    onset = climate.onset + year_shift[0] + height * climate.onset_lapse + noise[0]
+    melt = np.maximum(climate.melt + height * climate.melt_lapse, 5)
+    bare = onset + melt + year_shift[1] + noise[1] + patchy + tables.by_class(tables.SNOW)[classes]
+    freeze = climate.freeze + year_shift[2] - height * climate.freeze_lapse + noise[2]
     return Calendar(*(np.asarray(a, dtype=np.float32) for a in (onset, bare, freeze)))
 
 
@@ -92,5 +107,10 @@ def season_shares(days: Calendar, day: float) -> tuple[FloatArray, FloatArray, F
     U of the wet-snow season. Refreeze brings winter back.
     """
     wet = fields.sigmoid((day - days.onset) / 3) * fields.sigmoid((days.freeze - day) / 3)
-    late = wet * fields.sigmoid((day - days.bare) / 7)
+    late = wet * fields.sigmoid((day - days.bare) / 6)
     return np.asarray(1 - wet), np.asarray(wet - late), late
+
+
+def growth(day: float) -> float:
+    """Growing season, 0 to 1, highest in mid-July."""
+    return float(max(0.0, np.cos(2 * np.pi * (day - 196) / 365)))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from icemapper_xr import conventions, errors
 from icemapper_xr._types import Bounds, Grid
+from icemapper_xr.simulate import worlds
 
 __all__ = ["SceneSettings"]
 
@@ -31,6 +32,8 @@ class SceneSettings:
     """Seed of everything that is random: terrain, ice, class means, weather, speckle. Not negative."""
     shape: tuple[int, int] = (1000, 1000)
     """Rows and columns, at least 32 each."""
+    world: str = "polar"
+    """Kind of world, a name of `worlds.WORLDS`; 'polar' and 'alpine' have glaciers, the others none."""
     resolution: float = conventions.PIXEL_SIZE
     """Pixel size, metres (5 to 40)."""
     epsg: int = 32633
@@ -62,6 +65,9 @@ class SceneSettings:
     """Share of the scene that is glacier in the first year, 0.02 to 0.9, met roughly; None draws it from the seed."""
     looks: float | None = None
     """Equivalent looks of the backscatter, 3 to 30; None draws them from the seed."""
+    posting: int = 1
+    """Pixels of the grid to one of the RTC product, 1 to 4, which is then brought to the grid bilinearly; 3 is a product
+    of 30 m, such as OPERA's, on a grid of 10 m."""
     features: tuple[conventions.Feature, ...] = ("rtc", "insar")
     """Features that `Scene.cube` gives by default."""
     mask_shadow: bool = False
@@ -79,6 +85,8 @@ class SceneSettings:
                 abs(edge / self.resolution - round(edge / self.resolution)) < 1e-6,
                 f"{name} is {edge}; give a multiple of the resolution ({self.resolution} m)",
             )
+        _require(self.world in worlds.WORLDS, f"world is {self.world!r}; choose from {', '.join(worlds.WORLDS)}")
+        _require(1 <= self.posting <= 4, f"posting is {self.posting}; give 1 to 4")
         _require(len(self.years) > 0, "years is empty; name at least one year")
         _require(
             all(a < b for a, b in zip(self.years, self.years[1:], strict=False)),

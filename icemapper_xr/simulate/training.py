@@ -9,19 +9,32 @@ import numpy.typing as npt
 
 from icemapper_xr._types import FloatArray
 from icemapper_xr.conventions import Feature
-from icemapper_xr.simulate import fields
+from icemapper_xr.simulate import fields, worlds
 from icemapper_xr.simulate.scenes import scene
 from icemapper_xr.simulate.settings import SceneSettings
 
 __all__ = ["training_scene", "training_settings"]
 
+ICE_FREE = 0.25
+"""Share of the scenes that lie in a world without glaciers."""
+POLAR = 0.75
+"""Share of the others that are like Svalbard; the rest is alpine."""
+COARSE = 0.15
+"""Share whose backscatter comes from a product of 30 m."""
+BORDER = 0.03
+"""Chance that an acquisition's edge crosses the scene."""
+
 
 def training_settings(seed: int, *, size: int, features: Sequence[Feature]) -> SceneSettings:
     """Draw the settings of one training scene: place, orbit, platform, polarisation, start of the series, retreat."""
     rng = fields.generator(seed, "training settings")
+    ice_free = rng.random() < ICE_FREE
+    kinds = [name for name in worlds.WORLDS if name not in worlds.GLACIATED]
+    world = str(rng.choice(kinds)) if ice_free else ("polar" if rng.random() < POLAR else "alpine")
     start = int(rng.integers(-12, 13))  # start jitter of 12 days (SCIENCE 1.1)
     return SceneSettings(
         seed=seed,
+        world=world,
         shape=(size, size),
         years=(2022, 2023),
         relative_orbit=int(rng.integers(1, 176)),
@@ -31,6 +44,8 @@ def training_settings(seed: int, *, size: int, features: Sequence[Feature]) -> S
         start_month_day=(1, 1 + start) if start >= 0 else (12, 32 + start),
         retreat=float(rng.uniform(-40, 80)),
         glacier_share=float(rng.uniform(0.08, 0.70)),
+        border=BORDER,
+        posting=3 if rng.random() < COARSE else 1,
         features=tuple(features),
     )
 

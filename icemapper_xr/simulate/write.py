@@ -39,8 +39,8 @@ def write_catalog(
 
     Backscatter is linear power (gamma0 for rtc, sigma0 for grd), coherence 12-day pairs; float32, NaN where not
     observed. Names carry feature, platform, mode, polarisation, relative orbit and dates; GeoTIFF tags
-    `ICEMAPPER_*` say the same and more. `truth/truth_<year>.tif` holds the class of each pixel (uint8; `is glacier`
-    from code 7), `truth/truth.gpkg` the outlines of all years. Every file appears whole or not at all.
+    `ICEMAPPER_*` say the same and more. `truth/truth_<year>.tif` holds the class of each pixel (uint8; 7 to
+    11 are glacier), `truth/truth.gpkg` the outlines of all years. Every file appears whole or not at all.
 
     Parameters
     ----------
