@@ -14,7 +14,7 @@ from icemapper_xr.simulate.site import Climate
 
 __all__ = ["Calendar", "Weather", "calendar", "draw_weather", "growth", "season_shares"]
 
-QUIET = (0.05, 0.25)
+QUIET = (0.05, 0.2)
 """Chance that a pair has a snowfall or a gale outside high summer, drawn per year (judgement)."""
 
 

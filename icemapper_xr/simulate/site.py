@@ -12,7 +12,7 @@ from icemapper_xr.simulate.classes import SurfaceClass as S
 
 __all__ = ["Climate", "Site", "draw_site"]
 
-SPREAD = 0.6
+SPREAD = 0.45
 """Factor on the spreads between sites of SCIENCE 2."""
 SITE = 0.35
 """Share of that variance that all classes of a scene have in common (judgement: snowpack, calibration, geometry)."""
