@@ -12,7 +12,7 @@ from cyclopts import CycloptsError
 from icemapper_xr import progress
 
 # Each of these modules adds its commands to the application when it is imported.
-from icemapper_xr.cli import catalogs, inventory, learning, mapping, results, running, weights  # noqa: F401
+from icemapper_xr.cli import catalogs, inventory, learning, mapping, results, running, simulation, weights  # noqa: F401
 from icemapper_xr.cli._app import app, one_line
 from icemapper_xr.errors import IcemapperError
 

@@ -8,8 +8,24 @@
 """
 
 from icemapper_xr.simulate.classes import GLACIER, LEGEND, SurfaceClass
+from icemapper_xr.simulate.places import scene_of
 from icemapper_xr.simulate.scenes import Scene, scene
 from icemapper_xr.simulate.settings import SceneSettings
 from icemapper_xr.simulate.training import training_scene
+from icemapper_xr.simulate.verbs import SimulationReport, simulate
+from icemapper_xr.simulate.worlds import GLACIATED, WORLDS
 
-__all__ = ["GLACIER", "LEGEND", "Scene", "SceneSettings", "SurfaceClass", "scene", "training_scene"]
+__all__ = [
+    "GLACIATED",
+    "GLACIER",
+    "LEGEND",
+    "WORLDS",
+    "Scene",
+    "SceneSettings",
+    "SimulationReport",
+    "SurfaceClass",
+    "scene",
+    "scene_of",
+    "simulate",
+    "training_scene",
+]

@@ -20,11 +20,13 @@ from icemapper_xr.simulate import fields, ground, terrain, worlds
 from icemapper_xr.simulate.classes import SurfaceClass
 from icemapper_xr.simulate.settings import SceneSettings
 
-__all__ = ["Landscape", "build", "class_map"]
+__all__ = ["Landscape", "build", "class_map", "on_surface"]
 
 Mask = npt.NDArray[np.bool_]
 CLIFF = 25.0
 """Ice that stands in the sea is at least this thick, metres: it calves before it thins further (judgement)."""
+ACCUMULATION = (0.35, 0.65)
+"""Share of the ice above the equilibrium line, of glaciers near balance or losing mass (judgement)."""
 FAR = 1e5
 """Signed distance to the margin where there is no glacier, metres."""
 
@@ -95,7 +97,9 @@ def _without_ice(settings: SceneSettings, rng: np.random.Generator, coarse_bed: 
         float(rng.uniform(2, max(3, n - k * settings.resolution / terrain.CELL - 4)))
         for n, k in zip(coarse_bed.shape, settings.shape, strict=True)
     )
-    bed = fields.enlarge(coarse_bed, settings.shape, terrain.CELL / settings.resolution, (origin[0], origin[1]), order=3)
+    bed = fields.enlarge(
+        coarse_bed, settings.shape, terrain.CELL / settings.resolution, (origin[0], origin[1]), order=3
+    )
     bed = _detail(settings, bed)
     nothing = np.zeros(settings.shape, np.float32)
     return Landscape(
@@ -106,6 +110,30 @@ def _without_ice(settings: SceneSettings, rng: np.random.Generator, coarse_bed: 
         reference=float(np.median(np.maximum(bed, 0))),
         facies=np.full(settings.shape, SurfaceClass.ICE, np.uint8),
         ground=ground.without_ice(settings, bed, snow=snow),
+    )
+
+
+def on_surface(settings: SceneSettings, surface: FloatArray, ice: Mask) -> Landscape:
+    """Make the landscape of a known surface (metres above the sea) and known ice, both `(y, x)`.
+
+    The bed is not known: the ice is taken to be as thick as a parabola of perfect plasticity with a yield stress of
+    1 bar, h = sqrt(2 tau d / (rho g)) at the distance d from the margin (Nye 1952, doi:10.3189/S0022143000034006).
+    """
+    rng = fields.generator(settings.seed, "glaciers")
+    distance = _signed(ice, settings.resolution)
+    thick = np.where(ice, np.sqrt(22.2 * np.maximum(distance, 0)), 0).astype(np.float32)
+    bed = np.asarray(surface - thick, dtype=np.float32)
+    accumulation = rng.uniform(*ACCUMULATION)
+    ela = float(np.quantile(surface[ice], 1 - accumulation)) if ice.any() else float(surface.max())
+    dem = np.maximum(surface, 0).astype(np.float32)
+    return Landscape(
+        bed=bed,
+        dem=dem,
+        distance=distance,
+        retreat=_retreat(settings, dem, ela, bed),
+        reference=ela,
+        facies=_facies(settings, dem, bed, thick, distance, ela),
+        ground=ground.beside_ice(settings, bed, distance, ela),
     )
 
 
@@ -134,7 +162,7 @@ def _ice_surface(rng: np.random.Generator, bed: FloatArray, *, target: float) ->
         low, high = (middle, high) if covered > target else (low, middle)
     top = surface((low + high) / 2)
     ice = top > bed
-    accumulation = rng.uniform(0.35, 0.65)  # accumulation-area ratio of glaciers near balance or losing mass
+    accumulation = rng.uniform(*ACCUMULATION)
     ela = float(np.quantile(top[ice], 1 - accumulation)) if ice.any() else float(bed.max())
     return _Coarse(bed, top, ela)
 
@@ -179,8 +207,13 @@ def _signed_distance(settings: SceneSettings, bed: FloatArray, thick: FloatArray
     ice = ndimage.binary_opening(ice, iterations=2)
     ice = _without_small(ice, settings.resolution, conventions.MIN_AREA_KM2 * 2)
     ice = ~_without_small(~ice, settings.resolution, 0.002)  # holes of a few pixels are no nunataks
+    return _signed(ice, settings.resolution)
+
+
+def _signed(ice: Mask, resolution: float) -> FloatArray:
+    """Distance to the margin, metres, positive on the ice, hardly smoothed so that it runs along no pixel edges."""
     signed = np.where(ice, fields.distance_to(~ice) - 0.5, 0.5 - fields.distance_to(ice)).astype(np.float32)
-    return np.asarray(ndimage.gaussian_filter(signed, 1.2) * settings.resolution, dtype=np.float32)
+    return np.asarray(ndimage.gaussian_filter(signed, 1.2) * resolution, dtype=np.float32)
 
 
 def _without_small(mask: Mask, resolution: float, km2: float) -> Mask:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
@@ -85,7 +87,7 @@ def _cover(settings: SceneSettings, cover: dict[SurfaceClass, float], bed: Float
     return np.asarray(kinds[np.argmax(scores, axis=0)], dtype=np.uint8)
 
 
-def _liking(kind: SurfaceClass, height: FloatArray, steep: FloatArray) -> FloatArray | float:
+def _liking(kind: SurfaceClass, height: FloatArray, steep: FloatArray) -> npt.NDArray[np.floating[Any]] | float:
     """Where a kind of cover is found: rock high and steep, fields and towns where it is level."""
     if kind == SurfaceClass.ROCK:
         return 1.5 * height + 2.5 * np.minimum(steep, 1.2) - 1.5

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 from scipy import ndimage
 
 from icemapper_xr._types import FloatArray
@@ -119,10 +120,10 @@ class Year:
     def _bergs(self, rng: np.random.Generator) -> FloatArray:
         """Bright points adrift, one in a few thousand pixels, 10 to 40 m (judgement)."""
         points = (rng.random(self.codes.shape, dtype=np.float32) < rng.uniform(0, 6e-4)).astype(np.float32)
-        return ndimage.maximum_filter(points, 2)
+        return np.asarray(ndimage.maximum_filter(points, 2), dtype=np.float32)
 
     @cached_property
-    def _field_ids(self) -> FloatArray | None:
+    def _field_ids(self) -> npt.NDArray[np.int64] | None:
         """Number of the field that each pixel of farmland lies in, or None."""
         if not (self.codes == S.FARMLAND).any():
             return None
@@ -166,9 +167,7 @@ class Year:
         pad = [(n, n + (-k) % n) for k in level.shape]
         means = [_block_mean(np.pad(field, pad, mode="edge"), n) for field in (power, floor)]
         correlation = self.scene.site.coarse_correlation
-        made = radar.gamma0(
-            rng, 10 * np.log10(means[0]), looks=looks, correlation=correlation, noise_floor=means[1]
-        )
+        made = radar.gamma0(rng, 10 * np.log10(means[0]), looks=looks, correlation=correlation, noise_floor=means[1])
         # fine pixel i has its centre at (i - (n - 1) / 2) / n of the coarse ones, of which one was added in front
         start = 1 - (n - 1) / (2 * n)
         return fields.enlarge(made, level.shape, n, (start, start))
@@ -182,7 +181,7 @@ class Year:
         inside = np.maximum(self.scene.landscape.distance, 0)
         fast = fields.sigmoid(2 * self._noise(rng, 2_500))  # which trunks flow fast
         # shear between the trunk and its walls tears the speckle apart, the middle moves as a block
-        sheared = self.scene.site.strain * fast * np.exp(-((inside - 120) / 120) ** 2)
+        sheared = self.scene.site.strain * fast * np.exp(-(((inside - 120) / 120) ** 2))
         return np.asarray(factor * np.where(surface.is_glacier(self.codes), 1 - sheared, 1), dtype=np.float32)
 
     @cached_property

@@ -132,7 +132,8 @@ def gamma0(
 
     Speckle is gamma distributed with `looks` equivalent looks (a correlated Gaussian field through the cube-root
     transform of Wilson and Hilferty 1931) and correlated by `correlation` between neighbours, by its fourth power at
-    two pixels (FACTS 9: 0.6-0.7 and 0.1-0.3). The noise floor has been subtracted, as in products: dark pixels keep
+    two pixels (FACTS 9: 0.6-0.7 and 0.1-0.3); a `correlation` below 0.4 comes out lower on the discrete grid, 0.11 for
+    0.25. The noise floor has been subtracted, as in products: dark pixels keep
     its fluctuation and may fall to zero or below.
     """
     sigma = 0.5 / np.sqrt(-np.log(correlation))  # exp(-1 / (4 sigma^2)) = correlation

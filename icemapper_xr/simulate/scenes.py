@@ -23,8 +23,10 @@ from icemapper_xr.simulate.settings import SceneSettings
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
 
-__all__ = ["Scene", "Step", "scene"]
+__all__ = ["Scene", "Step", "assemble", "draw_site", "scene", "to_db"]
 
+SNOWY = 60.0
+"""Day of melt onset after which a world without glaciers may have perennial snow patches (judgement)."""
 COARSE_LOOKS = (7.0, 25.0)
 """Equivalent looks of RTC products of 30 m: OPERA 7-11, HyP3 9-25 (FACTS 9)."""
 
@@ -214,15 +216,20 @@ def scene(settings: SceneSettings | None = None) -> Scene:
         arrays.
     """
     wanted = SceneSettings() if settings is None else settings
-    world = worlds.WORLDS[wanted.world]
-    site = sites.draw_site(wanted.seed, polarisation=wanted.polarisation, looks=wanted.looks, world=world)
-    land = glaciers.build(wanted, snow=site.climate.onset > 60)
-    return Scene(
-        settings=wanted,
-        landscape=land,
-        geometry=radar.geometry(wanted.seed, land.dem, wanted.resolution, wanted.orbit_state),
-        site=site,
-    )
+    site = draw_site(wanted)
+    return assemble(wanted, glaciers.build(wanted, snow=site.climate.onset > SNOWY), site)
+
+
+def draw_site(settings: SceneSettings) -> sites.Site:
+    """Draw class means, radar and climate of a scene."""
+    world = worlds.WORLDS[settings.world]
+    return sites.draw_site(settings.seed, polarisation=settings.polarisation, looks=settings.looks, world=world)
+
+
+def assemble(settings: SceneSettings, landscape: glaciers.Landscape, site: sites.Site) -> Scene:
+    """Put a landscape under the radar."""
+    geometry = radar.geometry(settings.seed, landscape.dem, settings.resolution, settings.orbit_state)
+    return Scene(settings=settings, landscape=landscape, geometry=geometry, site=site)
 
 
 def to_db(power: FloatArray) -> FloatArray:

@@ -66,8 +66,10 @@ class SceneSettings:
     looks: float | None = None
     """Equivalent looks of the backscatter, 3 to 30; None draws them from the seed."""
     posting: int = 1
-    """Pixels of the grid to one of the RTC product, 1 to 4, which is then brought to the grid bilinearly; 3 is a product
-    of 30 m, such as OPERA's, on a grid of 10 m."""
+    """Pixels of the grid to one of the RTC product, 1 to 4; a coarser product is brought to the grid bilinearly.
+
+    3 is a product of 30 m, such as OPERA's, on a grid of 10 m.
+    """
     features: tuple[conventions.Feature, ...] = ("rtc", "insar")
     """Features that `Scene.cube` gives by default."""
     mask_shadow: bool = False

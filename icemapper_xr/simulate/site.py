@@ -65,9 +65,7 @@ class Site:
     climate: Climate
 
 
-def draw_site(
-    seed: int, *, polarisation: str, looks: float | None, world: worlds.World
-) -> Site:
+def draw_site(seed: int, *, polarisation: str, looks: float | None, world: worlds.World) -> Site:
     """Draw one scene's class means, radar and climate."""
     rng = fields.generator(seed, "site")
     gamma0 = _draw(rng, tables.GAMMA0)

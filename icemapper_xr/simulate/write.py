@@ -40,7 +40,8 @@ def write_catalog(
     Backscatter is linear power (gamma0 for rtc, sigma0 for grd), coherence 12-day pairs; float32, NaN where not
     observed. Names carry feature, platform, mode, polarisation, relative orbit and dates; GeoTIFF tags
     `ICEMAPPER_*` say the same and more. `truth/truth_<year>.tif` holds the class of each pixel (uint8; 7 to
-    11 are glacier), `truth/truth.gpkg` the outlines of all years. Every file appears whole or not at all.
+    11 are glacier), `truth/truth.gpkg` the outlines of all
+    years, `truth/dem.tif` the surface of the first year, metres. Every file appears whole or not at all.
 
     Parameters
     ----------
@@ -160,11 +161,13 @@ def _write_raster(
 
 
 def _write_truth(folder: Path, scene: Scene, years: Sequence[int]) -> None:
-    """Write the class rasters and the outlines of all years."""
+    """Write the DEM, and the class rasters and the outlines of all years."""
     import geopandas
     import pandas as pd
 
     frames: list[GeoDataFrame] = []
+    tags = {"ICEMAPPER_SIMULATED": "yes", "UNITS": "m", "YEAR": str(scene.settings.years[0])}
+    _write_raster(folder / "dem.tif", scene.dem, scene, tags, nodata=None)
     for year in years:
         legend = {f"CLASS_{code}": name for code, name in scene.legend.items()}
         tags = legend | {"ICEMAPPER_SIMULATED": "yes", "YEAR": str(year)}

@@ -1,0 +1,157 @@
+"""A scene over real ground: a DEM and glacier outlines that the user gives, seen by the simulated radar."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from icemapper_xr import errors
+from icemapper_xr._types import FloatArray
+from icemapper_xr.simulate import glaciers, scenes, worlds
+from icemapper_xr.simulate.settings import SceneSettings
+
+if TYPE_CHECKING:
+    from rasterio.io import DatasetReader
+
+__all__ = ["scene_of"]
+
+HEIGHTS = (-500.0, 9_000.0)
+"""Elevations outside these are a void, whatever nodata value the file declares, metres."""
+LARGEST = 6_000
+"""Rows or columns of the largest scene, for memory."""
+MOST_MISSING = 0.95
+"""Share of the area without elevation above which the scene is refused; up to it what is missing is sea."""
+
+
+def scene_of(
+    dem: str | os.PathLike[str],
+    outlines: str | os.PathLike[str],
+    *,
+    bounds: tuple[float, float, float, float] | None = None,
+    settings: SceneSettings | None = None,
+) -> scenes.Scene:
+    """Make a simulated scene over real terrain with real glacier outlines.
+
+    The margins of the first year are those of the outlines, pixel by pixel; facies, land cover, weather and radar are
+    drawn from the seed as in any scene. The outlines are taken at their word: where they have nunataks filled in, as
+    those of the Norwegian Polar Institute for Svalbard, the scene has ice on the rock.
+
+    Parameters
+    ----------
+    dem
+        Raster of elevations in metres, in a projected CRS with metres; what is missing is taken to be sea level.
+    outlines
+        File of glacier polygons in any CRS.
+    bounds
+        Left, bottom, right, top in the DEM's CRS; None takes the whole DEM.
+    settings
+        Seed, years, radar and so on; `shape`, `left`, `top`, `epsg` and `glacier_share` follow from the files.
+
+    Returns
+    -------
+    Scene
+
+    Raises
+    ------
+    icemapper_xr.errors.OptionError
+        A file cannot be read, the DEM has no CRS in metres, the area lies outside of it or has no glacier, or the
+        settings ask for a world without glaciers.
+    """
+    asked = SceneSettings() if settings is None else settings
+    if asked.world not in worlds.GLACIATED:
+        known = " or ".join(worlds.GLACIATED)
+        raise errors.OptionError(f"world is {asked.world!r}, which has no glaciers; with outlines choose {known}")
+    placed, surface = _surface(Path(dem), bounds, asked)
+    ice = _ice(Path(outlines), placed)
+    return scenes.assemble(placed, glaciers.on_surface(placed, surface, ice), scenes.draw_site(placed))
+
+
+def _surface(
+    path: Path, bounds: tuple[float, float, float, float] | None, asked: SceneSettings
+) -> tuple[SceneSettings, FloatArray]:
+    """Read the DEM onto the scene's grid; returns the settings with that grid, and metres above the sea."""
+    import rasterio
+    from affine import Affine
+    from rasterio.warp import Resampling, reproject
+
+    try:
+        file = rasterio.open(path)
+    except rasterio.errors.RasterioIOError as error:
+        raise errors.OptionError(f"cannot read the DEM {path}: {error}; name a raster of elevations") from error
+    with file:
+        placed = _placed(file, path, bounds, asked)
+        heights = file.read(1).astype(np.float32)
+        if file.nodata is not None:
+            heights[heights == np.float32(file.nodata)] = np.nan
+        heights[~((heights > HEIGHTS[0]) & (heights < HEIGHTS[1]))] = np.nan
+        surface = np.full(placed.shape, np.nan, np.float32)
+        reproject(
+            heights,
+            surface,
+            src_transform=file.transform,
+            src_crs=file.crs,
+            src_nodata=np.nan,
+            dst_transform=Affine(*placed.grid.transform),
+            dst_crs=file.crs,
+            dst_nodata=np.nan,
+            resampling=Resampling.bilinear,
+        )
+    missing = float(np.isnan(surface).mean())
+    if missing > MOST_MISSING:
+        raise errors.OptionError(
+            f"the DEM {path} has no elevation in {missing:.0%} of the area; name other bounds within "
+            f"{tuple(round(edge) for edge in file.bounds)}"
+        )
+    return placed, np.nan_to_num(surface, nan=0.0)
+
+
+def _placed(
+    file: DatasetReader, path: Path, bounds: tuple[float, float, float, float] | None, asked: SceneSettings
+) -> SceneSettings:
+    """Lay the scene's grid over the area: edges on multiples of the resolution, inside the bounds."""
+    epsg = file.crs.to_epsg() if file.crs is not None else None
+    if epsg is None or not file.crs.is_projected or file.crs.linear_units not in ("metre", "meter", "m"):
+        raise errors.OptionError(
+            f"the DEM {path} has the CRS {file.crs}; a projected one with an EPSG code and metres is needed: "
+            "reproject it, for example with `gdalwarp -t_srs EPSG:32633`"
+        )
+    px = asked.resolution
+    left, bottom, right, top = file.bounds if bounds is None else bounds
+    if not (left < right and bottom < top):
+        raise errors.OptionError(f"bounds is {bounds}; give left, bottom, right, top with left < right, bottom < top")
+    left, top = np.ceil(left / px) * px, np.floor(top / px) * px
+    shape = (int((top - bottom) // px), int((right - left) // px))
+    if max(shape) > LARGEST:
+        raise errors.OptionError(
+            f"the area of {path} has {shape[0]} x {shape[1]} pixels of {px:g} m; give bounds of at most "
+            f"{LARGEST} x {LARGEST}, or a coarser resolution"
+        )
+    return dataclasses.replace(asked, shape=shape, left=float(left), top=float(top), epsg=epsg)
+
+
+def _ice(path: Path, placed: SceneSettings) -> npt.NDArray[np.bool_]:
+    """Draw the outlines on the scene's grid."""
+    import geopandas
+    import rasterio.features
+    from affine import Affine
+
+    try:
+        table = geopandas.read_file(path)
+    except Exception as error:  # pyogrio, fiona and GDAL each have their own
+        raise errors.OptionError(f"cannot read the outlines {path}: {error}; name a file of polygons") from error
+    if table.crs is None:
+        raise errors.OptionError(f"the outlines {path} have no CRS; set one, for example with geopandas.set_crs")
+    shapes = [shape for shape in table.to_crs(placed.epsg).geometry if shape is not None and not shape.is_empty]
+    transform = Affine(*placed.grid.transform)
+    ice = np.zeros(placed.shape, np.uint8)
+    if shapes:
+        rasterio.features.rasterize(shapes, out=ice, transform=transform, default_value=1)
+    if not ice.any():
+        bounds = tuple(round(edge) for edge in placed.grid.bounds)
+        raise errors.OptionError(f"none of the outlines in {path} lies in the area {bounds} of EPSG:{placed.epsg}")
+    return ice.astype(bool)

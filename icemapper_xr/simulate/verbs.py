@@ -1,0 +1,153 @@
+"""`icemapper simulate`: a folder with a simulated Sentinel-1 archive, its catalogue and its truth."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from icemapper_xr import conventions, errors, progress
+from icemapper_xr.conventions import Feature
+from icemapper_xr.simulate import places, scenes, write
+from icemapper_xr.simulate.settings import SceneSettings
+
+__all__ = ["SimulationReport", "simulate"]
+
+
+@dataclass(frozen=True)
+class SimulationReport:
+    """What was simulated."""
+
+    out: Path
+    """Folder with the rasters; it is a catalogue."""
+    settings: SceneSettings
+    areas_km2: dict[int, float]
+    """True glacier area by year, in the scene's projection."""
+
+    @property
+    def rate_km2(self) -> float | None:
+        """True rate of change, km2 a year, by least squares; None of a single year."""
+        if len(self.areas_km2) < 2:
+            return None
+        return float(np.polyfit(list(self.areas_km2), list(self.areas_km2.values()), 1)[0])
+
+    def table(self) -> str:
+        """Text with a line a year."""
+        rows, columns = self.settings.shape
+        lines = [f"{year}   {area:9.3f} km2 of glacier" for year, area in self.areas_km2.items()]
+        if self.rate_km2 is not None:
+            lines.append(f"rate   {self.rate_km2:+9.4f} km2 a year")
+        lines.append(f"{rows} x {columns} pixels of {self.settings.resolution:g} m, EPSG:{self.settings.epsg}")
+        lines.append(f"catalogue  {self.out}")
+        lines.append(f"truth      {self.out / write.TRUTH}")
+        return "\n".join(lines)
+
+
+def simulate(
+    out: str | os.PathLike[str],
+    *,
+    seed: int = 1,
+    size: int = 1000,
+    years: Sequence[int] = (2023,),
+    world: str = "polar",
+    retreat: float = 6.0,
+    glacier_share: float | None = None,
+    features: Sequence[Feature] = ("rtc", "insar"),
+    polarisation: str = "HH",
+    orbit: int = 14,
+    orbit_state: str = "ascending",
+    resolution: float = conventions.PIXEL_SIZE,
+    looks: float | None = None,
+    posting: int = 1,
+    dem: str | os.PathLike[str] | None = None,
+    outlines: str | os.PathLike[str] | None = None,
+    bounds: tuple[float, float, float, float] | None = None,
+) -> SimulationReport:
+    """Simulate Sentinel-1 years and write them as an archive: COGs, a STAC catalogue, and the truth beside them.
+
+    Parameters
+    ----------
+    out
+        Folder to write; it must not exist yet, or be empty. It appears whole or not at all.
+    seed, size, years, world, retreat, glacier_share, features, resolution, looks, posting
+        As in `SceneSettings`; `size` is the number of rows and of columns.
+    polarisation, orbit, orbit_state
+        Of the passes.
+    dem, outlines
+        Real terrain and real glaciers instead of drawn ones (see `scene_of`); both or none.
+    bounds
+        Part of the DEM, in its CRS.
+
+    Returns
+    -------
+    SimulationReport
+
+    Raises
+    ------
+    icemapper_xr.errors.OptionError
+        A value is out of range, or a file cannot be used.
+    icemapper_xr.errors.StoreError
+        The folder holds something already.
+    """
+    settings = SceneSettings(
+        seed=seed,
+        shape=(size, size),
+        world=world,
+        resolution=resolution,
+        left=_snap(520_000.0, resolution),
+        top=_snap(8_690_000.0, resolution),
+        years=tuple(years),
+        relative_orbit=orbit,
+        orbit_state=orbit_state,
+        polarisation=polarisation,
+        retreat=retreat,
+        glacier_share=glacier_share,
+        looks=looks,
+        posting=posting,
+        features=tuple(features),
+    )
+    if (dem is None) != (outlines is None):
+        lacking = "outlines" if outlines is None else "dem"
+        raise errors.OptionError(
+            f"{lacking} is missing: real ground takes both, a DEM and the outlines of its glaciers"
+        )
+    if bounds is not None and dem is None:
+        raise errors.OptionError(f"bounds is {bounds} but there is no DEM to cut; name one, or leave bounds out")
+    target = _empty(Path(out))
+    progress.note("making the landscape")
+    if dem is not None and outlines is not None:
+        scene = places.scene_of(dem, outlines, bounds=bounds, settings=settings)
+    else:
+        scene = scenes.scene(settings)
+    _write_whole(scene, target)
+    pixel = (scene.settings.resolution / 1000) ** 2
+    areas = {year: float(scene.truth(year).sum() * pixel) for year in scene.settings.years}
+    return SimulationReport(target, scene.settings, areas)
+
+
+def _snap(edge: float, resolution: float) -> float:
+    """Round an edge to a multiple of the resolution."""
+    return round(edge / resolution) * resolution
+
+
+def _empty(folder: Path) -> Path:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise errors.StoreError(f"{folder} is there already and is not empty; name another folder, or remove it")
+    return folder
+
+
+def _write_whole(scene: scenes.Scene, target: Path) -> None:
+    """Write beside the target under a hidden name, then rename: half an archive would look like a whole one."""
+    part = target.with_name(f".{target.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        write.write_catalog(scene, part)
+        if target.is_dir():
+            target.rmdir()
+        part.rename(target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

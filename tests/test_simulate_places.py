@@ -1,0 +1,154 @@
+"""Scenes over the user's DEM and outlines, and the command that writes an archive."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from rasterio.transform import from_origin
+
+import icemapper_xr as ix
+from icemapper_xr import cli, errors, simulate
+
+LEFT, TOP = 500_000.0, 8_700_000.0
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A valley with a disc of ice: a DEM of 20 m with a void, and the outline in degrees."""
+    folder = tmp_path_factory.mktemp("ground")
+    y, x = np.mgrid[:60, :70].astype(np.float32)
+    heights = 200 + 5 * np.abs(x - 35) + 2 * y
+    heights[:3, :3] = -9999
+    profile = {"driver": "GTiff", "count": 1, "dtype": "float32", "height": 60, "width": 70, "nodata": -9999}
+    with rasterio.open(
+        folder / "dem.tif", "w", crs="EPSG:32633", transform=from_origin(LEFT, TOP, 20, 20), **profile
+    ) as file:
+        file.write(heights, 1)
+    disc = shapely.Point(LEFT + 700, TOP - 600).buffer(300)
+    geopandas.GeoDataFrame(geometry=[disc], crs=32633).to_crs(4326).to_file(folder / "ice.gpkg")
+    return folder / "dem.tif", folder / "ice.gpkg"
+
+
+def test_the_ice_is_where_the_outlines_say(ground: tuple[Path, Path]) -> None:
+    scene = simulate.scene_of(*ground, settings=simulate.SceneSettings(seed=4, years=(2016, 2020, 2024), retreat=20))
+    assert scene.settings.shape == (120, 140)
+    assert (scene.settings.left, scene.settings.top, scene.settings.epsg) == (LEFT, TOP, 32633)
+    first = scene.truth(2016)
+    y, x = np.mgrid[:120, :140]
+    disc = np.hypot(x - 69.5, y - 59.5) < 30
+    assert np.count_nonzero(first & disc) / np.count_nonzero(first | disc) > 0.97
+    areas = [scene.truth(year).sum() for year in (2016, 2020, 2024)]
+    assert areas[0] > areas[1] > areas[2]
+    assert scene.dem[60, 70] == pytest.approx(200 + 2 * 29.75, abs=6)
+    assert scene.dem[0, 0] == 0  # the void is sea level
+    assert np.isfinite(scene.arrays(2016)).all()
+
+
+def test_a_part_of_the_dem_can_be_cut(ground: tuple[Path, Path]) -> None:
+    bounds = (LEFT + 205, TOP - 905, LEFT + 1005, TOP - 95)
+    scene = simulate.scene_of(*ground, bounds=bounds, settings=simulate.SceneSettings(seed=4, years=(2023,)))
+    grid = scene.settings.grid.bounds
+    assert tuple(grid) == (LEFT + 210, TOP - 900, LEFT + 1000, TOP - 100)
+
+
+def test_what_cannot_be_used_is_refused(ground: tuple[Path, Path], tmp_path: Path) -> None:
+    dem, ice = ground
+    with pytest.raises(errors.OptionError, match="no glaciers"):
+        simulate.scene_of(dem, ice, settings=simulate.SceneSettings(world="desert"))
+    with pytest.raises(errors.OptionError, match="cannot read the DEM"):
+        simulate.scene_of(tmp_path / "none.tif", ice)
+    with pytest.raises(errors.OptionError, match="cannot read the outlines"):
+        simulate.scene_of(dem, tmp_path / "none.gpkg")
+    with pytest.raises(errors.OptionError, match="left < right"):
+        simulate.scene_of(dem, ice, bounds=(LEFT + 800, TOP - 800, LEFT, TOP))
+    with pytest.raises(errors.OptionError, match="no elevation"):
+        simulate.scene_of(dem, ice, bounds=(LEFT - 5000, TOP - 800, LEFT - 3000, TOP))
+    with pytest.raises(errors.OptionError, match="lies in the area"):
+        simulate.scene_of(dem, ice, bounds=(LEFT, TOP - 1200, LEFT + 360, TOP - 800))
+    degrees = tmp_path / "degrees.tif"
+    with rasterio.open(
+        degrees,
+        "w",
+        driver="GTiff",
+        count=1,
+        dtype="float32",
+        height=9,
+        width=9,
+        crs="EPSG:4326",
+        transform=from_origin(15, 78, 0.001, 0.001),
+    ) as file:
+        file.write(np.ones((9, 9), np.float32), 1)
+    with pytest.raises(errors.OptionError, match="reproject"):
+        simulate.scene_of(degrees, ice)
+
+
+def test_svalbard_from_its_own_dem_and_outlines(shared: Path) -> None:
+    real = shared / "real" / "svalbard"
+    with rasterio.open(real / "Longyearbyen_DEM_1995.tif") as file:
+        left, bottom, right, top = file.bounds
+    middle = ((left + right) / 2, (bottom + top) / 2)
+    bounds = (middle[0] - 2000, middle[1] - 2000, middle[0] + 2000, middle[1] + 2000)
+    scene = simulate.scene_of(
+        real / "Longyearbyen_DEM_1995.tif",
+        real / "svalbard_glacier.gpkg",
+        bounds=bounds,
+        settings=simulate.SceneSettings(seed=5, years=(2023,)),
+    )
+    outlines = geopandas.read_file(real / "svalbard_glacier.gpkg").to_crs(scene.settings.epsg)
+    area = outlines.geometry.intersection(shapely.box(*scene.settings.grid.bounds)).area.sum()
+    assert area > 1e5
+    assert scene.truth(2023).sum() * 100 == pytest.approx(area, rel=0.03)
+    assert 100 < scene.dem.max() < 1_100
+
+
+# -- the command ------------------------------------------------------------------------------------------------------
+def test_the_command_writes_an_archive_that_opens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "archive"
+    cli.main(["simulate", str(out), "--size", "64", "--years", "2022:2023", "--retreat", "30", "--features", "rtc"])
+    text = capsys.readouterr().out
+    assert "km2 a year" in text
+    outlines = geopandas.read_file(out / "truth" / "truth.gpkg")
+    first, last = (outlines[outlines["year"] == year].area.sum() / 1e6 for year in (2022, 2023))
+    assert f"{first:9.3f}" in text
+    assert f"{last - first:+9.4f}" in text
+    with rasterio.open(out / "truth" / "dem.tif") as file:
+        assert file.shape == (64, 64)
+    found = ix.search(str(out), features=("rtc",))
+    assert len(found) == 30
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_the_command_refuses_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").write_text("")
+    cases = {
+        (str(tmp_path / "full"),): "not empty",
+        (str(tmp_path / "a"), "--world", "moon"): "choose from polar",
+        (str(tmp_path / "a"), "--dem", "dem.tif"): "outlines is missing",
+        (str(tmp_path / "a"), "--bounds", "0", "0", "1", "1"): "no DEM",
+        (str(tmp_path / "a"), "--size", "8"): "at least 32",
+    }
+    for arguments, says in cases.items():
+        with pytest.raises(SystemExit) as stop:
+            cli.main(["simulate", *arguments])
+        assert stop.value.code == 2
+        err = capsys.readouterr().err
+        assert says in err
+        assert len(err.strip().splitlines()) == 1
+    assert not (tmp_path / "a").exists()
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_nothing_is_left_of_a_simulation_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", "x.tif")
+
+    monkeypatch.setattr("icemapper_xr.simulate.write._write_truth", full)
+    with pytest.raises(OSError, match="No space"):
+        simulate.simulate(tmp_path / "out", size=32, features=("rtc",))
+    assert not list(tmp_path.iterdir())
