@@ -74,14 +74,15 @@ def test_walls_are_no_steeper_than_scree_and_svalbards_slopes_are_met() -> None:
     # Longyearbyen DEM (Norwegian Polar Institute, 20 m): 14, 25, 32 degrees at 50, 75, 90 %; the simulated world is
     # known to be steeper by 4 to 7 degrees (docs/simulator.md)
     quantiles = []
-    for seed in range(6):
+    for seed in range(5):
         land = glaciers.build(simulate.SceneSettings(seed=seed, shape=(200, 200), years=(2023,)))
         angles = np.rad2deg(np.arctan(terrain.slope(land.dem, 10.0)))
         quantiles.append(np.quantile(angles, [0.5, 0.75, 0.9]))
     np.testing.assert_allclose(np.mean(quantiles, axis=0), [14.4 + 4, 25.1 + 5, 31.7 + 7], atol=3)
-    cone = -np.abs(np.arange(-20, 21, dtype=np.float32))[None, :] * np.ones((41, 1), np.float32) * 200
-    slopes = terrain.slope(terrain._crumble(cone.copy(), 0.7), terrain.CELL)
-    assert slopes[:, 12:29].max() < 0.71
+    ridge = -np.abs(np.arange(-10, 11, dtype=np.float32))[None, :] * np.ones((21, 1), np.float32) * 90
+    slopes = terrain.slope(terrain._crumble(ridge.copy(), 0.7), terrain.CELL)
+    assert terrain.slope(ridge, terrain.CELL).max() == pytest.approx(1.5)
+    assert slopes.max() == pytest.approx(0.7, abs=1e-3)
 
 
 def test_a_coarse_product_is_what_bilinear_resampling_makes_of_it() -> None:
@@ -137,8 +138,9 @@ def test_statistics_of_known_speckle() -> None:
     )
     found = statistics.stack(power)
     assert found.looks == pytest.approx(9, rel=0.1)
-    assert found.lag_x == pytest.approx(0.6, abs=0.05)
-    assert found.lag_y == pytest.approx(0.6, abs=0.05)
+    # the mean that is taken off over 9 pixels takes some of a broad correlation with it
+    assert found.lag_x == pytest.approx(0.6 - 0.06, abs=0.03)
+    assert found.lag_y == pytest.approx(0.6 - 0.06, abs=0.03)
     assert found.p50 == pytest.approx(-10.16, abs=0.1)
     assert found.pixel_std == pytest.approx(1.3, abs=0.3)
     assert found.scene_std < 0.05
@@ -168,11 +170,11 @@ def test_simulated_land_without_ice_is_like_opera(shared: Path) -> None:
     real = [statistics.stack(real_stack(shared, burst)).row() for burst in BURSTS.values()]
     made = []
     for name in ("mountains", "hills", "lowland"):
-        for seed in range(3):
+        for seed in range(2):
             images = simulated_stack(name, seed)
             if len(images) >= 4:
                 made.append(statistics.stack(images).row())
-    assert len(made) >= 5
+    assert len(made) >= 4
     # widened by: the drawn correlation also covers HyP3's 0.65; a whole year has more weather than two winters
     room = {"looks": 2.0, "lag_x": 0.45, "lag_y": 0.4, "p1": 3.0, "p50": 2.5, "p99": 4.0}
     room |= {"pixel_std": 0.5, "scene_std": 0.7, "spatial_std": 1.2}

@@ -52,7 +52,8 @@ def stack(power: FloatArray) -> StackStatistics:
 
     Speckle is seen in the ratio of two dates, in which the ground, if it stayed as it was, is gone: the logarithm of
     gamma-distributed power with L looks has the variance psi'(L), that of the ratio twice as much. Change between the
-    dates adds to it, so that the looks are rather too few.
+    dates adds to it, so that the looks are rather too few. The mean over 9 pixels that is
+    taken off first lowers broad correlations: 0.6 is found as 0.54.
 
     Parameters
     ----------
