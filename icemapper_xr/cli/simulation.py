@@ -40,7 +40,7 @@ def simulate(
     seed
         Seed of terrain, ice, weather and speckle.
     size
-        Rows and columns.
+        Rows and columns; over a DEM its extent or --bounds say it.
     years
         2023, 2016:2024 or 2016,2020; ice retreats from the first year on.
     world

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from icemapper_xr import errors
+from icemapper_xr import errors, progress
 from icemapper_xr._types import FloatArray
 from icemapper_xr.simulate import glaciers, scenes, worlds
 from icemapper_xr.simulate.settings import SceneSettings
@@ -26,6 +26,8 @@ LARGEST = 6_000
 """Rows or columns of the largest scene, for memory."""
 MOST_MISSING = 0.95
 """Share of the area without elevation above which the scene is refused; up to it what is missing is sea."""
+NOTEWORTHY = 0.005
+"""Share without elevation that the user is told about."""
 
 
 def scene_of(
@@ -107,6 +109,8 @@ def _surface(
             f"the DEM {path} has no elevation in {missing:.0%} of the area; name other bounds within "
             f"{tuple(round(edge) for edge in file.bounds)}"
         )
+    if missing > NOTEWORTHY:
+        progress.note(f"{path.name} has no elevation in {missing:.0%} of the area, which is taken for sea")
     return placed, np.nan_to_num(surface, nan=0.0)
 
 

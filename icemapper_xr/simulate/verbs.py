@@ -74,7 +74,7 @@ def simulate(
     out
         Folder to write; it must not exist yet, or be empty. It appears whole or not at all.
     seed, size, years, world, retreat, glacier_share, features, resolution, looks, posting
-        As in `SceneSettings`; `size` is the number of rows and of columns.
+        As in `SceneSettings`; `size` is the number of rows and of columns (over a DEM its extent or `bounds` say it).
     polarisation, orbit, orbit_state
         Of the passes.
     dem, outlines
