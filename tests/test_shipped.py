@@ -34,7 +34,7 @@ def iou(one: np.ndarray, other: np.ndarray) -> float:
 def test_weights_say_what_they_are(name: str) -> None:
     segmenter = ix.load_model(name)
     assert segmenter.features == (("rtc", "insar") if "insar" in name else ("rtc",))
-    assert (segmenter.window, segmenter.pixel_size, segmenter.n_steps) == (128, 10.0, 15)
+    assert (segmenter.window, segmenter.pixel_size, segmenter.n_steps) == (384, 10.0, 15)
     known = models.info(name)
     assert known["origin"] == "simulated"
     assert "simulated" in str(known)
