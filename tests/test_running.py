@@ -234,10 +234,9 @@ def test_control_c_stops_at_once_and_says_how_to_go_on(folder: Path, tmp_path: P
             break
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    started = time.monotonic()
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 130
-    assert time.monotonic() - started < 14  # the other windows would take 15 s of processor time
+    assert len((tmp_path / "trace").read_text().splitlines()) < 40  # of 49 windows
     assert err.strip().splitlines()[-1] == "icemapper: stopped; the same command again goes on where it was"
 
 

@@ -99,7 +99,10 @@ def threads(client: Client | None) -> int:
 
 
 def _workers(client: Client) -> dict[str, Any]:
-    workers: dict[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
+    known: dict[str, Any] = client.scheduler_info(n_workers=-1)
+    if "workers" not in known:  # what a client says whose scheduler has gone
+        raise ClusterError("the cluster is gone (its scheduler does not answer)")
+    workers: dict[str, Any] = known["workers"]
     return workers
 
 
