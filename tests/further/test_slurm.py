@@ -146,7 +146,7 @@ def options(folder: Path, **changes: Any) -> dict[str, Any]:
         "gpus": 1,
         "interface": "lo",
         "job_options": extra,
-        "wait": 90.0,
+        "wait": 240.0,
         **changes,
     }
 
@@ -162,7 +162,7 @@ def rasters(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_jobs_come_with_a_gpu_each(slurm: Path) -> None:
     with cluster.connect("slurm", **options(slurm)) as client:
         assert client is not None
-        client.wait_for_workers(2, timeout=90)
+        client.wait_for_workers(2, timeout=240)
         workers = client.scheduler_info(n_workers=-1)["workers"]
         assert [worker["resources"] for worker in workers.values()] == [{"GPU": 1}] * 2
         gpus = client.run(lambda: (os.environ["SLURM_JOB_ID"], os.environ["SLURM_JOB_GPUS"]))
@@ -185,7 +185,7 @@ def test_the_map_of_slurm_is_that_of_threads(slurm: Path, rasters: Path, tmp_pat
     ]
     chosen = options(slurm)
     jobs = ["--cluster", "slurm", "--workers", "2", "--threads", "1", "--memory", "1GiB", "--gpus", "1"]
-    jobs += ["--interface", "lo", "--wait", "90", *(f"--job-option={line}" for line in chosen["job_options"])]
+    jobs += ["--interface", "lo", "--wait", "240", *(f"--job-option={line}" for line in chosen["job_options"])]
     for name, more in (("slurm", jobs), ("threads", [])):
         done = subprocess.run(
             [*command, "--out", str(tmp_path / name), *more], capture_output=True, text=True, check=False
