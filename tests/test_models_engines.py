@@ -85,14 +85,15 @@ def test_engines_agree():
 
 
 @pytest.mark.parametrize("variant", support.VARIANTS)
-@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
-def test_mixed_precision_is_close(precision, variant):
+@pytest.mark.parametrize(("precision", "bits"), [("mixed_float16", 11), ("mixed_bfloat16", 8)])
+def test_mixed_precision_is_close(precision, bits, variant):
     answer = support.answer(variant)
     found = model(variant, precision=precision)(answer.x)
     assert found.dtype == np.float32
     difference = np.abs(found - answer.y[..., 1])
-    assert 0 < difference.max() < 0.2
-    assert difference.mean() < 0.02
+    # Rounding errors double with every bit of the mantissa that is given up.
+    assert 0 < difference.max() < 0.05 * 2 ** (11 - bits)
+    assert difference.mean() < 0.005 * 2 ** (11 - bits)
 
 
 def test_strided_and_other_types_are_taken():
