@@ -218,7 +218,9 @@ def test_a_full_disk_leaves_what_was_done(folder: Path, tmp_path: Path) -> None:
 
 def test_control_c_stops_at_once_and_says_how_to_go_on(folder: Path, tmp_path: Path) -> None:
     script = (
-        "import sys\nfrom icemapper_xr import cli, models\nfrom tests.map_support import Tracing\n"
+        "import sys\nfrom icemapper_xr import cli, models\nfrom icemapper_xr.prediction import core\n"
+        "from tests.map_support import Tracing\n"
+        "core.BATCH_BYTES = 1\n"  # a window a call, as large windows have it: a run stops between two calls
         f"models.load_model = lambda *a, **k: Tracing(trace={str(tmp_path / 'trace')!r}, burn=0.3)\n"
         "cli.main(sys.argv[1:])\n"
     )

@@ -36,6 +36,7 @@ app = App(
     help="Map glaciers from Sentinel-1 time series.",
     help_format="markdown",
     default_parameter=Parameter(negative_iterable=(), negative_bool=()),
+    suppress_keyboard_interrupt=False,  # cyclopts would end the program without a word; `main` says how to go on
 )
 
 AREA = Group("Area")
