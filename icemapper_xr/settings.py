@@ -4,24 +4,44 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import pydantic
 
 from icemapper_xr import conventions
 from icemapper_xr.errors import OptionError
 
-__all__ = ["Area", "MapSettings", "check_years", "parse_years"]
+__all__ = ["Area", "MapSettings", "Strict", "check_years", "parse_years"]
 
 FIRST_YEAR = 2014
 """Year of the first Sentinel-1 data."""
 
 
-class _Strict(pydantic.BaseModel):
+class Strict(pydantic.BaseModel):
+    """Settings that refuse unknown names and cannot be changed."""
+
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
+    @classmethod
+    def checked(cls, **values: Any) -> Self:
+        """Make settings, or say in one line which value is wrong.
 
-class Area(_Strict):
+        Raises
+        ------
+        OptionError
+            If a value is out of range or unknown.
+        """
+        try:
+            return cls(**values)
+        except pydantic.ValidationError as error:
+            problem = error.errors()[0]
+            name = ".".join(str(part) for part in problem["loc"]) or "settings"
+            raise OptionError(
+                f"{name} is {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+            ) from None
+
+
+class Area(Strict):
     """An area to map: exactly one of `bbox`, `bounds` with `crs`, `geometry`, and `region`; or none.
 
     None is the extent of a local catalogue.
@@ -45,7 +65,7 @@ class Area(_Strict):
         return any(value is not None for value in (self.bbox, self.bounds, self.geometry, self.region))
 
 
-class MapSettings(_Strict):
+class MapSettings(Strict):
     """Everything that `map_glaciers` is asked for; stored as `run.json` in the output folder."""
 
     catalog: str
@@ -91,24 +111,6 @@ class MapSettings(_Strict):
     """Metres by which the mask is grown."""
     tile: int = pydantic.Field(default=8, ge=1)
     """Side of a region's tile in chunks of 1152 pixels."""
-
-    @classmethod
-    def checked(cls, **values: Any) -> MapSettings:
-        """Make settings, or say in one line which value is wrong.
-
-        Raises
-        ------
-        OptionError
-            If a value is out of range or unknown.
-        """
-        try:
-            return cls(**values)
-        except pydantic.ValidationError as error:
-            problem = error.errors()[0]
-            name = ".".join(str(part) for part in problem["loc"]) or "settings"
-            raise OptionError(
-                f"{name} is {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
-            ) from None
 
     def save(self, path: Path) -> None:
         """Write as JSON, in one step."""

@@ -11,6 +11,7 @@ import xarray as xr
 
 from icemapper_xr import conventions as cv
 from icemapper_xr import filters, progress
+from icemapper_xr import settings as settings_
 from icemapper_xr.analysis import blocks, bootstrap, cells, domains, margins, reference
 from icemapper_xr.errors import AnalysisError, OptionError
 from icemapper_xr.pipeline import runs
@@ -25,10 +26,8 @@ COARSE: Final = 10
 """Pixels along a cell in which errors along the margin are added up before their variogram is taken."""
 
 
-class MeasureSettings(pydantic.BaseModel):
+class MeasureSettings(settings_.Strict):
     """What `areas_of_run` and `rates_of_run` are asked for."""
-
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
     years: tuple[int, ...] | None = None
     """Years to take; None takes all of the map."""
@@ -70,22 +69,6 @@ class MeasureSettings(pydantic.BaseModel):
     """Draws of the published bootstrap."""
     seed: int = pydantic.Field(default=42, ge=0)
     confidence: float = pydantic.Field(default=0.95, gt=0, lt=1)
-
-    @classmethod
-    def checked(cls, **values: Any) -> MeasureSettings:
-        """Make settings, or say in one line which value is wrong.
-
-        Raises
-        ------
-        OptionError
-            If a value is out of range or unknown.
-        """
-        try:
-            return cls(**values)
-        except pydantic.ValidationError as error:
-            problem = error.errors()[0]
-            name = ".".join(str(part) for part in problem["loc"]) or "settings"
-            raise OptionError(f"{name} is {problem['input']!r}: {problem['msg'].lower()}") from None
 
 
 # -- what goes in -----------------------------------------------------------------------------------------------------
