@@ -335,10 +335,10 @@ def test_references_that_say_nothing_are_refused(mapped: Path, reference: Path, 
     assert region["independent_lower"] < region["independent_upper"]
 
 
-def test_a_map_in_tiles_is_measured_tile_by_tile(tmp_path: Path) -> None:
+def test_tiles_without_their_index_are_measured_one_by_one(tmp_path: Path) -> None:
     rs.write_map(tmp_path / "tiles", (2020,))
     (tmp_path / "tiles" / "glaciers.zarr").rename(tmp_path / "tiles" / "z33N_1.zarr")
-    with pytest.raises(StoreError, match=r"is a map in 1 tiles; measure each, for example .*z33N_1.zarr"):
+    with pytest.raises(StoreError, match=r"in 1 tiles without a tiles.json: .* for example .*z33N_1.zarr"):
         pipeline.areas_of_run(tmp_path, **QUICK)
     found = pipeline.areas_of_run(tmp_path / "tiles" / "z33N_1.zarr", out=tmp_path / "t.csv", **QUICK)
     assert found.table["soft_km2"].iloc[0] == pytest.approx(TRUTH[2020], rel=5e-3)

@@ -119,6 +119,9 @@ def _share_block(y: Array, x: Array, dy: float, dx: float, shapes: Any) -> npt.N
     if not len(near):
         return found
     union = shapely.union_all(shapely.make_valid(near)) if len(near) > 1 else near[0]
+    if shapely.contains(union, square):
+        found[:] = 1.0
+        return found
     found[:] = areas.share_inside(union, y, x, dy, dx, SUPERSAMPLE)
     return found
 

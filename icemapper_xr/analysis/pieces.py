@@ -6,9 +6,9 @@ of glaciers and reference blocks are all sums of pieces, so that their areas add
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ from icemapper_xr.analysis import areas, domains, margins
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["Layout", "Pieces", "areas_of", "layout", "measure"]
+__all__ = ["Layout", "Part", "Pieces", "areas_of", "joined", "layout", "measure"]
 
 Array = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -31,14 +31,16 @@ ERROR: Final = "error"
 REFERENCE_MARGIN: Final = "reference_margin_km"
 REFERENCE_AREA: Final = "reference_area"
 """Observed area in which a reference exists, km2."""
+OF_REFERENCE: Final = (ERROR, REFERENCE_MARGIN, REFERENCE_AREA)
+"""Measures that have the reference's years."""
 
 
 @dataclass(frozen=True, eq=False)
 class Layout:
     """Which cell belongs to which piece."""
 
-    regions: xr.DataArray
-    """(y, x) number of the piece."""
+    regions: xr.DataArray | None
+    """(y, x) number of the piece; None: pieces of several rasters (`joined`)."""
     numbers: IntArray
     """(n,) the pieces' numbers."""
     glacier: IntArray
@@ -51,6 +53,8 @@ class Layout:
     """Side of a block in the units of the CRS."""
     share: xr.DataArray | None
     """(y, x) share of each cell inside the region; None: the whole raster."""
+    kind: IntArray | None = None
+    """(n,) which of several acquisitions mapped the piece, from 0; None: all the same."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,3 +188,66 @@ def _signed_area(field: xr.DataArray, options: Mapping[str, Any]) -> Any:
         for part in (field, -field)
     )
     return over - under
+
+
+# -- several rasters --------------------------------------------------------------------------------------------------
+class Part(NamedTuple):
+    """Pieces of one of several rasters."""
+
+    table: Pieces
+    grid: int
+    """Number of the grid its blocks lie on."""
+    kind: int
+    """Number of its acquisition."""
+    glaciers: IntArray
+    """(rows,) for each row of the glacier table it was laid out with the row of the whole table."""
+
+
+def joined(parts: Sequence[Part]) -> Pieces:
+    """Put the pieces of several rasters together; what lies in one block and one glacier becomes one piece.
+
+    Parameters
+    ----------
+    parts
+        At least one; blocks of the same size, the same measures and years. Cells that several rasters hold must count
+        in one of them alone.
+
+    Returns
+    -------
+    Pieces
+        Glacier by glacier, grid by grid, blocks from north to south and west to east; pieces in which nothing counts
+        are left out. A block that two acquisitions share has a piece of each.
+    """
+    keys = np.concatenate([_keys(part) for part in parts])
+    values = {
+        name: np.concatenate([part.table.values[name] for part in parts], axis=1) for name in parts[0].table.values
+    }
+    some = np.any([np.any(table != 0, axis=0) for table in values.values()], axis=0)
+    unique, index = np.unique(keys[some], axis=0, return_inverse=True)
+    index, n = index.reshape(-1), len(unique)
+    tables = {
+        name: np.stack([np.bincount(index, weights=row[some], minlength=n) for row in table]).astype(np.float64)
+        for name, table in values.items()
+    }
+    blocks, block = np.unique(unique[:, 1:4], axis=0, return_inverse=True)
+    layout_ = Layout(
+        regions=None,
+        numbers=np.arange(1, n + 1, dtype=np.int64),
+        glacier=unique[:, 0],
+        block=block.reshape(-1),
+        position=blocks[:, 1:],
+        size=parts[0].table.layout.size,
+        share=None,
+        kind=unique[:, 4],
+    )
+    return Pieces(layout_, tables)
+
+
+def _keys(part: Part) -> IntArray:
+    """Glacier, grid, row and column of the block, acquisition of each piece."""
+    where = part.table.layout
+    rows = np.concatenate([[0], part.glaciers + 1])  # 0 is outside all
+    same = np.ones(where.glacier.size, dtype=np.int64)
+    return np.column_stack(
+        [rows[where.glacier], part.grid * same, where.position[where.block], part.kind * same]
+    ).astype(np.int64)

@@ -9,26 +9,23 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import xarray as xr
 
-from icemapper_xr import conventions as cv
 from icemapper_xr import filters, progress
 from icemapper_xr.analysis import blocks, bootstrap, pieces, reference
 from icemapper_xr.analysis.bootstrap import CommonBias
 from icemapper_xr.analysis.series import Acquisition
-from icemapper_xr.pipeline import requests, runs
-from icemapper_xr.pipeline.requests import MeasureSettings
+from icemapper_xr.pipeline import requests, runs, surveying
+from icemapper_xr.pipeline.requests import MeasureSettings, Truth
 from icemapper_xr.pipeline.runs import Run
+from icemapper_xr.pipeline.surveying import FILTERED, UNFILTERED
 
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["Measured", "Series", "measure_run"]
+__all__ = ["FILTERED", "UNFILTERED", "Measured", "Series", "measure_run"]
 
 Array = npt.NDArray[np.float64]
 
-UNFILTERED: Final = "none"
-FILTERED: Final = "median"
 MIN_TILES: Final = 10
 """Tiles below which the published bootstrap is left out (a judgement)."""
 
@@ -83,67 +80,28 @@ def measure_run(source: str | Path, settings: MeasureSettings) -> Measured:
     calibration = None if settings.calibration == "none" else settings.calibration
     run = runs.open_run(source, years=settings.years, calibration=calibration)
     notes = list(run.notes)
-    p = run.probability
-    if settings.common:
-        p = p.where(p.notnull().all(cv.YEAR))
     glaciers = requests.glaciers_of(run, settings, notes)
     region = requests.region_of(settings, notes)
-    planes: dict[str, xr.DataArray] = {UNFILTERED: p}
-    if settings.temporal and len(run.years) > 2:
-        planes[FILTERED] = filters.temporal(p, max_gap_years=settings.max_gap_years)
     truth = requests.truth_of(run, settings, notes)
-    size, words = requests.block_size(p, truth, settings)
-    where = pieces.layout(p, size=size, glaciers=glaciers, reach=settings.reach, region=region)
-    tiles = pieces.layout(p, size=blocks.TILE_SIZE, region=region)
-    tables, landscape = _tables(run, settings, planes, truth, where, tiles)
-    found = tuple(_series(run, settings, glaciers, tables, landscape, truth))
-    method = (*_method(run, settings, planes, truth is not None), *words)
-    changing = truth is None or truth.sizes[cv.YEAR] > 1 or settings.year_bias_m > 0
-    return Measured(run, settings, found, _shapes(p, region, glaciers), method, tuple(notes), changing)
-
-
-# -- one reading ------------------------------------------------------------------------------------------------------
-def _tables(
-    run: Run,
-    settings: MeasureSettings,
-    planes: Mapping[str, xr.DataArray],
-    truth: xr.DataArray | None,
-    where: pieces.Layout,
-    tiles: pieces.Layout,
-) -> tuple[dict[str, pieces.Pieces], dict[str, Array]]:
-    """Pieces by filter, and soft areas (years, tiles) by filter."""
-    from dask.base import compute
-
-    clear = None if settings.excluded is None else ~requests.excluded_of(run, settings.excluded)
-    lazy: dict[str, dict[str, Any]] = {}
-    for name, plane in planes.items():
-        lazy[name] = pieces.measure(where, plane, threshold=settings.threshold, reference=truth)
-        if clear is not None:
-            part = pieces.measure(where, plane.where(clear), threshold=settings.threshold)
-            lazy[name] |= {f"clear_{key}": part[key] for key in ("soft_area", "hard_area", "observed_area")}
-        lazy[name] |= {f"tiles_{key}": value for key, value in pieces.areas_of(tiles, plane).items()}
-    with progress.dask_bar("Areas"):
-        (done,) = compute(lazy)
-    tables, landscape = {}, {}
-    for name, values in done.items():
-        seen = values.pop("tiles_observed_area").sum(axis=0) > 0
-        landscape[name] = np.asarray(values.pop("tiles_soft_area"))[:, seen]
-        tables[name] = pieces.Pieces(where, {key: np.asarray(value) for key, value in values.items()})
-    return tables, landscape
+    size, words = requests.block_size(run, truth, settings)
+    survey = surveying.survey(run, settings, size=size, glaciers=glaciers, region=region, truth=truth)
+    found = tuple(_series(run, settings, glaciers, survey, truth))
+    method = (*_method(run, settings, truth is not None), *words)
+    changing = truth is None or len(truth.years) > 1 or settings.year_bias_m > 0
+    return Measured(run, settings, found, _shapes(run, region, glaciers), method, tuple(notes), changing)
 
 
 def _series(
     run: Run,
     settings: MeasureSettings,
     glaciers: gpd.GeoDataFrame | None,
-    tables: Mapping[str, pieces.Pieces],
-    landscape: Mapping[str, Array],
-    truth: xr.DataArray | None,
+    survey: surveying.Survey,
+    truth: Truth | None,
 ) -> Iterator[Series]:
+    tables, landscape = survey
     models = {}
     if truth is not None:
-        known = [int(year) for year in truth[cv.YEAR].values]
-        models = {name: reference.fit(table, known) for name, table in tables.items()}
+        models = {name: reference.fit(table, truth.years) for name, table in tables.items()}
     groups = list(_groups(next(iter(tables.values())).layout, glaciers))
     for (kind, identity, label, terminus), chosen in progress.track(groups, "Groups"):
         for name, table in tables.items():
@@ -152,15 +110,12 @@ def _series(
                 errors |= reference.error_draws(
                     models[name], table, run.years, chosen, n_draws=settings.n_draws, seed=settings.seed
                 )
-            errors |= _common(run, settings, table.total(pieces.MARGIN, chosen))
-            measures = {key: table.total(key, chosen) for key in table.values if key not in _OF_REFERENCE}
+            errors |= _common(run, settings, _margins(table, chosen))
+            measures = {key: table.total(key, chosen) for key in table.values if key not in pieces.OF_REFERENCE}
             draws = None
             if kind == "region" and landscape[name].shape[1] >= MIN_TILES:
                 draws = bootstrap.published_draws(landscape[name], n_draws=settings.landscape_draws)
             yield Series(kind, identity, label, terminus, name, measures, errors, draws)
-
-
-_OF_REFERENCE: Final = (pieces.ERROR, pieces.REFERENCE_MARGIN, pieces.REFERENCE_AREA)
 
 
 def _groups(
@@ -179,32 +134,48 @@ def _groups(
         yield ("glacier", str(identity), str(row["name"]), str(row["terminus"])), where.glacier == i
 
 
+def _margins(table: pieces.Pieces, chosen: npt.NDArray[np.bool_]) -> Array:
+    """(years, acquisitions) length of margin by what mapped it, km."""
+    kind = table.layout.kind
+    if kind is None:
+        return table.total(pieces.MARGIN, chosen)[:, None]
+    return np.stack([table.total(pieces.MARGIN, chosen & (kind == k)) for k in range(int(kind.max()) + 1)], axis=1)
+
+
 def _common(run: Run, settings: MeasureSettings, margin_km: Array) -> dict[str, Array]:
-    """Draws of margin shifts that orbit, sensor or year share; the same shifts for every group."""
+    """Draws of margin shifts that orbit, sensor or year share; the same shifts for every group, tile and zone."""
+    kinds = list(dict.fromkeys(sheet.acquisitions for sheet in run.sheets))[: margin_km.shape[1]]
+    every = [kind for together in zip(*kinds, strict=True) for kind in together]  # year by year
     labels: dict[str, tuple[float, Sequence[Any]]] = {
-        "orbit": (settings.orbit_bias_m, [kind.relative_orbit for kind in run.acquisitions]),
-        "sensor": (settings.sensor_bias_m, [kind.sensor for kind in run.acquisitions]),
-        "year": (settings.year_bias_m, list(run.years)),
+        "orbit": (settings.orbit_bias_m, [kind.relative_orbit for kind in every]),
+        "sensor": (settings.sensor_bias_m, [kind.sensor for kind in every]),
+        "year": (settings.year_bias_m, [year for year in run.years for _ in kinds]),
     }
+    shape = (*margin_km.shape, settings.n_draws)
     return {
         f"common_{name}": bootstrap.common_bias_draws(
-            margin_km, {name: CommonBias(sigma, shared)}, n_draws=settings.n_draws, seed=settings.seed + 10 + k
+            margin_km.ravel(), {name: CommonBias(sigma, shared)}, n_draws=settings.n_draws, seed=settings.seed + 10 + k
         )
+        .reshape(shape)
+        .sum(axis=1)
         for k, (name, (sigma, shared)) in enumerate(labels.items())
         if sigma > 0
     }
 
 
 # -- what is said -----------------------------------------------------------------------------------------------------
-def _shapes(p: xr.DataArray, region: gpd.GeoDataFrame | None, glaciers: gpd.GeoDataFrame | None) -> gpd.GeoDataFrame:
+def _shapes(run: Run, region: gpd.GeoDataFrame | None, glaciers: gpd.GeoDataFrame | None) -> gpd.GeoDataFrame:
     import geopandas as gpd
     import shapely
 
-    crs = p.rio.crs.to_wkt()
-    if region is None:
-        whole: Any = shapely.box(*p.rio.bounds())
+    zones = {sheet.zone.epsg: sheet.zone for sheet in run.sheets if sheet.zone is not None}
+    crs: Any = "EPSG:4326" if zones else run.probability.rio.crs.to_wkt()
+    if region is not None:
+        whole: Any = shapely.union_all(region.geometry.to_crs(crs).to_numpy())
+    elif zones:
+        whole = shapely.union_all([zone.owned for zone in zones.values()])
     else:
-        whole = shapely.union_all(region.geometry.to_crs(crs).to_numpy())
+        whole = shapely.box(*run.probability.rio.bounds())
     names, shapes = ["region"], [whole]
     if glaciers is not None and len(glaciers):
         names += list(map(str, glaciers.index))
@@ -212,13 +183,18 @@ def _shapes(p: xr.DataArray, region: gpd.GeoDataFrame | None, glaciers: gpd.GeoD
     return gpd.GeoDataFrame({}, geometry=shapes, index=names, crs=crs)
 
 
-def _method(run: Run, settings: MeasureSettings, planes: Mapping[str, Any], referenced: bool) -> Iterator[str]:
+def _method(run: Run, settings: MeasureSettings, referenced: bool) -> Iterator[str]:
     yield f"soft area: sum of probability times the cell's area on WGS 84; {run.calibration or 'NOT calibrated'}"
     yield f"hard area: cells with a probability of {settings.threshold:g} or more"
-    if FILTERED in planes:
+    if FILTERED in surveying.planes_of(run, settings):
         yield f"filter median: {filters.DESCRIPTION.format(gap=settings.max_gap_years)}"
     elif settings.temporal:
         yield "no temporal filter: it needs three years or more"
+    if any(sheet.zone is not None for sheet in run.sheets):
+        yield (
+            f"{len(run.sheets)} tiles in {len({sheet.grid for sheet in run.sheets})} UTM zones: every cell counts in "
+            "one tile, cut at what its zone owns"
+        )
     if settings.common:
         yield "only cells that were observed in all years count"
     if referenced:

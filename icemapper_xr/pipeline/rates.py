@@ -142,6 +142,12 @@ def _refuse(sources: Sequence[str | Path], settings: MeasureSettings) -> None:
     years = [year for run in opened for year in run.years]
     if len(set(years)) < 2:
         raise AnalysisError(f"a rate needs at least two years; the map has {years[0]} alone: map more years")
+    for run in opened:
+        for sheet in run.sheets if len(run.sheets) > 1 else ():
+            try:
+                one_series(run.years, np.zeros(len(run.years)), sheet.acquisitions)
+            except AnalysisError as error:
+                raise AnalysisError(f"tile {sheet.name}: {error}") from error
     one_series(years, np.zeros(len(years)), [kind for run in opened for kind in run.acquisitions])
 
 

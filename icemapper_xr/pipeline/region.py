@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,18 +16,10 @@ from icemapper_xr import cluster as clusters
 from icemapper_xr import conventions, models, prediction, progress, regions, store, vectorise
 from icemapper_xr._types import Segmenter
 from icemapper_xr.errors import CatalogError, CubeError, IcemapperError, OptionError, StoreError
-from icemapper_xr.pipeline import execution, journals, mapping, outlining
+from icemapper_xr.pipeline import execution, journals, mapping, outlining, tiled
 from icemapper_xr.settings import Area, MapSettings
 
-if TYPE_CHECKING:
-    import geopandas as gpd
-
-__all__ = ["RegionReport", "Tile", "as_region", "is_region", "map_region", "outlines_of_region", "parts_of", "zones_of"]
-
-TILES = "tiles"
-"""Folder of the stores, one a tile."""
-INDEX = "tiles.json"
-"""Which tile is where, and why one was not mapped."""
+__all__ = ["RegionReport", "Tile", "as_region", "map_region", "parts_of"]
 
 
 @dataclass(frozen=True)
@@ -136,7 +128,7 @@ def map_region(
     with clusters.connect(cluster, cluster_options) as client, _journal(folder, chosen, segmenter) as journal:
         run = _Run(chosen, segmenter, folder, client, journal, overwrite=overwrite, retry_failed=retry_failed)
         run.through(parts)
-    outlines_of_region(folder, threshold=chosen.threshold, min_area_km2=chosen.min_area_km2)
+    tiled.outlines_of_region(folder, threshold=chosen.threshold, min_area_km2=chosen.min_area_km2)
     chosen.save(folder / mapping.RUN)
     drawn = vectorise.read(folder / outlining.OUTLINES)
     return RegionReport(
@@ -194,13 +186,8 @@ def _refuse_foreign(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"{folder} is a file; name another folder for the output")
     visible = folder.is_dir() and any(path.name != journals.LOGS for path in folder.iterdir())
-    if visible and not is_region(folder):
+    if visible and not tiled.is_region(folder):
         raise StoreError(f"{folder} holds files that are not of a region's map; name an empty or a new folder")
-
-
-def is_region(folder: str | Path) -> bool:
-    """Whether a folder is the output of `map_region`."""
-    return (Path(folder) / INDEX).is_file()
 
 
 @contextlib.contextmanager
@@ -253,7 +240,7 @@ class _Run:
         self._save(parts)
 
     def _tile(self, part: regions.Part, years: Sequence[int], found: _Index | None) -> None:
-        path = self.folder / TILES / f"{part.name}.zarr"
+        path = self.folder / tiled.TILES / f"{part.name}.zarr"
         orbit: int | None = self.chosen.orbit
         polarisation: str | None = self.chosen.polarisation
         if store.is_store(path) and not self.overwrite:
@@ -333,11 +320,11 @@ class _Run:
         """Write which tile is where; what earlier runs mapped stays listed."""
         import shapely
 
-        before = _read_index(self.folder) if is_region(self.folder) else {"zones": {}, "tiles": {}}
+        before = tiled.read_index(self.folder) if tiled.is_region(self.folder) else {"zones": {}, "tiles": {}}
         zones, tiles = dict(before["zones"]), dict(before["tiles"])
         for part in parts:
             zone = part.zone
-            if (self.folder / TILES / f"{part.name}.zarr").exists():
+            if (self.folder / tiled.TILES / f"{part.name}.zarr").exists():
                 tiles[part.name] = {"zone": zone.name, "bounds": list(part.bounds)}
                 # Without the vertices that only the projection needs.
                 zones[zone.name] = {"epsg": zone.epsg, "owned": shapely.to_geojson(shapely.simplify(zone.owned, 0))}
@@ -346,7 +333,7 @@ class _Run:
             zones[name] = {**zones[name], "owned": shapely.to_geojson(owned)}
         skipped = {f"{tile.name} {tile.year}": tile.skipped for tile in self.tiles if tile.skipped}
         content = {"zones": zones, "tiles": tiles, "skipped": skipped}
-        (self.folder / INDEX).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        (self.folder / tiled.INDEX).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 class _Index:
@@ -375,94 +362,3 @@ class _Index:
         if not kept:
             raise CatalogError(f"{self._found.source} has no items at the tile {part.name}: widen the catalogue")
         return dataclasses.replace(self._found, observations=kept)
-
-
-def zones_of(folder: Path) -> dict[regions.Zone, list[Path]]:
-    """Return the zones of a region's map and the stores in each."""
-    import shapely
-
-    if not is_region(folder):
-        raise StoreError(f"{folder} is no map of a region: run `icemapper map --region` first")
-    content = _read_index(folder)
-    found: dict[regions.Zone, list[Path]] = {}
-    for name, row in content["zones"].items():
-        code = int(row["epsg"])
-        owned = shapely.segmentize(shapely.from_geojson(row["owned"]), regions.EDGE_DEGREES)
-        paths = [folder / TILES / f"{tile}.zarr" for tile, facts in content["tiles"].items() if facts["zone"] == name]
-        found[regions.Zone(code % 100, code < 32700, owned)] = paths
-    return found
-
-
-def _read_index(folder: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{folder / INDEX} cannot be read ({error}); run the same map again") from error
-    return content
-
-
-def outlines_of_region(
-    source: str | Path,
-    out: str | Path | None = None,
-    *,
-    year: int | None = None,
-    threshold: float = conventions.THRESHOLD,
-    min_area_km2: float = conventions.MIN_AREA_KM2,
-    min_hole_km2: float = 0.0,
-) -> tuple[Path, gpd.GeoDataFrame]:
-    """Draw the outlines of a region's map, across tiles and zones, and write them.
-
-    Parameters
-    ----------
-    source
-        Output folder of `map_region`.
-    out
-        File to write; None is ``outlines.gpkg`` in the folder (``outlines_<year>.gpkg`` if a year is named).
-    year
-        Only this year; None is all that some tile has finished.
-    threshold, min_area_km2, min_hole_km2
-        As in `icemapper_xr.vectorise.outlines`.
-
-    Returns
-    -------
-    tuple of Path and GeoDataFrame
-        The file and its content.
-
-    Raises
-    ------
-    StoreError
-        If there is no map of a region, or none of its tiles has the year.
-    """
-    folder = Path(source)
-    zones = zones_of(folder)
-    finished = sorted({one for paths in zones.values() for path in paths for one in _finished(path)})
-    if year is not None and year not in finished:
-        raise StoreError(f"{folder} has the years {', '.join(map(str, finished)) or 'none'}, not {year}: map it first")
-    chosen = finished if year is None else [year]
-    if not chosen:
-        raise StoreError(f"{folder} has no finished year; run the same map again")
-    drawn = [_joined(zones, one, threshold, min_area_km2, min_hole_km2) for one in chosen]
-    name = outlining.OUTLINES if year is None else f"outlines_{year}.gpkg"
-    target = folder / name if out is None else Path(out)
-    together = outlining.joined(drawn)
-    vectorise.write(together, target)
-    return target, together
-
-
-def _finished(path: Path) -> list[int]:
-    return [year for year, (written, total) in store.status(path).items() if written == total]
-
-
-def _joined(
-    zones: dict[regions.Zone, list[Path]], year: int, threshold: float, min_area: float, min_hole: float
-) -> gpd.GeoDataFrame:
-    drawn = []
-    for zone, paths in zones.items():
-        there = [path for path in paths if year in _finished(path)]
-        if there:
-            plane = regions.mosaic(there, year=year)
-            outlined = vectorise.outlines(
-                plane, threshold=threshold, min_area_km2=0, min_hole_km2=min_hole, crs_out=None
-            )
-            drawn.append((zone, outlined))
-    return regions.join(drawn, min_area_km2=min_area)

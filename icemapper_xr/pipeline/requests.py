@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pydantic
 import xarray as xr
 
@@ -16,11 +19,14 @@ from icemapper_xr.analysis import blocks, bootstrap, cells, domains, margins, re
 from icemapper_xr.errors import AnalysisError, OptionError
 from icemapper_xr.pipeline import runs
 from icemapper_xr.pipeline.runs import Run
+from icemapper_xr.pipeline.sheets import Sheet
 
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["MeasureSettings", "block_size", "excluded_of", "glaciers_of", "region_of", "truth_of"]
+__all__ = ["MeasureSettings", "Truth", "block_size", "excluded_of", "glaciers_of", "region_of", "truth_of"]
+
+Array = npt.NDArray[np.float64]
 
 COARSE: Final = 10
 """Pixels along a cell in which errors along the margin are added up before their variogram is taken."""
@@ -98,8 +104,36 @@ def region_of(settings: MeasureSettings, notes: list[str]) -> gpd.GeoDataFrame |
     return region
 
 
-def truth_of(run: Run, settings: MeasureSettings, notes: list[str]) -> xr.DataArray | None:
-    """Return the share of reference glacier in each cell, (year, y, x), NaN where there is no reference."""
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """A reference in a part of the area."""
+
+    outlines: Mapping[int, gpd.GeoDataFrame]
+    """True outlines by year, ascending."""
+    within: gpd.GeoDataFrame | gpd.GeoSeries
+    """Polygons in which they are complete."""
+
+    @property
+    def years(self) -> tuple[int, ...]:
+        """Years with a reference."""
+        return tuple(self.outlines)
+
+    def on(self, sheet: Sheet) -> xr.DataArray | None:
+        """Return the share of reference glacier in each cell, (year, y, x), NaN where there is no reference.
+
+        None where the sheet lies apart from it.
+        """
+        within = self.within[sheet.near(self.within, 0.0)]
+        if not len(within):
+            return None
+        like = sheet.probability.isel({cv.YEAR: 0}, drop=True)
+        inside = domains.shares(within, like) > 0.5
+        planes = [domains.shares(part[sheet.near(part, 0.0)], like).where(inside) for part in self.outlines.values()]
+        return xr.concat(planes, xr.IndexVariable(cv.YEAR, list(self.outlines)))
+
+
+def truth_of(run: Run, settings: MeasureSettings, notes: list[str]) -> Truth | None:
+    """Read the reference; None if there is none."""
     import geopandas as gpd
     import shapely
 
@@ -112,24 +146,27 @@ def truth_of(run: Run, settings: MeasureSettings, notes: list[str]) -> xr.DataAr
     notes.extend(told)
     by_year = _by_year(frame, run, settings)
     if settings.reference_area is None:
-        local = frame.to_crs(run.probability.rio.crs.to_wkt())
+        crs = {sheet.probability.rio.crs.to_wkt() for sheet in run.sheets}
+        if len(crs) > 1:
+            raise OptionError(
+                f"the map is in {len(crs)} UTM zones, so there is no box around the reference: give the polygons in "
+                "which it is complete with reference_area (--reference-area)"
+            )
+        local = frame.to_crs(crs.pop())
         # At the box itself the soft edge of the map would count on one side only.
-        within = gpd.GeoSeries(
+        within: Any = gpd.GeoSeries(
             [shapely.box(*local.total_bounds).buffer(settings.reach, join_style="mitre")], crs=local.crs
         )
         notes.append(f"the reference is taken as complete within {settings.reach:g} m of the box around its outlines")
     else:
         within, told = runs.read_polygons(settings.reference_area, what="reference area")
         notes.extend(told)
-    like = run.probability.isel({cv.YEAR: 0}, drop=True)
-    inside = domains.shares(within, like) > 0.5
     if len(by_year) == 1 < len(run.years):
         notes.append(
             "the reference has one year, so nothing is known of errors that change from year to year: no paired "
             "interval of a rate, unless year_bias_m says how much the margin shifts"
         )
-    planes = [domains.shares(part, like).where(inside) for part in by_year.values()]
-    return xr.concat(planes, xr.IndexVariable(cv.YEAR, list(by_year)))
+    return Truth(by_year, within)
 
 
 def _by_year(frame: gpd.GeoDataFrame, run: Run, settings: MeasureSettings) -> dict[int, gpd.GeoDataFrame]:
@@ -151,38 +188,60 @@ def _by_year(frame: gpd.GeoDataFrame, run: Run, settings: MeasureSettings) -> di
     return known
 
 
-def block_size(p: xr.DataArray, truth: xr.DataArray | None, settings: MeasureSettings) -> tuple[float, tuple[str, ...]]:
+def block_size(run: Run, truth: Truth | None, settings: MeasureSettings) -> tuple[float, tuple[str, ...]]:
     """Return the side of a block, and how it was found in words."""
-    from dask.base import compute
-
     if truth is None:
         return settings.block_size or blocks.TILE_SIZE, ()
     if settings.block_size is not None:
         return settings.block_size, (f"blocks of the reference: {settings.block_size:g} m as asked for",)
-    pixel = cells.spacing(p[cv.X], "x")
-    last = p.sel({cv.YEAR: truth[cv.YEAR].values[-1]})
-    residual = last - truth.isel({cv.YEAR: -1})
-    margin = margins.margin_length(last, threshold=settings.threshold).where(residual.notnull())
-    coarse = {cv.Y: COARSE, cv.X: COARSE}
-    with progress.dask_bar("Residuals"):
-        error, length, seen = compute(
-            *(field.coarsen(coarse, boundary="trim").sum().data for field in (residual, margin, residual.notnull()))
-        )
-    error = np.where(seen > 0, error * pixel**2 / 1e6, np.nan)
-    side, model = reference.residual_block(error, length / 1000, COARSE * pixel)
+    pixel = cells.spacing(run.sheets[0].probability[cv.X], "x")
+    fields = [field for sheet in run.sheets if (field := _residuals(sheet, truth, settings.threshold)) is not None]
+    if not fields:
+        raise AnalysisError("the reference lies outside the map; check its place and its CRS")
+    error, length = (_apart([field[k] for field in fields], reference.MAX_LAG / (COARSE * pixel)) for k in (0, 1))
+    side, model = reference.residual_block(error * pixel**2 / 1e6, length / 1000, COARSE * pixel)
     return side, (
         f"blocks of the reference: {side:g} m, from the variogram of its errors along the margin (correlation length "
         f"{model.length:.0f} m, {100 * model.sill / max(model.sill + model.nugget, 1e-300):.0f} % of the variance)",
     )
 
 
-def excluded_of(run: Run, path: Path) -> xr.DataArray:
-    """Read where layover or shadow is: (y, x) bool on the cells of the map."""
+def _residuals(sheet: Sheet, truth: Truth, threshold: float) -> tuple[Array, Array] | None:
+    """Return errors in pixels (NaN: no reference) and metres of margin in coarse cells of a sheet."""
+    from dask.base import compute
+
+    shares = truth.on(sheet)
+    if shares is None:
+        return None
+    last = sheet.probability.sel({cv.YEAR: truth.years[-1]})
+    residual = last - shares.isel({cv.YEAR: -1})
+    own = sheet.cut(None)
+    if own is not None:  # what two sheets see counts once
+        residual = residual.where(domains.shares(own, last) > 0.5)
+    margin = margins.margin_length(last, threshold=threshold).where(residual.notnull())
+    coarse = {cv.Y: COARSE, cv.X: COARSE}
+    with progress.dask_bar("Residuals"):
+        error, length, seen = compute(
+            *(field.coarsen(coarse, boundary="trim").sum().data for field in (residual, margin, residual.notnull()))
+        )
+    return np.where(seen > 0, error, np.nan), np.asarray(length)
+
+
+def _apart(fields: Sequence[Array], reach: float) -> Array:
+    """Put fields side by side, so far apart that no pair of cells within reach is of two fields."""
+    if len(fields) == 1:
+        return fields[0]
+    gap, rows = int(np.ceil(reach)) + 1, max(len(field) for field in fields)
+    padded = [np.pad(f, ((0, rows - len(f)), (0, gap)), constant_values=np.nan) for f in fields]
+    return np.concatenate(padded, axis=1)
+
+
+def excluded_of(like: xr.DataArray, path: Path) -> xr.DataArray:
+    """Read where layover or shadow is: (y, x) bool on the cells of a raster."""
     import rasterio
     import rioxarray
     from rasterio.vrt import WarpedVRT
 
-    like = run.probability
     try:
         with (
             rasterio.open(path) as source,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,15 +14,15 @@ from icemapper_xr import calibrate, store, vectorise
 from icemapper_xr import conventions as cv
 from icemapper_xr.analysis.series import Acquisition
 from icemapper_xr.errors import AnalysisError, StoreError
+from icemapper_xr.pipeline import sheets, tiled
+from icemapper_xr.pipeline.outlining import STORE
+from icemapper_xr.pipeline.sheets import Sheet
 
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["GLACIERS", "Run", "open_run", "read_glaciers", "read_polygons"]
+__all__ = ["GLACIERS", "Run", "calibration_of", "open_run", "read_glaciers", "read_polygons"]
 
-STORE: Final = "glaciers.zarr"
-TILES: Final = "tiles"
-"""Folder of a region's stores, one a tile."""
 GLACIERS: Final = "glaciers.gpkg"
 """Glaciers of a map with their ids, as `icemapper divides` writes them into its folder."""
 ID_COLUMNS: Final = ("glacier_id", "rgi_id", "glac_id", "id")
@@ -39,15 +38,31 @@ class Run:
 
     folder: Path
     """Where its results go."""
-    probability: xr.DataArray
-    """Dims (year, y, x), lazy; calibrated if `calibration` says so."""
+    sheets: tuple[Sheet, ...]
+    """Its raster, or those of a region's tiles; calibrated if `calibration` says so."""
     years: tuple[int, ...]
     acquisitions: tuple[Acquisition, ...]
-    """Orbit, polarisation and sensor of each year."""
+    """Orbit, polarisation and sensor of each year; of a region what its tiles have together."""
     calibration: str | None
     """Which calibration was applied, in words; None: none."""
     notes: tuple[str, ...]
     """What a reader of any number of this map has to know."""
+
+    @property
+    def probability(self) -> xr.DataArray:
+        """The raster of a map that has one, dims (year, y, x), lazy.
+
+        Raises
+        ------
+        StoreError
+            The map is one of a region, in tiles.
+        """
+        if len(self.sheets) > 1 or self.sheets[0].zone is not None:
+            raise StoreError(
+                f"{self.folder} is the map of a region in {len(self.sheets)} tiles, which this does not read as one "
+                f"raster; name one tile, for example {self.sheets[0].path}"
+            )
+        return self.sheets[0].probability
 
 
 def open_run(source: str | Path, *, years: Sequence[int] | None = None, calibration: str | Path | None = "auto") -> Run:
@@ -56,9 +71,9 @@ def open_run(source: str | Path, *, years: Sequence[int] | None = None, calibrat
     Parameters
     ----------
     source
-        Output folder of `map_glaciers`, or its zarr cube.
+        Output folder of `map_glaciers` or `map_region`, or a zarr cube.
     years
-        Years to take; None takes all.
+        Years to take; None takes all of the map.
     calibration
         `"auto"` takes the one that ships with the weights of the map, if there is one; a path one that
         `calibrate.write` wrote; None none.
@@ -71,50 +86,37 @@ def open_run(source: str | Path, *, years: Sequence[int] | None = None, calibrat
         The calibration cannot be read.
     """
     folder = Path(source)
-    path = folder if store.is_store(folder) else folder / STORE
-    tiles = sorted((folder / TILES).glob("*.zarr"))
-    if tiles and not path.exists():
-        raise StoreError(
-            f"{folder} is a map in {len(tiles)} tiles; measure each, for example {tiles[0]}, with --region"
-        )
-    dataset = store.open_store(path)
-    chosen = _years(path, [int(year) for year in dataset[cv.YEAR].values], years)
-    facts = store.provenance(path)
-    model, words = _calibration(calibration, facts)
-    probability = dataset[cv.PROBABILITY].sel({cv.YEAR: list(chosen)})
-    if model is not None:
-        probability = calibrate.calibrate(probability, model)[cv.CALIBRATED]
-    notes = [] if words is not None else ["the probabilities are not calibrated: soft areas are no unbiased estimate"]
-    kinds, told = _acquisitions(facts, chosen)
-    out = folder if path != folder else folder.parent
-    return Run(
-        out,
-        probability,
-        chosen,
-        kinds,
-        words,
-        (*notes, *told),
-    )
-
-
-def _years(path: Path, there: list[int], wanted: Sequence[int] | None) -> tuple[int, ...]:
-    chosen = tuple(there) if wanted is None else tuple(sorted(set(wanted)))
-    missing = [year for year in chosen if year not in there]
-    if missing:
-        raise StoreError(f"{path} has the years {', '.join(map(str, there))}, not {missing[0]}; map that year first")
-    if not chosen:
-        raise StoreError(f"{path} has no year; map one first")
-    for year in chosen:
-        left = len(store.todo(path, year))
-        if left:
+    if tiled.is_region(folder):
+        opened, out = sheets.of_region(folder, years), folder
+    else:
+        path = folder if store.is_store(folder) else folder / STORE
+        tiles = sorted((folder / tiled.TILES).glob("*.zarr"))
+        if tiles and not path.exists():
             raise StoreError(
-                f"{path}: {left} units of the year {year} are not done, its areas would be too small; run the same "
-                "`icemapper map` again, or choose other years with --years"
+                f"{folder} is a map in {len(tiles)} tiles without a {tiled.INDEX}: run the same map again to have it "
+                f"written, or measure one tile, for example {tiles[0]}"
             )
-    return chosen
+        opened, out = sheets.of_store(path, years), folder if path != folder else folder.parent
+    model, words = calibration_of(calibration, opened.facts)
+    notes = [] if words is not None else ["the probabilities are not calibrated: soft areas are no unbiased estimate"]
+    found = opened.sheets if model is None else tuple(_calibrated(sheet, model) for sheet in opened.sheets)
+    return Run(out, found, opened.years, sheets.composite(found), words, (*notes, *opened.notes))
 
 
-def _calibration(wanted: str | Path | None, facts: Mapping[str, Any]) -> tuple[calibrate.Model | None, str | None]:
+def _calibrated(sheet: Sheet, model: calibrate.Model) -> Sheet:
+    return replace(sheet, probability=calibrate.calibrate(sheet.probability, model)[cv.CALIBRATED])
+
+
+def calibration_of(wanted: str | Path | None, facts: Mapping[str, Any]) -> tuple[calibrate.Model | None, str | None]:
+    """Return the calibration that is wanted of a store's probabilities, and which it is in words.
+
+    Parameters
+    ----------
+    wanted
+        As in `open_run`.
+    facts
+        Of `store.provenance`.
+    """
     if wanted is None:
         return None, None
     if wanted != "auto":
@@ -127,32 +129,6 @@ def _calibration(wanted: str | Path | None, facts: Mapping[str, Any]) -> tuple[c
         return None, None
     model = calibrate.from_dict(numbers)
     return model, f"calibrated by the map that ships with the weights ({model.source or model.kind})"
-
-
-def _acquisitions(facts: Mapping[str, Any], years: Sequence[int]) -> tuple[tuple[Acquisition, ...], list[str]]:
-    """Orbit, polarisation and sensor of each year; platforms that share a year count as one sensor."""
-    run = facts["run"]
-    platforms = [_platforms(facts["years"].get(year, {}).get("attrs", {}).get("platforms")) for year in years]
-    if not all(platforms):
-        platforms = [set() for _ in years]  # a platform that is not known is no change
-    groups: list[set[str]] = []
-    for names in platforms:
-        met = [group for group in groups if group & names]
-        groups = [group for group in groups if group not in met] + [names.union(*met)]
-    kinds = []
-    for names in platforms:
-        sensor = next((group for group in groups if names and names <= group), set())
-        kinds.append(
-            Acquisition(run.get(cv.ATTR_ORBIT), run.get(cv.ATTR_POLARISATION), "+".join(sorted(sensor)) or None)
-        )
-    found = {"+".join(sorted(names)) for names in platforms if names}
-    told = [f"platforms differ between the years ({', '.join(sorted(found))})"] if len(found) > 1 else []
-    return tuple(kinds), told
-
-
-def _platforms(value: Any) -> set[str]:
-    """S1A, S1B ... out of a year's attribute."""
-    return set(re.findall(r"S1[A-D]", str(value)))
 
 
 # -- vectors ----------------------------------------------------------------------------------------------------------

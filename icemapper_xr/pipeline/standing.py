@@ -10,12 +10,9 @@ from typing import Any
 
 from icemapper_xr import store
 from icemapper_xr.errors import StoreError
-from icemapper_xr.pipeline import journals, outlining
+from icemapper_xr.pipeline import journals, outlining, tiled
 
 __all__ = ["Standing", "YearStanding", "status_of_run"]
-
-TILES = "tiles"
-"""Folder of the stores of a map that has several."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +89,7 @@ def _stores(out: str | Path) -> Iterator[str | Path]:
             yield f"{out}/{outlining.STORE}"
         return
     folder = Path(out)
-    candidates = [folder / outlining.STORE, *sorted((folder / TILES).glob("*.zarr"))]
+    candidates = [folder / outlining.STORE, *sorted((folder / tiled.TILES).glob("*.zarr"))]
     yield from (path for path in candidates if store.is_store(path))
 
 

@@ -14,7 +14,7 @@ from icemapper_xr.regions.seams import join
 from icemapper_xr.regions.shape import listed, resolve
 from icemapper_xr.regions.tiles import TILE_CHUNKS, Part, parts
 from icemapper_xr.regions.together import mosaic
-from icemapper_xr.regions.utm import EDGE_DEGREES, Zone, zones
+from icemapper_xr.regions.utm import EDGE_DEGREES, Zone, turned, zones
 
 __all__ = [
     "EDGE_DEGREES",
@@ -31,6 +31,7 @@ __all__ = [
     "mosaic",
     "parts",
     "resolve",
+    "turned",
     "wanted",
     "zones",
 ]

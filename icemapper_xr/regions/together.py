@@ -30,7 +30,7 @@ def mosaic(paths: Sequence[PathLike], *, year: int, variable: str = cv.PROBABILI
     paths
         Stores of the same CRS, resolution and chunk, none of which share a pixel.
     year
-        Calendar year; a store that lacks it stays NaN.
+        Calendar year; a store that lacks it stays NaN, but the raster reaches over all stores.
     variable
         Variable of the stores.
 
@@ -56,14 +56,15 @@ def mosaic(paths: Sequence[PathLike], *, year: int, variable: str = cv.PROBABILI
         same = dataset.rio.crs == crs and abs(float(dataset.rio.resolution()[0])) == size
         if not same or _chunk(dataset, variable) != chunk:
             raise StoreError(f"{path} has another CRS, resolution or chunk than {paths[0]}; map the region anew")
-    boxes = {path: _pixels(dataset, size) for path, dataset in opened.items() if year in dataset[cv.YEAR].values}
-    if not boxes:
+    boxes = {path: _pixels(dataset, size) for path, dataset in opened.items()}
+    there = {path: boxes[path] for path, dataset in opened.items() if year in dataset[cv.YEAR].values}
+    if not there:
         raise StoreError(f"none of the {len(opened)} stores has the year {year}; map that year first")
     top = min(box[0] for box in boxes.values()) // chunk
     left = min(box[1] for box in boxes.values()) // chunk
     bottom = math.ceil(max(box[2] for box in boxes.values()) / chunk)
     right = math.ceil(max(box[3] for box in boxes.values()) / chunk)
-    table = _table(boxes, chunk, top, left)
+    table = _table(there, chunk, top, left)
     data = da.map_blocks(
         _read,
         table=table,
