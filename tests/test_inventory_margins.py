@@ -11,7 +11,7 @@ import pytest
 import shapely
 import xarray as xr
 
-from icemapper_xr import errors, inventory, vectorise
+from icemapper_xr import calibrate, errors, inventory, vectorise
 from tests.test_inventory_divides import CELL, box, dem_of, frame
 from tests.test_vectorise import distance, raster
 
@@ -53,6 +53,20 @@ def test_a_body_that_is_nowhere_sure_has_a_lower_bound_of_nothing() -> None:
     found, _ = vectorise.band(p, vectorise.outlines(p))
     assert found["area_low_km2"].item() == 0
     assert found["area_high_km2"].item() > found["area_km2"].item()
+
+
+def test_levels_that_a_calibration_never_reaches() -> None:
+    p = raster(soft_disc((120, 120), 60, 60, 30, 4))
+    timid = calibrate.reached_at(calibrate.Monotone((0.0, 1.0), (0.5, 0.9)), (0.05, 0.95))
+    assert timid == (None, None)
+    found, sides = vectorise.band(p, vectorise.outlines(p), at=timid)
+    assert found["area_low_km2"].item() == 0
+    assert np.isnan(found["area_high_km2"].item())
+    assert np.isnan(found["half_width_m"].item())
+    assert sides.empty
+    published = calibrate.published()  # it is not monotone near 0.5
+    low, high = calibrate.reached_at(published, (0.05, 0.95))
+    assert calibrate.calibrated_probability([low, high], published) == pytest.approx([0.05, 0.95], abs=1e-3)
 
 
 def test_the_band_of_nothing_and_of_wrong_levels() -> None:
@@ -146,7 +160,16 @@ def test_outlines_of_a_folder_with_band_and_flags(tmp_path: Path) -> None:
     assert gpd.read_file(path)["half_width_m"].item() == pytest.approx(45.0, rel=0.02)
     assert gpd.read_file(tmp_path / "outlines_band.gpkg")["level"].tolist() == [0.05, 0.95]
     assert drawn["snow_suspect"].tolist() == [False]
+    model = calibrate.Monotone((0.0, 1.0), (0.5, 1.0))  # conf = (1 + sqrt(c)) / 2: surer in the middle
+    calibrate.write(model, tmp_path / "model.json")
+    path, told = pipeline.outlines_of_run(tmp_path, tmp_path / "c.gpkg", band=True, calibration=tmp_path / "model.json")
+    # 0.95 where c = 0.81, that is p = 0.9708: 4.708 of the 5 pixels of the half rim (and the corner of the ramp, which
+    # interpolation between pixels rounds)
+    assert told["half_width_m"].item() == pytest.approx(47.08, rel=0.02)
+    assert set(gpd.read_file(path)["band_calibration"]) == {"calibrated by model.json"}
+    assert set(drawn["band_calibration"]) == {"not calibrated"}
     pipeline.outlines_of_run(tmp_path)
     _, glaciers = pipeline.divides_of_run(tmp_path)  # measures the band by itself
     assert glaciers["half_width_m"].item() == pytest.approx(45.0, rel=0.02)
+    assert glaciers["band_calibration"].item() == "not calibrated"
     assert glaciers["area_low_km2"].item() < glaciers["area_km2"].item() < glaciers["area_high_km2"].item()

@@ -100,6 +100,12 @@ def test_map_writes_a_cube_and_outlines_and_resumes(folder: Path, tmp_path: Path
     radius = min(scenes.SHAPE) / 4 * 10
     assert shapes.area_km2.groupby(shapes.year).sum().to_numpy() == pytest.approx(np.pi * radius**2 / 1e6, rel=0.05)
 
+    # What `icemapper outlines` writes, flags and all.
+    _, drawn = pipeline.outlines_of_run(tmp_path / "out")
+    assert list(shapes.columns) == list(drawn.columns)
+    assert {"years_seen", "snow_suspect"} <= set(shapes.columns)
+    assert shapes.geometry.geom_equals_exact(drawn.geometry, 0).all()
+
     counter.windows = 0
     again = pipeline.map_glaciers(**options)
     assert counter.windows == 0

@@ -141,13 +141,13 @@ def test_a_mask_leaves_out_what_cannot_be_ice(rasters: Path, tmp_path: Path) -> 
 
 def test_outlines_are_drawn_anew(rasters: Path, tmp_path: Path) -> None:
     run(rasters, tmp_path / "m", Bright())
-    target, drawn = pipeline.outlines_of_region(tmp_path / "m", tmp_path / "high.parquet", threshold=0.9)
+    target, drawn = pipeline.outlines_of_run(tmp_path / "m", tmp_path / "high.parquet", threshold=0.9)
     assert target.suffix == ".parquet"
     assert 0 < drawn.area_km2.sum() < gpd.read_file(tmp_path / "m" / "outlines.gpkg").area_km2.sum()
     with pytest.raises(StoreError, match="not 2019"):
-        pipeline.outlines_of_region(tmp_path / "m", year=2019)
-    with pytest.raises(StoreError, match="no map of a region"):
-        pipeline.outlines_of_region(tmp_path)
+        pipeline.outlines_of_run(tmp_path / "m", year=2019)
+    with pytest.raises(StoreError, match="zarr"):
+        pipeline.outlines_of_run(tmp_path)
 
 
 def test_a_foreign_folder_is_left_alone(rasters: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -101,17 +102,29 @@ def two_zones(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for year in YEARS:
             write_tile(folder, zone, name, bounds, disc(zone), year)
     write_index(folder, tiles)
-    pipeline.outlines_of_region(folder)
+    pipeline.outlines_of_run(folder)
     outline = shapely.Point(0, 0).buffer(RADII[2020], 256)
     local = f"+proj=aeqd +lon_0={CENTRE[0]} +lat_0={CENTRE[1]} +datum=WGS84"
     gpd.GeoDataFrame({"glacier_id": ["G"], "name": ["Ours"]}, geometry=[outline], crs=local).to_crs(4326).to_file(
-        folder / "glaciers.gpkg"
+        folder / "ours.gpkg"
     )
     return folder
 
 
+def test_a_glacier_across_zones_has_a_band_and_keeps_the_rules(two_zones: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(two_zones, tmp_path / "copy")
+    _, made = pipeline.divides_of_run(folder)
+    assert made["half_width_m"].to_numpy() == pytest.approx(BLUR * np.log(19), rel=0.01)  # p = 0.05 and 0.95
+    report = pipeline.qc_of(folder)
+    assert report.broken == (), report.text()
+    known = {finding.rule for finding in report.findings if finding.ok}
+    assert {"total", "scenes", "dates", "series", "uncertainty", "interval"} <= known
+    outlines = gpd.read_file(folder / "outlines.gpkg")
+    assert not outlines["snow_suspect"].any()
+
+
 def test_an_area_across_zones_is_that_of_its_outlines(two_zones: Path) -> None:
-    found = pipeline.areas_of_run(two_zones, **QUICK)
+    found = pipeline.areas_of_run(two_zones, glaciers=two_zones / "ours.gpkg", **QUICK)
     outlines = gpd.read_file(two_zones / "outlines.gpkg").set_index("year")
     assert len(outlines) == len(YEARS)  # one body a year
     plain = found.table[found.table["filter"] == "none"]
@@ -130,7 +143,7 @@ def test_an_area_across_zones_is_that_of_its_outlines(two_zones: Path) -> None:
 
 
 def test_rates_of_a_region_are_those_of_the_disc(two_zones: Path, tmp_path: Path) -> None:
-    found = pipeline.rates_of_run(two_zones, out=tmp_path / "r.gpkg", **QUICK).table
+    found = pipeline.rates_of_run(two_zones, out=tmp_path / "r.gpkg", glaciers=two_zones / "ours.gpkg", **QUICK).table
     true = np.polyfit(YEARS, [np.pi * RADII[year] ** 2 / 1e6 for year in YEARS], 1)[0]
     for kind in ("region", "glacier"):
         row = found[(found["kind"] == kind) & (found["filter"] == "none")].iloc[0]

@@ -11,7 +11,7 @@ the probability that the mapped class (glacier where p >= 0.5) is right. Two kin
 
 from __future__ import annotations
 
-from icemapper_xr.calibrate.cube import calibrate, calibrated_probability
+from icemapper_xr.calibrate.cube import calibrate, calibrated_probability, reached_at
 from icemapper_xr.calibrate.fits import fit_kernel_ridge, fit_monotone
 from icemapper_xr.calibrate.maps import KernelRidge, Model, Monotone, from_dict, published, read, to_dict, write
 from icemapper_xr.calibrate.reliability import (
@@ -35,6 +35,7 @@ __all__ = [
     "fit_monotone",
     "from_dict",
     "published",
+    "reached_at",
     "read",
     "reliability",
     "shannon_confidence",

@@ -16,7 +16,7 @@ from icemapper_xr.calibrate.maps import Model, Monotone
 from icemapper_xr.calibrate.reliability import shannon_confidence
 from icemapper_xr.errors import OptionError
 
-__all__ = ["calibrate", "calibrated_probability"]
+__all__ = ["calibrate", "calibrated_probability", "reached_at"]
 
 Array = npt.NDArray[np.float64]
 
@@ -39,6 +39,35 @@ def calibrated_probability(probability: npt.ArrayLike, model: Model) -> Array:
     if isinstance(model, Monotone):
         other = np.minimum(other, _BELOW_HALF)  # 1 - 0.5 would count as glacier
     return np.asarray(np.where(p >= conventions.THRESHOLD, confidence, other))
+
+
+def reached_at(model: Model, levels: tuple[float, float]) -> tuple[float | None, float | None]:
+    """Return the probabilities of a map at which its calibrated ones reach two levels.
+
+    Parameters
+    ----------
+    model
+        From `fit_monotone`, `read` or `published`.
+    levels
+        Calibrated probabilities below and above 0.5.
+
+    Returns
+    -------
+    tuple
+        The largest p up to which the calibrated probability stays at or below the first level, and the smallest from
+        which on it stays at or above the second; None where it never gets there. To 1e-4 of the logit of p.
+
+    Examples
+    --------
+    >>> low, high = reached_at(Monotone((0.0, 0.5), (0.5, 1.0)), (0.127, 0.873))
+    >>> round(low, 3), round(high, 3)
+    (0.2, 0.8)
+    """
+    p = 1 / (1 + np.exp(-np.linspace(-14.0, 14.0, 280_001)))
+    q = calibrated_probability(p, model)
+    low = p[np.maximum.accumulate(q) <= levels[0]]
+    high = p[np.minimum.accumulate(q[::-1])[::-1] >= levels[1]]
+    return (float(low[-1]) if low.size else None), (float(high[0]) if high.size else None)
 
 
 def calibrate(result: xr.Dataset | xr.DataArray, model: Model) -> xr.Dataset:

@@ -53,6 +53,7 @@ def divides(
     min_area_km2: float = MIN_AREA_KM2,
     partial: bool = False,
     sea_level: float | None = None,
+    calibration: str = "auto",
     flowsheds: FlowshedArguments = PUBLISHED,
 ) -> None:
     """Divide the outlines of a map into glaciers, with the same divides and ids in all years.
@@ -77,6 +78,8 @@ def divides(
         Leave ice that the DEM does not cover undivided, instead of stopping.
     sea_level
         Height of the sea in the DEM, metres: tells glaciers that end in the sea from those on land.
+    calibration
+        Of the margins' 5 and 95 %, where the outlines have no band yet: auto (of the weights), none, or a file.
     """
     from icemapper_xr import inventory, pipeline
 
@@ -91,6 +94,7 @@ def divides(
         min_area_km2=min_area_km2,
         partial=partial,
         sea_level=sea_level,
+        calibration=calibration,
     )
     rows = [
         {

@@ -220,6 +220,7 @@ def outlines(
     min_hole_km2: float = 0.0,
     simplify: float = 0.0,
     band: bool = False,
+    calibration: str = "auto",
     dem: Path | None = None,
     sea_level: float = 0.0,
 ) -> None:
@@ -243,6 +244,8 @@ def outlines(
         Metres: take vertices away that matter less, the same on both sides of a common edge.
     band
         Measure the margin between the 5 % and the 95 % outline, and write both beside.
+    calibration
+        Of the band's 5 and 95 %: auto (that of the weights, if there is one), none, or a file written by calibrate.
     dem
         Raster of elevation: flags outlines over the sea (sea ice, melange).
     sea_level
@@ -250,12 +253,6 @@ def outlines(
     """
     from icemapper_xr import pipeline
 
-    if pipeline.is_region(source):
-        target, drawn = pipeline.outlines_of_region(
-            source, out, year=year, threshold=threshold, min_area_km2=min_area_km2, min_hole_km2=min_hole_km2
-        )
-        print(f"wrote {len(drawn)} outlines, {drawn['area_km2'].sum():.2f} km2, to {target}")
-        return
     target, drawn = pipeline.outlines_of_run(
         source,
         out,
@@ -265,6 +262,7 @@ def outlines(
         min_hole_km2=min_hole_km2,
         simplify=simplify,
         band=band,
+        calibration=calibration,
         dem=dem,
         sea_level=sea_level,
     )
@@ -276,7 +274,7 @@ def outlines(
     remarks = "".join(f"; {count} {what}" for what, count in counts.items() if count)
     if band and len(drawn):
         width = (drawn["half_width_m"] * drawn["perimeter_km"]).sum() / drawn["perimeter_km"].sum()
-        remarks += f"; margins +-{width:.1f} m"
+        remarks += f"; margins +-{width:.1f} m ({drawn['band_calibration'].iloc[0]})"
     print(f"wrote {len(drawn)} outlines, {drawn['area_km2'].sum():.2f} km2, to {target}{remarks}")
 
 

@@ -18,7 +18,7 @@ from icemapper_xr.pipeline.planning import Plan, YearPlan, plan_map
 from icemapper_xr.pipeline.rates import RateReport, rates_of_run
 from icemapper_xr.pipeline.region import RegionReport, as_region, map_region
 from icemapper_xr.pipeline.standing import Standing, YearStanding, status_of_run
-from icemapper_xr.pipeline.tiled import is_region, outlines_of_region
+from icemapper_xr.pipeline.tiled import is_region
 from icemapper_xr.pipeline.trust import applicability, calibrate
 from icemapper_xr.pipeline.verbs import coverage, normalise, open_cube, open_rasters, outlines, predict, search, to_zarr
 
@@ -51,7 +51,6 @@ __all__ = [
     "open_cube",
     "open_rasters",
     "outlines",
-    "outlines_of_region",
     "outlines_of_run",
     "plan_map",
     "predict",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from icemapper_xr import conventions, inventory, store, vectorise
 from icemapper_xr.errors import OptionError, StoreError, VectorError
+from icemapper_xr.pipeline import outlining, tiled
 from icemapper_xr.pipeline.outlining import OUTLINES, STORE
 
 if TYPE_CHECKING:
@@ -38,13 +39,14 @@ def divides_of_run(
     min_area_km2: float = conventions.MIN_AREA_KM2,
     partial: bool = False,
     sea_level: float | None = None,
+    calibration: str | Path = "auto",
 ) -> tuple[Path, gpd.GeoDataFrame]:
     """Divide the outlines of a finished map into glaciers, with the same divides in all years, and write them.
 
     Parameters
     ----------
     source
-        Output folder of `map_glaciers`, or a file of outlines.
+        Output folder of `map_glaciers` or `map_region`, or a file of outlines.
     out
         File to write (.gpkg, .parquet, .geojson); None is ``glaciers.gpkg`` beside the outlines.
     reference
@@ -53,6 +55,8 @@ def divides_of_run(
         Raster of elevation, metres.
     method, options, cell, min_area_km2, partial, sea_level
         As in `icemapper_xr.inventory.divide`.
+    calibration
+        Of the band of outlines that have none yet, as in `outlines_of_run`.
 
     Returns
     -------
@@ -68,8 +72,9 @@ def divides_of_run(
         As `icemapper_xr.inventory.divide`.
     """
     path = _outlines_path(Path(source))
+    drawn = _with_band(path, vectorise.read(path), calibration)
     table = inventory.divide(
-        _with_band(path, vectorise.read(path)),
+        drawn,
         reference=None if reference is None else vectorise.read(reference),
         dem=None if dem is None else str(dem),
         method=method,
@@ -80,21 +85,23 @@ def divides_of_run(
         sea_level=sea_level,
     )
     table = _at_edge(path, table)
+    if outlining.CALIBRATION in drawn and len(drawn):
+        table = table.assign(**{outlining.CALIBRATION: str(drawn[outlining.CALIBRATION].iloc[0])})
     target = path.parent / GLACIERS if out is None else Path(out)
     return vectorise.write(table, target, layer=LAYER), table
 
 
-def _with_band(path: Path, drawn: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
-    """Measure the margins of outlines whose cube lies beside them, where that was not done."""
-    cube = path.parent / STORE
-    if path.name != OUTLINES or "half_width_m" in drawn or not store.is_store(cube):
+def _with_band(path: Path, drawn: gpd.GeoDataFrame, calibration: str | Path) -> gpd.GeoDataFrame:
+    """Measure the margins of outlines whose map lies beside them, where that was not done."""
+    there = tiled.is_region(path.parent) or store.is_store(path.parent / STORE)
+    if path.name != OUTLINES or "half_width_m" in drawn or not there:
         return drawn
     threshold = float(settings_of(path.parent).get("threshold", conventions.THRESHOLD))
-    return vectorise.band(store.open_store(cube), drawn, threshold=threshold).outlines
+    return outlining.drawing_of(path.parent).band(drawn, threshold=threshold, calibration=calibration).outlines
 
 
 def _at_edge(path: Path, table: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
-    """Tell the pieces of an outline at the data's edge that lie there from those that do not."""
+    """Tell the pieces of an outline at the data's edge that lie there from those that do not; not in a region."""
     cube = path.parent / STORE
     there = table["touches_edge"].to_numpy(dtype=bool, copy=True)
     if path.name != OUTLINES or not there.any() or not store.is_store(cube):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import xarray as xr
 
 from icemapper_xr import cluster as clusters
-from icemapper_xr import conventions, cube, models, prediction, progress, regions, settings, store, vectorise
+from icemapper_xr import conventions, cube, models, prediction, progress, regions, settings, store
 from icemapper_xr._types import Segmenter
 from icemapper_xr.cube import select
 from icemapper_xr.errors import CubeError, OptionError, StoreError
@@ -213,9 +213,8 @@ def _refuse_foreign(folder: Path) -> None:
 def _map_years(
     chosen: MapSettings, segmenter: Segmenter, folder: Path, runner: Runner, *, overwrite: bool
 ) -> tuple[list[YearReport], prediction.Windows]:
-    reports: list[YearReport] = []
+    done: list[tuple[cube.Series, int, execution.Written]] = []
     windows = prediction.Windows(0, 0)
-    drawn: dict[int, gpd.GeoDataFrame] = {}
     orbit, polarisation = _series(chosen, folder, overwrite=overwrite)
     for year in years_of(chosen):
         progress.note(f"{year}: choosing the observations")
@@ -223,12 +222,17 @@ def _map_years(
         orbit, polarisation = known_series(series.attrs)
         label = int(series.attrs.get(conventions.ATTR_YEAR, year))
         # The first year replaces another run's output; the others must not replace the first.
-        again: bool | Literal["year"] = "year" if overwrite and reports else overwrite
+        again: bool | Literal["year"] = "year" if overwrite and done else overwrite
         written = _write(chosen, series, segmenter, folder, label, runner, overwrite=again)
-        drawn[label] = _outlines(chosen, folder, label)
-        reports.append(_report(series.facts(), drawn[label], label, segmenter, written))
+        done.append((series, label, written))
         windows = prediction.Windows(*(a + b for a, b in zip(windows, written.windows, strict=True)))
-    _save(chosen, folder, drawn)
+    # Of all years of the store, those of earlier runs too.
+    _, drawn = outlining.outlines_of_run(folder, threshold=chosen.threshold, min_area_km2=chosen.min_area_km2)
+    chosen.save(folder / RUN)
+    reports = [
+        _report(series.facts(), drawn[drawn[conventions.YEAR] == label], label, segmenter, written)
+        for series, label, written in done
+    ]
     return reports, windows
 
 
@@ -367,20 +371,6 @@ def _write(
             "same again with --retry-failed"
         )
     return written
-
-
-def _outlines(chosen: MapSettings, folder: Path, year: int) -> gpd.GeoDataFrame:
-    progress.note(f"{year}: drawing outlines")
-    stored = store.open_store(folder / outlining.STORE).sel(year=year)
-    return vectorise.outlines(stored, threshold=chosen.threshold, min_area_km2=chosen.min_area_km2, year=year)
-
-
-def _save(chosen: MapSettings, folder: Path, drawn: dict[int, gpd.GeoDataFrame]) -> None:
-    """Write the outlines of all years of the store, those of earlier runs too, and the settings."""
-    years = outlining.finished_years(folder / outlining.STORE)
-    every = [drawn[year] if year in drawn else _outlines(chosen, folder, year) for year in years]
-    vectorise.write(outlining.joined(every), folder / outlining.OUTLINES)
-    chosen.save(folder / RUN)
 
 
 def _report(

@@ -1,22 +1,124 @@
-"""The outlines of a mapped folder: of its finished years, in one file."""
+"""The outlines of a mapped folder, of one store or of a region's tiles: of its finished years, in one file."""
 
 from __future__ import annotations
 
+import functools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from icemapper_xr import conventions, inventory, store, vectorise
+from icemapper_xr import calibrate, conventions, inventory, progress, store, vectorise
 from icemapper_xr.errors import OptionError, StoreError
+from icemapper_xr.pipeline import calibrations, tiled
 
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["OUTLINES", "STORE", "finished_years", "joined", "outlines_of_run"]
+__all__ = ["CALIBRATION", "OUTLINES", "STORE", "Drawing", "drawing_of", "outlines_of_run"]
 
-STORE = "glaciers.zarr"
-OUTLINES = "outlines.gpkg"
+STORE: Final = "glaciers.zarr"
+OUTLINES: Final = "outlines.gpkg"
+CALIBRATION: Final = "band_calibration"
+"""Column that says which calibration the band's levels have."""
+
+
+class Draw(Protocol):
+    """Draws the outlines of one year, in degrees."""
+
+    def __call__(
+        self, year: int, *, threshold: float = ..., min_area_km2: float = ..., min_hole_km2: float = ...
+    ) -> gpd.GeoDataFrame:
+        """Return the columns of `icemapper_xr.vectorise.outlines`."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """A finished map as something that outlines are drawn from."""
+
+    folder: Path
+    """Where its outlines go."""
+    years: tuple[int, ...]
+    """That are finished and wanted."""
+    facts: Mapping[str, Any]
+    """Provenance of its store, of a region that of its first tile."""
+    draw: Draw
+
+    def band(self, outlines: gpd.GeoDataFrame, *, threshold: float, calibration: str | Path) -> vectorise.Band:
+        """Measure the band between the 5 % and the 95 % outline; a column says by which calibration.
+
+        Parameters
+        ----------
+        outlines
+            Drawn from this map at the threshold.
+        threshold
+            Probability of the map, before calibration.
+        calibration
+            As in `outlines_of_run`.
+        """
+        model, words = calibrations.calibration_of(calibration, self.facts)
+        at = None if model is None else calibrate.reached_at(model, vectorise.LEVELS)
+        found = vectorise.band(self._at, outlines, threshold=threshold, at=at)
+        told = words or "not calibrated"
+        return vectorise.Band(*(table.assign(**{CALIBRATION: told}) for table in found))
+
+    def _at(self, level: float, year: int | None) -> gpd.GeoDataFrame:
+        assert year is not None
+        return self.draw(year, threshold=level, min_area_km2=0.0)
+
+
+def drawing_of(source: str | Path, *, year: int | None = None) -> Drawing:
+    """Open a map to draw outlines from: output folder of `map_glaciers` or `map_region`, or a zarr cube.
+
+    Raises
+    ------
+    StoreError
+        If there is no map, or it lacks the year, or the year is unfinished.
+    """
+    folder = Path(source)
+    if tiled.is_region(folder):
+        status, facts = tiled.standing(folder), {}
+        for path in (path for paths in tiled.zones_of(folder).values() for path in paths[:1]):
+            facts = store.provenance(path)
+        return Drawing(folder, _years(folder, status, year), facts, functools.partial(tiled.draw, folder))
+    path = folder if store.is_store(folder) else folder / STORE
+    stored = store.open_store(path)
+
+    def draw(
+        year: int,
+        *,
+        threshold: float = conventions.THRESHOLD,
+        min_area_km2: float = conventions.MIN_AREA_KM2,
+        min_hole_km2: float = 0.0,
+    ) -> gpd.GeoDataFrame:
+        options: dict[str, float] = {"min_area_km2": min_area_km2, "min_hole_km2": min_hole_km2}
+        return vectorise.outlines(stored.sel(year=year), threshold=threshold, year=year, **options)
+
+    return Drawing(path.parent, _years(path, store.status(path), year), store.provenance(path), draw)
+
+
+def _years(path: Path, status: Mapping[int, tuple[int, int]], year: int | None) -> tuple[int, ...]:
+    """Return the years that are complete; the others are named in a warning: half a year has half the ice."""
+    if year is not None:
+        if year not in status:
+            raise StoreError(f"{path} has the years {', '.join(map(str, status))}, not {year}; map that year first")
+        written, total = status[year]
+        if written < total:
+            raise StoreError(f"{path}: {year} is unfinished ({written} of {total} units); run the same map again")
+        return (year,)
+    done = [one for one, (written, total) in status.items() if written == total]
+    half = [f"{one} ({written} of {total} units)" for one, (written, total) in status.items() if written < total]
+    if not done:
+        raise StoreError(f"{path} has no finished year: {', '.join(half) or 'none was begun'}; run the same map again")
+    if half:
+        warnings.warn(
+            f"{path}: left out because unfinished: {', '.join(half)}; run the same map again to finish",
+            UserWarning,
+            stacklevel=4,
+        )
+    return tuple(done)
 
 
 def outlines_of_run(
@@ -29,27 +131,31 @@ def outlines_of_run(
     min_hole_km2: float = 0.0,
     simplify: float = 0.0,
     band: bool = False,
+    calibration: str | Path = "auto",
     dem: str | Path | None = None,
     sea_level: float = 0.0,
 ) -> tuple[Path, gpd.GeoDataFrame]:
-    """Draw the outlines of a finished map anew and write them.
+    """Draw the outlines of a finished map anew and write them; `map` itself does this with what it has mapped.
 
     Parameters
     ----------
     source
-        Output folder of `map_glaciers`, or its zarr cube.
+        Output folder of `map_glaciers` or `map_region` (across its tiles and zones), or a zarr cube.
     out
         File to write (.gpkg, .parquet, .geojson); None is ``outlines.gpkg`` beside the cube, ``outlines_<year>.gpkg``
         for one year.
     year
         Only this year; None is all that are finished.
     threshold, min_area_km2, min_hole_km2
-        As in `icemapper_xr.vectorise.outlines`.
+        As in `icemapper_xr.vectorise.outlines`; the threshold is one of the map's own probability.
     simplify
         Metres: vertices that matter less are taken away (`icemapper_xr.vectorise.simplify`); 0 keeps all.
     band
         Whether to measure the band between the 5 % and the 95 % outline (`icemapper_xr.vectorise.band`) and to write
         both beside, to ``<name>_band``.
+    calibration
+        Of the band's 5 and 95 %: "auto" (that of the weights, if there is one), "none", or a file of
+        `icemapper_xr.calibrate.write`. The column `band_calibration` says which it was.
     dem, sea_level
         Raster of elevation, and the height of the sea in it, metres: flags outlines over the sea; None flags none.
 
@@ -64,28 +170,23 @@ def outlines_of_run(
     OptionError
         If an option is out of range.
     StoreError
-        If there is no store, or it lacks the year, or the year is unfinished.
+        If there is no map, or it lacks the year, or the year is unfinished.
     """
     if not simplify >= 0:
         raise OptionError(f"simplify={simplify:g}: the tolerance must be 0 m or more")
-    folder = Path(source)
-    cube_path = folder if store.is_store(folder) else folder / STORE
-    stored = store.open_store(cube_path)
-    chosen = finished_years(cube_path) if year is None else [_finished_year(cube_path, year)]
-    drawn = [
-        vectorise.outlines(
-            stored.sel(year=one), threshold=threshold, min_area_km2=min_area_km2, min_hole_km2=min_hole_km2, year=one
-        )
-        for one in chosen
-    ]
+    source_ = drawing_of(source, year=year)
+    drawn = []
+    for one in source_.years:
+        progress.note(f"{one}: drawing outlines")
+        drawn.append(source_.draw(one, threshold=threshold, min_area_km2=min_area_km2, min_hole_km2=min_hole_km2))
     name = OUTLINES if year is None else f"{Path(OUTLINES).stem}_{year}{Path(OUTLINES).suffix}"
-    target = cube_path.parent / name if out is None else Path(out)
-    together = inventory.snow_suspects(joined(drawn))
+    target = source_.folder / name if out is None else Path(out)
+    together = inventory.snow_suspects(_joined(drawn))
     if dem is not None:
         together = inventory.sea_ice_suspects(together, str(dem), sea_level=sea_level)
     sides = None
     if band:
-        together, sides = vectorise.band(stored, together, threshold=threshold)
+        together, sides = source_.band(together, threshold=threshold, calibration=calibration)
     together = vectorise.simplify(together, simplify)
     vectorise.write(together, target)
     if sides is not None:
@@ -93,39 +194,7 @@ def outlines_of_run(
     return target, together
 
 
-def finished_years(path: Path) -> list[int]:
-    """Return the years of a store that are complete; the others are named in a warning: half a year has half the ice.
-
-    Raises
-    ------
-    StoreError
-        If no year is complete.
-    """
-    status = store.status(path)
-    done = [year for year, (written, total) in status.items() if written == total]
-    half = [f"{year} ({written} of {total} units)" for year, (written, total) in status.items() if written < total]
-    if not done:
-        raise StoreError(f"{path} has no finished year: {', '.join(half) or 'none was begun'}; run the same map again")
-    if half:
-        warnings.warn(
-            f"{path}: left out because unfinished: {', '.join(half)}; run the same map again to finish",
-            UserWarning,
-            stacklevel=2,
-        )
-    return done
-
-
-def _finished_year(path: Path, year: int) -> int:
-    status = store.status(path)
-    if year not in status:
-        raise StoreError(f"{path} has the years {', '.join(map(str, status))}, not {year}; map that year first")
-    written, total = status[year]
-    if written < total:
-        raise StoreError(f"{path}: {year} is unfinished ({written} of {total} units); run the same map again")
-    return year
-
-
-def joined(drawn: Sequence[gpd.GeoDataFrame]) -> gpd.GeoDataFrame:
+def _joined(drawn: Sequence[gpd.GeoDataFrame]) -> gpd.GeoDataFrame:
     """Put the outlines of several years into one table."""
     import pandas as pd
 

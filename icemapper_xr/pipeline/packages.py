@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -12,8 +13,10 @@ import numpy as np
 from icemapper_xr import conventions, inventory, store, vectorise
 from icemapper_xr._version import __version__
 from icemapper_xr.errors import OptionError, StoreError
+from icemapper_xr.pipeline import sheets, tiled
 from icemapper_xr.pipeline.entities import glaciers_of, settings_of
-from icemapper_xr.pipeline.outlining import OUTLINES, STORE
+from icemapper_xr.pipeline.outlining import OUTLINES, STORE, drawing_of
+from icemapper_xr.pipeline.sheets import Sheet
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -176,36 +179,48 @@ def _src_date(facts: dict[str, Any], answers: inventory.Submission) -> str:
 
 def _facts(folder: Path, year: int) -> dict[str, Any]:
     """Return what is known of one year of a map; only the year without its cube."""
-    path = folder / STORE
-    if not store.is_store(path):
+    region = tiled.is_region(folder)
+    if not region and not store.is_store(folder / STORE):
         return {"year": year}
-    from_store = store.provenance(path)
-    run, of_year = from_store["run"], from_store["years"].get(year, {}).get("attrs", {})
-    chosen = settings_of(folder)
-    threshold = float(chosen.get("threshold", conventions.THRESHOLD))
-    cube = store.open_store(path).sel(year=year)
-    raster, adjusted, rounding = _raster(cube, folder, year, threshold)
-    return {
+    opened = sheets.of_region(folder, [year]) if region else sheets.of_store(folder / STORE, [year])
+    stores = [store.provenance(sheet.path) for sheet in opened.sheets]
+    first, of_year = stores[0], [one["years"].get(year, {}).get("attrs", {}) for one in stores]
+    run = first["run"]
+    threshold = float(settings_of(folder).get("threshold", conventions.THRESHOLD))
+    raster, adjusted, rounding = _raster(opened.sheets, folder, year, threshold)
+    dates = [[str(attrs[name]) for attrs in of_year if attrs.get(name)] for name in ("first_date", "last_date")]
+    facts = {
         "year": year,
         "crs": run["crs"],
         "resolution": run["resolution"],
         "chunk": run["chunk"],
-        "first_date": of_year.get("first_date"),
-        "last_date": of_year.get("last_date"),
-        "scenes": list(of_year.get(conventions.ATTR_ITEMS, [])),
-        "relative_orbit": run.get("relative_orbit"),
-        "polarisation": run.get("polarisation"),
-        "platforms": of_year.get("platforms"),
-        "weights": from_store["attrs"].get(conventions.ATTR_WEIGHTS),
+        "first_date": min(dates[0], default=None),
+        "last_date": max(dates[1], default=None),
+        "scenes": sorted({item for attrs in of_year for item in attrs.get(conventions.ATTR_ITEMS, [])}),
+        "relative_orbit": _one_or_all([one["run"].get("relative_orbit") for one in stores]),
+        "polarisation": _one_or_all([one["run"].get("polarisation") for one in stores]),
+        "platforms": _one_or_all([attrs.get("platforms") for attrs in of_year]),
+        "weights": first["attrs"].get(conventions.ATTR_WEIGHTS),
         "weights_digest": run.get("weights_digest"),
         "threshold": threshold,
-        "created": from_store["created"],
-        "version": from_store["attrs"].get(conventions.ATTR_VERSION, __version__),
+        "created": first["created"],
+        "version": first["attrs"].get(conventions.ATTR_VERSION, __version__),
         "raster_km2": raster,
         "adjusted_km2": adjusted,
         "rounding_km2": rounding,
-        "southern": bool(_latitude(cube) < 0),
+        "southern": bool(_latitude(opened.sheets[0].probability) < 0),
     }
+    if region:  # one chunk lattice a zone: the rule on seams knows one
+        facts |= {"crs": None, "chunk": None, "tiles": [sheet.name for sheet in opened.sheets]}
+    return facts
+
+
+def _one_or_all(values: list[Any]) -> Any:
+    """Return what all tiles have in common, or every value, in words; None if some tile lacks it."""
+    distinct = list(dict.fromkeys(values))
+    if len(distinct) == 1 or None in distinct:
+        return distinct[0] if len(distinct) == 1 else None
+    return f"{', '.join(sorted(map(str, distinct)))} (one in each tile)"
 
 
 def _latitude(cube: Any) -> float:
@@ -215,17 +230,21 @@ def _latitude(cube: Any) -> float:
     return float(to_degrees.transform(float(cube.x.mean()), float(cube.y.mean()))[1])
 
 
-def _raster(cube: Any, folder: Path, year: int, threshold: float) -> tuple[float, float, float]:
+def _raster(opened: Sequence[Sheet], folder: Path, year: int, threshold: float) -> tuple[float, float, float]:
     """Return the raster's ice, what the outlines leave out of it (small bodies) or add (holes), its rounding; km2."""
-    from icemapper_xr.analysis import areas
+    from icemapper_xr.analysis import areas, domains
 
-    found = areas.areas(cube, variable=conventions.PROBABILITY, threshold=threshold)
-    raster = float(found["hard_area"].sum())
+    raster = 0.0
+    for sheet in opened:
+        plane, cut = sheet.probability.sel({conventions.YEAR: year}), sheet.cut(None)
+        share = None if cut is None else domains.shares(cut, plane)
+        raster += float(areas.areas(plane, threshold=threshold, share=share)["hard_area"].sum())
     drawn = vectorise.read(folder / OUTLINES)
     kept = float(drawn.loc[drawn[conventions.YEAR] == year, "area_km2"].sum())
-    whole = vectorise.outlines(cube, threshold=threshold, min_area_km2=0.0, year=year)
+    whole = drawing_of(folder, year=year).draw(year, threshold=threshold, min_area_km2=0.0)
     # A margin of n pixels rounds the area by sqrt(n) / 3 pixels (one standard deviation; measured on random discs).
-    pixel = abs(float(cube.x[1] - cube.x[0])) / 1e3
+    x = opened[0].probability.x
+    pixel = abs(float(x[1] - x[0])) / 1e3
     rounding = 3 * np.sqrt(float(whole["perimeter_km"].sum()) / pixel) / 3 * pixel**2
     return raster, kept - float(whole["area_km2"].sum()), float(rounding)
 

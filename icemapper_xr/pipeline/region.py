@@ -128,7 +128,7 @@ def map_region(
     with clusters.connect(cluster, cluster_options) as client, _journal(folder, chosen, segmenter) as journal:
         run = _Run(chosen, segmenter, folder, client, journal, overwrite=overwrite, retry_failed=retry_failed)
         run.through(parts)
-    tiled.outlines_of_region(folder, threshold=chosen.threshold, min_area_km2=chosen.min_area_km2)
+    outlining.outlines_of_run(folder, threshold=chosen.threshold, min_area_km2=chosen.min_area_km2)
     chosen.save(folder / mapping.RUN)
     drawn = vectorise.read(folder / outlining.OUTLINES)
     return RegionReport(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import xarray as xr
@@ -14,14 +14,14 @@ from icemapper_xr import calibrate, store, vectorise
 from icemapper_xr import conventions as cv
 from icemapper_xr.analysis.series import Acquisition
 from icemapper_xr.errors import AnalysisError, StoreError
-from icemapper_xr.pipeline import sheets, tiled
+from icemapper_xr.pipeline import calibrations, sheets, tiled
 from icemapper_xr.pipeline.outlining import STORE
 from icemapper_xr.pipeline.sheets import Sheet
 
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["GLACIERS", "Run", "calibration_of", "open_run", "read_glaciers", "read_polygons"]
+__all__ = ["GLACIERS", "Run", "open_run", "read_glaciers", "read_polygons"]
 
 GLACIERS: Final = "glaciers.gpkg"
 """Glaciers of a map with their ids, as `icemapper divides` writes them into its folder."""
@@ -97,7 +97,7 @@ def open_run(source: str | Path, *, years: Sequence[int] | None = None, calibrat
                 f"written, or measure one tile, for example {tiles[0]}"
             )
         opened, out = sheets.of_store(path, years), folder if path != folder else folder.parent
-    model, words = calibration_of(calibration, opened.facts)
+    model, words = calibrations.calibration_of(calibration, opened.facts)
     notes = [] if words is not None else ["the probabilities are not calibrated: soft areas are no unbiased estimate"]
     found = opened.sheets if model is None else tuple(_calibrated(sheet, model) for sheet in opened.sheets)
     return Run(out, found, opened.years, sheets.composite(found), words, (*notes, *opened.notes))
@@ -105,30 +105,6 @@ def open_run(source: str | Path, *, years: Sequence[int] | None = None, calibrat
 
 def _calibrated(sheet: Sheet, model: calibrate.Model) -> Sheet:
     return replace(sheet, probability=calibrate.calibrate(sheet.probability, model)[cv.CALIBRATED])
-
-
-def calibration_of(wanted: str | Path | None, facts: Mapping[str, Any]) -> tuple[calibrate.Model | None, str | None]:
-    """Return the calibration that is wanted of a store's probabilities, and which it is in words.
-
-    Parameters
-    ----------
-    wanted
-        As in `open_run`.
-    facts
-        Of `store.provenance`.
-    """
-    if wanted is None:
-        return None, None
-    if wanted != "auto":
-        return calibrate.read(wanted), f"calibrated by {Path(wanted).name}"
-    from icemapper_xr.models import own
-
-    digest = facts["run"].get(cv.ATTR_WEIGHTS_DIGEST)
-    numbers = next((entry.get("calibration") for entry in own.read_index() if entry["digest"] == digest), None)
-    if not isinstance(numbers, dict):
-        return None, None
-    model = calibrate.from_dict(numbers)
-    return model, f"calibrated by the map that ships with the weights ({model.source or model.kind})"
 
 
 # -- vectors ----------------------------------------------------------------------------------------------------------

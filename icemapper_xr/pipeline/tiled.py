@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from icemapper_xr import conventions, regions, store, vectorise
 from icemapper_xr.errors import StoreError
-from icemapper_xr.pipeline import outlining
 
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["INDEX", "TILES", "is_region", "outlines_of_region", "read_index", "zones_of"]
+__all__ = ["INDEX", "TILES", "draw", "is_region", "read_index", "standing", "zones_of"]
 
 TILES: Final = "tiles"
 """Folder of the stores, one a tile."""
@@ -57,68 +56,41 @@ def read_index(folder: Path) -> dict[str, Any]:
     return content
 
 
-def outlines_of_region(
-    source: str | Path,
-    out: str | Path | None = None,
+def standing(folder: Path) -> dict[int, tuple[int, int]]:
+    """Tell units done and units in all of each year, over the tiles that have begun it."""
+    found: dict[int, tuple[int, int]] = {}
+    for paths in zones_of(folder).values():
+        for path in paths:
+            for year, (written, total) in store.status(path).items():
+                done, units = found.get(year, (0, 0))
+                found[year] = (done + written, units + total)
+    return dict(sorted(found.items()))
+
+
+def draw(
+    folder: Path,
+    year: int,
     *,
-    year: int | None = None,
     threshold: float = conventions.THRESHOLD,
     min_area_km2: float = conventions.MIN_AREA_KM2,
     min_hole_km2: float = 0.0,
-) -> tuple[Path, gpd.GeoDataFrame]:
-    """Draw the outlines of a region's map, across tiles and zones, and write them.
-
-    Parameters
-    ----------
-    source
-        Output folder of `map_region`.
-    out
-        File to write; None is ``outlines.gpkg`` in the folder (``outlines_<year>.gpkg`` if a year is named).
-    year
-        Only this year; None is all that some tile has finished.
-    threshold, min_area_km2, min_hole_km2
-        As in `icemapper_xr.vectorise.outlines`.
-
-    Returns
-    -------
-    tuple of Path and GeoDataFrame
-        The file and its content.
+) -> gpd.GeoDataFrame:
+    """Draw the outlines of one year of a region's map, across tiles and zones, as `vectorise.outlines` does of a store.
 
     Raises
     ------
     StoreError
         If there is no map of a region, or none of its tiles has the year.
     """
-    folder = Path(source)
-    zones = zones_of(folder)
-    finished = sorted({one for paths in zones.values() for path in paths for one in _finished(path)})
-    if year is not None and year not in finished:
-        raise StoreError(f"{folder} has the years {', '.join(map(str, finished)) or 'none'}, not {year}: map it first")
-    chosen = finished if year is None else [year]
-    if not chosen:
-        raise StoreError(f"{folder} has no finished year; run the same map again")
-    drawn = [_joined(zones, one, threshold, min_area_km2, min_hole_km2) for one in chosen]
-    name = outlining.OUTLINES if year is None else f"outlines_{year}.gpkg"
-    target = folder / name if out is None else Path(out)
-    together = outlining.joined(drawn)
-    vectorise.write(together, target)
-    return target, together
-
-
-def _finished(path: Path) -> list[int]:
-    return [year for year, (written, total) in store.status(path).items() if written == total]
-
-
-def _joined(
-    zones: dict[regions.Zone, list[Path]], year: int, threshold: float, min_area: float, min_hole: float
-) -> gpd.GeoDataFrame:
     drawn = []
-    for zone, paths in zones.items():
-        there = [path for path in paths if year in _finished(path)]
+    for zone, paths in zones_of(folder).items():
+        there = [path for path in paths if year in store.status(path)]
         if there:
             plane = regions.mosaic(there, year=year)
             outlined = vectorise.outlines(
-                plane, threshold=threshold, min_area_km2=0, min_hole_km2=min_hole, crs_out=None
+                plane, threshold=threshold, min_area_km2=0, min_hole_km2=min_hole_km2, crs_out=None
             )
             drawn.append((zone, outlined))
-    return regions.join(drawn, min_area_km2=min_area)
+    if not drawn:
+        raise StoreError(f"none of the tiles of {folder} has the year {year}; map that year first")
+    return regions.join(drawn, min_area_km2=min_area_km2)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,8 @@ from icemapper_xr.vectorise import outlines as drawing
 if TYPE_CHECKING:
     import geopandas as gpd
     import xarray as xr
+
+    Draw = Callable[[float, int | None], gpd.GeoDataFrame]
 
 __all__ = ["BAND_COLUMNS", "LEVELS", "Band", "band"]
 
@@ -36,24 +39,29 @@ class Band(NamedTuple):
 
 
 def band(
-    result: xr.Dataset | xr.DataArray,
+    result: xr.Dataset | xr.DataArray | Draw,
     outlines: gpd.GeoDataFrame,
     *,
     levels: tuple[float, float] = LEVELS,
     threshold: float = cv.THRESHOLD,
+    at: tuple[float | None, float | None] | None = None,
 ) -> Band:
     """Measure the band between the outlines at two probabilities.
 
     Parameters
     ----------
     result
-        What the outlines were drawn from; calibrated, if the band is to be read as a probability.
+        What the outlines were drawn from; or a function of a probability and a year that draws all of it in the CRS of
+        the outlines.
     outlines
         Of `vectorise.outlines`, of one year or several of the result.
     levels
         Probabilities of the outer and the inner outline, on both sides of the threshold.
     threshold
         Probability at which the outlines were drawn.
+    at
+        Probabilities of the result at which its calibrated ones reach the levels (`calibrate.reached_at`), so that the
+        lines stay nested; None: the levels themselves. A level that is None is reached nowhere.
 
     Returns
     -------
@@ -61,6 +69,7 @@ def band(
         `area_low_km2`: the ice inside the inner outline; 0 for a body that nowhere reaches its probability.
         `area_high_km2`: the ice inside the outer one; where it goes around several bodies, what it has beyond them is
         shared by their perimeters. `half_width_m`: half the mean width of the band, (high - low) / (2 perimeter).
+        Both are missing where no probability is low enough for the outer outline.
 
     Raises
     ------
@@ -69,27 +78,38 @@ def band(
     """
     import pandas as pd
 
-    low, high = levels
-    if not 0 < low < threshold < high < 1:
+    low, high = levels if at is None else at
+    if not ((low is None or 0 < low < threshold) and (high is None or threshold < high < 1)):
         raise errors.OptionError(
-            f"levels={low:g}, {high:g}: the first must lie below the threshold {threshold:g}, the second above it"
+            f"levels={low}, {high}: the first must lie below the threshold {threshold:g}, the second above it"
+            + ("" if at is None else f" (where the calibrated probability is {levels[0]:g} and {levels[1]:g})")
         )
+    draw: Draw = result if callable(result) else _drawing(result, outlines.crs)
     years = [None] if outlines[cv.YEAR].isna().all() else sorted({int(year) for year in outlines[cv.YEAR].dropna()})
     tables, sides = [], []
     for year in years:
         of_year = outlines if year is None else outlines[outlines[cv.YEAR] == year]
-        outer, inner = (
-            drawing.outlines(result, threshold=level, min_area_km2=0.0, year=year, crs_out=outlines.crs)
-            for level in levels
-        )
-        tables.append(_measured(of_year, outer, inner))
-        sides += [outer.assign(level=low), inner.assign(level=high)]
+        inner = of_year.iloc[:0] if high is None else draw(high, year)
+        outer = of_year.iloc[:0] if low is None else draw(low, year)
+        measured = _measured(of_year, outer, inner)
+        if low is None:
+            measured = measured.assign(half_width_m=np.nan, area_high_km2=np.nan)
+        tables.append(measured)
+        columns = list(drawing.COLUMNS)
+        sides += [outer[columns].assign(level=levels[0]), inner[columns].assign(level=levels[1])]
     filled = [side for side in sides if len(side)] or sides[:1]
     measured = pd.concat(tables, ignore_index=True) if tables else outlines.assign(**dict.fromkeys(BAND_COLUMNS, 0.0))
     order = [*drawing.COLUMNS[:-1], *BAND_COLUMNS]
     rest = [name for name in measured.columns if name not in (*order, "geometry")]
-    around = pd.concat(filled, ignore_index=True) if filled else outlines.assign(level=low)
+    around = pd.concat(filled, ignore_index=True) if filled else outlines.assign(level=levels[0])
     return Band(measured[[*order, *rest, "geometry"]], around)
+
+
+def _drawing(result: xr.Dataset | xr.DataArray, crs: Any) -> Draw:
+    def draw(level: float, year: int | None) -> gpd.GeoDataFrame:
+        return drawing.outlines(result, threshold=level, min_area_km2=0.0, year=year, crs_out=crs)
+
+    return draw
 
 
 def _measured(drawn: gpd.GeoDataFrame, outer: gpd.GeoDataFrame, inner: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
@@ -115,7 +135,8 @@ def _within(
     """Return pairs (small, large) by the first vertex of the small one; each small one at most once."""
     if not small.size or not large.size:
         return np.empty(0, np.int64), np.empty(0, np.int64)
-    points = shapely.get_point(shapely.get_exterior_ring(small), 0)
+    # a body across the antimeridian has several parts, the first of which does
+    points = shapely.get_point(shapely.get_exterior_ring(shapely.get_geometry(small, 0)), 0)
     i, j = shapely.STRtree(large).query(points, predicate="intersects")
     _, first = np.unique(i, return_index=True)
     return i[first], j[first]
