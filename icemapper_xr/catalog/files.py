@@ -51,7 +51,8 @@ def from_dicts(dicts: Iterable[dict[str, Any]], base: str) -> list[pystac.Item]:
     items = []
     for number, mapping in enumerate(progress.track(dicts, "Reading the items")):
         try:
-            item = pystac.Item.from_dict({"links": [], **mapping})
+            # Nobody else has the mapping, so that it need not be copied.
+            item = pystac.Item.from_dict({"links": [], **mapping}, preserve_dict=False)
         except Exception as error:  # pystac raises KeyError, ValueError, STACError ... on what it cannot read
             name = mapping.get("id", f"number {number}") if isinstance(mapping, dict) else f"number {number}"
             raise CatalogError(f"{base}: item {name} is not a STAC item ({type(error).__name__}: {error})") from error

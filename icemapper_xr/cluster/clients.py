@@ -179,8 +179,21 @@ def _quiet_end(cluster: Any) -> Iterator[Any]:
     try:
         yield cluster
     finally:
-        with contextlib.suppress(Exception):
+        _close(cluster)
+
+
+def _close(cluster: Any) -> None:
+    """Close a cluster; a job that was refused makes the first attempt fail half way."""
+    from distributed.core import Status
+
+    for _ in range(2):
+        try:
             cluster.close()
+        except Exception as error:
+            log.debug("closing %s: %s", cluster, error)
+            cluster.status = Status.failed  # else the next attempt waits for the end of this one
+        else:
+            return
 
 
 def _join(spec: str, options: ClusterOptions) -> Client:
@@ -269,10 +282,13 @@ def _slurm(options: ClusterOptions) -> Any:
     }
     named = {"queue": options.queue, "account": options.account, "walltime": options.walltime}
     settings |= {name: value for name, value in {**named, "interface": options.interface}.items() if value is not None}
+    cluster = None
     try:
         cluster = SLURMCluster(**settings)
         cluster.scale(jobs=options.workers or 1)
     except (OSError, RuntimeError, ValueError) as error:
+        if cluster is not None:
+            _close(cluster)
         raise ClusterError(
             f"SLURM took no job ({_one_line(error)}); check `sinfo`, and queue, account and walltime"
         ) from None

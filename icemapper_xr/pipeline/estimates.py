@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,12 @@ import numpy.typing as npt
 from icemapper_xr import conventions, prediction, tiling
 from icemapper_xr._types import Bounds, Observation, Segmenter
 
+if TYPE_CHECKING:
+    import shapely
+
 __all__ = ["Choice", "Index", "Place", "Size", "margin_factor", "seconds_text", "size"]
+
+_TURNS: Final = np.array([-360.0, 0.0, 360.0])
 
 
 @dataclass(frozen=True)
@@ -155,47 +161,61 @@ class Index:
         self, box: Bounds, *, features: Sequence[str], orbit: int | None, polarisation: str | None
     ) -> Choice | None:
         """Choose the orbit of a tile by the boxes alone: most steps over the largest share, then fewest rasters."""
-        west, south, east, north = box
-        east = east + 360 if east < west else east
-        shares = np.zeros(len(self.boxes))
-        for turn in (-360.0, 0.0, 360.0):
-            width = np.minimum(self.boxes[:, 2] + turn, east) - np.maximum(self.boxes[:, 0] + turn, west)
-            height = np.minimum(self.boxes[:, 3], north) - np.maximum(self.boxes[:, 1], south)
-            shares += np.where((width > 0) & (height > 0), width * height, 0) / ((east - west) * (north - south))
-        rows = np.flatnonzero(shares)
+        rows, shares = self._shares(box)
         best: tuple[float, Choice] | None = None
         for group in np.unique(self.groups[rows]):
             number, name = self.names[group]
             if (orbit is not None and number != orbit) or (polarisation is not None and name != polarisation):
                 continue
-            own = rows[self.groups[rows] == group]
-            score, choice = self._series(own, shares, features, number)
+            own = self.groups[rows] == group
+            score, choice = self._series(rows[own], shares[own], features, number)
             if best is None or score > best[0]:
                 best = score, choice
         return None if best is None else best[1]
 
+    @functools.cached_property
+    def _tree(self) -> shapely.STRtree:
+        """The boxes for searching, three times over: as they are, and a turn of the globe to the west and east."""
+        import shapely
+
+        west, south, east, north = self.boxes.T
+        return shapely.STRtree(np.concatenate([shapely.box(west + turn, south, east + turn, north) for turn in _TURNS]))
+
+    def _shares(self, box: Bounds) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        """Return the observations that have a part of a box, ascending, and which share of it each covers."""
+        import shapely
+
+        west, south, east, north = box
+        east = east + 360 if east < west else east
+        turn, rows = np.divmod(self._tree.query(shapely.box(west, south, east, north)), max(len(self.boxes), 1))
+        left, bottom, right, top = self.boxes[rows].T
+        left, right = left + _TURNS[turn], right + _TURNS[turn]
+        width = np.maximum(np.minimum(right, east) - np.maximum(left, west), 0)
+        height = np.maximum(np.minimum(top, north) - np.maximum(bottom, south), 0)
+        found, place = np.unique(rows, return_inverse=True)
+        shares = np.bincount(place, width * height, found.size) / ((east - west) * (north - south))
+        return found[shares > 0], shares[shares > 0]
+
     def _series(
-        self, own: npt.NDArray[np.int64], shares: npt.NDArray[np.float64], features: Sequence[str], orbit: int | None
+        self, rows: npt.NDArray[np.int64], shares: npt.NDArray[np.float64], features: Sequence[str], orbit: int | None
     ) -> tuple[float, Choice]:
-        """One pass a step, of the cycle that fills more steps."""
+        """One pass a step, of the day that covers most; the earliest of equal ones."""
         score, steps, rasters, share = 0.0, conventions.N_STEPS, 0, 0.0
         for feature in features:
-            rows = own[self.features[own] == feature]
-            step = np.floor((self.days[rows] - self.start) / conventions.STEP_DAYS).astype(int)
-            day = np.floor(self.days[rows]).astype(int)
-            filled = 0
-            for k in range(conventions.N_STEPS):
-                inside = rows[step == k]
-                if not inside.size:
-                    continue
-                days = day[step == k]
-                totals = {one: shares[inside[days == one]].sum() for one in np.unique(days)}
-                chosen = max(totals, key=lambda one: (min(totals[one], 1.0), -one))
-                filled += 1
-                rasters += int((days == chosen).sum())
-                share += float(totals[chosen])
-                score += min(float(totals[chosen]), 1.0)
-            steps = min(steps, filled)
+            own = self.features[rows] == feature
+            days, place, number = np.unique(
+                np.floor(self.days[rows[own]]).astype(int), return_inverse=True, return_counts=True
+            )
+            covered = np.bincount(place, shares[own], days.size)
+            step = np.floor((days - self.start) / conventions.STEP_DAYS).astype(int)
+            known = np.flatnonzero((step >= 0) & (step < conventions.N_STEPS))
+            order = known[np.lexsort((days[known], -np.minimum(covered[known], 1.0), step[known]))]
+            filled, first = np.unique(step[order], return_index=True)
+            chosen = order[first]
+            rasters += int(number[chosen].sum())
+            share += float(covered[chosen].sum())
+            score += float(np.minimum(covered[chosen], 1.0).sum())
+            steps = min(steps, filled.size)
         return score, Choice(orbit, steps, rasters, share)
 
 

@@ -6,6 +6,7 @@ halo below and to the right, as in `graph`; the difference is who hands the stri
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -59,8 +60,14 @@ class Lattice:
     stride: int
     rows: tuple[Span, ...]
     columns: tuple[Span, ...]
-    weights: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
-    """Sums of the weights along y and x, of the region from the first block's first pixel on."""
+    axes: tuple[tiling.Axis, tiling.Axis]
+    """Windows along y and x, of the region from the first block's first pixel on."""
+
+    @functools.cached_property
+    def weights(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Sums of the weights along y and x, of the same region."""
+        row_axis, column_axis = self.axes
+        return tiling.weight_sum(row_axis), tiling.weight_sum(column_axis)
 
     @property
     def blocks(self) -> Iterator[Block]:
@@ -137,7 +144,7 @@ def lattice(
     left, bottom, right, top = (edge / resolution for edge in area)
     rows, row_axis = _spans((round(-top), round(-bottom)), window, stride, chunk)
     columns, column_axis = _spans((round(left), round(right)), window, stride, chunk)
-    return Lattice(window, stride, rows, columns, (tiling.weight_sum(row_axis), tiling.weight_sum(column_axis)))
+    return Lattice(window, stride, rows, columns, (row_axis, column_axis))
 
 
 def _spans(area: tuple[int, int], window: int, stride: int, chunk: int) -> tuple[tuple[Span, ...], tiling.Axis]:
