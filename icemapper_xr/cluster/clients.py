@@ -183,17 +183,15 @@ def _quiet_end(cluster: Any) -> Iterator[Any]:
 
 
 def _close(cluster: Any) -> None:
-    """Close a cluster; a job that was refused makes the first attempt fail half way."""
-    from distributed.core import Status
+    """Close a cluster; where SLURM refused a job, dask ends everything but then trips over the job that never was."""
+    from distributed.deploy.cluster import Cluster
 
-    for _ in range(2):
-        try:
-            cluster.close()
-        except Exception as error:
-            log.debug("closing %s: %s", cluster, error)
-            cluster.status = Status.failed  # else the next attempt waits for the end of this one
-        else:
-            return
+    try:
+        cluster.close()
+    except Exception as error:
+        log.debug("closing %s: %s", cluster, error)
+        with contextlib.suppress(Exception):
+            cluster.sync(Cluster._close, cluster)
 
 
 def _join(spec: str, options: ClusterOptions) -> Client:
