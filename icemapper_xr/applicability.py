@@ -29,6 +29,8 @@ Array = npt.NDArray[np.float64]
 
 BLOCK: Final = 16
 """Side of the squares that are summarised, pixels: 160 m, and a divisor of the chunks."""
+BAND: Final = 8
+"""Rows of squares that are summarised at once: what is held meanwhile does not grow with the cube."""
 UNLIKE: Final = 0.01
 """Scores below this count as unlike the training data: there, a hundredth of the data is."""
 QUANTILES: Final = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -197,7 +199,11 @@ def score(*stacks: FloatArray, model: Likeness, block: int = BLOCK) -> FloatArra
     rows, columns = stacks[0].shape[1:]
     pad = ((0, 0), (0, -rows % block), (0, -columns % block))
     whole = [np.pad(np.asarray(stack, np.float32), pad, constant_values=np.nan) for stack in stacks]
-    values = model.score(summaries(whole, block))
+    height = block * BAND
+    bands = (
+        summaries([stack[:, start : start + height] for stack in whole], block) for start in range(0, rows, height)
+    )
+    values = model.score(np.concatenate(list(bands)))
     out = values.repeat(block, 0).repeat(block, 1)[:rows, :columns].astype(np.float32)
     return np.asarray(out)
 

@@ -7,6 +7,7 @@ clipping, with the minimum and maximum of `conventions.FEATURE_RANGES`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -14,7 +15,7 @@ import xarray as xr
 from icemapper_xr import conventions
 from icemapper_xr.errors import OptionError, UnitsError
 
-__all__ = ["denormalise", "normalise"]
+__all__ = ["denormalise", "in_units", "normalise"]
 
 MODEL_UNITS = "1"
 
@@ -124,10 +125,16 @@ def _scaled(array: xr.DataArray, name: conventions.Feature) -> xr.DataArray:
     return scaled.drop_encoding()
 
 
+def in_units(values: Any, feature: conventions.Feature) -> Any:
+    """Bring an array in model units, of numpy, dask or xarray, to dB or coherence, float32."""
+    information = conventions.FEATURE_RANGES[feature]
+    span = np.float32(information.maximum - information.minimum)
+    return values.astype(np.float32) * span + np.float32(information.minimum)
+
+
 def _unscaled(array: xr.DataArray, name: conventions.Feature) -> xr.DataArray:
     information = conventions.FEATURE_RANGES[name]
-    span = np.float32(information.maximum - information.minimum)
-    values = array.astype(np.float32) * span + np.float32(information.minimum)
+    values: xr.DataArray = in_units(array, name)
     attributes = {**_kept(array), "units": information.units}
     attributes.pop(conventions.ATTR_NORMALISED)
     values.attrs = attributes

@@ -13,6 +13,8 @@ from icemapper_xr.conventions import MIN_AREA_KM2, MIN_STEPS, THRESHOLD
 if TYPE_CHECKING:
     from icemapper_xr.pipeline import MapReport, RegionReport
 
+_NOTEWORTHY = 0.05
+"""Share of unlike input from which a map says so; on data like the training's it is a hundredth."""
 _SIMULATED = "these weights were trained on simulated scenes: no accuracy on real ice is known, check the map"
 
 
@@ -311,6 +313,12 @@ def _summary(report: MapReport) -> str:
         f"{', '.join(y.unreadable)}"
         for y in report.years
         if y.unreadable
+    ]
+    lines += [
+        f"{y.year}: {y.unlike:.0%} of the mapped glacier lies where the radar series is unlike the weights' training "
+        "data (`applicability` below 0.01): do not trust it unseen"
+        for y in report.years
+        if y.unlike is not None and y.unlike > _NOTEWORTHY
     ]
     kept = sum(y.units_kept for y in report.years)
     lines.append(

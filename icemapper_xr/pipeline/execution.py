@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
-from icemapper_xr import cluster, conventions, cube, prediction, store
+from icemapper_xr import applicability, cluster, conventions, cube, prediction, store
 from icemapper_xr._types import Bounds, Grid, Segmenter
 from icemapper_xr.conventions import Gap, Resampling
 from icemapper_xr.errors import ClusterError, CubeError, IcemapperError, OptionError, StoreError, WeightsError
-from icemapper_xr.pipeline import journals, pools, units, verbs
+from icemapper_xr.pipeline import journals, pools, trust, units, verbs
 from icemapper_xr.prediction import Block
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ FATAL = (ClusterError, OptionError, StoreError, WeightsError)
 """What would befall every other block too, so that the run ends; anything else fails one unit."""
 MOST_FAILED = 10
 """Failures without a single success after which the run ends: then it is no matter of single units."""
-
 
 MOST_LOST = 3
 """Times that a block is evaluated again because its strips are gone."""
@@ -138,12 +137,22 @@ def map_cube(
     lattice = prediction.lattice(
         Bounds(*area.bounds), area.resolution, window=segmenter.window, overlap=overlap, chunk=chunk
     )
+    likeness = trust.likeness_of(segmenter)
     template = _template(series, area, segmenter, gap=gap, overlap=overlap, resample=resample, mask=mask)
+    if likeness is not None:
+        template = _with_applicability(template, likeness)
     with store.session(template, path, year=year, chunk=chunk, overwrite=overwrite) as session:
         written = Written(session.path, year, len(session.units), len(session.units) - len(session.missing))
         run = _Run(session, lattice, written, journal, on_outcome, retry_failed=retry_failed)
         run.job = functools.partial(
-            _job, series=series, segmenter=segmenter, stride=lattice.stride, gap=gap, resample=resample, mask=mask
+            _job,
+            series=series,
+            segmenter=segmenter,
+            stride=lattice.stride,
+            gap=gap,
+            resample=resample,
+            mask=mask,
+            likeness=likeness,
         )
         if run.todo or run.unfinished:
             journal.begin(path, year=year, units=len(session.units), missing=len(session.missing))
@@ -204,6 +213,13 @@ def _template(
         settings["mask"] = mask.digest
         result.attrs[conventions.ATTR_SETTINGS] = json.dumps(settings, sort_keys=True)
     return result
+
+
+def _with_applicability(template: xr.Dataset, likeness: applicability.Likeness) -> xr.Dataset:
+    """Announce that the map tells, too, where its input is unlike the training data."""
+    like = template[conventions.PROBABILITY]
+    attrs = {**conventions.VARIABLE_ATTRIBUTES[conventions.APPLICABILITY], "training": likeness.source}
+    return template.assign({conventions.APPLICABILITY: (like.dims, like.values, attrs)})
 
 
 def _job(place: units.Place, *, series: cube.Series, segmenter: Segmenter, **options: Any) -> units.Job:
@@ -290,7 +306,7 @@ class _Run:
             return set()
         useful: dict[Block, set[str]] = collections.defaultdict(set)
         for block in self.missing:
-            useful[block] |= {f"{block.row}_{block.column}.{what}" for what in ("core", "seen", "n_obs")}
+            useful[block] |= {f"{block.row}_{block.column}.{what}" for what in units.parts(self.session.target)}
             for strip, source in self.lattice.sources(block).items():
                 useful[source].add(f"{source.row}_{source.column}.{strip}")
         self.session.handover.drop(names - set().union(*useful.values()))

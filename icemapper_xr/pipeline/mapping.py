@@ -19,7 +19,7 @@ from icemapper_xr import conventions, cube, models, prediction, progress, region
 from icemapper_xr._types import Segmenter
 from icemapper_xr.cube import select
 from icemapper_xr.errors import CubeError, OptionError, StoreError
-from icemapper_xr.pipeline import execution, journals, outlining, verbs
+from icemapper_xr.pipeline import execution, journals, outlining, trust, verbs
 from icemapper_xr.settings import Area, MapSettings
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ class YearReport:
     """Units that were there already."""
     unreadable: tuple[str, ...] = ()
     """Items that could not be read somewhere, and are missing steps there."""
+    unlike: float | None = None
+    """Share of the mapped glacier whose input is unlike the weights' training data; None where nobody knows."""
 
 
 @dataclass(frozen=True)
@@ -229,8 +231,16 @@ def _map_years(
     # Of all years of the store, those of earlier runs too.
     _, drawn = outlining.outlines_of_run(folder, threshold=chosen.threshold, min_area_km2=chosen.min_area_km2)
     chosen.save(folder / RUN)
+    stored = store.open_store(folder / outlining.STORE)
     reports = [
-        _report(series.facts(), drawn[drawn[conventions.YEAR] == label], label, segmenter, written)
+        _report(
+            series.facts(),
+            drawn[drawn[conventions.YEAR] == label],
+            label,
+            segmenter,
+            written,
+            trust.unlike_share(stored.sel(year=label), threshold=chosen.threshold),
+        )
         for series, label, written in done
     ]
     return reports, windows
@@ -374,7 +384,12 @@ def _write(
 
 
 def _report(
-    opened: xr.Dataset, shapes: gpd.GeoDataFrame, year: int, segmenter: Segmenter, written: execution.Written
+    opened: xr.Dataset,
+    shapes: gpd.GeoDataFrame,
+    year: int,
+    segmenter: Segmenter,
+    written: execution.Written,
+    unlike: float | None,
 ) -> YearReport:
     import numpy as np
 
@@ -396,4 +411,5 @@ def _report(
         units=written.written,
         units_kept=written.kept,
         unreadable=tuple(sorted(written.unreadable)),
+        unlike=unlike,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import dask.base
 import xarray as xr
 
 from icemapper_xr import applicability as likeness
@@ -13,7 +14,7 @@ from icemapper_xr import conventions, models
 from icemapper_xr._types import Segmenter
 from icemapper_xr.errors import OptionError
 
-__all__ = ["applicability", "calibrate", "likeness_of", "with_applicability"]
+__all__ = ["applicability", "calibrate", "likeness_of", "unlike_share", "with_applicability"]
 
 
 def calibrate(result: xr.Dataset | xr.DataArray, *, model: str | Path | maps.Model = "auto") -> xr.Dataset:
@@ -97,6 +98,24 @@ def with_applicability(result: xr.Dataset, ds: xr.Dataset, *, weights: str | Pat
     return result.assign({conventions.APPLICABILITY: score})
 
 
+def unlike_share(stored: xr.Dataset, *, threshold: float) -> float | None:
+    """Return the share of the mapped glacier whose input is unlike the training data; None where nobody knows.
+
+    Parameters
+    ----------
+    stored : Dataset, dims (y, x)
+        One year of a map.
+    threshold
+        Probability from which a pixel counts as glacier.
+    """
+    if conventions.APPLICABILITY not in stored:
+        return None
+    score = stored[conventions.APPLICABILITY]
+    glacier = (stored[conventions.PROBABILITY] >= threshold) & score.notnull()
+    number, unlike = dask.base.compute(glacier.sum(), (glacier & (score < likeness.UNLIKE)).sum())
+    return float(unlike / number) if number else None
+
+
 def likeness_of(weights: str | Path | Segmenter) -> likeness.Likeness | None:
     """Find the numbers that belong to some weights; None where there are none."""
     from icemapper_xr.models import own
@@ -105,8 +124,9 @@ def likeness_of(weights: str | Path | Segmenter) -> likeness.Likeness | None:
         path = models.resolve(weights).path
     else:
         file = next((entry["file"] for entry in own.read_index() if entry["digest"] == weights.digest), None)
-        if file is None:
+        found: Path | None = own.folder() / file if file is not None else getattr(weights, "path", None)
+        if found is None:
             return None
-        path = own.folder() / file
+        path = found
     beside = likeness.beside(path)
     return likeness.read(beside) if beside.is_file() else None

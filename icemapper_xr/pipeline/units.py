@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from icemapper_xr import conventions, cube, prediction, store
+from icemapper_xr import applicability, conventions, cube, normalise, prediction, store
 from icemapper_xr._types import Bounds, FloatArray, Grid, Segmenter
 from icemapper_xr.conventions import Gap, Resampling
 from icemapper_xr.errors import CubeError
 from icemapper_xr.pipeline import verbs
 from icemapper_xr.prediction import Block
 
-__all__ = ["NO_WINDOWS", "Job", "Outcome", "Place", "Stopped", "evaluate", "finish", "halt"]
+__all__ = ["NO_WINDOWS", "Job", "Outcome", "Place", "Stopped", "evaluate", "finish", "halt", "parts"]
 
 AT_ONCE = 2
 """Blocks that a process works on at once: one is read while the network, which takes one caller, has the other."""
@@ -96,6 +96,8 @@ class Job:
     resample: Resampling | None
     mask: Any
     """None, or an object whose ``on(grid)`` gives a bool array (y, x), True where the map is wanted."""
+    likeness: applicability.Likeness | None = field(default=None, repr=False)
+    """What the training data look like; None where nobody knows: then the map has no `applicability`."""
     unreadable_share: float = cube.MAX_UNREADABLE
     """Share of the rasters of a block that may stay unreadable."""
 
@@ -155,7 +157,7 @@ def _evaluate(job: Job) -> Outcome:
     evaluated = time.perf_counter()
     for strip in place.gives:
         place.handover.put(place.name(strip), getattr(partial, strip))
-    written = place.unit is not None and _finish_or_keep(place, partial.core, features, wanted)
+    written = place.unit is not None and _finish_or_keep(job, partial.core, features, wanted)
     return Outcome(
         place.block,
         place.unit,
@@ -229,22 +231,38 @@ def _read(job: Job) -> tuple[list[FloatArray], tuple[str, ...]]:
 
 
 def _finish_or_keep(
-    place: Place, own: prediction.SumArray, features: list[FloatArray], wanted: npt.NDArray[np.bool_] | None
+    job: Job, own: prediction.SumArray, features: list[FloatArray], wanted: npt.NDArray[np.bool_] | None
 ) -> bool:
     """Write the unit if the neighbours' strips are there; else keep the block's sums for `finish`."""
+    place = job.place
     rows, columns = place.kept
     inside = [feature[:, rows, columns] for feature in features]
     seen = prediction.observed(inside)
     if wanted is not None:
         seen &= wanted[rows, columns]
-    n_obs = prediction.valid_steps(inside)
+    kept: dict[str, npt.NDArray[Any]] = {"core": own, "seen": seen, conventions.N_OBS: prediction.valid_steps(inside)}
+    if job.likeness is not None:
+        kept[conventions.APPLICABILITY] = _likeness(job, job.likeness, features)
     strips = {strip: place.handover.get(place.name(strip, source)) for strip, source in place.receives.items()}
     if any(strip is None for strip in strips.values()):
-        for what, array in (("n_obs", n_obs), ("seen", seen), ("core", own)):
+        for what, array in reversed(kept.items()):  # the sums last: with them the block is whole
             place.handover.put(place.name(what), array)
         return False
-    _write(place, own, {strip: array for strip, array in strips.items() if array is not None}, seen, n_obs)
+    _write(place, kept, {strip: array for strip, array in strips.items() if array is not None})
     return True
+
+
+def _likeness(job: Job, model: applicability.Likeness, features: list[FloatArray]) -> FloatArray:
+    """Score the pixels of the unit, in squares on the lattice whatever the block's own corner is."""
+    place = job.place
+    before = [span.start % applicability.BLOCK for span in place.spans]
+    pad = ((0, 0), (before[0], 0), (before[1], 0))
+    rows, columns = place.own
+    stacks = [
+        np.pad(normalise.in_units(feature[:, :rows, :columns], name), pad, constant_values=np.nan)
+        for feature, name in zip(features, job.segmenter.features, strict=True)
+    ]
+    return applicability.score(*stacks, model=model)[before[0] :, before[1] :][place.kept]
 
 
 def finish(place: Place) -> Outcome:
@@ -256,29 +274,28 @@ def finish(place: Place) -> Outcome:
         Not written, and the blocks that are to be evaluated again, where something is not there or damaged.
     """
     started = time.perf_counter()
-    own, seen, n_obs = (place.handover.get(place.name(what)) for what in ("core", "seen", "n_obs"))
+    kept = {what: place.handover.get(place.name(what)) for what in parts(place.target)}
     strips = {strip: place.handover.get(place.name(strip, source)) for strip, source in place.receives.items()}
     lost = [source for strip, source in place.receives.items() if strips[strip] is None]
-    if own is None or seen is None or n_obs is None:
+    if any(array is None for array in kept.values()):
         lost.append(place.block)
-        return Outcome(place.block, place.unit, False, lost=tuple(lost))
     if lost:
         return Outcome(place.block, place.unit, False, lost=tuple(lost))
-    _write(place, own, {strip: array for strip, array in strips.items() if array is not None}, seen, n_obs)
+    _write(place, kept, {strip: array for strip, array in strips.items() if array is not None})
     return Outcome(place.block, place.unit, True, writing=time.perf_counter() - started)
 
 
-def _write(
-    place: Place,
-    own: prediction.SumArray,
-    strips: Mapping[str, prediction.SumArray],
-    seen: npt.NDArray[np.bool_],
-    n_obs: npt.NDArray[np.uint8],
-) -> None:
+def parts(target: store.Target) -> tuple[str, ...]:
+    """Name what a block keeps in the handover until its unit can be written: sums, and what the unit has besides."""
+    others = (one.name for one in target.layout.variables if one.name != conventions.PROBABILITY)
+    return ("core", "seen", *others)
+
+
+def _write(place: Place, kept: Mapping[str, Any], strips: Mapping[str, prediction.SumArray]) -> None:
     """Write the unit, then remove what was handed over for it."""
     assert place.unit is not None
-    mapped = prediction.probability_of(own, strips, place.weights)[place.kept]
-    values = {conventions.PROBABILITY: np.where(seen, mapped, np.float32(np.nan)), conventions.N_OBS: n_obs}
+    mapped = prediction.probability_of(kept["core"], strips, place.weights)[place.kept]
+    values = {**kept, conventions.PROBABILITY: np.where(kept["seen"], mapped, np.float32(np.nan))}
     store.write_unit(place.target, place.unit, [values[one.name] for one in place.target.layout.variables])
     place.handover.drop(place.name(strip, source) for strip, source in place.receives.items())
-    place.handover.drop(place.name(what) for what in ("core", "seen", "n_obs"))
+    place.handover.drop(place.name(what) for what in parts(place.target))

@@ -98,6 +98,11 @@ class ModelSegmenter:
         return self._file.name
 
     @property
+    def path(self) -> Path:
+        """The weights file."""
+        return self._file.path
+
+    @property
     def features(self) -> tuple[Feature, ...]:
         """Features in the order of the channels."""
         return self._file.features
