@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import icemapper_xr as ix
-from icemapper_xr import catalog, conventions, prediction, store, tiling
+from icemapper_xr import applicability, catalog, conventions, prediction, store, tiling
 from icemapper_xr._types import Bounds
 from icemapper_xr.errors import CubeError, OptionError, StoreError
-from icemapper_xr.pipeline import execution, journals, units, verbs
+from icemapper_xr.pipeline import execution, journals, trust, units, verbs
 from icemapper_xr.testing import CallCounter, FakeSegmenter
 from tests import map_support, scenes
 from tests.map_support import CHUNK, Tracing, chunk_files
@@ -139,6 +139,35 @@ def test_a_map_has_the_bits_of_predict_and_evaluates_each_window_once(series, ru
     for name in (conventions.ATTR_AREA, conventions.ATTR_SETTINGS, conventions.ATTR_ITEMS, conventions.ATTR_ORBIT):
         assert stored.attrs[name] == expected.attrs[name]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zarr", "trace"]  # nothing is left of the handover
+
+
+def test_a_map_tells_where_its_input_is_unlike_the_training(series, run, tmp_path: Path) -> None:
+    weights = scenes.write_weights(tmp_path / "w.h5")
+    cube = series.open().compute()
+    rows = applicability.summaries([cube.rtc.values[:, :96, :96]])
+    parts = [rows.reshape(-1, rows.shape[-1])[k::8].repeat(12, axis=0) for k in range(8)]
+    model = applicability.fit(parts, features=("rtc",), pixel_size=10.0, source="this place")
+    applicability.write(model, applicability.beside(weights))
+    segmenter = ix.load_model(weights)
+
+    def stop(outcome: units.Outcome, total: execution.Written) -> None:
+        if total.written == 4:
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        run(segmenter, on_outcome=stop)
+    run(segmenter)  # what was scored before the break comes from the handover
+    stored = ix.open_store(tmp_path / "a.zarr").sel(year=2023)
+    expected = ix.predict(cube, weights=weights, applicability=True)
+    assert float(expected.applicability.std()) > 0.05
+    # the map scores what the network sees: dB, scaled to model units and back
+    np.testing.assert_allclose(stored.applicability, expected.applicability, atol=2e-3)
+    assert stored.applicability.attrs["training"] == "this place"
+    run(segmenter, path=tmp_path / "b.zarr")
+    assert chunk_files(tmp_path / "a.zarr") == chunk_files(tmp_path / "b.zarr")
+    half = stored.assign(applicability=stored.applicability.where(stored.x > stored.x[stored.x.size // 2 - 1], 0))
+    assert trust.unlike_share(half, threshold=0.0) == pytest.approx(0.5)
+    assert trust.unlike_share(stored.drop_vars("applicability"), threshold=0.0) is None
 
 
 def test_what_predict_wrote_is_resumed_and_has_the_same_files(series, run, tmp_path: Path) -> None:
