@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests import s3
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -14,3 +17,24 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("the folder ../shared with real data is not here")
     return folder
+
+
+@pytest.fixture(scope="session")
+def bucket() -> Iterator[str]:
+    """Address of an S3 server on loopback."""
+    with s3.server() as url:
+        yield url
+
+
+@pytest.fixture
+def prefix(bucket: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Address of an empty place in a bucket of that server."""
+    import fsspec
+
+    for name, value in {**s3.KEYS, "AWS_ENDPOINT_URL": bucket}.items():
+        monkeypatch.setenv(name, value)
+    filesystem = fsspec.filesystem("s3")
+    if not filesystem.exists(s3.BUCKET):
+        filesystem.mkdir(s3.BUCKET)
+    yield f"s3://{s3.BUCKET}/{request.node.name.replace('[', '-').replace(']', '')}"
+    s3.ask_for_keys(bucket, strict=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +16,6 @@ from icemapper_xr import errors, store
 from icemapper_xr.store import lease
 from icemapper_xr.store.location import Location
 from tests import s3, store_cases
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    with s3.server() as url:
-        yield url
-
-
-@pytest.fixture
-def prefix(bucket: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[str]:
-    """Address of an empty place in the bucket."""
-    for name, value in {**s3.KEYS, "AWS_ENDPOINT_URL": bucket}.items():
-        monkeypatch.setenv(name, value)
-    filesystem = fsspec.filesystem("s3")
-    if not filesystem.exists(s3.BUCKET):
-        filesystem.mkdir(s3.BUCKET)
-    yield f"s3://{s3.BUCKET}/{request.node.name.replace('[', '-').replace(']', '')}"
-    s3.ask_for_keys(bucket, strict=False)
 
 
 def write(path: str, **options: Any) -> store.Report:

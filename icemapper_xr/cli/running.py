@@ -20,6 +20,7 @@ def plan(
     catalog: str,
     weights: str,
     out: Path | None = None,
+    store: str | None = None,
     area: AreaOptions = ANYWHERE,
     region: Annotated[list[str] | None, Parameter(consume_multiple=True, allow_leading_hyphen=True)] = None,
     mask: Path | None = None,
@@ -49,6 +50,8 @@ def plan(
         Name or path of the weights.
     out
         Where the map would be written: its disk is looked at.
+    store
+        Where its cube would lie, if not there (s3://bucket/glaciers.zarr).
     region
         Area in tiles: codes or names of RGI regions (07), polygon files, or boxes west,south,east,north.
     mask
@@ -89,6 +92,7 @@ def plan(
         catalog=catalog,
         weights=weights,
         out=out,
+        store=store,
         region=region,
         mask=mask,
         tile=tile,
@@ -198,6 +202,14 @@ def _status_text(found: Standing) -> str:
             f"failed: {year.year}, unit at row {row}, column {column}: {reason}"
             for (row, column), reason in year.failed.items()
         ]
+    lines += [
+        f"strips between units of {year.year}: {year.strips[0]} files, {year.strips[1] / 1e6:.1f} MB in "
+        f".{Path(year.store).name}.work: a run of that year uses them, and removes them in the end"
+        for year in found.years
+        if year.strips[0]
+    ]
+    if found.elsewhere:
+        lines.append(f"the cube is {found.elsewhere}")
     if found.unreadable:
         lines.append(f"items that could not be read in the last run: {', '.join(found.unreadable)}")
     if found.writer:

@@ -10,7 +10,7 @@ from typing import Any
 
 from icemapper_xr import store
 from icemapper_xr.errors import StoreError
-from icemapper_xr.pipeline import journals, outlining, tiled
+from icemapper_xr.pipeline import journals, tiled
 
 __all__ = ["Standing", "YearStanding", "status_of_run"]
 
@@ -25,6 +25,8 @@ class YearStanding:
     done: int
     failed: dict[tuple[int, int], str] = field(default_factory=dict)
     """Row and column of the units that failed, and why."""
+    strips: tuple[int, int] = (0, 0)
+    """Files and bytes beside the store that a run which did not end left: what units hand to each other."""
 
     @property
     def missing(self) -> int:
@@ -46,6 +48,13 @@ class Standing:
     """How the newest run that is in the log ended; None if the log breaks off."""
     unreadable: tuple[str, ...]
     """Items that the newest run could not read somewhere."""
+
+    @property
+    def elsewhere(self) -> str | None:
+        """Where the cube lies, if that is not in the folder."""
+        stores = {year.store for year in self.years}
+        inside = store.is_url(self.out) or any(Path(one).is_relative_to(self.out) for one in stores)
+        return None if inside or len(stores) != 1 else stores.pop()
 
     @property
     def complete(self) -> bool:
@@ -76,28 +85,23 @@ def status_of_run(out: str | Path) -> Standing:
         raise StoreError(f"there is no map in {out} yet: no run has got as far as its first unit; run `icemapper map`")
     years = tuple(row for path in paths for row in _years(path))
     writers = (store.writer(path) for path in paths)
-    log, ended, unreadable = _last_run(Path(str(out))) if "://" not in str(out) else (None, None, ())
+    log, ended, unreadable = _last_run(Path(out)) if not store.is_url(out) else (None, None, ())
     return Standing(str(out), years, next((one for one in writers if one), None), log, ended, unreadable)
 
 
 def _stores(out: str | Path) -> Iterator[str | Path]:
-    if store.is_store(out):
-        yield out
-        return
-    if "://" in str(out):
-        if store.is_store(f"{out}/{outlining.STORE}"):
-            yield f"{out}/{outlining.STORE}"
-        return
-    folder = Path(out)
-    candidates = [folder / outlining.STORE, *sorted((folder / tiled.TILES).glob("*.zarr"))]
-    yield from (path for path in candidates if store.is_store(path))
+    cube = store.cube_of(out)
+    if store.exists(cube):
+        yield cube
+    elif not store.is_url(out):
+        yield from (path for path in sorted((Path(out) / tiled.TILES).glob("*.zarr")) if store.is_store(path))
 
 
 def _years(path: str | Path) -> Iterator[YearStanding]:
-    failed = store.failures(path)
+    failed, strips = store.failures(path), store.leftovers(path)
     for year, (done, units) in store.status(path).items():
         reasons = {(unit.row, unit.column): reason for unit, reason in failed.get(year, {}).items()}
-        yield YearStanding(str(path), year, units, done, reasons)
+        yield YearStanding(str(path), year, units, done, reasons, strips.get(year, (0, 0)))
 
 
 def _last_run(folder: Path) -> tuple[Path | None, str | None, tuple[str, ...]]:

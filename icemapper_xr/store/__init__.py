@@ -9,25 +9,61 @@ the values keeps two runs from being mixed, and a lock keeps two processes from 
 
 from __future__ import annotations
 
+from icemapper_xr.store.folders import (
+    CUBE,
+    POINTER,
+    cube_of,
+    elsewhere,
+    exists,
+    folder_of,
+    is_url,
+    plain,
+    point,
+    unpoint,
+)
 from icemapper_xr.store.handover import Handover
 from icemapper_xr.store.layout import Unit
-from icemapper_xr.store.reading import failures, handover_of, is_store, open_store, provenance, status, todo, writer
-from icemapper_xr.store.writing import Report, Session, Target, session, write, write_unit
+from icemapper_xr.store.reading import (
+    explained,
+    failures,
+    handover_of,
+    is_store,
+    leftovers,
+    open_store,
+    provenance,
+    status,
+    todo,
+    writer,
+)
+from icemapper_xr.store.sessions import Session, Target, session, write_unit
+from icemapper_xr.store.writing import Report, write
 
 __all__ = [
+    "CUBE",
+    "POINTER",
     "Handover",
     "Report",
     "Session",
     "Target",
     "Unit",
+    "cube_of",
+    "elsewhere",
+    "exists",
+    "explained",
     "failures",
+    "folder_of",
     "handover_of",
     "is_store",
+    "is_url",
+    "leftovers",
     "open_store",
+    "plain",
+    "point",
     "provenance",
     "session",
     "status",
     "todo",
+    "unpoint",
     "write",
     "write_unit",
     "writer",

@@ -10,8 +10,9 @@ evaluated again.
 from __future__ import annotations
 
 import json
+import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,9 @@ from icemapper_xr.store.location import Location
 __all__ = ["Handover", "of_store", "sweep", "years"]
 
 _FAILED = "failed/"
+_FAILED_UNIT = re.compile(r"failed/(\d+)_(\d+)")
+_YEAR = re.compile(r"(\d+)-[0-9a-f]+")
+"""Name of the folder of a year: the year, and the fingerprint of run and year."""
 
 
 @dataclass(frozen=True)
@@ -36,27 +40,28 @@ class Handover:
     def put(self, name: str, array: npt.NDArray[Any]) -> None:
         """Keep an array; one that is zero all over takes no room."""
         payload = b"" if not array.any() else np.ascontiguousarray(array).tobytes()
-        head = {"shape": array.shape, "dtype": str(array.dtype), "crc": zlib.crc32(payload), "bytes": len(payload)}
+        head = json.dumps({"shape": array.shape, "dtype": str(array.dtype)}).encode()
+        content = head + b"\n" + payload
         try:
-            self.location.put_file(name, json.dumps(head).encode() + b"\n" + payload)
+            with self.location.plainly():
+                self.location.put_file(name, f"{zlib.crc32(content):08x} ".encode() + content)
         except OSError as error:
             raise errors.StoreError(f"Cannot write to {self.location}: {error.strerror or error}") from error
 
     def get(self, name: str) -> npt.NDArray[Any] | None:
         """Return an array; None if it is not there or damaged."""
-        content = self.location.get_file(name)
-        if content is None:
+        with self.location.plainly():
+            whole = self.location.get_file(name)
+        if whole is None:
+            return None
+        crc, _, content = whole.partition(b" ")
+        if crc != f"{zlib.crc32(content):08x}".encode():
             return None
         first, _, payload = content.partition(b"\n")
-        try:
-            head = json.loads(first)
-            if (len(payload), zlib.crc32(payload)) != (head["bytes"], head["crc"]):
-                return None
-            if not payload:
-                return np.zeros(head["shape"], head["dtype"])
-            return np.frombuffer(payload, head["dtype"]).reshape(head["shape"])
-        except (ValueError, KeyError):
-            return None
+        head = json.loads(first)
+        if not payload:
+            return np.zeros(head["shape"], head["dtype"])
+        return np.frombuffer(payload, head["dtype"]).reshape(head["shape"])
 
     def drop(self, names: Iterable[str]) -> None:
         """Remove arrays that nobody needs any more."""
@@ -78,11 +83,14 @@ class Handover:
         """Return the units that failed, and why."""
         found = {}
         for key in self._keys():
-            if key.startswith(_FAILED):
-                row, column = key.removeprefix(_FAILED).split("_")
+            if match := _FAILED_UNIT.fullmatch(key):
                 reason = self.location.get_file(key) or b""
-                found[Unit(int(row), int(column))] = reason.decode(errors="replace")
+                found[Unit(int(match[1]), int(match[2]))] = reason.decode(errors="replace")
         return dict(sorted(found.items()))
+
+    def size(self) -> tuple[int, int]:
+        """Count the files of strips, and their bytes."""
+        return self.location.sizes()
 
     def remove(self) -> None:
         """Remove the folder with all that is in it."""
@@ -102,18 +110,32 @@ def of_store(location: Location, fingerprint: str, year: int) -> Handover:
 
 def years(location: Location) -> dict[int, Handover]:
     """Return the folders that runs which did not end have left, by year."""
-    return {int(name.partition("-")[0]): Handover(_home(location).below(name)) for name in _home(location).folders()}
-
-
-def sweep(location: Location, year: int, kept: Handover | None) -> None:
-    """Remove what other runs left for a year, and the home of all years once it is empty."""
     home = _home(location)
-    names = home.folders()
-    for name in names:
+    return {int(match[1]): Handover(home.below(name)) for name in home.folders() if (match := _YEAR.fullmatch(name))}
+
+
+def left(location: Location) -> bool:
+    """Tell whether any run has left anything, in however old a form."""
+    return _home(location).kind() != "absent"
+
+
+def sizes(location: Location) -> dict[int, tuple[int, int]]:
+    """Tell number and bytes of the files that runs which did not end have left, by year."""
+    return {year: folder.size() for year, folder in sorted(years(location).items())}
+
+
+def sweep(location: Location, kept: Collection[Handover]) -> None:
+    """Remove what nobody will take up again, and the home of all years once it is empty."""
+    home = _home(location)
+    useful = {one.location for one in kept}
+    left = 0
+    for name in home.folders():
         folder = home.below(name)
-        if name.startswith(f"{year}-") and (kept is None or folder != kept.location):
+        if folder in useful:
+            left += 1
+        else:
             folder.delete()
-    if names and not home.folders():
+    if not left and home.kind() in {"empty", "other"}:
         home.delete()
 
 

@@ -174,11 +174,25 @@ class Location:
     def folders(self) -> list[str]:
         """Return the names of the folders in this one."""
         filesystem, root = self._filesystem()
+        filesystem.invalidate_cache()
         try:
             found = filesystem.ls(root, detail=True)
         except (FileNotFoundError, NotADirectoryError):
             return []
         return sorted(row["name"].rstrip("/").rpartition("/")[2] for row in found if row["type"] == "directory")
+
+    def sizes(self) -> tuple[int, int]:
+        """Count all files, and their bytes."""
+        if self.local is not None:
+            found = []
+            for path in self.local.rglob("*"):
+                with contextlib.suppress(OSError):  # gone in the meantime
+                    found += [path.stat().st_size] if path.is_file() else []
+            return len(found), sum(found)
+        filesystem, root = self._filesystem()
+        filesystem.invalidate_cache()
+        rows = filesystem.find(root, detail=True).values()
+        return len(rows), sum(int(row["size"]) for row in rows)
 
     def put_file(self, key: str, content: bytes) -> None:
         """Write a file in one step; it need not survive a fall of the machine."""

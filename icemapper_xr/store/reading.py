@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from icemapper_xr import conventions as cv
@@ -19,10 +20,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "begun",
+    "damaged_units",
     "done_units",
+    "explained",
     "failures",
     "handover_of",
     "is_store",
+    "keys_of",
+    "leftovers",
     "missing_units",
     "open_store",
     "provenance",
@@ -70,13 +75,18 @@ def open_store(path: PathLike, *, crop: bool = True) -> xr.Dataset:
 
     location = Location.parse(path)
     group = skeleton.open_group(location)
+    ours = skeleton.meta(group)
     try:
         dataset = xr.open_zarr(location.zarr_store(read_only=True), consolidated=False, decode_coords="all")
-    except ValueError as error:
+        problem = skeleton.problem(dataset, group)
+    except skeleton.DECODING as error:
+        problem = str(error) or type(error).__name__
+    if problem:
         raise errors.StoreError(
-            f"The store {location} was cut off while a year was added: run the same `map` again ({error})"
-        ) from error
-    ours = skeleton.meta(group)
+            f"The store {location} was cut off or damaged ({problem}): run the same `map` again, which mends it"
+        )
+    # A run that was killed may have grown the arrays by a year that it did not enter.
+    dataset = dataset.isel({cv.YEAR: slice(len(ours["years"]))})
     dataset.attrs = {k: v for k, v in dataset.attrs.items() if k not in _OF_THE_FILES}
     if len(ours["years"]) == 1:
         dataset.attrs |= next(iter(ours["years"].values()))["attrs"]
@@ -187,6 +197,14 @@ def failures(path: PathLike) -> dict[int, dict[Unit, str]]:
     return found
 
 
+def leftovers(path: PathLike) -> dict[int, tuple[int, int]]:
+    """Tell what runs that did not end have left beside a store, for each year: number of files and bytes.
+
+    A run that goes on with the year uses it and removes it in the end.
+    """
+    return handover.sizes(Location.parse(path))
+
+
 def missing_units(location: Location, group: Any, year: int) -> tuple[Unit, ...]:
     """List the units that lack a chunk of any variable."""
     ours = skeleton.meta(group)
@@ -195,6 +213,74 @@ def missing_units(location: Location, group: Any, year: int) -> tuple[Unit, ...]
         return units
     done = done_units(location, ours["variables"], ours["years"][str(year)]["index"])
     return tuple(unit for unit in units if unit not in done)
+
+
+def damaged_units(location: Location, group: Any, year: int) -> tuple[Unit, ...]:
+    """List the units of a year whose chunks are there, but cannot be decoded: cut off, or changed on disk.
+
+    All chunks are read: a map reads them for its outlines in any case.
+
+    Raises
+    ------
+    OSError
+        They cannot be read for another reason.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    ours = skeleton.meta(group)
+    if str(year) not in ours["years"]:
+        return ()
+    index, side = ours["years"][str(year)]["index"], ours["unit"]
+    arrays = [group[name] for name in ours["variables"]]
+
+    def damaged(unit: Unit) -> bool:
+        rows, columns = (slice(position * side, (position + 1) * side) for position in unit)
+        try:
+            for array in arrays:
+                array[index, rows, columns]
+        except skeleton.DECODING:
+            return True
+        return False
+
+    done = sorted(done_units(location, ours["variables"], index))
+    with ThreadPoolExecutor(_READERS) as pool, location.plainly():
+        return tuple(unit for unit, bad in zip(done, pool.map(damaged, done), strict=True) if bad)
+
+
+_READERS = 8
+
+
+def keys_of(location: Location, group: Any, year: int, units: Iterable[Unit]) -> Iterator[str]:
+    """Iterate over the keys of the chunks of some units of a year."""
+    ours, wanted = skeleton.meta(group), set(units)
+    index = ours["years"][str(year)]["index"]
+    for name in ours["variables"]:
+        yield from [key for unit, key in unit_keys(location, name, index) if unit in wanted]
+
+
+@contextlib.contextmanager
+def explained(path: PathLike) -> Iterator[None]:
+    """Turn what readers raise where a unit of a store is damaged into a line that names it.
+
+    Raises
+    ------
+    StoreError
+        The block failed, and a unit is damaged.
+    """
+    try:
+        yield
+    except errors.IcemapperError:
+        raise
+    except Exception as error:
+        location = Location.parse(path)
+        group = skeleton.open_group(location)
+        for year in sorted(map(int, skeleton.meta(group)["years"])):
+            if bad := damaged_units(location, group, year):
+                raise errors.StoreError(
+                    f"{location}: {len(bad)} units of {year} are damaged, the first at row {bad[0].row}, column "
+                    f"{bad[0].column}: run the same `map` of {year} again, it makes them anew"
+                ) from error
+        raise
 
 
 def begun(location: Location, group: Any, year: int) -> bool:

@@ -6,7 +6,7 @@ import datetime as dt
 import importlib.metadata
 import platform
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,23 +16,33 @@ from icemapper_xr.store import identity
 from icemapper_xr.store.layout import Layout
 from icemapper_xr.store.location import Location
 
+if TYPE_CHECKING:
+    import xarray as xr
+
 __all__ = [
+    "DECODING",
     "META",
     "add_year",
     "change_year",
     "create",
+    "create_arrays",
     "drop_year",
     "geotransform",
     "log",
     "meta",
     "open_group",
+    "problem",
     "repair",
 ]
+
+DECODING = (RuntimeError, ValueError, TypeError, KeyError, IndexError, OverflowError, AttributeError)
+"""What zarr, its codecs and xarray raise where bytes are not what was written."""
 
 META = "icemapper_store"
 """Attribute of the group that makes it ours."""
 FORMAT = 1
 _YEARS_CHUNK = 64
+_SEAL = "checksum"
 
 
 def open_group(location: Location, *, read_only: bool = True) -> Any:
@@ -52,13 +62,22 @@ def open_group(location: Location, *, read_only: bool = True) -> Any:
     if kind != "store":
         raise errors.StoreError(f"{location} is not a store of icemapper_xr ({kind}): name another path")
     try:
-        group: Any = zarr.open_group(location.zarr_store(read_only=read_only), mode="r" if read_only else "r+")
+        with location.plainly():
+            group: Any = zarr.open_group(location.zarr_store(read_only=read_only), mode="r" if read_only else "r+")
     except errors.StoreError:
         raise
     except Exception as error:
-        raise errors.StoreError(f"The store {location} cannot be opened ({error}): make it anew") from error
+        raise errors.StoreError(
+            f"The store {location} cannot be opened: its zarr.json is damaged ({error}), so that nothing tells whose "
+            "units these are; remove the store and run the same again, or name another one"
+        ) from error
     if META not in group.attrs:
         raise errors.StoreError(f"{location} is a zarr group, but not of icemapper_xr: name another path")
+    if not _is_sealed(dict(group.attrs)):
+        raise errors.StoreError(
+            f"The store {location} cannot be opened: what its zarr.json says of its runs was changed or damaged; "
+            "remove the store and run the same again, or name another one"
+        )
     if meta(group)["format"] != FORMAT:
         raise errors.StoreError(
             f"{location} has format {meta(group)['format']}, this version reads {FORMAT}: use the version that made it"
@@ -70,7 +89,10 @@ def is_unfinished(location: Location, variables: Sequence[str]) -> bool:
     """Tell whether there is a store whose making was cut off: arrays of ours at most, and no attributes yet."""
     import zarr
 
-    group: Any = zarr.open_group(location.zarr_store(read_only=True), mode="r")
+    try:
+        group: Any = zarr.open_group(location.zarr_store(read_only=True), mode="r")
+    except (ValueError, KeyError, TypeError):  # `open_group` tells it in words
+        return False
     return not dict(group.attrs) and set(group.keys()) <= {*variables, cv.Y, cv.X, cv.YEAR, cv.SPATIAL_REF}
 
 
@@ -84,18 +106,8 @@ def create(location: Location, layout: Layout, run: Mapping[str, Any], attrs: Ma
     import zarr
 
     group: Any = zarr.create_group(location.zarr_store(), zarr_format=3)
-    for variable in layout.variables:
-        _create_variable(group, variable.name, layout)
-    y, x = layout.grid.coords()
+    create_arrays(group, layout)
     crs = layout.grid.epsg
-    for name, values, axis in ((cv.Y, y, "Y"), (cv.X, x, "X")):
-        named = {"standard_name": f"projection_{name}_coordinate", "units": "m", "axis": axis}
-        _put(group, name, values, (name,), {**named, "long_name": f"pixel centre, {name}"})
-    _put(group, cv.SPATIAL_REF, np.array(0, dtype="int64"), (), _crs_attrs(layout))
-    years = {"long_name": "calendar year of the time series", "units": "1"}
-    group.create_array(
-        cv.YEAR, shape=(0,), chunks=(_YEARS_CHUNK,), dtype="int32", dimension_names=(cv.YEAR,), attributes=years
-    )
     kept = {str(k): identity.plain(v) for k, v in attrs.items() if k not in identity.YEARLY_ATTRS and k != META}
     ours = {
         "format": FORMAT,
@@ -110,22 +122,64 @@ def create(location: Location, layout: Layout, run: Mapping[str, Any], attrs: Ma
         "history": [f"{_now()} icemapper_xr {_version.__version__}: created"],
     }
     code = {"proj:code": f"EPSG:{crs}"} if crs is not None else {}
-    group.update_attributes(
-        {
-            "Conventions": "CF-1.11",
-            **kept,
-            cv.ATTR_AREA: list(layout.area),
-            **code,
-            "proj:wkt2": layout.grid.wkt,
-            "spatial:dimensions": [cv.Y, cv.X],
-            "spatial:transform": list(layout.grid.transform),
-            "spatial:shape": list(layout.grid.shape),
-            "spatial:bbox": list(layout.grid.bounds),
-            "spatial:registration": "pixel",
-            "zarr_conventions": _CONVENTIONS,
-            META: ours,
-        }
+    attributes = {
+        "Conventions": "CF-1.11",
+        **kept,
+        cv.ATTR_AREA: list(layout.area),
+        **code,
+        "proj:wkt2": layout.grid.wkt,
+        "spatial:dimensions": [cv.Y, cv.X],
+        "spatial:transform": list(layout.grid.transform),
+        "spatial:shape": list(layout.grid.shape),
+        "spatial:bbox": list(layout.grid.bounds),
+        "spatial:registration": "pixel",
+        "zarr_conventions": _CONVENTIONS,
+    }
+    group.update_attributes({**attributes, META: _sealed(attributes, ours)})
+
+
+def create_arrays(group: Any, layout: Layout) -> None:
+    """Make all arrays of a store without a year."""
+    for variable in layout.variables:
+        _create_variable(group, variable.name, layout)
+    y, x = layout.grid.coords()
+    for name, values, axis in ((cv.Y, y, "Y"), (cv.X, x, "X")):
+        named = {"standard_name": f"projection_{name}_coordinate", "units": "m", "axis": axis}
+        _put(group, name, values, (name,), {**named, "long_name": f"pixel centre, {name}"})
+    _put(group, cv.SPATIAL_REF, np.array(0, dtype="int64"), (), _crs_attrs(layout))
+    years = {"long_name": "calendar year of the time series", "units": "1"}
+    group.create_array(
+        cv.YEAR,
+        shape=(0,),
+        chunks=(_YEARS_CHUNK,),
+        dtype="int32",
+        compressors=_codecs(),
+        dimension_names=(cv.YEAR,),
+        attributes=years,
     )
+
+
+def _codecs() -> list[Any]:
+    """Compression with a checksum, so that a byte that changes on disk is an error and no other value."""
+    from zarr.codecs import ZstdCodec
+
+    return [ZstdCodec(level=3, checksum=True)]
+
+
+def _sealed(attributes: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
+    """Return our attribute with a checksum of itself, the grid and the CRS."""
+    plain = {name: value for name, value in ours.items() if name != _SEAL}
+    return {**plain, _SEAL: identity.digest({**_of_the_grid(attributes), META: plain})}
+
+
+def _is_sealed(attributes: Mapping[str, Any]) -> bool:
+    """Whether the checksum is right; also where an older version made none."""
+    ours = attributes[META]
+    return isinstance(ours, Mapping) and (_SEAL not in ours or _sealed(attributes, ours)[_SEAL] == ours[_SEAL])
+
+
+def _of_the_grid(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in attributes.items() if name.startswith(("spatial:", "proj:"))}
 
 
 _CONVENTIONS = [
@@ -179,7 +233,7 @@ def log(group: Any, text: str, ours: dict[str, Any] | None = None) -> None:
     """Add a line to the history and save our attribute."""
     ours = meta(group) if ours is None else ours
     ours["history"] = [*ours["history"], f"{_now()} icemapper_xr {_version.__version__}: {text}"]
-    group.update_attributes({META: ours})
+    group.update_attributes({META: _sealed(dict(group.attrs), ours)})
 
 
 def repair(group: Any) -> None:
@@ -189,6 +243,30 @@ def repair(group: Any) -> None:
         group[name].shape[0] != len(years) for name in meta(group)["variables"]
     ):
         _resize(group, years)
+
+
+def problem(dataset: xr.Dataset, group: Any) -> str | None:
+    """Tell what of an opened store is not as its own file says; None if all is."""
+    ours = meta(group)
+    names = [*ours["variables"], cv.Y, cv.X, cv.YEAR, cv.SPATIAL_REF]
+    missing = [name for name in names if name not in dataset.variables]
+    if missing:
+        return f"{missing[0]} is missing"
+    step, _, left, _, _, top = group.attrs["spatial:transform"][:6]
+    rows, columns = group.attrs["spatial:shape"]
+    for name, edge, size, sign in ((cv.Y, top, rows, -1), (cv.X, left, columns, 1)):
+        right = edge + sign * step * (np.arange(size) + 0.5)
+        if dataset[name].shape != right.shape or not np.allclose(dataset[name].values, right, rtol=0, atol=step / 1e3):
+            return f"the coordinate {name} is wrong"
+    years = _years(ours)
+    if [int(year) for year in dataset[cv.YEAR].values[: len(years)]] != years:
+        return "the coordinate year is wrong"
+    wrong = [name for name in ours["variables"] if dataset[name].shape[1:] != (rows, columns)]
+    if wrong:
+        return f"the shape of {wrong[0]} is wrong"
+    if dataset[cv.SPATIAL_REF].attrs.get("spatial_ref") != group.attrs["proj:wkt2"]:
+        return "the CRS is wrong"
+    return None
 
 
 def geotransform(left: float, top: float, resolution: float) -> str:
@@ -209,8 +287,6 @@ def _resize(group: Any, years: Sequence[int]) -> None:
 
 
 def _create_variable(group: Any, name: str, layout: Layout) -> None:
-    from zarr.codecs import ZstdCodec
-
     variable = next(v for v in layout.variables if v.name == name)
     shape = layout.grid.shape
     group.create_array(
@@ -220,7 +296,7 @@ def _create_variable(group: Any, name: str, layout: Layout) -> None:
         shards=None if layout.shard is None else (1, layout.shard, layout.shard),
         dtype=variable.dtype,
         fill_value=variable.fill,
-        compressors=[ZstdCodec(level=3)],
+        compressors=_codecs(),
         dimension_names=(cv.YEAR, cv.Y, cv.X),
         # As `coordinates` too: readers that do not decode `grid_mapping` find the CRS by it (xarray by default).
         attributes={
@@ -233,7 +309,13 @@ def _create_variable(group: Any, name: str, layout: Layout) -> None:
 
 def _put(group: Any, name: str, values: Any, dims: tuple[str, ...], attrs: dict[str, Any]) -> None:
     array = group.create_array(
-        name, shape=values.shape, chunks=values.shape or (), dtype=values.dtype, dimension_names=dims, attributes=attrs
+        name,
+        shape=values.shape,
+        chunks=values.shape or (),
+        dtype=values.dtype,
+        compressors=_codecs(),
+        dimension_names=dims,
+        attributes=attrs,
     )
     array[...] = values
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from icemapper_xr import errors
-from icemapper_xr.store import identity, reading, skeleton
+from icemapper_xr import errors, progress
+from icemapper_xr.store import identity, mending, reading, skeleton
 from icemapper_xr.store.layout import Layout
 from icemapper_xr.store.location import Location
 
@@ -57,6 +57,11 @@ def prepare(
             return Place(location, location)
         if kind != "store":
             what = "a file" if kind == "file" else "a folder that is not a store"
+            if kind == "other" and any(location.get_file(f"{one.name}/zarr.json") for one in layout.variables):
+                raise errors.StoreError(
+                    f"The store {location} has lost its zarr.json, so that nothing tells whose units these are: remove "
+                    "it and run the same again, or name another output (nothing was changed)"
+                )
             raise errors.StoreError(f"{location} exists and is {what}: name another output (nothing was changed)")
         if location.local is None and skeleton.is_unfinished(location, [v.name for v in layout.variables]):
             location.delete()  # the run that made it was killed while it did
@@ -66,7 +71,7 @@ def prepare(
         group = skeleton.open_group(location, read_only=False)
         there = skeleton.meta(group)["run"]
         if identity.digest(there) == identity.digest(run):
-            skeleton.repair(group)
+            _mend(location, layout, group)
             if location.local is not None:
                 _discard(location.sibling(".new"))
             return Place(location, location)
@@ -82,6 +87,14 @@ def prepare(
         raise errors.StoreError(
             f"Cannot write to the store {location}: {reason}; mend this or name another output"
         ) from error
+
+
+def _mend(location: Location, layout: Layout, group: Any) -> None:
+    """Mend what a kill, or a disk, did to the metadata of a store."""
+    mended = mending.mend(location, layout)
+    if mended:
+        progress.note(f"{location}: what describes {', '.join(mended)} was damaged and is written anew")
+    skeleton.repair(group)
 
 
 def _create(location: Location, layout: Layout, run: Mapping[str, Any], attrs: Mapping[Any, Any]) -> None:
@@ -113,7 +126,7 @@ def _replace(location: Location, layout: Layout, run: Mapping[str, Any], attrs: 
         same = identity.digest(skeleton.meta(group)["run"]) == identity.digest(run)
     if same:
         fresh.sweep()
-        skeleton.repair(group)
+        _mend(fresh, layout, group)
     else:
         _discard(fresh)
         _create(fresh, layout, run, attrs)

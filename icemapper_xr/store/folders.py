@@ -1,0 +1,176 @@
+"""Where the cube of an output folder lies: in it, or where a small file in it says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Final
+
+from icemapper_xr import errors, redact
+from icemapper_xr.store import reading
+from icemapper_xr.store.location import Location, replace_file
+
+__all__ = ["CUBE", "POINTER", "cube_of", "elsewhere", "exists", "folder_of", "is_url", "plain", "point", "unpoint"]
+
+CUBE: Final = "glaciers.zarr"
+"""Name of the cube in an output folder."""
+POINTER: Final = "store.json"
+"""File in an output folder whose cube lies elsewhere; says where."""
+_FOLDED: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+):/(?P<rest>[^/].*)", re.DOTALL)
+"""A URL that went through `pathlib`, which folds its slashes."""
+
+PathLike = str | os.PathLike[str]
+
+
+def is_url(path: PathLike) -> bool:
+    """Tell whether a path is a URL, also one that `pathlib` has folded (``s3:/bucket``).
+
+    Examples
+    --------
+    >>> is_url("s3://ice/svalbard"), is_url(Path("s3://ice/svalbard")), is_url("svalbard"), is_url("C:/svalbard")
+    (True, True, False, False)
+    """
+    text = os.fspath(path)
+    return ("://" in text and not text.startswith("file://")) or _FOLDED.fullmatch(text) is not None
+
+
+def plain(path: PathLike) -> str:
+    """Write a path or URL as it was meant; a local path absolute.
+
+    Examples
+    --------
+    >>> plain(Path("s3://ice/svalbard/"))
+    's3://ice/svalbard'
+    """
+    text = os.fspath(path)
+    folded = None if "://" in text else _FOLDED.fullmatch(text)
+    return Location.parse(f"{folded['scheme']}://{folded['rest']}" if folded else text).url
+
+
+def cube_of(source: PathLike) -> str:
+    """Say where the cube of an output folder lies, or lies once it is made.
+
+    Parameters
+    ----------
+    source
+        Output folder of `map_glaciers`, or a cube itself; path or URL.
+
+    Returns
+    -------
+    str
+        Path or URL of the cube: what ``store.json`` in the folder says, else ``glaciers.zarr`` in it.
+
+    Raises
+    ------
+    StoreError
+        ``store.json`` cannot be read.
+    """
+    if is_url(source):
+        url = plain(source)
+        return url if url.endswith(".zarr") or reading.is_store(url) else f"{url}/{CUBE}"
+    folder = Path(source)
+    if reading.is_store(folder):
+        return str(folder)
+    return pointed(folder) or str(folder / CUBE)
+
+
+def pointed(folder: Path) -> str | None:
+    """Return what the pointer in a folder says; None if there is none."""
+    path = folder / POINTER
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["store"])
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise errors.StoreError(
+            f'{path} does not say where the cube is ({error}): write {{"store": "s3://..."}} into it'
+        ) from error
+
+
+def folder_of(source: PathLike) -> Path:
+    """Return the folder for the results of a map: the output folder, or the one that holds a cube named itself.
+
+    Raises
+    ------
+    OptionError
+        The cube is named by a URL.
+    """
+    if is_url(source):
+        raise errors.OptionError(
+            f"{plain(source)} is no folder for results: name the local output folder of its map, or a file to write"
+        )
+    folder = Path(source)
+    return folder.parent if folder.suffix == ".zarr" or reading.is_store(folder) else folder
+
+
+def exists(path: PathLike) -> bool:
+    """Tell whether anything is where a cube is to be.
+
+    Raises
+    ------
+    StoreError
+        It cannot be told: no account, no right, no answer.
+    """
+    location = Location.parse(path)
+    with location.plainly():
+        return location.kind() not in {"absent", "empty"}
+
+
+def elsewhere(folder: Path, cube: PathLike | None) -> str | None:
+    """Return where the cube of an output folder is to lie, if that is not in it; nothing is written.
+
+    Parameters
+    ----------
+    folder
+        Output folder; it need not be there.
+    cube
+        What the user wishes; None is what the folder says.
+
+    Raises
+    ------
+    OptionError
+        It is no place for a cube, or holds a token.
+    StoreError
+        The folder has another cube.
+    """
+    there = pointed(folder)
+    if cube is None:
+        return there
+    url = plain(cube)
+    if redact.text(url) != url or "?" in url:
+        raise errors.OptionError(f"store is {redact.text(url)}: leave tokens out, give the account by the environment")
+    if is_url(url) and not url.partition("://")[2].partition("/")[2]:
+        raise errors.OptionError(f"store is {url}: name a place in the bucket, for example {url}/{CUBE}")
+    own = plain(folder / CUBE)
+    if there not in (None, url):
+        raise errors.StoreError(f"the cube of {folder} is {there}, not {url}: name another folder, or leave store out")
+    if url == own:
+        return None
+    if exists(own):
+        raise errors.StoreError(
+            f"{folder} has a cube of its own ({CUBE}), not {url}: name another folder, or leave store out"
+        )
+    return url
+
+
+def point(folder: Path, cube: PathLike) -> None:
+    """Write into a folder that its cube lies elsewhere.
+
+    Raises
+    ------
+    StoreError
+        The folder cannot be written to.
+    """
+    try:
+        replace_file(folder / POINTER, (json.dumps({"store": plain(cube)}) + "\n").encode())
+    except OSError as error:
+        raise errors.StoreError(
+            f"{folder} cannot be written to ({error.strerror}); name another folder for the output"
+        ) from error
+
+
+def unpoint(folder: Path) -> None:
+    """Take back what `point` wrote."""
+    (folder / POINTER).unlink(missing_ok=True)
