@@ -53,7 +53,7 @@ class DemoReport:
 
     out: Path
     years: tuple[DemoYear, ...]
-    store: Path
+    store: Path | str
     outlines: Path
     picture: Path
 

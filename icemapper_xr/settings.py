@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from pathlib import Path
 from typing import Any, Literal, Self
 
 import pydantic
@@ -66,7 +65,7 @@ class Area(Strict):
 
 
 class MapSettings(Strict):
-    """Everything that `map_glaciers` is asked for; stored as `run.json` in the output folder."""
+    """Everything that `map_glaciers` is asked for; stored in `run.json` in the output folder."""
 
     catalog: str
     """Preset, STAC URL, or path of a catalogue."""
@@ -111,12 +110,8 @@ class MapSettings(Strict):
     """Metres by which the mask is grown."""
     tile: int = pydantic.Field(default=8, ge=1)
     """Side of a region's tile in chunks of 1152 pixels."""
-
-    def save(self, path: Path) -> None:
-        """Write as JSON, in one step."""
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        partial.replace(path)
+    store: str | None = None
+    """Path or URL of the cube; None is `glaciers.zarr` in the output folder."""
 
 
 def parse_years(text: str) -> tuple[int, ...]:

@@ -43,6 +43,7 @@ def map_(
     *,
     catalog: str,
     out: Path,
+    store: str | None = None,
     weights: str,
     area: AreaOptions = ANYWHERE,
     region: Annotated[list[str] | None, Parameter(consume_multiple=True, group=AREA)] = None,
@@ -78,6 +79,8 @@ def map_(
         planetary-computer, earth-search, cdse, a STAC URL, or the path of a catalogue or indexed folder.
     out
         Folder to write: glaciers.zarr (of a region: one store a tile in tiles), outlines.gpkg, run.json, logs.
+    store
+        Where the cube lies instead: s3://bucket/glaciers.zarr, or a path on another disk. The folder remembers it.
     weights
         Name or path of the weights (icemapper weights list).
     region
@@ -136,6 +139,7 @@ def map_(
         catalog=catalog,
         weights=weights,
         out=out,
+        store=store,
         mask=None if mask is None else str(mask),
         mask_buffer=mask_buffer,
         years=() if years is None else settings.parse_years(years),

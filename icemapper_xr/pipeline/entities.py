@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from icemapper_xr import conventions, inventory, store, vectorise
 from icemapper_xr.errors import OptionError, StoreError, VectorError
 from icemapper_xr.pipeline import outlining, tiled
-from icemapper_xr.pipeline.outlining import OUTLINES, STORE
+from icemapper_xr.pipeline.outlining import OUTLINES
+from icemapper_xr.pipeline.records import settings_of
 
 if TYPE_CHECKING:
     import geopandas as gpd
     import pandas as pd
 
-__all__ = ["GLACIERS", "LinkReport", "divides_of_run", "glaciers_of", "links_of_run", "settings_of", "write_table"]
+__all__ = ["GLACIERS", "LinkReport", "divides_of_run", "glaciers_of", "links_of_run", "write_table"]
 
 GLACIERS = "glaciers.gpkg"
-RUN = "run.json"
 LAYER = "glaciers"
 LINKS_YEARS = "links_years.csv"
 LINKS_INVENTORY = "links_inventory.csv"
@@ -93,7 +92,7 @@ def divides_of_run(
 
 def _with_band(path: Path, drawn: gpd.GeoDataFrame, calibration: str | Path) -> gpd.GeoDataFrame:
     """Measure the margins of outlines whose map lies beside them, where that was not done."""
-    there = tiled.is_region(path.parent) or store.is_store(path.parent / STORE)
+    there = tiled.is_region(path.parent) or store.exists(store.cube_of(path.parent))
     if path.name != OUTLINES or "half_width_m" in drawn or not there:
         return drawn
     threshold = float(settings_of(path.parent).get("threshold", conventions.THRESHOLD))
@@ -102,24 +101,12 @@ def _with_band(path: Path, drawn: gpd.GeoDataFrame, calibration: str | Path) -> 
 
 def _at_edge(path: Path, table: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     """Tell the pieces of an outline at the data's edge that lie there from those that do not; not in a region."""
-    cube = path.parent / STORE
+    cube = store.cube_of(path.parent)
     there = table["touches_edge"].to_numpy(dtype=bool, copy=True)
-    if path.name != OUTLINES or not there.any() or not store.is_store(cube):
+    if path.name != OUTLINES or not there.any() or not store.exists(cube):
         return table
     there[there] = vectorise.at_data_edge(store.open_store(cube), table[there])
     return table.assign(touches_edge=there)
-
-
-def settings_of(folder: Path) -> dict[str, Any]:
-    """Return the settings that a mapped folder was made with; none where it does not say."""
-    path = folder / RUN
-    if not path.is_file():
-        return {}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StoreError(f"Cannot read {path}: {error}; run the same map again") from error
-    return found if isinstance(found, dict) else {}
 
 
 def _outlines_path(source: Path) -> Path:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,7 +18,8 @@ from icemapper_xr import conventions, cube, models, prediction, progress, region
 from icemapper_xr._types import Segmenter
 from icemapper_xr.cube import select
 from icemapper_xr.errors import CubeError, OptionError, StoreError
-from icemapper_xr.pipeline import execution, journals, outlining, trust, verbs
+from icemapper_xr.pipeline import execution, homes, outlining, records, trust, verbs
+from icemapper_xr.pipeline.homes import Home
 from icemapper_xr.settings import Area, MapSettings
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ __all__ = ["MapReport", "YearReport", "map_glaciers"]
 
 log = logging.getLogger(__name__)
 
-RUN = "run.json"
 _NAMED = 6
 Runner = Callable[..., execution.Written]
 """`execution.map_cube` with the options that are the same for all years."""
@@ -69,7 +68,8 @@ class MapReport:
     """What `map_glaciers` wrote."""
 
     out: Path
-    store: Path
+    store: Path | str
+    """The cube: a path, or the URL where it lies in a bucket."""
     outlines: Path
     years: tuple[YearReport, ...]
     windows: prediction.Windows
@@ -84,6 +84,7 @@ def map_glaciers(
     catalog: str | Path,
     weights: str | Path | Segmenter,
     out: str | Path,
+    store: str | Path | None = None,
     bbox: Sequence[float] | None = None,
     bounds: Sequence[float] | None = None,
     crs: Any = None,
@@ -109,6 +110,9 @@ def map_glaciers(
     out
         Folder to write: ``glaciers.zarr`` (probability and n_obs by year), ``outlines.gpkg``, ``run.json`` and
         ``logs``; every worker must see it.
+    store
+        Path or URL (``s3://bucket/glaciers.zarr``) of the cube, if it is not to lie in the folder; ``store.json`` in
+        the folder then says where it is, for later runs and for all that reads the folder. Every worker must see it.
     years
         Years to map; may be empty if ``times`` names the dates.
     overwrite
@@ -138,10 +142,11 @@ def map_glaciers(
         weights=str(weights if isinstance(weights, str | Path) else getattr(weights, "name", weights)),
         area=area_of(bbox, bounds, crs, geometry),
         years=tuple(years),
+        store=None if store is None else str(store),
         **options,
     )
-    folder = Path(out)
-    _refuse_foreign(folder)
+    home = homes.home_of(out, store)
+    chosen = chosen.model_copy(update={"store": home.elsewhere})
     segmenter = (
         models.load_model(weights, engine=chosen.engine, features=chosen.features)
         if isinstance(weights, str | Path)
@@ -149,40 +154,19 @@ def map_glaciers(
     )
     with (
         clusters.connect(cluster, cluster_options) as client,
-        _running(folder, chosen, segmenter, cluster or ("active client" if client else "threads")) as journal,
+        homes.running(home, chosen, segmenter, cluster or ("active client" if client else "threads")) as journal,
     ):
         runner = functools.partial(execution.map_cube, client=client, journal=journal, retry_failed=retry_failed)
-        reports, windows = _map_years(chosen, segmenter, folder, runner, overwrite=overwrite)
+        reports, windows = _map_years(chosen, segmenter, home, runner, overwrite=overwrite)
     return MapReport(
-        out=folder,
-        store=folder / outlining.STORE,
-        outlines=folder / outlining.OUTLINES,
+        out=home.folder,
+        store=home.elsewhere or Path(home.cube),
+        outlines=home.folder / outlining.OUTLINES,
         years=tuple(reports),
         windows=windows,
         engine=str(getattr(segmenter, "engine", "own")),
         simulated=getattr(getattr(segmenter, "weights", None), "origin", None) == "simulated",
     )
-
-
-@contextlib.contextmanager
-def _running(folder: Path, chosen: MapSettings, segmenter: Segmenter, where: str) -> Iterator[journals.Journal]:
-    """Keep the log of a run; a folder that this run made and left empty is removed again."""
-    made = not folder.exists()
-    facts = {"settings": chosen.model_dump(mode="json"), "weights_digest": segmenter.digest, "cluster": where}
-    journal = journals.Journal(folder, **facts)
-    try:
-        yield journal
-    except BaseException as error:
-        journal.event("end", error=f"{type(error).__name__}: {error}")
-        if not (folder / outlining.STORE).exists():
-            journal.discard()
-        if made and folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
-        raise
-    else:
-        journal.event("end")
-    finally:
-        journal.close()
 
 
 def area_of(bbox: Any, bounds: Any, crs: Any, geometry: Any) -> Area:
@@ -201,23 +185,12 @@ def area_of(bbox: Any, bounds: Any, crs: Any, geometry: Any) -> Area:
         raise OptionError(f"the area is not understood ({error}); give four numbers in bbox or bounds") from None
 
 
-def _refuse_foreign(folder: Path) -> None:
-    """Refuse a folder that holds something, but nothing of ours."""
-    if folder.exists() and not folder.is_dir():
-        raise StoreError(f"{folder} is a file; name another folder for the output")
-    # A store that is being written, or was when its run was killed, is hidden until it is whole.
-    ours = (f".{outlining.STORE}", journals.LOGS)
-    visible = folder.is_dir() and any(not path.name.startswith(ours) for path in folder.iterdir())
-    if visible and not (folder / outlining.STORE).exists():
-        raise StoreError(f"{folder} holds files that are not ours; name an empty or a new folder for the output")
-
-
 def _map_years(
-    chosen: MapSettings, segmenter: Segmenter, folder: Path, runner: Runner, *, overwrite: bool
+    chosen: MapSettings, segmenter: Segmenter, home: Home, runner: Runner, *, overwrite: bool
 ) -> tuple[list[YearReport], prediction.Windows]:
     done: list[tuple[cube.Series, int, execution.Written]] = []
     windows = prediction.Windows(0, 0)
-    orbit, polarisation = _series(chosen, folder, overwrite=overwrite)
+    orbit, polarisation = _series(chosen, home, overwrite=overwrite)
     for year in years_of(chosen):
         progress.note(f"{year}: choosing the observations")
         series = plan_year(chosen, segmenter, year, orbit=orbit, polarisation=polarisation)
@@ -225,13 +198,14 @@ def _map_years(
         label = int(series.attrs.get(conventions.ATTR_YEAR, year))
         # The first year replaces another run's output; the others must not replace the first.
         again: bool | Literal["year"] = "year" if overwrite and done else overwrite
-        written = _write(chosen, series, segmenter, folder, label, runner, overwrite=again)
+        written = _write(chosen, series, segmenter, home, label, runner, overwrite=again)
         done.append((series, label, written))
         windows = prediction.Windows(*(a + b for a, b in zip(windows, written.windows, strict=True)))
     # Of all years of the store, those of earlier runs too.
-    _, drawn = outlining.outlines_of_run(folder, threshold=chosen.threshold, min_area_km2=chosen.min_area_km2)
-    chosen.save(folder / RUN)
-    stored = store.open_store(folder / outlining.STORE)
+    _, drawn = outlining.outlines_of_run(home.folder, threshold=chosen.threshold, min_area_km2=chosen.min_area_km2)
+    finished = [year for year, (units, total) in store.status(home.cube).items() if units == total]
+    records.save(home.folder, chosen, there=finished, made={label for _, label, written in done if written.written})
+    stored = store.open_store(home.cube)
     reports = [
         _report(
             series.facts(),
@@ -246,14 +220,14 @@ def _map_years(
     return reports, windows
 
 
-def _series(chosen: MapSettings, folder: Path, *, overwrite: bool) -> tuple[int | None, str | None]:
+def _series(chosen: MapSettings, home: Home, *, overwrite: bool) -> tuple[int | None, str | None]:
     """Return the orbit and polarisation that all years of a map share; None where the first year is to choose.
 
     Chosen anew for each year they would fake change (docs/data).
     """
-    if overwrite or not store.is_store(folder / outlining.STORE):
+    if overwrite or not store.is_store(home.cube):
         return chosen.orbit, chosen.polarisation
-    orbit, polarisation = known_series(store.open_store(folder / outlining.STORE).attrs)
+    orbit, polarisation = known_series(store.provenance(home.cube)["run"])
     return chosen.orbit or orbit, chosen.polarisation or polarisation
 
 
@@ -334,24 +308,27 @@ def _write(
     chosen: MapSettings,
     series: cube.Series,
     segmenter: Segmenter,
-    folder: Path,
+    home: Home,
     year: int,
     runner: Runner,
     *,
     overwrite: bool | Literal["year"],
 ) -> execution.Written:
     """Map what a year lacks; failures of units are told when all others are done."""
+    folder = home.folder
     made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"{folder} cannot be made ({error.strerror}); name another folder for the output") from error
+    if home.elsewhere is not None:
+        store.point(folder, home.elsewhere)
     try:
         with progress.units_bar(f"{year}: mapping") as advance:
             written = runner(
                 series,
                 segmenter,
-                folder / outlining.STORE,
+                home.cube,
                 year=year,
                 gap=chosen.gap,
                 overlap=chosen.overlap,

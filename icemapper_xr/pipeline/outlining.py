@@ -16,9 +16,8 @@ from icemapper_xr.pipeline import calibrations, tiled
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["CALIBRATION", "OUTLINES", "STORE", "Drawing", "drawing_of", "outlines_of_run"]
+__all__ = ["CALIBRATION", "OUTLINES", "Drawing", "drawing_of", "outlines_of_run"]
 
-STORE: Final = "glaciers.zarr"
 OUTLINES: Final = "outlines.gpkg"
 CALIBRATION: Final = "band_calibration"
 """Column that says which calibration the band's levels have."""
@@ -38,8 +37,6 @@ class Draw(Protocol):
 class Drawing:
     """A finished map as something that outlines are drawn from."""
 
-    folder: Path
-    """Where its outlines go."""
     years: tuple[int, ...]
     """That are finished and wanted."""
     facts: Mapping[str, Any]
@@ -82,9 +79,9 @@ def drawing_of(source: str | Path, *, year: int | None = None) -> Drawing:
         status, facts = tiled.standing(folder), {}
         for path in (path for paths in tiled.zones_of(folder).values() for path in paths[:1]):
             facts = store.provenance(path)
-        return Drawing(folder, _years(folder, status, year), facts, functools.partial(tiled.draw, folder))
-    path = folder if store.is_store(folder) else folder / STORE
-    stored = store.open_store(path)
+        return Drawing(_years(folder, status, year), facts, functools.partial(tiled.draw, folder))
+    cube = store.cube_of(source)
+    stored = store.open_store(cube)
 
     def draw(
         year: int,
@@ -94,12 +91,13 @@ def drawing_of(source: str | Path, *, year: int | None = None) -> Drawing:
         min_hole_km2: float = 0.0,
     ) -> gpd.GeoDataFrame:
         options: dict[str, float] = {"min_area_km2": min_area_km2, "min_hole_km2": min_hole_km2}
-        return vectorise.outlines(stored.sel(year=year), threshold=threshold, year=year, **options)
+        with store.explained(cube):
+            return vectorise.outlines(stored.sel(year=year), threshold=threshold, year=year, **options)
 
-    return Drawing(path.parent, _years(path, store.status(path), year), store.provenance(path), draw)
+    return Drawing(_years(cube, store.status(cube), year), store.provenance(cube), draw)
 
 
-def _years(path: Path, status: Mapping[int, tuple[int, int]], year: int | None) -> tuple[int, ...]:
+def _years(path: Path | str, status: Mapping[int, tuple[int, int]], year: int | None) -> tuple[int, ...]:
     """Return the years that are complete; the others are named in a warning: half a year has half the ice."""
     if year is not None:
         if year not in status:
@@ -174,13 +172,13 @@ def outlines_of_run(
     """
     if not simplify >= 0:
         raise OptionError(f"simplify={simplify:g}: the tolerance must be 0 m or more")
+    name = OUTLINES if year is None else f"{Path(OUTLINES).stem}_{year}{Path(OUTLINES).suffix}"
+    target = store.folder_of(source) / name if out is None else Path(out)
     source_ = drawing_of(source, year=year)
     drawn = []
     for one in source_.years:
         progress.note(f"{one}: drawing outlines")
         drawn.append(source_.draw(one, threshold=threshold, min_area_km2=min_area_km2, min_hole_km2=min_hole_km2))
-    name = OUTLINES if year is None else f"{Path(OUTLINES).stem}_{year}{Path(OUTLINES).suffix}"
-    target = source_.folder / name if out is None else Path(out)
     together = inventory.snow_suspects(_joined(drawn))
     if dem is not None:
         together = inventory.sea_ice_suspects(together, str(dem), sea_level=sea_level)

@@ -14,8 +14,9 @@ from icemapper_xr import conventions, inventory, store, vectorise
 from icemapper_xr._version import __version__
 from icemapper_xr.errors import OptionError, StoreError
 from icemapper_xr.pipeline import sheets, tiled
-from icemapper_xr.pipeline.entities import glaciers_of, settings_of
-from icemapper_xr.pipeline.outlining import OUTLINES, STORE, drawing_of
+from icemapper_xr.pipeline.entities import glaciers_of
+from icemapper_xr.pipeline.outlining import OUTLINES, drawing_of
+from icemapper_xr.pipeline.records import settings_of
 from icemapper_xr.pipeline.sheets import Sheet
 
 if TYPE_CHECKING:
@@ -179,10 +180,10 @@ def _src_date(facts: dict[str, Any], answers: inventory.Submission) -> str:
 
 def _facts(folder: Path, year: int) -> dict[str, Any]:
     """Return what is known of one year of a map; only the year without its cube."""
-    region = tiled.is_region(folder)
-    if not region and not store.is_store(folder / STORE):
+    region, path = tiled.is_region(folder), store.cube_of(folder)
+    if not region and not store.exists(path):
         return {"year": year}
-    opened = sheets.of_region(folder, [year]) if region else sheets.of_store(folder / STORE, [year])
+    opened = sheets.of_region(folder, [year]) if region else sheets.of_store(path, [year])
     stores = [store.provenance(sheet.path) for sheet in opened.sheets]
     first, of_year = stores[0], [one["years"].get(year, {}).get("attrs", {}) for one in stores]
     run = first["run"]

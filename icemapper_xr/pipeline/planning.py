@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from icemapper_xr import cluster as clusters
-from icemapper_xr import conventions, models, progress, regions
+from icemapper_xr import conventions, models, progress, regions, store
 from icemapper_xr._types import Bounds, Segmenter
 from icemapper_xr.errors import OptionError
 from icemapper_xr.pipeline import estimates, execution, mapping, units
@@ -108,7 +108,7 @@ def plan_map(
     catalog, weights, bbox, bounds, crs, geometry, years, cluster, cluster_options, **options
         As in `map_glaciers`.
     out
-        Where the map would be written: its disk is looked at.
+        Where the map would be written: its disk is looked at, or that of ``store``; a bucket is not.
     region, mask, tile
         An area in tiles, as `icemapper_xr.regions` takes it: RGI region, polygon file, box, or a list; a file of
         polygons outside of which there cannot be ice; side of a tile in chunks.
@@ -149,7 +149,8 @@ def plan_map(
     disk = sum(count.units for count in counted) * conventions.LATTICE**2 * PIXEL_BYTES * len(rows)
     speed = rate or _measure(segmenter, threads)
     need, there = _memory(segmenter), _memory_there(cluster, run, workers)
-    free = None if out is None or "://" in str(out) else _free(Path(out))
+    target = chosen.store or out
+    free = None if target is None or store.is_url(target) else _free(Path(target))
     pixel_km2 = (segmenter.pixel_size / 1000) ** 2
     return Plan(
         years=tuple(rows),

@@ -16,7 +16,7 @@ from icemapper_xr import cluster as clusters
 from icemapper_xr import conventions, models, prediction, progress, regions, store, vectorise
 from icemapper_xr._types import Segmenter
 from icemapper_xr.errors import CatalogError, CubeError, IcemapperError, OptionError, StoreError
-from icemapper_xr.pipeline import execution, journals, mapping, outlining, tiled
+from icemapper_xr.pipeline import execution, homes, journals, mapping, outlining, records, tiled
 from icemapper_xr.settings import Area, MapSettings
 
 __all__ = ["RegionReport", "Tile", "as_region", "map_region", "parts_of"]
@@ -106,6 +106,12 @@ def map_region(
     IcemapperError
         Whatever the stages refuse; a tile from which nothing can be made is skipped and named, unless all are.
     """
+    if options.get("store") is not None:
+        raise OptionError(
+            f"store is {options['store']}, but the tiles of a region lie in its folder: leave store out, or map one "
+            "area (bbox, bounds, geometry)"
+        )
+    folder = homes.local_folder(out)
     chosen = MapSettings.checked(
         catalog=str(catalog),
         weights=str(weights if isinstance(weights, str | Path) else getattr(weights, "name", weights)),
@@ -116,7 +122,6 @@ def map_region(
         tile=tile,
         **options,
     )
-    folder = Path(out)
     _refuse_foreign(folder)
     segmenter = (
         models.load_model(weights, engine=chosen.engine, features=chosen.features)
@@ -129,8 +134,10 @@ def map_region(
         run = _Run(chosen, segmenter, folder, client, journal, overwrite=overwrite, retry_failed=retry_failed)
         run.through(parts)
     outlining.outlines_of_run(folder, threshold=chosen.threshold, min_area_km2=chosen.min_area_km2)
-    chosen.save(folder / mapping.RUN)
     drawn = vectorise.read(folder / outlining.OUTLINES)
+    mapped = [tile for tile in run.tiles if not tile.skipped]
+    years_there = {int(year) for year in drawn[conventions.YEAR]} | {tile.year for tile in mapped}
+    records.save(folder, chosen, there=years_there, made={tile.year for tile in mapped if tile.units})
     return RegionReport(
         out=folder,
         outlines=folder / outlining.OUTLINES,
@@ -244,7 +251,7 @@ class _Run:
         orbit: int | None = self.chosen.orbit
         polarisation: str | None = self.chosen.polarisation
         if store.is_store(path) and not self.overwrite:
-            known = mapping.known_series(store.open_store(path).attrs)
+            known = mapping.known_series(store.provenance(path)["run"])
             orbit, polarisation = orbit or known[0], polarisation or known[1]
         for position, year in enumerate(years):
             try:

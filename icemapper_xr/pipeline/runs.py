@@ -15,7 +15,6 @@ from icemapper_xr import conventions as cv
 from icemapper_xr.analysis.series import Acquisition
 from icemapper_xr.errors import AnalysisError, StoreError
 from icemapper_xr.pipeline import calibrations, sheets, tiled
-from icemapper_xr.pipeline.outlining import STORE
 from icemapper_xr.pipeline.sheets import Sheet
 
 if TYPE_CHECKING:
@@ -89,14 +88,14 @@ def open_run(source: str | Path, *, years: Sequence[int] | None = None, calibrat
     if tiled.is_region(folder):
         opened, out = sheets.of_region(folder, years), folder
     else:
-        path = folder if store.is_store(folder) else folder / STORE
+        path = store.cube_of(source)
         tiles = sorted((folder / tiled.TILES).glob("*.zarr"))
-        if tiles and not path.exists():
+        if tiles and not store.exists(path):
             raise StoreError(
                 f"{folder} is a map in {len(tiles)} tiles without a {tiled.INDEX}: run the same map again to have it "
                 f"written, or measure one tile, for example {tiles[0]}"
             )
-        opened, out = sheets.of_store(path, years), folder if path != folder else folder.parent
+        opened, out = sheets.of_store(path, years), store.folder_of(source)
     model, words = calibrations.calibration_of(calibration, opened.facts)
     notes = [] if words is not None else ["the probabilities are not calibrated: soft areas are no unbiased estimate"]
     found = opened.sheets if model is None else tuple(_calibrated(sheet, model) for sheet in opened.sheets)

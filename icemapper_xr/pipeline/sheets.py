@@ -30,8 +30,8 @@ class Sheet:
 
     name: str
     """Of the tile; empty for a map in one store."""
-    path: Path
-    """Its store."""
+    path: Path | str
+    """Path or URL of its store."""
     probability: xr.DataArray
     """Dims (year, y, x), lazy. Of a tile with a pixel of its neighbours, which margins are measured to."""
     acquisitions: tuple[Acquisition, ...]
@@ -107,7 +107,7 @@ class Opened(NamedTuple):
 
 
 # -- one store --------------------------------------------------------------------------------------------------------
-def of_store(path: Path, years: Sequence[int] | None) -> Opened:
+def of_store(path: Path | str, years: Sequence[int] | None) -> Opened:
     """Open the finished years of a map in one store.
 
     Raises
@@ -130,7 +130,7 @@ def of_store(path: Path, years: Sequence[int] | None) -> Opened:
     return Opened((Sheet("", path, probability, kinds),), chosen, facts, tuple(told))
 
 
-def _refuse_unfinished(path: Path, years: Sequence[int]) -> None:
+def _refuse_unfinished(path: Path | str, years: Sequence[int]) -> None:
     for year in years:
         left = len(store.todo(path, year))
         if left:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from icemapper_xr import conventions as cv
-from icemapper_xr import filters, progress
+from icemapper_xr import filters, progress, store
 from icemapper_xr.analysis import blocks, pieces
 from icemapper_xr.pipeline import requests, sheets
 from icemapper_xr.pipeline.requests import MeasureSettings, Truth
@@ -105,7 +105,7 @@ def _one(
     reference = None if truth is None else truth.on(sheet)
     clear = None if settings.excluded is None else ~requests.excluded_of(p, settings.excluded)
     lazy = {name: _lazy(_plane(p, name, settings), where, tiles, settings, reference, clear) for name in names}
-    with progress.dask_bar("Areas"):
+    with progress.dask_bar("Areas"), store.explained(sheet.path):
         (done,) = compute(lazy)
     blank = np.zeros((0 if truth is None else len(truth.years), where.numbers.size))
     found = {}

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from icemapper_xr import store
 from icemapper_xr.errors import OptionError, StoreError
 
 if TYPE_CHECKING:
@@ -29,8 +30,7 @@ def target(source: str | Path, out: str | Path | None, name: str) -> Path:
     OptionError
         The suffix is none of .csv, .gpkg, .json.
     """
-    folder = Path(source)
-    path = Path(out) if out is not None else (folder.parent if folder.suffix == ".zarr" else folder) / name
+    path = Path(out) if out is not None else store.folder_of(source) / name
     if path.suffix.lower() not in SUFFIXES:
         raise OptionError(f"the table {path} must end in one of {', '.join(SUFFIXES)}")
     return path

@@ -172,7 +172,7 @@ def evaluate_map(
     from icemapper_xr import store
 
     path = Path(run)
-    cube = store.open_store(path / "glaciers.zarr" if (path / "glaciers.zarr").exists() else path)
+    cube = store.open_store(store.cube_of(run))
     years = [int(one) for one in cube["year"].values]
     if year is None and len(years) > 1:
         raise errors.OptionError(f"{run} has the years {', '.join(map(str, years))}: name the one of the outlines")

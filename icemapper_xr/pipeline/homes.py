@@ -1,0 +1,103 @@
+"""Where a map goes: its folder, its cube there or elsewhere, and the log of the run that writes them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from icemapper_xr import store
+from icemapper_xr._types import Segmenter
+from icemapper_xr.errors import OptionError, StoreError
+from icemapper_xr.pipeline import journals
+from icemapper_xr.settings import MapSettings
+
+__all__ = ["Home", "home_of", "local_folder", "running"]
+
+
+class Home(NamedTuple):
+    """Where a map goes."""
+
+    folder: Path
+    """Folder of outlines, settings and logs."""
+    elsewhere: str | None
+    """Path or URL of the cube, if it does not lie in the folder."""
+
+    @property
+    def cube(self) -> str:
+        """Path or URL of the cube."""
+        return self.elsewhere or str(self.folder / store.CUBE)
+
+
+def home_of(out: str | Path, cube: str | Path | None) -> Home:
+    """Say where folder and cube of a map lie; nothing is written.
+
+    Raises
+    ------
+    OptionError, StoreError
+        They are no place for a map, or hold something else.
+    """
+    folder = local_folder(out)
+    _refuse_foreign(folder)
+    return Home(folder, store.elsewhere(folder, cube))
+
+
+def local_folder(out: str | Path) -> Path:
+    """Return the output folder.
+
+    Raises
+    ------
+    OptionError
+        It is a URL.
+    """
+    if store.is_url(out):
+        url = store.plain(out)
+        raise OptionError(
+            f"out is {url}: outlines and logs need a folder on disk, only the cube can lie elsewhere; write "
+            f"--out FOLDER --store {url}/{store.CUBE}"
+        )
+    return Path(out)
+
+
+@contextlib.contextmanager
+def running(home: Home, chosen: MapSettings, segmenter: Segmenter, where: str) -> Iterator[journals.Journal]:
+    """Keep the log of a run; a folder that this run made and left empty is removed again."""
+    folder = home.folder
+    made, pointed = not folder.exists(), (folder / store.POINTER).exists()
+    facts = {"settings": chosen.model_dump(mode="json"), "weights_digest": segmenter.digest, "cluster": where}
+    journal = journals.Journal(folder, **facts)
+    try:
+        yield journal
+    except BaseException as error:
+        journal.event("end", error=f"{type(error).__name__}: {error}")
+        if journal.path is None or _certainly_absent(home.cube):
+            journal.discard()
+            if not pointed:
+                store.unpoint(folder)
+        if made and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+        raise
+    else:
+        journal.event("end")
+    finally:
+        journal.close()
+
+
+def _certainly_absent(cube: str) -> bool:
+    """Whether nothing was left of a cube; not if nobody answers."""
+    try:
+        return not store.exists(cube)
+    except StoreError:
+        return False
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Refuse a folder that holds something, but nothing of ours."""
+    if folder.exists() and not folder.is_dir():
+        raise StoreError(f"{folder} is a file; name another folder for the output")
+    # A store that is being written, or was when its run was killed, is hidden until it is whole.
+    hidden = (f".{store.CUBE}", journals.LOGS)
+    visible = folder.is_dir() and any(not path.name.startswith(hidden) for path in folder.iterdir())
+    if visible and not any((folder / name).exists() for name in (store.CUBE, store.POINTER)):
+        raise StoreError(f"{folder} holds files that are not ours; name an empty or a new folder for the output")
