@@ -7,7 +7,7 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from icemapper_xr.analysis import areas, blocks, bootstrap, rates, variogram
+from icemapper_xr.analysis import areas, blocks, bootstrap, dependence, rates, variogram
 from icemapper_xr.errors import AnalysisError, OptionError
 from tests.test_analysis_areas import raster_around
 
@@ -298,3 +298,65 @@ def test_white_noise_has_no_length_and_bad_fields_a_clear_line():
     lonely[0, 0] = 1
     with pytest.raises(AnalysisError, match="no two residuals"):
         variogram.empirical(lonely, 1.0, max_lag=3)
+
+
+# -- blocks that hang together ----------------------------------------------------------------------------------------
+def exact(length, side, cells, shape):
+    """Correlation of the block means of an exponential field, summed cell by cell."""
+    rows, columns = np.indices((shape[0] * cells, shape[1] * cells)) * side / cells
+    where = np.c_[rows.ravel(), columns.ravel()]
+    covariance = np.exp(-np.hypot(*(where[:, None] - where[None]).transpose(2, 0, 1)) / length)
+    block = (rows // side * shape[1] + columns // side).astype(int).ravel()
+    mean = np.zeros((shape[0] * shape[1], block.size))
+    mean[block, np.arange(block.size)] = 1 / cells**2
+    found = mean @ covariance @ mean.T
+    return found / found[0, 0]
+
+
+def test_the_correlation_of_blocks_is_that_of_their_cells():
+    given = dependence.Dependence(variogram.Variogram(0.0, 1.0, 300.0), cells=36, side=600.0)
+    row, column = np.indices((3, 3)).reshape(2, -1)
+    found = given.correlation(row[:, None] - row[None], column[:, None] - column[None])
+    np.testing.assert_allclose(found, exact(300.0, 600.0, 6, (3, 3)), atol=1e-9)
+    half = dependence.Dependence(variogram.Variogram(3.0, 1.0, 300.0), cells=36, side=600.0)
+    assert 0 < half.correlation(0, 1) < given.correlation(0, 1)  # a nugget is shared by nobody
+    assert dependence.Dependence(variogram.Variogram(1.0, 0.0, 300.0), 36, 600.0).correlation(
+        [0, 0], [0, 1]
+    ).tolist() == [
+        1,
+        0,
+    ]
+
+
+def test_the_design_is_that_of_the_covariance_matrix():
+    rng = np.random.default_rng(3)
+    given = dependence.Dependence(variogram.Variogram(0.0, 1.0, 500.0), cells=36, side=600.0)
+    row, column = np.indices((6, 6)).reshape(2, -1)
+    place = np.c_[0 * row, row, column]
+    known = column < 3
+    x = rng.gamma(3, 1, 36)
+    found = dependence.design(given, place[known], x[known], place[~known], x[~known])
+    covariance = np.sqrt(np.outer(x, x)) * given.correlation(row[:, None] - row[None], column[:, None] - column[None])
+    weight = np.where(known, x[~known].sum() / x[known].sum(), -1.0)
+    naive = weight**2 @ x
+    scatter = 18 - covariance[np.ix_(known, known)].sum() / x[known].sum()  # of the residuals, expected
+    assert found.inflation == pytest.approx(np.sqrt(weight @ covariance @ weight / naive * 17 / scatter), rel=1e-3)
+    draws = rng.multivariate_normal(np.zeros(18), covariance[np.ix_(known, known)], 40_000) / np.sqrt(x[known])
+    share = np.sqrt(x[known] / x[known].sum())
+    squares = np.sum((draws - np.outer(draws @ share, share)) ** 2, axis=1)
+    assert squares.mean() == pytest.approx(scatter, rel=0.02)
+    assert found.dof == pytest.approx(2 * squares.mean() ** 2 / squares.var(), rel=0.05)
+    apart = place.copy()
+    apart[:, 0] = np.arange(36)  # grids of their own: independent
+    alone = dependence.design(given, apart[known], x[known], apart[~known], x[~known])
+    assert alone == pytest.approx((1.0, 17.0))
+
+
+def test_draws_are_as_much_wider_as_the_design_says():
+    rng = np.random.default_rng(4)
+    error, x, target = rng.normal(size=20), np.ones(20), np.ones(50)
+    plain = bootstrap.error_draws(error, x, target, n_draws=4000)
+    wide = bootstrap.error_draws(error, x, target, n_draws=4000, design=dependence.Design(2.0, 5.0))
+    from scipy import stats
+
+    assert wide.std() / plain.std() == pytest.approx(2 * stats.t.ppf(0.975, 5) / stats.t.ppf(0.975, 19), rel=1e-9)

@@ -214,6 +214,27 @@ def test_common_bias_has_the_size_of_margin_times_shift(mapped: Path, tmp_path: 
     assert row["paired_upper"] - row["paired_lower"] < half / 4  # what an orbit's years share cancels
 
 
+def test_the_filter_is_inside_the_draws_of_shifts(mapped: Path, tmp_path: Path) -> None:
+    """Shifts of a year larger than the retreat are filtered like flicker; those smaller than it stay."""
+    for metres, left in {0.5: 1.0, 60.0: None}.items():
+        found = pipeline.areas_of_run(
+            mapped, out=tmp_path / "f.csv", year_bias_m=metres, n_draws=4000, landscape_draws=100
+        )
+        plain, filtered = (
+            next(s for s in found.measured.series if s.kind == "glacier" and s.id == "A" and s.filter == name)
+            for name in ("none", "median")
+        )
+        # by km of margin, of which the filtered map has less: its flicker is gone
+        spread, whole = (s.errors["common_year"].std(axis=1) / s.areas["margin_km"] for s in (filtered, plain))
+        ratio = spread / whole
+        np.testing.assert_allclose(ratio[[0, -1]], 1.0, rtol=0.02)  # the ends are kept
+        if left is None:
+            assert (ratio[1:-1] < 0.85).all()
+            assert ratio[4] < 0.75  # the median of three has 0.67 of the deviation
+        else:
+            np.testing.assert_allclose(ratio, left, rtol=0.02)  # A retreats by 20 m a year: nothing to filter
+
+
 # -- years and acquisitions -------------------------------------------------------------------------------------------
 def test_years_missing_in_the_middle_are_said(mapped: Path, tmp_path: Path) -> None:
     found = pipeline.rates_of_run(mapped, out=tmp_path / "g.csv", years=(2016, 2017, 2020, 2021, 2024), **QUICK)

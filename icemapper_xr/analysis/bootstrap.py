@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from icemapper_xr.analysis.dependence import Design
 from icemapper_xr.errors import AnalysisError, OptionError
 
 __all__ = [
@@ -91,6 +92,7 @@ def error_draws(
     target_exposure: npt.ArrayLike,
     *,
     inside: npt.ArrayLike | None = None,
+    design: Design | None = None,
     n_draws: int = N_DRAWS,
     seed: int | np.random.Generator = 42,
 ) -> Array:
@@ -109,6 +111,8 @@ def error_draws(
     inside
         (n,) bool: reference blocks that are part of the region. Their errors are known and are added as they are.
         None: none is.
+    design
+        How much neighbouring blocks depend on each other (`dependence.design`); None: not at all.
     n_draws
         Draws.
     seed
@@ -125,7 +129,8 @@ def error_draws(
     Olofsson et al. 2014, doi:10.1016/j.rse.2014.02.015). A draw resamples the reference blocks for r and gives every
     block of the region an error r x + sqrt(x) z, z resampled from the residuals: the region's own scatter counts, too.
     Deviations are widened by sqrt(n / (n - 1)) and by Student's t over the normal quantile, so that the central 95 %
-    keep their meaning for few blocks. Blocks have to be longer than the errors' correlation (`variogram.block_length`).
+    keep their meaning for few blocks. Blocks that are not far longer than the errors' correlation reaches need their
+    `design`: it widens the deviations once more, and takes Student's t with the degrees of freedom left.
 
     Raises
     ------
@@ -144,7 +149,7 @@ def error_draws(
     z = residual / np.sqrt(x)
     z -= z.mean(axis=1, keepdims=True)
     mean = ratio * target.sum() + e[:, known].sum(axis=1)
-    widen = _widening(x.size)
+    widen = _widening(x.size, design)
     draws = np.empty((e.shape[0], n_draws))
     step = max(1, _BATCH // max(1, e.shape[0] * max(x.size, target.size)))
     for start in range(0, n_draws, step):
@@ -176,10 +181,11 @@ def _checked(errors: Any, exposure: Any, target_exposure: Any) -> tuple[Array, A
     return e, x, target
 
 
-def _widening(n: int) -> float:
+def _widening(n: int, design: Design | None) -> float:
     from scipy import stats
 
-    return float(np.sqrt(n / (n - 1)) * stats.t.ppf(0.975, n - 1) / stats.norm.ppf(0.975))
+    inflation, dof = (1.0, n - 1) if design is None else design
+    return float(inflation * np.sqrt(n / (n - 1)) * stats.t.ppf(0.975, dof) / stats.norm.ppf(0.975))
 
 
 # -- a bias that blocks share -----------------------------------------------------------------------------------------

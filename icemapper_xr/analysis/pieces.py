@@ -55,6 +55,13 @@ class Layout:
     """(y, x) share of each cell inside the region; None: the whole raster."""
     kind: IntArray | None = None
     """(n,) which of several acquisitions mapped the piece, from 0; None: all the same."""
+    grid: IntArray | None = None
+    """(blocks,) number of the grid of each block; None: all on one."""
+
+    def places(self) -> IntArray:
+        """(blocks, 3) grid, row and column of each block."""
+        grid = np.zeros(len(self.position), dtype=np.int64) if self.grid is None else self.grid
+        return np.column_stack([grid, self.position])
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,6 +246,7 @@ def joined(parts: Sequence[Part]) -> Pieces:
         size=parts[0].table.layout.size,
         share=None,
         kind=unique[:, 4],
+        grid=blocks[:, 0],
     )
     return Pieces(layout_, tables)
 

@@ -15,12 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from icemapper_xr.analysis import bootstrap, pieces, variogram
+from icemapper_xr.analysis import dependence as dependence_
 from icemapper_xr.analysis.bootstrap import CommonBias
+from icemapper_xr.analysis.dependence import Dependence
 from icemapper_xr.errors import AnalysisError
 
 __all__ = ["AREA_EXPOSURE", "ErrorModel", "error_draws", "fit", "residual_block"]
 
 Array = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 
 AREA_EXPOSURE: Final = 0.05
 """Exposure of an area without margin, km of margin per km2 (a judgement: a fifth of the mean of Svalbard, 0.28)."""
@@ -53,13 +56,17 @@ class ErrorModel:
     scatter: float
     """Standard deviation of a block's change of error from one reference year to the next, beyond that of the shift,
     by the root of its exposure, km2 / sqrt(km); NaN with a single reference year."""
+    places: IntArray
+    """(blocks, 3) grid, row and column."""
+    dependence: Dependence | None = None
+    """How the errors of neighbouring blocks hang together; None: not at all."""
 
     def year_of(self, year: int) -> int:
         """Index of the reference year nearest to a year, the earlier one of two."""
         return int(np.argmin([abs(year - known) for known in self.reference_years]))
 
 
-def fit(table: pieces.Pieces, reference_years: Sequence[int]) -> ErrorModel:
+def fit(table: pieces.Pieces, reference_years: Sequence[int], *, dependence: Dependence | None = None) -> ErrorModel:
     """Collect the errors of the blocks that have a reference.
 
     Parameters
@@ -68,6 +75,8 @@ def fit(table: pieces.Pieces, reference_years: Sequence[int]) -> ErrorModel:
         With `error`, `reference_margin_km` and `reference_area` of the reference years.
     reference_years
         Ascending.
+    dependence
+        How the errors of neighbouring blocks hang together, from the variogram of `residual_block`; None: not at all.
 
     Raises
     ------
@@ -91,7 +100,8 @@ def fit(table: pieces.Pieces, reference_years: Sequence[int]) -> ErrorModel:
     change = np.diff(residual, axis=0) / np.sqrt(x)
     scatter = float(change.std(ddof=1)) if change.size else np.nan
     years = tuple(int(year) for year in reference_years)
-    return ErrorModel(years, e, x, 1000 * ratio, 1000 * sigma, float(between), scatter)
+    places = table.layout.places()[some]
+    return ErrorModel(years, e, x, 1000 * ratio, 1000 * sigma, float(between), scatter, places, dependence)
 
 
 def error_draws(
@@ -130,7 +140,12 @@ def error_draws(
     unseen = np.maximum(exposure - seen, 0.0)
     known = table.total(pieces.ERROR, chosen)[index]
     sampling = known[:, None] + bootstrap.error_draws(
-        model.errors[index], model.exposure, unseen[unseen > 1e-9], n_draws=n_draws, seed=seed
+        model.errors[index],
+        model.exposure,
+        unseen[unseen > 1e-9],
+        design=_design(model, table.layout, chosen, unseen),
+        n_draws=n_draws,
+        seed=seed,
     )
     shift = CommonBias(0.0 if np.isnan(model.between_m) else model.between_m, list(years))
     margin = table.total(pieces.MARGIN, chosen)
@@ -140,6 +155,17 @@ def error_draws(
         own = own + rng.normal(0, model.scatter * np.sqrt(exposure.sum()), own.shape)
     own[[year in model.reference_years for year in years]] = 0.0  # measured there
     return {"sampling": sampling, "year": own}
+
+
+def _design(
+    model: ErrorModel, where: pieces.Layout, chosen: npt.NDArray[np.bool_], unseen: Array
+) -> dependence_.Design | None:
+    """Return what the dependence of blocks does to the error of a group."""
+    if model.dependence is None:
+        return None
+    target = np.bincount(where.block[chosen], weights=unseen, minlength=len(where.position))
+    some = target > 1e-9
+    return dependence_.design(model.dependence, model.places, model.exposure, where.places()[some], target[some])
 
 
 def _exposure(margin_km: Array, area_km2: Array) -> Array:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from icemapper_xr import filters, progress
 from icemapper_xr.analysis import blocks, bootstrap, pieces, reference
 from icemapper_xr.analysis.bootstrap import CommonBias
+from icemapper_xr.analysis.dependence import Dependence
 from icemapper_xr.analysis.series import Acquisition
 from icemapper_xr.pipeline import requests, runs, surveying
 from icemapper_xr.pipeline.requests import MeasureSettings, Truth
@@ -83,9 +84,9 @@ def measure_run(source: str | Path, settings: MeasureSettings) -> Measured:
     glaciers = requests.glaciers_of(run, settings, notes)
     region = requests.region_of(settings, notes)
     truth = requests.truth_of(run, settings, notes)
-    size, words = requests.block_size(run, truth, settings)
+    size, dependence, words = requests.block_size(run, truth, settings)
     survey = surveying.survey(run, settings, size=size, glaciers=glaciers, region=region, truth=truth)
-    found = tuple(_series(run, settings, glaciers, survey, truth))
+    found = tuple(_series(run, settings, glaciers, survey, truth, dependence))
     method = (*_method(run, settings, truth is not None), *words)
     changing = truth is None or len(truth.years) > 1 or settings.year_bias_m > 0
     return Measured(run, settings, found, _shapes(run, region, glaciers), method, tuple(notes), changing)
@@ -97,11 +98,12 @@ def _series(
     glaciers: gpd.GeoDataFrame | None,
     survey: surveying.Survey,
     truth: Truth | None,
+    dependence: Dependence | None,
 ) -> Iterator[Series]:
     tables, landscape = survey
     models = {}
     if truth is not None:
-        models = {name: reference.fit(table, truth.years) for name, table in tables.items()}
+        models = {name: reference.fit(table, truth.years, dependence=dependence) for name, table in tables.items()}
     groups = list(_groups(next(iter(tables.values())).layout, glaciers))
     for (kind, identity, label, terminus), chosen in progress.track(groups, "Groups"):
         for name, table in tables.items():
@@ -110,7 +112,7 @@ def _series(
                 errors |= reference.error_draws(
                     models[name], table, run.years, chosen, n_draws=settings.n_draws, seed=settings.seed
                 )
-            errors |= _common(run, settings, _margins(table, chosen))
+            errors |= _common(run, settings, _margins(table, chosen), _positions(name, tables, chosen))
             measures = {key: table.total(key, chosen) for key in table.values if key not in pieces.OF_REFERENCE}
             draws = None
             if kind == "region" and landscape[name].shape[1] >= MIN_TILES:
@@ -142,8 +144,22 @@ def _margins(table: pieces.Pieces, chosen: npt.NDArray[np.bool_]) -> Array:
     return np.stack([table.total(pieces.MARGIN, chosen & (kind == k)) for k in range(int(kind.max()) + 1)], axis=1)
 
 
-def _common(run: Run, settings: MeasureSettings, margin_km: Array) -> dict[str, Array]:
-    """Draws of margin shifts that orbit, sensor or year share; the same shifts for every group, tile and zone."""
+def _positions(name: str, tables: Mapping[str, pieces.Pieces], chosen: npt.NDArray[np.bool_]) -> Array | None:
+    """(years,) position of the unfiltered margin (area over length, km), from which a filtered map's shifts start."""
+    if name != FILTERED:
+        return None
+    plain = tables[UNFILTERED]
+    length = float(plain.total(pieces.MARGIN, chosen).mean())
+    return plain.total("soft_area", chosen) / length if length > 0 else None
+
+
+def _common(run: Run, settings: MeasureSettings, margin_km: Array, position_km: Array | None) -> dict[str, Array]:
+    """Draws of margin shifts that orbit, sensor or year share; the same shifts for every group, tile and zone.
+
+    With the position of the margin in each year the temporal filter is inside every draw: the running median of a map
+    with a margin is a map with the running median of its positions (a median commutes with thresholds: Fitch, Coyle
+    and Gallagher 1984, IEEE Trans. ASSP 32), so a shift of one year is filtered as the map was.
+    """
     kinds = list(dict.fromkeys(sheet.acquisitions for sheet in run.sheets))[: margin_km.shape[1]]
     every = [kind for together in zip(*kinds, strict=True) for kind in together]  # year by year
     labels: dict[str, tuple[float, Sequence[Any]]] = {
@@ -151,16 +167,23 @@ def _common(run: Run, settings: MeasureSettings, margin_km: Array) -> dict[str, 
         "sensor": (settings.sensor_bias_m, [kind.sensor for kind in every]),
         "year": (settings.year_bias_m, [year for year in run.years for _ in kinds]),
     }
-    shape = (*margin_km.shape, settings.n_draws)
-    return {
-        f"common_{name}": bootstrap.common_bias_draws(
-            margin_km.ravel(), {name: CommonBias(sigma, shared)}, n_draws=settings.n_draws, seed=settings.seed + 10 + k
-        )
-        .reshape(shape)
-        .sum(axis=1)
-        for k, (name, (sigma, shared)) in enumerate(labels.items())
-        if sigma > 0
-    }
+    found = {}
+    for k, (name, (sigma, shared)) in enumerate(labels.items()):
+        if sigma > 0:
+            bias, seed = {name: CommonBias(sigma, shared)}, settings.seed + 10 + k
+            one_km = bootstrap.common_bias_draws(np.ones(len(every)), bias, n_draws=settings.n_draws, seed=seed)
+            shift = one_km.reshape(*margin_km.shape, settings.n_draws)
+            if position_km is not None:
+                shift = _filtered(shift, position_km, run.years, settings.max_gap_years)
+            found[f"common_{name}"] = (margin_km[..., None] * shift).sum(axis=1)
+    return found
+
+
+def _filtered(shift: Array, position_km: Array, years: Sequence[int], max_gap_years: int) -> Array:
+    """What is left of shifts (years, ...) of a margin in the filtered map, km."""
+    at = position_km.reshape(-1, *[1] * (shift.ndim - 1))
+    moved, still = (filters.filter_series(p, years, max_gap_years=max_gap_years) for p in (at + shift, at))
+    return np.asarray(moved - still)
 
 
 # -- what is said -----------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from icemapper_xr import conventions as cv
 from icemapper_xr import filters, progress
 from icemapper_xr import settings as settings_
 from icemapper_xr.analysis import blocks, bootstrap, cells, domains, margins, reference
+from icemapper_xr.analysis.dependence import Dependence
 from icemapper_xr.errors import AnalysisError, OptionError
 from icemapper_xr.pipeline import runs
 from icemapper_xr.pipeline.runs import Run
@@ -188,26 +189,50 @@ def _by_year(frame: gpd.GeoDataFrame, run: Run, settings: MeasureSettings) -> di
     return known
 
 
-def block_size(run: Run, truth: Truth | None, settings: MeasureSettings) -> tuple[float, tuple[str, ...]]:
-    """Return the side of a block, and how it was found in words."""
+def block_size(
+    run: Run, truth: Truth | None, settings: MeasureSettings
+) -> tuple[float, Dependence | None, tuple[str, ...]]:
+    """Return the side of a block, how the errors of blocks hang together, and how both were found in words."""
     if truth is None:
-        return settings.block_size or blocks.TILE_SIZE, ()
-    if settings.block_size is not None:
-        return settings.block_size, (f"blocks of the reference: {settings.block_size:g} m as asked for",)
+        return settings.block_size or blocks.TILE_SIZE, None, ()
     pixel = cells.spacing(run.sheets[0].probability[cv.X], "x")
-    fields = [field for sheet in run.sheets if (field := _residuals(sheet, truth, settings.threshold)) is not None]
-    if not fields:
+    cell = COARSE * pixel
+    parts = [part for sheet in run.sheets if (part := _residuals(sheet, truth, settings.threshold, pixel)) is not None]
+    if not parts:
         raise AnalysisError("the reference lies outside the map; check its place and its CRS")
-    error, length = (_apart([field[k] for field in fields], reference.MAX_LAG / (COARSE * pixel)) for k in (0, 1))
-    side, model = reference.residual_block(error * pixel**2 / 1e6, length / 1000, COARSE * pixel)
-    return side, (
-        f"blocks of the reference: {side:g} m, from the variogram of its errors along the margin (correlation length "
-        f"{model.length:.0f} m, {100 * model.sill / max(model.sill + model.nugget, 1e-300):.0f} % of the variance)",
+    error, length, seen = _apart(parts, reference.MAX_LAG / cell)
+    error = np.where(seen > 0, error * pixel**2 / 1e6, np.nan)
+    side, model = reference.residual_block(error, length / 1000, cell)
+    how = "from"
+    if settings.block_size is not None:
+        side, how = settings.block_size, "as asked for;"
+    known = np.isfinite(error)
+    with_margin = float(np.mean(length[known] > 0)) if known.any() else 0.0
+    dependence = Dependence(model, cells=max(1.0, with_margin * (side / cell) ** 2), side=side)
+    return (
+        side,
+        dependence,
+        (
+            f"blocks of the reference: {side:g} m, {how} the variogram of its errors along the margin (correlation "
+            f"length {model.length:.0f} m, {100 * model.sill / max(model.sill + model.nugget, 1e-300):.0f} % of the "
+            f"variance); neighbouring blocks correlate by {dependence.correlation(0, 1):.2f}, which widens the "
+            "intervals and leaves fewer degrees of freedom (dependence.design)",
+        ),
     )
 
 
-def _residuals(sheet: Sheet, truth: Truth, threshold: float) -> tuple[Array, Array] | None:
-    """Return errors in pixels (NaN: no reference) and metres of margin in coarse cells of a sheet."""
+class _Part(NamedTuple):
+    """Coarse cells of one sheet, on multiples of their size from the origin of its CRS."""
+
+    grid: int
+    row: int
+    column: int
+    fields: Array
+    """(3, rows, columns) errors in pixels, metres of margin, pixels with a reference."""
+
+
+def _residuals(sheet: Sheet, truth: Truth, threshold: float, pixel: float) -> _Part | None:
+    """Add up errors and margin of the last reference year in coarse cells of a sheet; None without a reference."""
     from dask.base import compute
 
     shares = truth.on(sheet)
@@ -219,21 +244,43 @@ def _residuals(sheet: Sheet, truth: Truth, threshold: float) -> tuple[Array, Arr
     if own is not None:  # what two sheets see counts once
         residual = residual.where(domains.shares(own, last) > 0.5)
     margin = margins.margin_length(last, threshold=threshold).where(residual.notnull())
+    row, column = int(np.floor(-float(last[cv.Y][0]) / pixel)), int(np.floor(float(last[cv.X][0]) / pixel))
+    before = {cv.Y: (row % COARSE, 0), cv.X: (column % COARSE, 0)}
     coarse = {cv.Y: COARSE, cv.X: COARSE}
+    planes = (residual.fillna(0.0), margin.fillna(0.0), residual.notnull().astype(np.float32))
     with progress.dask_bar("Residuals"):
-        error, length, seen = compute(
-            *(field.coarsen(coarse, boundary="trim").sum().data for field in (residual, margin, residual.notnull()))
+        found = compute(
+            *(
+                plane.drop_vars([cv.Y, cv.X])
+                .pad(before, constant_values=0.0)
+                .coarsen(coarse, boundary="pad")
+                .sum()
+                .data
+                for plane in planes
+            )
         )
-    return np.where(seen > 0, error, np.nan), np.asarray(length)
+    fields = np.stack([np.asarray(field, dtype=np.float64) for field in found])
+    return _Part(sheet.grid, row // COARSE, column // COARSE, fields)
 
 
-def _apart(fields: Sequence[Array], reach: float) -> Array:
-    """Put fields side by side, so far apart that no pair of cells within reach is of two fields."""
-    if len(fields) == 1:
-        return fields[0]
-    gap, rows = int(np.ceil(reach)) + 1, max(len(field) for field in fields)
-    padded = [np.pad(f, ((0, rows - len(f)), (0, gap)), constant_values=np.nan) for f in fields]
-    return np.concatenate(padded, axis=1)
+def _apart(parts: Sequence[_Part], reach: float) -> Array:
+    """Put coarse cells together, (3, rows, columns); grids side by side, so far apart that no two are within reach."""
+    found = []
+    for grid in dict.fromkeys(part.grid for part in parts):
+        mine = [part for part in parts if part.grid == grid]
+        first = min(part.row for part in mine), min(part.column for part in mine)
+        last = (
+            max(part.row + part.fields.shape[1] for part in mine),
+            max(part.column + part.fields.shape[2] for part in mine),
+        )
+        whole = np.zeros((3, last[0] - first[0], last[1] - first[1]))
+        for part in mine:
+            top, left = part.row - first[0], part.column - first[1]
+            whole[:, top : top + part.fields.shape[1], left : left + part.fields.shape[2]] += part.fields
+        found.append(whole)
+    rows, gap = max(field.shape[1] for field in found), int(np.ceil(reach)) + 1
+    padded = [np.pad(f, ((0, 0), (0, rows - f.shape[1]), (0, gap))) for f in found]
+    return np.concatenate(padded, axis=2) if len(found) > 1 else found[0]
 
 
 def excluded_of(like: xr.DataArray, path: Path) -> xr.DataArray:
