@@ -18,7 +18,7 @@ __all__ = ["is_remote", "patiently"]
 
 T = TypeVar("T")
 
-ATTEMPTS: Final = 4
+ATTEMPTS: Final = 6
 PAUSE_SECONDS = 1.0
 """Before the second attempt; doubled each time, give or take a quarter so that workers do not come back all at once."""
 _GIVEN_UP_SECONDS: Final = 300.0
