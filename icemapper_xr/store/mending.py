@@ -60,7 +60,7 @@ def _facts(array: Any, name: str) -> dict[str, Any]:
     facts: dict[str, Any] = array.metadata.to_dict()
     growing = name not in (cv.Y, cv.X, cv.SPATIAL_REF)
     attributes = dict(facts.pop("attributes", {}))
-    known = ("grid_mapping", "coordinates", "spatial_ref", "crs_wkt", "GeoTransform")
+    known = attributes if name == cv.SPATIAL_REF else ("grid_mapping", "coordinates")
     return {
         **facts,
         "shape": list(facts["shape"])[1:] if growing else list(facts["shape"]),

@@ -252,6 +252,10 @@ def problem(dataset: xr.Dataset, group: Any) -> str | None:
     missing = [name for name in names if name not in dataset.variables]
     if missing:
         return f"{missing[0]} is missing"
+    dims = dict.fromkeys(ours["variables"], (cv.YEAR, cv.Y, cv.X)) | {n: (n,) for n in (cv.Y, cv.X, cv.YEAR)}
+    turned = [name for name, wanted in dims.items() if dataset[name].dims != wanted]
+    if turned:
+        return f"the dimensions of {turned[0]} are wrong"
     step, _, left, _, _, top = group.attrs["spatial:transform"][:6]
     rows, columns = group.attrs["spatial:shape"]
     for name, edge, size, sign in ((cv.Y, top, rows, -1), (cv.X, left, columns, 1)):
