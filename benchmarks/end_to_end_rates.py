@@ -52,7 +52,7 @@ def scene_of(seed: int, size: int, years: Sequence[int] = YEARS) -> simulate.Sce
 
 def calibration_of(segmenter: models.ModelSegmenter, size: int, scenes: int) -> tuple[calibrate.Model, str]:
     """The calibration that ships with the weights, or one fitted to scenes of its own."""
-    numbers = next((e.get("calibration") for e in own.read_index() if e["digest"] == segmenter.digest), None)
+    numbers = own.with_digest(segmenter.digest).get("calibration")
     if isinstance(numbers, dict):
         return calibrate.from_dict(numbers), "that of the weights"
     bins = None

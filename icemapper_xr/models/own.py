@@ -9,7 +9,7 @@ from typing import Any, Final
 from icemapper_xr import errors
 from icemapper_xr.models import facts, weights
 
-__all__ = ["INDEX", "entry_of", "folder", "read_index", "register"]
+__all__ = ["INDEX", "entry_of", "folder", "read_index", "register", "with_digest"]
 
 INDEX: Final = "index.json"
 
@@ -36,6 +36,11 @@ def read_index() -> list[dict[str, Any]]:
     if not isinstance(entries, list) or not all(isinstance(e, dict) and {"file", "digest"} <= set(e) for e in entries):
         raise errors.WeightsError(f"index {path} is not a list of files with digests: install the package again")
     return entries
+
+
+def with_digest(digest: str | None) -> dict[str, Any]:
+    """Entry of the file of ours that has a digest; empty for any other."""
+    return next((entry for entry in read_index() if entry["digest"] == digest), {})
 
 
 def register(

@@ -35,7 +35,7 @@ def calibration_of(wanted: str | Path | None, facts: Mapping[str, Any]) -> tuple
     from icemapper_xr.models import own
 
     digest = facts["run"].get(cv.ATTR_WEIGHTS_DIGEST)
-    numbers = next((entry.get("calibration") for entry in own.read_index() if entry["digest"] == digest), None)
+    numbers = own.with_digest(digest).get("calibration")
     if not isinstance(numbers, dict):
         return None, None
     model = calibrate.from_dict(numbers)

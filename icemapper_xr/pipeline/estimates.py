@@ -70,9 +70,7 @@ def size(place: Place, segmenter: Segmenter, *, overlap: float) -> Size:
     rows, columns = lattice.rows, lattice.columns
     down = np.array([_windows(span, lattice) for span in rows])
     across = np.array([_windows(span, lattice) for span in columns])
-    kept = [
-        np.array([0 if span.keep is None else span.keep[1] - span.keep[0] for span in axis]) for axis in (rows, columns)
-    ]
+    kept = [np.array([_kept(span) for span in axis]) for axis in (rows, columns)]
     wanted = np.ones((len(rows), len(columns)), bool) if place.mask is None else _meets(place, lattice, segmenter)
     pixels = np.outer(*kept)
     return Size(

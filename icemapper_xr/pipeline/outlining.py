@@ -76,10 +76,9 @@ def drawing_of(source: str | Path, *, year: int | None = None) -> Drawing:
     """
     folder = Path(source)
     if tiled.is_region(folder):
-        status, facts = tiled.standing(folder), {}
-        for path in (path for paths in tiled.zones_of(folder).values() for path in paths[:1]):
-            facts = store.provenance(path)
-        return Drawing(_years(folder, status, year), facts, functools.partial(tiled.draw, folder))
+        years = _years(folder, tiled.standing(folder), year)
+        first = next(path for paths in tiled.zones_of(folder).values() for path in paths)
+        return Drawing(years, store.provenance(first), functools.partial(tiled.draw, folder))
     cube = store.cube_of(source)
     stored = store.open_store(cube)
 

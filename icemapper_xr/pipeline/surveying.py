@@ -68,7 +68,7 @@ def survey(
     for k, sheet in enumerate(run.sheets, 1):
         if len(run.sheets) > 1:
             progress.note(f"tile {k} of {len(run.sheets)}: {sheet.name}")
-        rows = np.flatnonzero(np.ones(0)) if glaciers is None else np.flatnonzero(sheet.near(glaciers, settings.reach))
+        rows = np.empty(0, np.int64) if glaciers is None else np.flatnonzero(sheet.near(glaciers, settings.reach))
         near = None if glaciers is None else glaciers.iloc[rows]
         found = _one(sheet, settings, names, size=size, glaciers=near, region=region, truth=truth)
         kind = kinds.index(sheet.acquisitions)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import dask.base
 import xarray as xr
@@ -46,7 +45,7 @@ def calibrate(result: xr.Dataset | xr.DataArray, *, model: str | Path | maps.Mod
     from icemapper_xr.models import own
 
     digest = result.attrs.get(conventions.ATTR_WEIGHTS_DIGEST)
-    numbers: Any = next((entry.get("calibration") for entry in own.read_index() if entry["digest"] == digest), None)
+    numbers = own.with_digest(digest).get("calibration")
     if not numbers:
         raise OptionError(
             f"no calibration ships with the weights of this result ({result.attrs.get(conventions.ATTR_WEIGHTS)}): "
@@ -123,7 +122,7 @@ def likeness_of(weights: str | Path | Segmenter) -> likeness.Likeness | None:
     if isinstance(weights, str | Path):
         path = models.resolve(weights).path
     else:
-        file = next((entry["file"] for entry in own.read_index() if entry["digest"] == weights.digest), None)
+        file = own.with_digest(weights.digest).get("file")
         found: Path | None = own.folder() / file if file is not None else getattr(weights, "path", None)
         if found is None:
             return None

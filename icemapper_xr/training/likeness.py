@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from icemapper_xr import applicability, progress
-from icemapper_xr._types import FloatArray
-from icemapper_xr.conventions import FEATURE_RANGES, Feature
+from icemapper_xr import applicability, normalise, progress
+from icemapper_xr.conventions import Feature
 from icemapper_xr.training import augment
 from icemapper_xr.training.config import Augmentation, TrainingConfig
 from icemapper_xr.training.samples import Crop, Sample
@@ -40,7 +39,7 @@ def summaries_of(
         crop = Crop(rows.start, columns.start, side)
         if side == 0 or not sample.truth(crop).any():
             continue
-        stack = np.stack([_unscaled(sample.read(f, sample.base[f], crop), f) for f in features], axis=-1)
+        stack = np.stack([normalise.in_units(sample.read(f, sample.base[f], crop), f) for f in features], axis=-1)
         stack = augment.drop_steps(rng, stack, GAPS)
         numbers = applicability.summaries([stack[..., channel] for channel in range(len(features))])
         flat = numbers.reshape(-1, numbers.shape[-1])
@@ -61,9 +60,3 @@ def write_beside(weights: Path, samples: Sequence[Sample], config: TrainingConfi
     path = applicability.beside(weights)
     applicability.write(describe(samples, config, source), path)
     return path
-
-
-def _unscaled(values: FloatArray, feature: Feature) -> FloatArray:
-    limits = FEATURE_RANGES[feature]
-    back: FloatArray = (values * (limits.maximum - limits.minimum) + limits.minimum).astype(np.float32)
-    return back
