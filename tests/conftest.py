@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import s3
+from icemapper_xr import catalog
+from tests import s3, scenes
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -17,6 +18,25 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("the folder ../shared with real data is not here")
     return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An indexed folder of a year of backscatter."""
+    where = tmp_path_factory.mktemp("catalogue")
+    scenes.write_rtc(where)
+    catalog.build(where)
+    return where
+
+
+@pytest.fixture(scope="module")
+def two_years(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An indexed folder of two years of backscatter."""
+    where = tmp_path_factory.mktemp("catalogue")
+    for year in (2022, 2023):
+        scenes.write_rtc(where, year=year, seed=year)
+    catalog.build(where)
+    return where
 
 
 @pytest.fixture(scope="session")

@@ -20,14 +20,6 @@ AREA = ["--bounds", *BOUNDS, "--crs", f"EPSG:{scenes.EPSG}"]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    where = tmp_path_factory.mktemp("catalogue")
-    scenes.write_rtc(where)
-    catalog.build(where)
-    return where
-
-
-@pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return scenes.write_weights(tmp_path_factory.mktemp("weights") / "tiny.h5")
 

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import icemapper_xr as ix
-from icemapper_xr import applicability, catalog, conventions, prediction, store, tiling
+from icemapper_xr import applicability, conventions, prediction, store, tiling
 from icemapper_xr._types import Bounds
 from icemapper_xr.errors import CubeError, OptionError, StoreError
 from icemapper_xr.pipeline import execution, journals, trust, units, verbs
@@ -24,14 +24,6 @@ from icemapper_xr.testing import CallCounter, FakeSegmenter
 from tests import map_support, scenes
 from tests.map_support import CHUNK, Tracing, chunk_files
 from tests.test_prediction import make_cube, on_the_lattice
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    where = tmp_path_factory.mktemp("catalogue")
-    scenes.write_rtc(where)
-    catalog.build(where)
-    return where
 
 
 @pytest.fixture

@@ -14,9 +14,8 @@ from pathlib import Path
 import pytest
 from distributed import Client, LocalCluster
 
-from icemapper_xr import catalog, store
+from icemapper_xr import store
 from icemapper_xr.pipeline import pools
-from tests import scenes
 from tests.map_support import chunk_files
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,14 +27,6 @@ BURN = "0.05"
 WORKERS = 2
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    where = tmp_path_factory.mktemp("catalogue")
-    scenes.write_rtc(where)
-    catalog.build(where)
-    return where
 
 
 @pytest.fixture(scope="module")

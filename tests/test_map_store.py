@@ -13,7 +13,7 @@ import pytest
 import xarray as xr
 
 import icemapper_xr as ix
-from icemapper_xr import catalog, pipeline, store
+from icemapper_xr import pipeline, store
 from icemapper_xr.conventions import MIN_STEPS
 from icemapper_xr.errors import OptionError, StoreError
 from icemapper_xr.pipeline import execution, records, units
@@ -27,12 +27,8 @@ OPTIONS = ["--bounds", *map(str, map(int, scenes.inner())), "--crs", f"EPSG:{sce
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    where = tmp_path_factory.mktemp("catalogue")
-    for year in (2022, 2023):
-        scenes.write_rtc(where, year=year, seed=year)
-    catalog.build(where)
-    return where
+def folder(two_years: Path) -> Path:
+    return two_years
 
 
 def names(folder: Path) -> list[str]:

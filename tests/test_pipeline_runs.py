@@ -23,12 +23,8 @@ AREA = {"bounds": scenes.inner(), "crs": f"EPSG:{scenes.EPSG}"}
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    where = tmp_path_factory.mktemp("catalogue")
-    for year in (2022, 2023):
-        scenes.write_rtc(where, year=year, seed=year)
-    catalog.build(where)
-    return where
+def folder(two_years: Path) -> Path:
+    return two_years
 
 
 def plain(folder: Path, year: int, *, orbit: str = "", coherence: bool = False) -> None:

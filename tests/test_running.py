@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from icemapper_xr import catalog, cli, pipeline, store
+from icemapper_xr import cli, pipeline, store
 from icemapper_xr._types import Bounds, Observation
 from icemapper_xr.errors import ClusterError, OptionError, StoreError
 from icemapper_xr.pipeline import estimates, execution, journals, planning, units, verbs
@@ -22,14 +22,6 @@ from tests import map_support, scenes
 from tests.map_support import CHUNK, Tracing
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    where = tmp_path_factory.mktemp("catalogue")
-    scenes.write_rtc(where)
-    catalog.build(where)
-    return where
 
 
 def where() -> dict:
