@@ -10,17 +10,20 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, Group, Parameter
 
 from icemapper_xr._version import __version__
+from icemapper_xr.conventions import MIN_STEPS
 
 __all__ = [
     "ANYWHERE",
     "AREA",
     "CLUSTER",
     "HERE",
+    "USUAL",
     "AreaOptions",
     "Box",
     "FeatureName",
     "Files",
     "RunOptions",
+    "SeriesOptions",
     "app",
     "one_line",
     "table",
@@ -67,6 +70,47 @@ class AreaOptions:
 
 
 ANYWHERE = AreaOptions()
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class SeriesOptions:
+    """Which observations a map is made of, and how the network goes over them."""
+
+    years: Annotated[str | None, Parameter(alias="--year")] = None
+    """2023, 2016:2024 or 2016,2020."""
+    start: str | None = None
+    """Month and day (MM-DD) of the first step; default 01-01."""
+    features: Annotated[tuple[FeatureName, ...] | None, Parameter(consume_multiple=True)] = None
+    """What to read, in the order of the channels; default: what the weights want."""
+    resolution: float | None = None
+    """Pixel size of the cube in metres; default: the weights'."""
+    resample: Literal["nearest", "bilinear", "average"] | None = None
+    """How to bring the cube to the weights' pixel size."""
+    resampling: Literal["nearest", "bilinear", "average"] | None = None
+    """How to read rasters of another pixel size than the cube's."""
+    orbit: int | None = None
+    """Relative orbit; default: the best covered."""
+    polarisation: Literal["VV", "HH"] | None = None
+    """Default: the best covered."""
+    baseline: int = 12
+    """Days between the two dates of a coherence pair."""
+    min_steps: int = MIN_STEPS
+    """Fewest valid steps with which to go on."""
+    overlap: float = 0.5
+    """Share of a window that the next one covers: 0.5, 0.25 or 0."""
+    engine: Literal["auto", "tensorflow", "openvino"] = "auto"
+    """Library that runs the network."""
+
+    def keywords(self) -> dict[str, Any]:
+        """Keywords of `map_glaciers` and `plan_map`."""
+        from icemapper_xr import settings
+
+        years = () if self.years is None else settings.parse_years(self.years)
+        return {**vars(self), "years": years}
+
+
+USUAL = SeriesOptions()
 
 CLUSTER = Group("Cluster")
 

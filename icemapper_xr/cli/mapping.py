@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from icemapper_xr.cli._app import ANYWHERE, AREA, HERE, AreaOptions, FeatureName, Files, RunOptions, app
-from icemapper_xr.conventions import MIN_AREA_KM2, MIN_STEPS, THRESHOLD
+from icemapper_xr.cli._app import ANYWHERE, AREA, HERE, USUAL, AreaOptions, Files, RunOptions, SeriesOptions, app
+from icemapper_xr.conventions import MIN_AREA_KM2, THRESHOLD
 
 if TYPE_CHECKING:
     from icemapper_xr.pipeline import MapReport, RegionReport
@@ -50,21 +50,10 @@ def map_(
     mask: Annotated[Path | None, Parameter(group=AREA)] = None,
     mask_buffer: Annotated[float, Parameter(group=AREA)] = 1000.0,
     tile: Annotated[int, Parameter(group=AREA)] = 8,
-    years: Annotated[str | None, Parameter(alias="--year")] = None,
+    series: SeriesOptions = USUAL,
     times: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
-    start: str | None = None,
-    features: Annotated[tuple[FeatureName, ...] | None, Parameter(consume_multiple=True)] = None,
-    resolution: float | None = None,
-    resample: Literal["nearest", "bilinear", "average"] | None = None,
-    resampling: Literal["nearest", "bilinear", "average"] | None = None,
-    orbit: int | None = None,
-    polarisation: Literal["VV", "HH"] | None = None,
-    baseline: int = 12,
-    min_steps: int = MIN_STEPS,
     gap: Literal["nearest", "zero"] = "nearest",
-    overlap: float = 0.5,
     reader: Literal["stackstac", "odc"] = "stackstac",
-    engine: Literal["auto", "tensorflow", "openvino"] = "auto",
     threshold: float = THRESHOLD,
     min_area_km2: float = MIN_AREA_KM2,
     overwrite: bool = False,
@@ -92,36 +81,12 @@ def map_(
         Metres by which the mask is grown.
     tile
         Side of a region's tile in chunks of 1152 pixels.
-    years
-        2023, 2016:2024 or 2016,2020.
     times
         The 15 dates to use (YYYY-MM-DD), instead of the rules on year and steps.
-    start
-        Month and day (MM-DD) of the first step; default 01-01.
-    features
-        What to read, in the order of the channels; default: what the weights want.
-    resolution
-        Pixel size of the cube in metres; default: the weights'.
-    resample
-        How to bring the cube to the weights' pixel size.
-    resampling
-        How to read rasters of another pixel size than the cube's.
-    orbit
-        Relative orbit; default: the best covered.
-    polarisation
-        Default: the best covered.
-    baseline
-        Days between the two dates of a coherence pair.
-    min_steps
-        Fewest valid steps with which to go on.
     gap
         What the network is fed where a step is missing.
-    overlap
-        Share of a window that the next one covers: 0.5, 0.25 or 0.
     reader
         Library that reads the rasters.
-    engine
-        Library that runs the network.
     threshold
         Probability at which outlines are drawn.
     min_area_km2
@@ -131,7 +96,7 @@ def map_(
     retry_failed
         Try again the units that failed in an earlier run.
     """
-    from icemapper_xr import pipeline, settings
+    from icemapper_xr import pipeline
 
     where = area.keywords()
     several = pipeline.as_region(where, region)
@@ -142,25 +107,14 @@ def map_(
         store=store,
         mask=None if mask is None else str(mask),
         mask_buffer=mask_buffer,
-        years=() if years is None else settings.parse_years(years),
         times=None if times is None else tuple(times),
-        start=start,
-        features=features,
-        resolution=resolution,
-        resample=resample,
-        resampling=resampling,
-        orbit=orbit,
-        polarisation=polarisation,
-        baseline=baseline,
-        min_steps=min_steps,
         gap=gap,
-        overlap=overlap,
         reader=reader,
-        engine=engine,
         threshold=threshold,
         min_area_km2=min_area_km2,
         overwrite=overwrite,
         retry_failed=retry_failed,
+        **series.keywords(),
         **run.keywords(),
         **(where if several is None else {"region": several, "tile": tile}),
     )

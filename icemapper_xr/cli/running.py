@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from icemapper_xr.cli._app import ANYWHERE, HERE, AreaOptions, FeatureName, RunOptions, app, table
-from icemapper_xr.conventions import MIN_STEPS
+from icemapper_xr.cli._app import ANYWHERE, HERE, USUAL, AreaOptions, RunOptions, SeriesOptions, app, table
 
 if TYPE_CHECKING:
     from icemapper_xr.pipeline import Plan, Standing
@@ -25,18 +24,7 @@ def plan(
     region: Annotated[list[str] | None, Parameter(consume_multiple=True, allow_leading_hyphen=True)] = None,
     mask: Path | None = None,
     tile: int = 8,
-    years: Annotated[str | None, Parameter(alias="--year")] = None,
-    start: str | None = None,
-    features: Annotated[tuple[FeatureName, ...] | None, Parameter(consume_multiple=True)] = None,
-    resolution: float | None = None,
-    resample: Literal["nearest", "bilinear", "average"] | None = None,
-    resampling: Literal["nearest", "bilinear", "average"] | None = None,
-    orbit: int | None = None,
-    polarisation: Literal["VV", "HH"] | None = None,
-    baseline: int = 12,
-    min_steps: int = MIN_STEPS,
-    overlap: float = 0.5,
-    engine: Literal["auto", "tensorflow", "openvino"] = "auto",
+    series: SeriesOptions = USUAL,
     rate: float | None = None,
     run: RunOptions = HERE,
 ) -> None:
@@ -58,34 +46,10 @@ def plan(
         Polygons outside of which there cannot be ice.
     tile
         Side of a tile in chunks of 1152 pixels.
-    years
-        2023, 2016:2024 or 2016,2020.
-    start
-        Month and day (MM-DD) of the first step.
-    features
-        What to read; default: what the weights want.
-    resolution
-        Pixel size of the cube in metres.
-    resample
-        How to bring the cube to the weights' pixel size.
-    resampling
-        How to read rasters of another pixel size.
-    orbit
-        Relative orbit.
-    polarisation
-        VV or HH.
-    baseline
-        Days between the two dates of a coherence pair.
-    min_steps
-        Fewest valid steps with which to go on.
-    overlap
-        Share of a window that the next one covers.
-    engine
-        Library that runs the network.
     rate
         Windows per second of one worker; default: measured here.
     """
-    from icemapper_xr import pipeline, settings
+    from icemapper_xr import pipeline
     from icemapper_xr.errors import OptionError
 
     found = pipeline.plan_map(
@@ -96,19 +60,8 @@ def plan(
         region=region,
         mask=mask,
         tile=tile,
-        years=() if years is None else settings.parse_years(years),
-        start=start,
-        features=features,
-        resolution=resolution,
-        resample=resample,
-        resampling=resampling,
-        orbit=orbit,
-        polarisation=polarisation,
-        baseline=baseline,
-        min_steps=min_steps,
-        overlap=overlap,
-        engine=engine,
         rate=rate,
+        **series.keywords(),
         **run.keywords(),
         **area.keywords(),
     )
