@@ -191,8 +191,11 @@ def test_killed_training_goes_on_to_the_same_weights(tmp_path: Path) -> None:
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
-def test_interrupted_training_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = tiny(checkpoint_minutes=0)
+@pytest.mark.parametrize("freeze_norms", [1.0, 0.5, 0.0])
+def test_interrupted_training_goes_on_to_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, freeze_norms: float
+) -> None:
+    settings = tiny(checkpoint_minutes=0, freeze_norms=freeze_norms)
     undisturbed = weights_of(fit.train(settings, tmp_path / "whole", make=make))
     saved = fit._save
     calls = []
@@ -211,6 +214,16 @@ def test_interrupted_training_goes_on_to_the_same_weights(tmp_path: Path, monkey
     assert [row["step"] for row in resumed.rows] == [3, 6]
     for ours, theirs in zip(weights_of(resumed), undisturbed, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_frozen_statistics_stay_those_of_the_first_estimate(tmp_path: Path) -> None:
+    trained = fit.train(tiny(freeze_norms=0.0, steps=3), tmp_path / "a", make=make)
+    longer = fit.train(tiny(freeze_norms=0.0, steps=6, validate_every=6), tmp_path / "b", make=make)
+    for one, other in zip(*(optimiser.batch_norms(run.model) for run in (trained, longer)), strict=True):
+        assert float(np.asarray(one.moving_variance).min()) > 0
+        np.testing.assert_allclose(np.asarray(one.gamma), np.asarray(other.gamma))
+    kernels = [np.asarray(run.model.get_layer("encoder_0").convolutions[0].kernel) for run in (trained, longer)]
+    assert not np.allclose(*kernels)
 
 
 def test_published_data_set_trains(tmp_path: Path) -> None:
@@ -250,6 +263,88 @@ def test_patches_change_their_size_by_stages(tmp_path: Path) -> None:
     assert {shape[:3] for shape in shapes[16:]} == {(2, 15, 16)}
 
 
+def test_a_stage_can_have_its_own_batch(tmp_path: Path) -> None:
+    from icemapper_xr.training import data
+
+    settings = tiny(stages=[{"until": 0.5, "windows": [8], "batch": 3}])
+    wanted = scenes.SceneSet(settings, tmp_path, make)
+    wanted.fill()
+    shapes = [data.Batches(settings, wanted.at, 4)[i][0].shape[:3] for i in range(4)]
+    assert shapes == [(3, 15, 8)] * 2 + [(2, 15, 16)] * 2
+
+
+# -- patches around surface classes -----------------------------------------------------------------------------------
+def lakes(seed: int, size: int) -> npt.NDArray[np.uint8]:
+    """A lake of four pixels in a third of the scenes, at the far corner; the rest is tundra."""
+    out = np.full((size, size), 2, np.uint8)
+    if seed % 3 == 0:
+        out[-2:, -2:] = 1
+    return out
+
+
+def focused(**focus: float) -> TrainingConfig:
+    chosen = {"number": 3, "size": 32, "validation": 1, "seed": 300, "focus": focus}
+    return tiny(scenes=chosen, mixed=0.0, augmentation={"border": 0.0, "rotation": 0.0, "gap_chance": 0.0})
+
+
+def test_focus_draws_patches_that_hold_the_class(tmp_path: Path) -> None:
+    from icemapper_xr.training import data
+
+    settings = focused(lake=0.5)
+    wanted = scenes.SceneSet(settings, tmp_path, make, lakes)
+    wanted.fill()
+    found = [data._focus(np.random.default_rng(k), wanted.at(0), settings, 16) for k in range(400)]
+    hits = [one for one in found if one is not None]
+    assert 160 < len(hits) < 240
+    for sample, crop in hits:
+        assert sample.name == "0000300"
+        assert min(crop.y, crop.x) + crop.size > 30  # it holds a pixel of the lake
+    batches = data.Batches(settings, wanted.at, 4)
+    assert np.array_equal(batches[1][0], batches[1][0])
+
+
+def test_focus_on_a_class_that_no_scene_has_draws_from_everywhere(tmp_path: Path) -> None:
+    from icemapper_xr.training import data
+
+    settings = focused(melange=1.0)
+    wanted = scenes.SceneSet(settings, tmp_path, make, lakes)
+    wanted.fill()
+    assert data._focus(np.random.default_rng(1), wanted.at(0), settings, 16) is None
+    assert data.Batches(settings, wanted.at, 1)[0][0].shape == (2, 15, 16, 16, 1)
+
+
+def test_classes_are_added_to_scenes_that_are_there(tmp_path: Path) -> None:
+    plain = scenes.SceneSet(tiny(scenes={"number": 3, "size": 32, "validation": 1, "seed": 300}), tmp_path, make)
+    plain.fill()
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/rtc.npy")}
+    wanted = scenes.SceneSet(focused(lake=0.5), tmp_path, make, lakes)
+    assert len(wanted.missing()) == 4
+    wanted.fill()
+    assert not wanted.missing()
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_classes_are_those_of_the_simulated_scene() -> None:
+    from icemapper_xr.simulate.classes import is_glacier
+
+    _, truth = scenes.simulated(300_000, 64, ("rtc",))
+    assert np.array_equal(is_glacier(scenes.simulated_classes(300_000, 64)), truth)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"scenes": {"focus": {"seaweed": 0.1}}}, "seaweed: choose from sea, lake"),
+        ({"scenes": {"focus": {"sea": 0.7, "lake": 0.4}}}, "add up to 1.1: give at most 1"),
+        ({"data": "somewhere", "scenes": {"focus": {"sea": 0.1}}}, "focus needs simulated scenes"),
+    ],
+)
+def test_bad_focus_is_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TrainingConfig.model_validate(changes)
+
+
 @pytest.mark.parametrize(
     ("stages", "message"),
     [
@@ -265,6 +360,7 @@ def test_bad_stages_are_refused(stages: list[dict[str, object]], message: str) -
 
 TORCH = """
 import numpy as np
+import torch
 from icemapper_xr.training import fit, optimiser, state, torch_step
 from tests.test_training_fit import tiny
 rng = np.random.default_rng(3)
@@ -282,6 +378,18 @@ for pooling in ("maxpool", "tweightedpool"):
     batches = [rng.random((2, 15, 16, 16, 2), np.float32) for _ in range(2)]
     for one in (keras_steps, torch_steps):
         one.estimate(lambda k: batches[k], 2)
+        one.freeze()
+    kept = [state.arrays_of([norm.moving_mean, norm.gamma]) for norm in optimiser.batch_norms(right)]
+    for _ in range(3):
+        x = rng.random((2, 15, 16, 16, 2), np.float32)
+        losses = [one.train(x, y) for one in (keras_steps, torch_steps)]
+        np.testing.assert_allclose(*losses, rtol=1e-4)
+    for norm, before in zip(optimiser.batch_norms(right), kept, strict=True):
+        np.testing.assert_array_equal(state.arrays_of([norm.moving_mean, norm.gamma]), before)
+    np.testing.assert_allclose(
+        torch_step._loss(right.loss, torch_steps.forward(torch.from_numpy(x))[0], torch.from_numpy(y)).item(),
+        right.evaluate(x, y, verbose=0), rtol=1e-4, err_msg="what a frozen step sees is what the network answers",
+    )
     for a, b, variable in zip(*map(state.arrays_of, (left.weights, right.weights)), left.weights, strict=True):
         np.testing.assert_allclose(a, b, atol=2e-3, rtol=2e-3, err_msg=variable.path)
 print("agree")

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import pydantic
 from pydantic import Field
 
 from icemapper_xr import errors
 from icemapper_xr.conventions import FEATURES, Feature, Pooling
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = [
     "ORIGINAL",
@@ -52,12 +55,28 @@ class SceneSettings(_Settings):
     """Scenes that must be there before the first step."""
     features: tuple[Feature, ...] = ()
     """Features that are simulated and kept; empty: those of the network. Several trainings can then share a cache."""
+    focus: dict[str, Probability] = {}
+    """Share of the patches that are drawn around a pixel of a surface class, by class, such as `{"snow patch": 0.1}`.
+
+    What is small or rare (snow patches, lakes, debris-covered ice) is else seen too seldom to be learned.
+    """
     every: Annotated[int, Field(ge=0)] = 0
     """Steps after which one scene more is drawn from; 0 waits for all of them before the first step.
 
     The scenes that step i may draw from depend on i alone, not on the simulator's speed: if one is late, the step
     waits. So a training can start while its scenes are being simulated, and is repeatable all the same.
     """
+
+    @pydantic.field_validator("focus")
+    @classmethod
+    def _known(cls, focus: dict[str, float]) -> dict[str, float]:
+        from icemapper_xr.simulate.classes import LEGEND
+
+        if unknown := set(focus) - set(LEGEND.values()):
+            raise ValueError(f"{', '.join(sorted(unknown))}: choose from {', '.join(LEGEND.values())}")
+        if (total := sum(focus.values())) > 1:
+            raise ValueError(f"the shares add up to {total:g}: give at most 1 in all")
+        return focus
 
 
 class Augmentation(_Settings):
@@ -131,6 +150,8 @@ class Stage(_Settings):
     """End of the stage as a share of the training."""
     windows: Annotated[tuple[Positive, ...], Field(min_length=1)]
     """Sides of the patches, pixels; each batch draws one of them."""
+    batch: Positive | None = None
+    """Patches in a step; None is as many as have about as many pixels as `batch` windows, at least one."""
 
 
 class TrainingConfig(_Settings):
@@ -171,7 +192,7 @@ class TrainingConfig(_Settings):
     clip_norm: Annotated[float, Field(gt=0)] | None = 1.0
     """Largest norm of the gradient over all weights; None does not clip."""
     batch: Positive = 4
-    """Patches of `window` px in a step; of other sizes as many as have about as many pixels, at least one."""
+    """Patches of `window` px in a step."""
     steps: Positive | None = 3000
     """Steps of the optimiser; None takes `epochs` over the data."""
     epochs: Positive | None = None
@@ -188,6 +209,12 @@ class TrainingConfig(_Settings):
 
     0 keeps the moving ones, which lag behind the weights. The features' means are up to 20 times their standard
     deviations in model units: a small step of the first kernels moves the means of what they give by many sigma.
+    """
+    freeze_norms: Probability = 1.0
+    """Share of the training after which the batch normalisations keep the statistics that are estimated then.
+
+    By its own statistics a patch of sea alone looks as varied as a fjord, and what a network learns from that does not
+    hold where it is applied. So freeze them before patches grow so large that a batch holds few; 1 never does.
     """
     validate_every: Positive = 200
     """Steps between validations."""
@@ -209,9 +236,13 @@ class TrainingConfig(_Settings):
         """Sides of all windows that occur, pixels."""
         return (self.window, *(size for stage in self.stages for size in stage.windows))
 
-    def windows_at(self, share: float) -> tuple[int, ...]:
-        """Sides that a patch may have when a share of the training is done, pixels."""
-        return next((stage.windows for stage in self.stages if share < stage.until), (self.window,))
+    def patches_at(self, share: float, rng: np.random.Generator) -> tuple[int, int]:
+        """Draw number and side (pixels) of the patches of one step when a share of the training is done."""
+        stage = next((stage for stage in self.stages if share < stage.until), None)
+        if stage is None:
+            return self.batch, self.window
+        size = int(rng.choice(stage.windows))
+        return stage.batch or max(1, round(self.batch * (self.window / size) ** 2)), size
 
     @property
     def digest(self) -> str:
@@ -238,6 +269,8 @@ class TrainingConfig(_Settings):
             raise ValueError(f"scenes.features={self.scenes.features} lacks {', '.join(sorted(missing))}")
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("give either steps or epochs, and leave the other one out")
+        if self.scenes.focus and self.data is not None:
+            raise ValueError("scenes.focus needs simulated scenes: the published layout knows glaciers only")
         overlap = range(self.scenes.seed, self.scenes.seed + self.scenes.number)
         if any(self.scenes.validation_seed + i in overlap for i in range(self.scenes.validation)):
             raise ValueError("scenes.validation_seed lies among the seeds of the training scenes")

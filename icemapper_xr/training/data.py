@@ -64,10 +64,9 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         """Return batch `index`; the same one whenever and in whatever order it is asked for."""
         index += self.first
         samples = self.samples(index)
-        size = int(
-            np.random.default_rng([self.config.seed, index, SIZES]).choice(self.config.windows_at(self.share(index)))
+        number, size = self.config.patches_at(
+            self.share(index), np.random.default_rng([self.config.seed, index, SIZES])
         )
-        number = max(1, round(self.config.batch * (self.config.window / size) ** 2))
         pairs = []
         for item in range(number):
             rng = np.random.default_rng([self.config.seed, index, item])
@@ -79,7 +78,10 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
 def draw(
     rng: np.random.Generator, samples: Sequence[Sample], config: TrainingConfig, size: int
 ) -> tuple[FloatArray, FloatArray]:
-    """Draw a sample and a crop of `size` px uniformly, and augment it."""
+    """Draw a sample and a crop of `size` px, uniformly or around a surface class of `scenes.focus`, and augment it."""
+    around = _focus(rng, samples, config, size)
+    if around is not None:
+        return patch(rng, *around, config.features, config.augmentation)
     mixed = rng.random() < config.mixed
     for _ in range(TRIES if mixed else 1):
         sample = samples[int(rng.integers(len(samples)))]
@@ -89,6 +91,29 @@ def draw(
         if not mixed or MIXED[0] < sample.truth(crop).mean() < MIXED[1]:
             break
     return patch(rng, sample, crop, config.features, config.augmentation)
+
+
+def _focus(
+    rng: np.random.Generator, samples: Sequence[Sample], config: TrainingConfig, size: int
+) -> tuple[Sample, Crop] | None:
+    """Draw a crop that holds a pixel of a surface class; None where the draw falls on no class, or no sample has it."""
+    classes = config.scenes.focus
+    if not classes:
+        return None
+    drawn = int(np.searchsorted(np.cumsum(list(classes.values())), rng.random(), side="right"))
+    if drawn == len(classes):
+        return None
+    surface = list(classes)[drawn]
+    for number in rng.permutation(len(samples)):
+        sample = samples[int(number)]
+        if len(pixels := sample.pixels(surface)):
+            at = np.unravel_index(int(rng.choice(pixels)), sample.shape)
+            y, x = (
+                int(np.clip(pixel - rng.integers(size), 0, side - size))
+                for pixel, side in zip(at, sample.shape, strict=True)
+            )
+            return sample, Crop(y, x, size)
+    return None
 
 
 def patch(

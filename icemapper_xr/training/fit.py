@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -222,6 +223,9 @@ def _loop(config: TrainingConfig, folder: Path, model: keras.Model, data: Data, 
     whole = config.model_copy(update={"stages": ()})
     fresh = batches.Batches(whole, lambda index: data.training(current.step), config.estimate_batches, first=steps)
     held_out = _windows(config, data.validation)
+    estimate = functools.partial(stepper.estimate, lambda index: fresh[index][0], config.estimate_batches)
+    if current.frozen:
+        stepper.freeze()
     last_saved = began = time.monotonic() - current.elapsed
     last_saved += current.elapsed
     with (
@@ -231,6 +235,10 @@ def _loop(config: TrainingConfig, folder: Path, model: keras.Model, data: Data, 
         advance(current.step)
         ahead = pool.submit(dataset.__getitem__, current.step)
         while (share := _share(config, current, steps)) < 1:
+            if not current.frozen and share >= config.freeze_norms:
+                estimate()
+                stepper.freeze()
+                current.frozen = True
             x, y = ahead.result()
             ahead = pool.submit(dataset.__getitem__, min(current.step + 1, steps - 1))
             model.optimizer.learning_rate = config.learning_rate * rate(share, config.schedule)
@@ -239,7 +247,8 @@ def _loop(config: TrainingConfig, folder: Path, model: keras.Model, data: Data, 
             current.elapsed = time.monotonic() - began
             advance()
             if current.step % config.validate_every == 0 or _share(config, current, steps) >= 1:
-                stepper.estimate(lambda index: fresh[index][0], config.estimate_batches)
+                if not current.frozen:
+                    estimate()
                 _validate(config, folder, model, held_out, current, share)
             if time.monotonic() - last_saved >= 60 * config.checkpoint_minutes:
                 _save(config, folder, model, current)

@@ -59,6 +59,10 @@ class Hdf5Sample:
         glacier: npt.NDArray[np.bool_] = labels[..., 1] > labels[..., 0]
         return glacier
 
+    def pixels(self, surface: str) -> IntArray:
+        """Return no pixels: the layout knows glaciers only."""
+        return np.empty(0, np.int64)
+
 
 def open_samples(path: Path, features: tuple[Feature, ...], n_steps: int = N_STEPS) -> list[Hdf5Sample]:
     """List the samples of a file, sorted by name; reads shapes and attributes only.

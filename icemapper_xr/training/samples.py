@@ -65,6 +65,10 @@ class Sample(Protocol):
         """Return `(size, size)`, True on glacier."""
         ...
 
+    def pixels(self, surface: str) -> IntArray:
+        """Return the flat indices of the pixels of a surface class; none where only glaciers are known."""
+        ...
+
 
 def scale(values: FloatArray, feature: Feature) -> FloatArray:
     """Bring a feature from its unit (dB, 1) to model units, without clipping; NaN stays."""

@@ -33,6 +33,12 @@ __all__ = ["CachedScene", "SceneMaker", "SceneSet", "producer", "simulated", "si
 SceneMaker = Callable[[int, int, tuple[Feature, ...]], tuple[FloatArray, npt.NDArray[np.bool_]]]
 """Called with seed, size and features; returns the cube `(T, y, x, C)` in dB or 1, NaN = gap, and the truth."""
 
+ClassMaker = Callable[[int, int], npt.NDArray[np.uint8]]
+"""Called with seed and size; returns the surface class of each pixel, a code of `simulate.classes`."""
+
+NO_FEATURES = ("truth", "classes")
+"""Files of a scene that are not features."""
+
 POLL_SECONDS = 0.5
 """How often a training looks for a scene that it waits for."""
 
@@ -42,6 +48,15 @@ def simulated(seed: int, size: int, features: tuple[Feature, ...]) -> tuple[Floa
     from icemapper_xr import simulate
 
     return simulate.training_scene(seed, size=size, features=features)
+
+
+def simulated_classes(seed: int, size: int) -> npt.NDArray[np.uint8]:
+    """Make the surface classes of the scene that `simulated` makes, without its radar."""
+    from icemapper_xr import simulate
+    from icemapper_xr.simulate import training
+
+    made = simulate.scene(training.training_settings(seed, size=size, features=("rtc",)))
+    return made.classes(made.settings.years[-1])
 
 
 def simulator_digest() -> str:
@@ -95,9 +110,23 @@ class CachedScene:
         """Return `(size, size)`, True on glacier."""
         return np.asarray(self._truth[crop.slices])
 
+    def pixels(self, surface: str) -> IntArray:
+        """Return the flat indices of the pixels of a surface class."""
+        code = surface_codes()[surface]
+        if not self._counts[code]:
+            return np.empty(0, np.int64)
+        return np.flatnonzero(np.load(self.folder / "classes.npy") == code)
+
+    @cached_property
+    def _counts(self) -> IntArray:
+        """Number of pixels of each surface class; all zero where the classes are not there."""
+        path = self.folder / "classes.npy"
+        classes = np.load(path) if path.exists() else np.empty(0, np.uint8)
+        return np.bincount(classes.ravel(), minlength=len(surface_codes()))
+
     @cached_property
     def _stacks(self) -> dict[Feature, npt.NDArray[np.float16]]:
-        paths = (path for path in self.folder.glob("*.npy") if path.stem != "truth")
+        paths = (path for path in self.folder.glob("*.npy") if path.stem not in NO_FEATURES)
         return {path.stem: np.load(path, mmap_mode="r") for path in paths}  # type: ignore[misc]
 
     @cached_property
@@ -114,6 +143,7 @@ class SceneSet:
     cache: Path
     """Folder of one version of the simulator and one size of scenes."""
     make: SceneMaker = simulated
+    classes: ClassMaker = simulated_classes
     patience: float = 900.0
     """Seconds to wait for one scene before giving up."""
 
@@ -144,13 +174,18 @@ class SceneSet:
         for seed in progress.track(self.missing(), "simulate scenes"):
             if not alive():
                 return
-            if not self._there(seed):
+            if not self._whole(seed):
                 self._store(seed)
+            if not self._there(seed):
+                self._store_classes(seed)
 
     def _folder(self, seed: int) -> Path:
         return self.cache / f"{seed:07d}"
 
     def _there(self, seed: int) -> bool:
+        return self._whole(seed) and (not self.config.scenes.focus or (self._folder(seed) / "classes.npy").exists())
+
+    def _whole(self, seed: int) -> bool:
         return all((self._folder(seed) / f"{feature}.npy").exists() for feature in self._features)
 
     @property
@@ -173,6 +208,12 @@ class SceneSet:
                     shutil.rmtree(self._folder(seed))
                 part.rename(self._folder(seed))
 
+    def _store_classes(self, seed: int) -> None:
+        """Add the surface classes to a scene."""
+        with tempfile.NamedTemporaryFile(dir=self.cache, prefix=".classes-", delete=False) as part:
+            np.save(part, self.classes(seed, self.config.scenes.size))
+        Path(part.name).replace(self._folder(seed) / "classes.npy")
+
     def _wait(self, seed: int) -> CachedScene:
         known = _scenes.get(self._folder(seed))
         if known is not None:
@@ -186,6 +227,13 @@ class SceneSet:
                 )
             time.sleep(POLL_SECONDS)
         return _scenes.setdefault(self._folder(seed), CachedScene(self._folder(seed)))
+
+
+def surface_codes() -> dict[str, int]:
+    """Return the code of each surface class."""
+    from icemapper_xr.simulate.classes import LEGEND
+
+    return {name: code for code, name in LEGEND.items()}
 
 
 _scenes: dict[Path, CachedScene] = {}

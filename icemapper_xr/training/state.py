@@ -40,6 +40,8 @@ class State:
     optimizer: list[npt.NDArray[Any]] = field(default_factory=list)
     """The optimiser's variables, in its order."""
     best_weights: list[npt.NDArray[Any]] = field(default_factory=list)
+    frozen: bool = False
+    """Whether the batch normalisations are frozen."""
 
 
 def arrays_of(variables: Sequence[Any]) -> list[npt.NDArray[Any]]:
@@ -64,6 +66,7 @@ def write_state(path: Path, state: State, digest: str) -> None:
         "best": state.best,
         "losses": state.losses,
         "rows": state.rows,
+        "frozen": state.frozen,
     }
     groups = {"weights": state.weights, "optimizer": state.optimizer, "best": state.best_weights}
     arrays = {f"{name}_{i:04d}": value for name, values in groups.items() for i, value in enumerate(values)}
@@ -104,6 +107,7 @@ def read_state(path: Path, digest: str) -> State:
         groups["weights"],
         groups["optimizer"],
         groups["best"],
+        facts["frozen"],
     )
 
 

@@ -7,11 +7,13 @@ the Keras network and its optimiser, so checkpoints and weight files do not know
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from icemapper_xr._types import FloatArray
 from icemapper_xr.models import icemapper, layers
+from icemapper_xr.training import optimiser
 from icemapper_xr.training.losses import SegmentationLoss
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ class TorchStep:
     def __init__(self, model: keras.Model) -> None:
         self.model = model
         self.units = icemapper.units(model)
+        self.frozen = False
         self.norms = [norm for block in self.units.encoder for norm in block.norms]
         for up, block in zip(self.units.up, self.units.decoder, strict=True):
             self.norms += [up.norm, *block.norms]
@@ -47,10 +50,12 @@ class TorchStep:
             logits, statistics = self.forward(torch.from_numpy(x))
             loss = _loss(self.model.loss, logits, torch.from_numpy(y))
             variables = self.model.trainable_variables
+            if self.frozen:
+                variables = optimiser.without_norms(variables, self.norms)
             gradients = torch.autograd.grad(loss, [variable.value for variable in variables])
         with torch.no_grad():
             self.model.optimizer.apply(gradients, variables)
-            for norm, (mean, variance) in zip(self.norms, statistics, strict=True):
+            for norm, (mean, variance) in zip(self.norms, statistics, strict=not self.frozen):
                 for moving, value in ((norm.moving_mean, mean), (norm.moving_variance, variance)):
                     moving.assign(moving.value * norm.momentum + value * (1 - norm.momentum))
         return float(loss.detach())
@@ -68,22 +73,27 @@ class TorchStep:
                 norm.moving_mean.assign(sum(means) / number)
                 norm.moving_variance.assign(sum(variances) / number)
 
+    def freeze(self) -> None:
+        """Normalise by the moving statistics from now on, and leave the normalisations as they are."""
+        self.frozen = True
+
     def forward(self, x: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        """Return the logits `(n, y, x, 2)` in training mode, and mean and variance of what each norm saw."""
+        """Return the logits `(n, y, x, 2)`, and mean and variance of what each norm saw; none where it is frozen."""
         import torch
 
         found: list[tuple[Tensor, Tensor]] = []
+        convolved = _folded if self.frozen else functools.partial(_normalised, found=found)
         skips = []
         x = x.permute(0, 4, 1, 2, 3)  # (n, channel, time, y, x), in memory still channels-last
         for level, block in enumerate(self.units.encoder):
-            x = _block(x, block, found)
+            x = _block(x, block, convolved)
             skips.append(_merge_time(x, self.units.pooling[2 * level]))
             if level < len(self.units.encoder) - 1:
                 x = _halve(x, self.units.pooling[2 * level + 1])
         y = skips.pop()
         for up, block in zip(self.units.up, self.units.decoder, strict=True):
-            y = torch.cat([_up(y, up, found), skips.pop()], 1)
-            y = _block(y, block, found)
+            y = torch.cat([_up(y, up, convolved), skips.pop()], 1)
+            y = _block(y, block, convolved)
         head = self.units.head
         return y.permute(0, 2, 3, 1) @ head.kernel.value + head.bias.value, found
 
@@ -108,29 +118,55 @@ def _kernel(variable: Any) -> Tensor:
     return value.permute(value.ndim - 1, value.ndim - 2, *range(value.ndim - 2))
 
 
-def _norm(x: Tensor, norm: Any, found: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """Normalise by the batch's own statistics, and note them."""
+Convolved = Callable[..., Tensor]
+"""Convolves, and normalises what comes out: called with an array, a convolution and its norm, and torch's options."""
+
+
+def _normalised(
+    x: Tensor, convolution: Any, norm: Any, *, found: list[tuple[Tensor, Tensor]], **options: Any
+) -> Tensor:
+    """Convolve and normalise by the batch's own statistics, and note them."""
     import torch
 
+    y = _convolve(x, _kernel(convolution.kernel), _bias(convolution), **options)
     y, mean, inverse = torch.native_batch_norm(
-        x, norm.gamma.value, norm.beta.value, None, None, True, 0.0, norm.epsilon
+        y, norm.gamma.value, norm.beta.value, None, None, True, 0.0, norm.epsilon
     )
     mean, inverse = mean.detach(), inverse.detach()
     found.append((mean, inverse**-2 - norm.epsilon))
     return y
 
 
-def _block(x: Tensor, block: Any, found: list[tuple[Tensor, Tensor]]) -> Tensor:
+def _folded(x: Tensor, convolution: Any, norm: Any, **options: Any) -> Tensor:
+    """Convolve with a kernel that holds the normalisation by the moving statistics: no pass over memory for it."""
+    factor = norm.gamma.value * (norm.moving_variance.value + norm.epsilon).rsqrt()
+    kernel = _kernel(convolution.kernel)
+    bias = _bias(convolution)
+    bias = norm.beta.value - factor * (norm.moving_mean.value if bias is None else norm.moving_mean.value - bias)
+    return _convolve(x, kernel * factor.view(-1, *(1,) * (kernel.ndim - 1)), bias, **options)
+
+
+def _bias(convolution: Any) -> Tensor | None:
+    """The bias of a convolution that has one."""
+    return None if convolution.bias is None else convolution.bias.value
+
+
+def _convolve(x: Tensor, kernel: Tensor, bias: Tensor | None = None, **options: Any) -> Tensor:
+    """Convolve in as many dimensions as the kernel has."""
+    from torch.nn import functional
+
+    return (functional.conv3d if kernel.ndim == 5 else functional.conv2d)(x, kernel, bias, **options)
+
+
+def _block(x: Tensor, block: Any, convolved: Convolved) -> Tensor:
     """Residual block."""
     from torch.nn import functional
 
-    convolve = functional.conv3d if block.rank == 3 else functional.conv2d
     y = x
     for convolution, norm in zip(block.convolutions, block.norms, strict=True):
-        y = convolve(y, _kernel(convolution.kernel), convolution.bias.value, padding=1)
-        y = functional.leaky_relu(_norm(y, norm, found), layers.LEAKY_SLOPE, inplace=True)
+        y = functional.leaky_relu(convolved(y, convolution, norm, padding=1), layers.LEAKY_SLOPE, inplace=True)
     projection = block.projection.kernel.value.t()
-    return y + convolve(x, projection[(..., *(None,) * block.rank)])
+    return y + _convolve(x, projection[(..., *(None,) * block.rank)])
 
 
 def _weights(x: Tensor, pooling: Any) -> Tensor:
@@ -170,9 +206,9 @@ def _halve(x: Tensor, pooling: Any) -> Tensor:
     return 0.5 * (first + second) if weighted else torch.maximum(first, second)
 
 
-def _up(x: Tensor, up: Any, found: list[tuple[Tensor, Tensor]]) -> Tensor:
+def _up(x: Tensor, up: Any, convolved: Convolved) -> Tensor:
     """Double the extent, convolve 2 x 2 (Keras's 'same' pads below and to the right), normalise."""
     from torch.nn import functional
 
     x = functional.pad(functional.interpolate(x, scale_factor=2, mode="nearest"), (0, 1, 0, 1))
-    return _norm(functional.conv2d(x, _kernel(up.convolution.kernel)), up.norm, found)
+    return convolved(x, up.convolution, up.norm)
