@@ -1,14 +1,17 @@
 """How much a cube looks like what the weights were trained on: lazily, from a few plain numbers beside the weights.
 
 The series of every square of `BLOCK` pixels is summarised by level, seasonal course, restlessness and texture of each
-feature. A mixture of Gaussians describes these summaries in the training data; the score is the share of the training
-data that is at least as unusual. So on data like the training's a hundredth lies below 0.01; where half of an area
-does, the weights have seen nothing like it, and what they answer there is worth nothing.
+feature. A mixture of Gaussians describes these summaries in the training data. Besides, backscatter has to fall in the
+melt season, for that is what a glacier is told by: how far it falls is compared with the training data alone. The score
+is the share of the training data that is at least as unusual in either. So on data like the training's a hundredth
+lies below 0.01; where half of an area does, the weights have seen nothing like it, and what they answer there is worth
+nothing.
 """
 
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -34,9 +37,13 @@ BAND: Final = 8
 UNLIKE: Final = 0.01
 """Scores below this count as unlike the training data: there, a hundredth of the data is."""
 QUANTILES: Final = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-SUMMARY: Final = ("level", "cos 1", "sin 1", "cos 2", "sin 2", "log restlessness", "log texture")
-"""Numbers that describe a square's series of one feature: mean, first two harmonics, what they leave, and the spread
-within the square."""
+SUMMARY: Final = ("level", "cos 1", "sin 1", "cos 2", "sin 2", "log restlessness", "log texture", "dip")
+"""Numbers that describe a square's series of one feature: mean, first two harmonics, what they leave, the spread
+within the square, and how far the three lowest steps lie below the median."""
+JOINT: Final = 7
+"""How many of them, the first ones, the mixture describes."""
+LOWEST: Final = 3
+"""Steps that make the dip: two to three months of melt."""
 COMPONENTS: Final = 6
 FLOOR: Final = 0.02
 """Added to the variances of the mixture, in variances of the data: no component shrinks to one sample's weather."""
@@ -55,20 +62,25 @@ class Likeness:
     weights: tuple[float, ...]
     """Shares of the components."""
     means: tuple[tuple[float, ...], ...]
-    """(components, numbers) in the order of `SUMMARY`, feature by feature."""
+    """(components, numbers) in the order of `SUMMARY`, `JOINT` of each feature."""
     precisions: tuple[tuple[tuple[float, ...], ...], ...]
     """(components, numbers, numbers) upper triangular factors of the inverse covariances."""
     densities: tuple[float, ...]
     """Logarithms of the density at `QUANTILES` of the training data."""
+    dips: tuple[float, ...]
+    """Dips of the backscatter at `QUANTILES`, dB; empty without backscatter."""
+    shares: tuple[float, ...]
+    """The smaller of a square's shares by density and by dip, at `QUANTILES`."""
     source: str = ""
     """Where the numbers come from."""
 
     def density(self, summary: Array) -> Array:
         """Return the logarithm of the density, `(...)`, for summaries `(..., numbers)`."""
+        joint = _joint(summary)
         total = np.full(summary.shape[:-1], -np.inf)
         for share, mean, factor in zip(self.weights, self.means, self.precisions, strict=True):
             f = np.asarray(factor)
-            y = (summary - np.asarray(mean)) @ f
+            y = (joint - np.asarray(mean)) @ f
             constant = np.log(share) + np.log(np.diag(f)).sum() - 0.5 * y.shape[-1] * np.log(2 * np.pi)
             total = np.logaddexp(total, constant - 0.5 * (y**2).sum(-1))
         return total
@@ -76,8 +88,29 @@ class Likeness:
     def score(self, summary: Array) -> Array:
         """Return the share of the training data at least as unusual, 0..1, for summaries `(..., numbers)`."""
         unknown = np.asarray(np.isnan(summary).any(-1))
-        found = np.interp(self.density(np.where(unknown[..., None], 0, summary)), self.densities, QUANTILES)
+        filled = np.where(unknown[..., None], 0, summary)
+        found = np.interp(self.smaller_share(filled, self.density(filled)), self.shares, QUANTILES)
         return np.where(unknown, np.nan, found)
+
+    def smaller_share(self, summary: Array, density: Array) -> Array:
+        """Return the share of the training data that is less dense, or dips less, whichever is smaller."""
+        share = np.interp(density, self.densities, QUANTILES)
+        dip = _dip(summary, self.features)
+        return share if dip is None else np.minimum(share, np.interp(dip, self.dips, QUANTILES))
+
+
+def _joint(summary: Array) -> Array:
+    """Leave out the dips: `(..., features * JOINT)`."""
+    parts = summary.reshape(*summary.shape[:-1], -1, len(SUMMARY))[..., :JOINT]
+    return parts.reshape(*summary.shape[:-1], -1)
+
+
+def _dip(summary: Array, features: tuple[Feature, ...]) -> Array | None:
+    """Return the dip of the backscatter, if there is any; backscatter comes first."""
+    if features[0] == "insar":
+        return None
+    dip: Array = summary[..., SUMMARY.index("dip")]
+    return dip
 
 
 def summaries(stacks: Sequence[FloatArray], block: int = BLOCK) -> Array:
@@ -128,7 +161,10 @@ def _course(mean: Array, spread: Array) -> Array:
     with np.errstate(invalid="ignore", divide="ignore"):
         restless = np.log(np.sqrt((left**2).sum(-1) / count) + SMALLEST)
         texture = np.where(there, np.log(np.where(there, spread, 1) + SMALLEST), 0).sum(0) / count
-    numbers = np.concatenate([course, restless[..., None], texture[..., None]], axis=-1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # squares that were never observed
+        dip = np.nanmedian(mean, 0) - np.nanmean(np.sort(mean, 0)[:LOWEST], 0)  # gaps come last
+    numbers = np.concatenate([course, restless[..., None], texture[..., None], dip[..., None]], axis=-1)
     numbers[count < 3] = np.nan
     return np.asarray(numbers)
 
@@ -162,21 +198,30 @@ def fit(parts: Sequence[Array], *, features: Sequence[Feature], pixel_size: floa
             f"{len(known)} samples with {squares} squares of {BLOCK} px are too few to describe the training data: "
             f"give at least {2 * FOLDS} samples and {50 * numbers} squares"
         )
-    model = Likeness(tuple(features), float(pixel_size), *_mixture(known), QUANTILES, source)
+    features = tuple(features)
+    dip = _dip(np.concatenate(known), features)
+    dips = () if dip is None else _levels(dip)
+    model = Likeness(features, float(pixel_size), *_mixture(known), QUANTILES, dips, QUANTILES, source)
     held_out = []
     for fold in range(FOLDS):
         rest = [part for k, part in enumerate(known) if k % FOLDS != fold]
         without = replace(model, **dict(zip(("weights", "means", "precisions"), _mixture(rest), strict=True)))
-        held_out += [without.density(part) for part in known[fold::FOLDS]]
-    levels = np.quantile(np.concatenate(held_out), QUANTILES) + np.arange(len(QUANTILES)) * 1e-9
-    return replace(model, densities=tuple(levels.tolist()))
+        held_out += [(part, without.density(part)) for part in known[fold::FOLDS]]
+    model = replace(model, densities=_levels(np.concatenate([density for _, density in held_out])))
+    return replace(model, shares=_levels(np.concatenate([model.smaller_share(*one) for one in held_out])))
+
+
+def _levels(values: Array) -> tuple[float, ...]:
+    """Return the values at `QUANTILES`, rising."""
+    levels = np.quantile(values, QUANTILES) + np.arange(len(QUANTILES)) * 1e-9
+    return tuple(levels.tolist())
 
 
 def _mixture(parts: Sequence[Array]) -> tuple[Any, Any, Any]:
     """Fit the mixture; its weights, means and factors as tuples."""
     from sklearn.mixture import GaussianMixture
 
-    rows = np.concatenate(parts)
+    rows = _joint(np.concatenate(parts))
     # Standardised, so that one floor on the variances suits dB, coherence and logarithms alike.
     centre, scale = rows.mean(0), rows.std(0) + 1e-9
     mixture = GaussianMixture(COMPONENTS, reg_covar=FLOOR, random_state=0, max_iter=60, tol=1e-2)
@@ -324,6 +369,8 @@ def read(path: Path) -> Likeness:
             tuple(map(tuple, told["means"])),
             tuple(tuple(map(tuple, one)) for one in told["precisions"]),
             tuple(told["densities"]),
+            tuple(told["dips"]),
+            tuple(told["shares"]),
             str(told.get("source", "")),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import dask
@@ -36,7 +37,7 @@ def places(rng: np.random.Generator, number: int) -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def model() -> likeness.Likeness:
-    parts = [likeness.summaries([stack]).reshape(-1, 7) for stack in places(np.random.default_rng(1), 120)]
+    parts = [likeness.summaries([stack]).reshape(-1, 8) for stack in places(np.random.default_rng(1), 120)]
     return likeness.fit(parts, features=("rtc",), pixel_size=10.0, source="a test")
 
 
@@ -54,12 +55,33 @@ def test_summary_of_a_known_course() -> None:
     course = -10 + 3 * np.cos(angle) - 2 * np.sin(2 * angle)
     stack = np.broadcast_to(course[:, None, None], (15, 16, 32)).astype(np.float32)
     numbers = likeness.summaries([stack])
-    assert numbers.shape == (1, 2, 7)
+    assert numbers.shape == (1, 2, 8)
     # the ridge takes a tenth off the harmonics: 7.5 / (7.5 + 0.05 * 15)
     assert numbers[0, 0, :5] == pytest.approx([-10, 3 / 1.1, 0, 0, -2 / 1.1], abs=1e-4)
     left = np.sqrt((3**2 + 2**2) / 2) * (1 - 1 / 1.1)
     assert numbers[0, 0, 5] == pytest.approx(np.log(left + 1e-3), abs=1e-3)
     assert numbers[0, 0, 6] == pytest.approx(np.log(1e-3), abs=0.5)
+    assert numbers[0, 0, 7] == pytest.approx(np.median(course) - np.sort(course)[:3].mean(), abs=1e-4)
+
+
+def test_a_season_without_melt_is_unlike_however_usual_all_else(model: likeness.Likeness) -> None:
+    """A fall of a third of the usual one is no outlier in the joint density, but no training data fell so little."""
+    shallow = likeness.summaries([series(np.random.default_rng(8), 256, 256, drop=-0.5)])
+    usual = likeness.summaries([series(np.random.default_rng(9), 256, 256)])
+    usual[..., 7] = shallow[..., 7]
+    assert np.mean(model.score(usual) < likeness.UNLIKE) > 0.9
+    without = dataclasses.replace(model, dips=tuple(np.linspace(-99, -98, len(model.dips)).tolist()))
+    assert np.mean(without.score(usual) < likeness.UNLIKE) < 0.1
+
+
+def test_coherence_alone_has_no_dip() -> None:
+    rng = np.random.default_rng(10)
+    parts = [rng.normal(size=(40, 8)) for _ in range(20)]
+    found = likeness.fit(parts, features=("insar",), pixel_size=10.0)
+    assert found.dips == ()
+    deep = rng.normal(size=(100, 8))
+    deep[:, 7] = -50
+    assert np.mean(found.score(deep) < likeness.UNLIKE) < 0.1
 
 
 def test_scores_of_unseen_data_like_the_training_are_uniform(model: likeness.Likeness) -> None:
@@ -142,4 +164,4 @@ def test_bad_cubes_are_refused(model: likeness.Likeness) -> None:
     with pytest.raises(errors.UnitsError, match="before it is normalised"):
         likeness.applicability(ds, model)
     with pytest.raises(errors.OptionError, match="too few"):
-        likeness.fit([np.zeros((9, 7))] * 9, features=("rtc",), pixel_size=10.0)
+        likeness.fit([np.zeros((9, 8))] * 9, features=("rtc",), pixel_size=10.0)

@@ -158,7 +158,8 @@ def test_a_map_tells_where_its_input_is_unlike_the_training(series, run, tmp_pat
     run(segmenter, path=tmp_path / "b.zarr")
     assert chunk_files(tmp_path / "a.zarr") == chunk_files(tmp_path / "b.zarr")
     half = stored.assign(applicability=stored.applicability.where(stored.x > stored.x[stored.x.size // 2 - 1], 0))
-    assert trust.unlike_share(half, threshold=0.0) == pytest.approx(0.5)
+    assert trust.unlike_share(half, threshold=0.0) == pytest.approx((0.5, 0.5))
+    assert trust.unlike_share(half.assign(probability=half.probability * 0), threshold=0.5) == pytest.approx((0, 0.5))
     assert trust.unlike_share(stored.drop_vars("applicability"), threshold=0.0) is None
 
 

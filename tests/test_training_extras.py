@@ -60,7 +60,7 @@ def test_training_data_are_described_in_the_units_of_a_cube(tmp_path: Path) -> N
     found = wanted.at(10)
     parts = likeness.summaries_of(found, settings.features)
     assert len(parts) == 10
-    levels = np.concatenate(parts)[:, [0, 7]]
+    levels = np.concatenate(parts)[:, [0, 8]]
     assert levels[:, 0].mean() == pytest.approx(-12.5, abs=1.5)  # dB
     assert levels[:, 1].mean() == pytest.approx(0.38, abs=0.1)  # coherence
     with pytest.raises(errors.OptionError, match="too few"):

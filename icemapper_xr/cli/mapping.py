@@ -11,10 +11,15 @@ from icemapper_xr.cli._app import ANYWHERE, AREA, HERE, USUAL, AreaOptions, File
 from icemapper_xr.conventions import MIN_AREA_KM2, THRESHOLD
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from icemapper_xr.pipeline import MapReport, RegionReport
+    from icemapper_xr.pipeline.trust import Unlike
 
 _NOTEWORTHY = 0.05
-"""Share of unlike input from which a map says so; on data like the training's it is a hundredth."""
+"""Share of unlike input of the mapped glacier from which a map says so; on the training's data it is a hundredth."""
+_ELSEWHERE = 0.15
+"""The same of all that was observed (scenes of the training's kind, unseen by it: up to 4 %)."""
 _SIMULATED = "these weights were trained on simulated scenes: no accuracy on real ice is known, check the map"
 
 
@@ -272,12 +277,7 @@ def _summary(report: MapReport) -> str:
         for y in report.years
         if y.unreadable
     ]
-    lines += [
-        f"{y.year}: {y.unlike:.0%} of the mapped glacier lies where the radar series is unlike the weights' training "
-        "data (`applicability` below 0.01): do not trust it unseen"
-        for y in report.years
-        if y.unlike is not None and y.unlike > _NOTEWORTHY
-    ]
+    lines += [line for y in report.years if y.unlike is not None for line in _unlike(y.year, y.unlike)]
     kept = sum(y.units_kept for y in report.years)
     lines.append(
         f"{report.windows.evaluated} windows evaluated, {report.windows.skipped} skipped (nothing observed), "
@@ -287,3 +287,17 @@ def _summary(report: MapReport) -> str:
         lines.append(_SIMULATED)
     lines.append(f"wrote {report.store} and {report.outlines}")
     return "\n".join(lines)
+
+
+def _unlike(year: int, unlike: Unlike) -> Iterator[str]:
+    """Say where the input is unlike what the weights know."""
+    if unlike.glacier > _NOTEWORTHY:
+        yield (
+            f"{year}: {unlike.glacier:.0%} of the mapped glacier lies where the radar series is unlike the weights' "
+            "training data (`applicability` below 0.01): do not trust it unseen"
+        )
+    if unlike.observed > _ELSEWHERE:
+        yield (
+            f"{year}: {unlike.observed:.0%} of the observed area is unlike the weights' training data (of a place like "
+            "theirs about 1 %), often because nothing melts there: these weights are not for this place"
+        )

@@ -59,8 +59,8 @@ class YearReport:
     """Units that were there already."""
     unreadable: tuple[str, ...] = ()
     """Items that could not be read somewhere, and are missing steps there."""
-    unlike: float | None = None
-    """Share of the mapped glacier whose input is unlike the weights' training data; None where nobody knows."""
+    unlike: trust.Unlike | None = None
+    """Shares whose input is unlike the weights' training data; None where nobody knows."""
 
 
 @dataclass(frozen=True)
@@ -366,7 +366,7 @@ def _report(
     year: int,
     segmenter: Segmenter,
     written: execution.Written,
-    unlike: float | None,
+    unlike: trust.Unlike | None,
 ) -> YearReport:
     import numpy as np
 

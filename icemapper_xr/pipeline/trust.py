@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import dask.base
 import xarray as xr
@@ -13,7 +14,7 @@ from icemapper_xr import conventions, models
 from icemapper_xr._types import Segmenter
 from icemapper_xr.errors import OptionError
 
-__all__ = ["applicability", "calibrate", "likeness_of", "unlike_share", "with_applicability"]
+__all__ = ["Unlike", "applicability", "calibrate", "likeness_of", "unlike_share", "with_applicability"]
 
 
 def calibrate(result: xr.Dataset | xr.DataArray, *, model: str | Path | maps.Model = "auto") -> xr.Dataset:
@@ -97,8 +98,17 @@ def with_applicability(result: xr.Dataset, ds: xr.Dataset, *, weights: str | Pat
     return result.assign({conventions.APPLICABILITY: score})
 
 
-def unlike_share(stored: xr.Dataset, *, threshold: float) -> float | None:
-    """Return the share of the mapped glacier whose input is unlike the training data; None where nobody knows.
+class Unlike(NamedTuple):
+    """Shares whose input is unlike the training data, 0..1."""
+
+    glacier: float
+    """Of the mapped glacier; 0 where none is mapped."""
+    observed: float
+    """Of all that was observed."""
+
+
+def unlike_share(stored: xr.Dataset, *, threshold: float) -> Unlike | None:
+    """Return the shares whose input is unlike the training data; None where nobody knows.
 
     Parameters
     ----------
@@ -110,9 +120,11 @@ def unlike_share(stored: xr.Dataset, *, threshold: float) -> float | None:
     if conventions.APPLICABILITY not in stored:
         return None
     score = stored[conventions.APPLICABILITY]
-    glacier = (stored[conventions.PROBABILITY] >= threshold) & score.notnull()
-    number, unlike = dask.base.compute(glacier.sum(), (glacier & (score < likeness.UNLIKE)).sum())
-    return float(unlike / number) if number else None
+    known, unlike = score.notnull(), score < likeness.UNLIKE
+    glacier = stored[conventions.PROBABILITY] >= threshold
+    counts = ((glacier & unlike).sum(), (glacier & known).sum(), unlike.sum(), known.sum())
+    of_glacier, ice, of_all, all_ = (int(count) for count in dask.base.compute(*counts))
+    return Unlike(of_glacier / max(ice, 1), of_all / max(all_, 1))
 
 
 def likeness_of(weights: str | Path | Segmenter) -> likeness.Likeness | None:
