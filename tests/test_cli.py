@@ -370,3 +370,21 @@ def test_demo_refuses_a_folder_of_somebody_else(tmp_path: Path, capsys: pytest.C
     assert "size" in refused(capsys, "demo", "--out", tmp_path / "new", "--size", "10")
     assert (tmp_path / "thesis.txt").exists()
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("shares", "lines"),
+    [
+        ((0.01, 0.02), []),
+        ((0.31, 0.02), ["2023: 31% of the mapped glacier lies where"]),
+        ((0.0, 0.40), ["2023: 40% of the observed area is unlike"]),
+        ((0.2, 0.40), ["2023: 20% of the mapped glacier", "2023: 40% of the observed area"]),
+    ],
+)
+def test_a_map_says_where_its_input_is_unlike_the_training(shares: tuple[float, float], lines: list[str]) -> None:
+    from icemapper_xr.cli import mapping
+    from icemapper_xr.pipeline import trust
+
+    said = list(mapping._unlike(2023, trust.Unlike(*shares)))
+    assert len(said) == len(lines)
+    assert all(text.startswith(line) for text, line in zip(said, lines, strict=True))

@@ -9,11 +9,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from icemapper_xr.models.engines import ModelSegmenter, load_model
+    from icemapper_xr.models.engines import ModelSegmenter, load_model, loaded
     from icemapper_xr.models.fetch import fetch as fetch_weights
     from icemapper_xr.models.presets import WeightsFile, info, list_weights, resolve
 
-__all__ = ["ModelSegmenter", "WeightsFile", "fetch_weights", "info", "list_weights", "load_model", "resolve"]
+__all__ = ["ModelSegmenter", "WeightsFile", "fetch_weights", "info", "list_weights", "load_model", "loaded", "resolve"]
 
 _HOMES = {
     "ModelSegmenter": ("icemapper_xr.models.engines", "ModelSegmenter"),
@@ -22,6 +22,7 @@ _HOMES = {
     "info": ("icemapper_xr.models.presets", "info"),
     "list_weights": ("icemapper_xr.models.presets", "list_weights"),
     "load_model": ("icemapper_xr.models.engines", "load_model"),
+    "loaded": ("icemapper_xr.models.engines", "loaded"),
     "resolve": ("icemapper_xr.models.presets", "resolve"),
 }
 

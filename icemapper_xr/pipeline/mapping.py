@@ -147,11 +147,7 @@ def map_glaciers(
     )
     home = homes.home_of(out, store)
     chosen = chosen.model_copy(update={"store": home.elsewhere})
-    segmenter = (
-        models.load_model(weights, engine=chosen.engine, features=chosen.features)
-        if isinstance(weights, str | Path)
-        else weights
-    )
+    segmenter = models.loaded(weights, engine=chosen.engine, features=chosen.features)
     with (
         clusters.connect(cluster, cluster_options) as client,
         homes.running(home, chosen, segmenter, cluster or ("active client" if client else "threads")) as journal,

@@ -71,9 +71,7 @@ def apply(
     given = {name: files for name, files in lists.items() if files}
     if not given:
         raise OptionError("no rasters are named; give 15 files each in grd, rtc or insar")
-    segmenter = (
-        models.load_model(weights, engine=engine, features=tuple(given)) if isinstance(weights, str | Path) else weights
-    )
+    segmenter = models.loaded(weights, engine=engine, features=tuple(given))
     if tuple(given) != segmenter.features:
         raise OptionError(
             f"the weights want {' and '.join(segmenter.features)}, but the rasters are {' and '.join(given)}; "

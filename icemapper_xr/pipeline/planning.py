@@ -134,11 +134,7 @@ def plan_map(
     )
     if rate is not None and not (math.isfinite(rate) and rate > 0):
         raise OptionError(f"rate={rate} must be a number of windows per second above 0")
-    segmenter = (
-        models.load_model(weights, engine=chosen.engine, features=chosen.features)
-        if isinstance(weights, str | Path)
-        else weights
-    )
+    segmenter = models.loaded(weights, engine=chosen.engine, features=chosen.features)
     run = clusters.ClusterOptions() if cluster_options is None else cluster_options
     workers, threads = _shape(cluster, run)
     if region is None:

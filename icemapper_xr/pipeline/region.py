@@ -123,11 +123,7 @@ def map_region(
         **options,
     )
     _refuse_foreign(folder)
-    segmenter = (
-        models.load_model(weights, engine=chosen.engine, features=chosen.features)
-        if isinstance(weights, str | Path)
-        else weights
-    )
+    segmenter = models.loaded(weights, engine=chosen.engine, features=chosen.features)
     parts = parts_of(chosen, region, segmenter.pixel_size)
     progress.note(f"{len(parts)} tiles in {len({part.zone.name for part in parts})} UTM zones")
     with clusters.connect(cluster, cluster_options) as client, _journal(folder, chosen, segmenter) as journal:

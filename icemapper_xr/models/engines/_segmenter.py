@@ -13,12 +13,12 @@ from typing import Any, Literal
 import numpy as np
 
 from icemapper_xr import errors
-from icemapper_xr._types import FloatArray
+from icemapper_xr._types import FloatArray, Segmenter
 from icemapper_xr.conventions import MODEL_ENGINES, Feature, ModelEngine
 from icemapper_xr.models import presets
 from icemapper_xr.models.engines import _base
 
-__all__ = ["ModelSegmenter", "load_model"]
+__all__ = ["ModelSegmenter", "load_model", "loaded"]
 
 _log = logging.getLogger(__name__)
 
@@ -79,6 +79,13 @@ def load_model(
         threads=threads,
     )
     return ModelSegmenter(recipe, file)
+
+
+def loaded(
+    weights: str | Path | Segmenter, *, engine: ModelEngine = "auto", features: Sequence[str] | None = None
+) -> Segmenter:
+    """Load weights by name or path with the options of a run; a loaded model is passed through as it is."""
+    return load_model(weights, engine=engine, features=features) if isinstance(weights, str | Path) else weights
 
 
 class ModelSegmenter:
