@@ -214,7 +214,8 @@ class TrainingConfig(_Settings):
     """Share of the training after which the batch normalisations keep the statistics that are estimated then.
 
     By its own statistics a patch of sea alone looks as varied as a fjord, and what a network learns from that does not
-    hold where it is applied. So freeze them before patches grow so large that a batch holds few; 1 never does.
+    hold where it is applied. So freeze them before patches grow so large that a batch holds few. 0 keeps the statistics
+    of `warm_start`; 1 never freezes any.
     """
     validate_every: Positive = 200
     """Steps between validations."""
@@ -269,6 +270,8 @@ class TrainingConfig(_Settings):
             raise ValueError(f"scenes.features={self.scenes.features} lacks {', '.join(sorted(missing))}")
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("give either steps or epochs, and leave the other one out")
+        if self.freeze_norms == 0 and self.warm_start is None:
+            raise ValueError("freeze_norms=0 keeps the statistics of warm_start: name that, or freeze later")
         if self.scenes.focus and self.data is not None:
             raise ValueError("scenes.focus needs simulated scenes: the published layout knows glaciers only")
         overlap = range(self.scenes.seed, self.scenes.seed + self.scenes.number)

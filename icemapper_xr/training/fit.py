@@ -236,7 +236,8 @@ def _loop(config: TrainingConfig, folder: Path, model: keras.Model, data: Data, 
         ahead = pool.submit(dataset.__getitem__, current.step)
         while (share := _share(config, current, steps)) < 1:
             if not current.frozen and share >= config.freeze_norms:
-                estimate()
+                if current.step:  # else those of warm_start are kept
+                    estimate()
                 stepper.freeze()
                 current.frozen = True
             x, y = ahead.result()
