@@ -97,6 +97,25 @@ def test_map_runs_on_named_dates(opera: Path, tmp_path: Path, capsys: pytest.Cap
     assert "geometry" in gpd.read_file(tmp_path / "out" / "outlines.gpkg")
 
 
+@pytest.mark.filterwarnings("default::UserWarning")
+def test_a_map_of_a_city_without_snow_says_that_the_weights_do_not_know_it(
+    opera: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with rasterio.open(next(opera.glob("*T137-292319-IW2*_VV.tif"))) as file:
+        command = [
+            *("map", "--catalog", str(opera), "--bounds", *map(str, file.bounds), "--crs", str(file.crs)),
+            *("--times", *dates(opera), "--features", "rtc", "--resolution", "10", "--resampling", "bilinear"),
+            *("--polarisation", "VV", "--weights", "tweightedpool_rtc_simulated", "--out", str(tmp_path / "out")),
+        ]
+    cli.main(command)
+    told = capsys.readouterr().out
+    assert "of the observed area is unlike the weights' training data" in told
+    assert "these weights are not for this place" in told
+    stored = ix.open_store(tmp_path / "out" / "glaciers.zarr").isel(year=0)
+    assert float((stored.applicability < 0.01).mean()) > 0.3
+    assert float((stored.probability >= 0.5).mean()) <= 0.002
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("case", ["apply", "apply_shifted"])
 @pytest.mark.parametrize("engine", ["tensorflow", "openvino"])
