@@ -215,7 +215,7 @@ def test_control_c_stops_at_once_and_says_how_to_go_on(folder: Path, tmp_path: P
         "import sys\nfrom icemapper_xr import cli, models\nfrom icemapper_xr.prediction import core\n"
         "from tests.map_support import Tracing\n"
         "core.BATCH_BYTES = 1\n"  # a window a call, as large windows have it: a run stops between two calls
-        f"models.load_model = lambda *a, **k: Tracing(trace={str(tmp_path / 'trace')!r}, burn=0.3)\n"
+        f"models.loaded = lambda *a, **k: Tracing(trace={str(tmp_path / 'trace')!r}, burn=0.3)\n"
         "cli.main(sys.argv[1:])\n"
     )
     process = subprocess.Popen(
