@@ -11,7 +11,6 @@ nothing.
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -161,9 +160,9 @@ def _course(mean: Array, spread: Array) -> Array:
     with np.errstate(invalid="ignore", divide="ignore"):
         restless = np.log(np.sqrt((left**2).sum(-1) / count) + SMALLEST)
         texture = np.where(there, np.log(np.where(there, spread, 1) + SMALLEST), 0).sum(0) / count
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # squares that were never observed
-        dip = np.nanmedian(mean, 0) - np.nanmean(np.sort(mean, 0)[:LOWEST], 0)  # gaps come last
+    ordered, number = np.sort(mean, 0), there.sum(0)  # gaps come last
+    middle = [np.take_along_axis(ordered, k[None], 0)[0] for k in (np.maximum(number - 1, 0) // 2, number // 2)]
+    dip = (middle[0] + middle[1]) / 2 - ordered[:LOWEST].mean(0)
     numbers = np.concatenate([course, restless[..., None], texture[..., None], dip[..., None]], axis=-1)
     numbers[count < 3] = np.nan
     return np.asarray(numbers)
