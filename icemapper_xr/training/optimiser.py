@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from icemapper_xr._types import FloatArray
@@ -10,7 +10,7 @@ from icemapper_xr._types import FloatArray
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["KerasStep", "Steps", "batch_norms", "steps_of", "without_norms"]
+__all__ = ["KerasStep", "Steps", "batch_norms", "steps_of"]
 
 
 class Steps(Protocol):
@@ -69,12 +69,6 @@ class KerasStep:
         for norm in batch_norms(self.model):
             norm.trainable = False  # which in Keras also means: no statistics of the batch
         self.model.train_function = None
-
-
-def without_norms(variables: Sequence[Any], norms: Sequence[Any]) -> list[Any]:
-    """Leave out scale and shift of the batch normalisations."""
-    theirs = {id(variable) for norm in norms for variable in (norm.gamma, norm.beta)}
-    return [variable for variable in variables if id(variable) not in theirs]
 
 
 def batch_norms(model: keras.Model) -> list[Any]:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from icemapper_xr._types import FloatArray
 from icemapper_xr.models import icemapper, layers
-from icemapper_xr.training import optimiser
 from icemapper_xr.training.losses import SegmentationLoss
 
 if TYPE_CHECKING:
@@ -50,8 +49,6 @@ class TorchStep:
             logits, statistics = self.forward(torch.from_numpy(x))
             loss = _loss(self.model.loss, logits, torch.from_numpy(y))
             variables = self.model.trainable_variables
-            if self.frozen:
-                variables = optimiser.without_norms(variables, self.norms)
             gradients = torch.autograd.grad(loss, [variable.value for variable in variables])
         with torch.no_grad():
             self.model.optimizer.apply(gradients, variables)
@@ -76,6 +73,8 @@ class TorchStep:
     def freeze(self) -> None:
         """Normalise by the moving statistics from now on, and leave the normalisations as they are."""
         self.frozen = True
+        for norm in self.norms:
+            norm.trainable = False
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """Return the logits `(n, y, x, 2)`, and mean and variance of what each norm saw; none where it is frozen."""
