@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import icemapper_xr as ix
-from icemapper_xr import catalog, pipeline, store
+from icemapper_xr import pipeline, store
 from icemapper_xr.cube import remote
 from icemapper_xr.errors import IcemapperError
 from icemapper_xr.testing import FakeSegmenter
@@ -24,17 +24,9 @@ SEGMENTER = FakeSegmenter(window=32)
 
 
 @pytest.fixture(scope="module")
-def rasters(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("rasters")
-    scenes.write_rtc(folder)
-    catalog.build(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def undisturbed(rasters: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def undisturbed(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("undisturbed") / "map"
-    run(rasters, out)
+    run(folder, out)
     return out
 
 
@@ -45,9 +37,9 @@ def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
 
 
-def served(rasters: Path, url: str, path: Path) -> Path:
+def served(folder: Path, url: str, path: Path) -> Path:
     """The catalogue of the rasters, on a server."""
-    items = ix.search(rasters).items
+    items = ix.search(folder).items
     for item in items:
         for asset in item.assets.values():
             asset.href = f"{url}/c/{Path(asset.href).name}"
@@ -73,10 +65,10 @@ def values(out: Path) -> Any:
 
 
 @pytest.mark.parametrize("reader", ["stackstac", "odc"])
-def test_a_server_that_fails_gives_the_same_map(rasters: Path, undisturbed: Path, tmp_path: Path, reader: str) -> None:
+def test_a_server_that_fails_gives_the_same_map(folder: Path, undisturbed: Path, tmp_path: Path, reader: str) -> None:
     faults = faulty.Faults(busy=0.2, drop=0.1, truncate=0.1, stalls=1, stall_seconds=5.0, seed=3)
-    with faulty.serve(rasters, faults) as url:
-        report = run(served(rasters, url, tmp_path / "items.json"), tmp_path / "map", reader=reader)
+    with faulty.serve(folder, faults) as url:
+        report = run(served(folder, url, tmp_path / "items.json"), tmp_path / "map", reader=reader)
     assert all(faults.asked[fate] > 0 for fate in ("busy", "drop", "truncate", "stall", "ok")), faults.asked
     assert report.years[0].unreadable == ()
     here, there = values(undisturbed), values(tmp_path / "map")
@@ -84,10 +76,10 @@ def test_a_server_that_fails_gives_the_same_map(rasters: Path, undisturbed: Path
     np.testing.assert_array_equal(here.n_obs, there.n_obs)
 
 
-def test_dates_that_are_never_served_are_missing_steps(rasters: Path, undisturbed: Path, tmp_path: Path) -> None:
+def test_dates_that_are_never_served_are_missing_steps(folder: Path, undisturbed: Path, tmp_path: Path) -> None:
     lost = [f"{when:%Y%m%dT%H%M%S}" for when in (scenes.passes()[4], scenes.passes()[9])]
-    with faulty.serve(rasters, faulty.Faults(never=tuple(lost))) as url:
-        source = served(rasters, url, tmp_path / "items.json")
+    with faulty.serve(folder, faulty.Faults(never=tuple(lost))) as url:
+        source = served(folder, url, tmp_path / "items.json")
         with pytest.warns(UserWarning, match="2 items could not be read"):
             report = run(source, tmp_path / "map")
     here, there = values(undisturbed), values(tmp_path / "map")
@@ -100,10 +92,10 @@ def test_dates_that_are_never_served_are_missing_steps(rasters: Path, undisturbe
     assert all(item in log for item in named)
 
 
-def test_too_much_missing_fails_the_unit(rasters: Path, tmp_path: Path) -> None:
+def test_too_much_missing_fails_the_unit(folder: Path, tmp_path: Path) -> None:
     lost = tuple(f"{when:%Y%m%dT%H%M%S}" for when in scenes.passes()[2:7])
-    with faulty.serve(rasters, faulty.Faults(never=lost)) as url:
-        source = served(rasters, url, tmp_path / "items.json")
+    with faulty.serve(folder, faulty.Faults(never=lost)) as url:
+        source = served(folder, url, tmp_path / "items.json")
         with pytest.raises(IcemapperError, match=r"5 of 15 rasters stayed unreadable.*503"):
             run(source, tmp_path / "map")
 
@@ -119,12 +111,12 @@ print(report)
 """
 
 
-def test_tokens_that_live_two_seconds_leave_no_trace(rasters: Path, undisturbed: Path, tmp_path: Path) -> None:
+def test_tokens_that_live_two_seconds_leave_no_trace(folder: Path, undisturbed: Path, tmp_path: Path) -> None:
     """The signer of Planetary Computer itself: its token service and its storage are on loopback, through a proxy."""
     faults = faulty.Faults(token_seconds=2.0, busy=0.1, seed=1)
     storage = "http://sentinel1euwestrtc.blob.core.windows.net"
-    with faulty.serve(rasters, faults) as url:
-        source = served(rasters, storage, tmp_path / "items.json")
+    with faulty.serve(folder, faults) as url:
+        source = served(folder, storage, tmp_path / "items.json")
         environment = {**os.environ, "http_proxy": url, "no_proxy": "127.0.0.1", "PC_SDK_SAS_URL": f"{url}/token"}
         done = subprocess.run(
             [sys.executable, "-c", SCRIPT, str(source), str(tmp_path / "map")],

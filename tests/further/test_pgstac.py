@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 
 import icemapper_xr as ix
-from icemapper_xr import catalog, store
+from icemapper_xr import store
 from icemapper_xr.errors import CatalogError
 from tests import faulty, scenes
 from tests.catalog_support import free_port
@@ -114,15 +114,6 @@ def described(number: int) -> dict[str, Any]:
         "links": [],
         "assets": {"hh": {"href": f"https://example.com/{number}.tif", "type": "image/tiff", "roles": ["data"]}},
     }
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A year of rasters on disk, indexed."""
-    folder = tmp_path_factory.mktemp("rasters")
-    scenes.write_rtc(folder)
-    catalog.build(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

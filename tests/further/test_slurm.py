@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import icemapper_xr as ix
-from icemapper_xr import catalog, cluster, store
+from icemapper_xr import cluster, store
 from icemapper_xr.errors import ClusterError
 from tests import scenes
 from tests.catalog_support import free_port
@@ -151,14 +151,6 @@ def options(folder: Path, **changes: Any) -> dict[str, Any]:
     }
 
 
-@pytest.fixture(scope="module")
-def rasters(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("rasters")
-    scenes.write_rtc(folder)
-    catalog.build(folder)
-    return folder
-
-
 def test_two_jobs_come_with_a_gpu_each(slurm: Path) -> None:
     with cluster.connect("slurm", **options(slurm)) as client:
         assert client is not None
@@ -172,9 +164,9 @@ def test_two_jobs_come_with_a_gpu_each(slurm: Path) -> None:
     _wait(lambda: not _ask("squeue", "-h", "-t", "RUNNING").strip(), "end of the jobs")
 
 
-def test_the_map_of_slurm_is_that_of_threads(slurm: Path, rasters: Path, tmp_path: Path) -> None:
+def test_the_map_of_slurm_is_that_of_threads(slurm: Path, folder: Path, tmp_path: Path) -> None:
     weights = scenes.write_weights(tmp_path / "w.h5")
-    command = [sys.executable, "-m", "icemapper_xr", "map", "--catalog", str(rasters), "--weights", str(weights)]
+    command = [sys.executable, "-m", "icemapper_xr", "map", "--catalog", str(folder), "--weights", str(weights)]
     command += [
         "--bounds",
         *(f"{edge:g}" for edge in scenes.inner()),
@@ -204,9 +196,9 @@ def test_a_queue_that_is_not_there_is_said(slurm: Path) -> None:
         pass
 
 
-def test_the_public_functions_run_on_slurm(slurm: Path, rasters: Path, tmp_path: Path) -> None:
+def test_the_public_functions_run_on_slurm(slurm: Path, folder: Path, tmp_path: Path) -> None:
     weights = scenes.write_weights(tmp_path / "w.h5")
-    cube = {"catalog": rasters, "bounds": scenes.inner(), "crs": scenes.EPSG, "year": 2023, "margin": scenes.WINDOW}
+    cube = {"catalog": folder, "bounds": scenes.inner(), "crs": scenes.EPSG, "year": 2023, "margin": scenes.WINDOW}
     with cluster.connect("slurm", **options(slurm)):
         there = ix.open_cube(**cube).icemapper.predict(weights=weights).compute()
     here = ix.open_cube(**cube).icemapper.predict(weights=weights).compute()
