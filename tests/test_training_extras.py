@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from icemapper_xr import applicability, errors
-from icemapper_xr.training import eventlog, fit, likeness, samples, scenes
+from icemapper_xr.training import eventlog, likeness, samples, scenes, sources
 from tests.test_training_fit import make, tiny
 from tests.test_training_parts import write_set
 
@@ -42,14 +42,14 @@ def test_a_region_left_out_is_not_learned_from(tmp_path: Path) -> None:
     for part in ("train", "val"):
         write_set(tmp_path / f"{part}.hdf5")
     settings = tiny(data=tmp_path, features=("rtc", "insar"))
-    with fit.open_data(settings, tmp_path) as data:
+    with sources.open_data(settings, tmp_path) as data:
         names = [sample.name for sample in data.training(0)]
     assert len(names) == 2
     some = settings.model_copy(update={"leave_out": (names[0],)})
-    with fit.open_data(some, tmp_path) as data:
+    with sources.open_data(some, tmp_path) as data:
         assert [sample.name for sample in data.training(0)] == names[1:]
     none = settings.model_copy(update={"leave_out": ("*",)})
-    with pytest.raises(errors.OptionError, match="leaves no sample"), fit.open_data(none, tmp_path):
+    with pytest.raises(errors.OptionError, match="leaves no sample"), sources.open_data(none, tmp_path):
         pass
 
 

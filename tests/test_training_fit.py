@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import filelock
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -16,7 +17,7 @@ from scipy import ndimage
 
 from icemapper_xr import errors
 from icemapper_xr.conventions import Feature
-from icemapper_xr.training import config, fit, optimiser, samples, scenes, state
+from icemapper_xr.training import ahead, config, fit, optimiser, samples, scenes, state
 from icemapper_xr.training.config import TrainingConfig
 from tests.test_training_parts import write_set
 
@@ -101,11 +102,11 @@ def test_batches_are_the_same_in_any_order_and_have_no_gaps(tmp_path: Path) -> N
 
 
 def test_never_observed_pixels_have_no_label(tmp_path: Path) -> None:
-    from icemapper_xr.training import data
+    from icemapper_xr.training import patches
 
     wanted = scenes.SceneSet(tiny(), tmp_path, make)
     wanted.fill()
-    pairs = data.windows(wanted.validation()[0], ("rtc",), 16)
+    pairs = patches.windows(wanted.validation()[0], ("rtc",), 16)
     assert len(pairs) == 4
     x, y = pairs[0]
     assert (y[:2, :2] == 0).all()
@@ -279,6 +280,41 @@ def test_a_stage_can_have_its_own_batch(tmp_path: Path) -> None:
     wanted.fill()
     shapes = [data.Batches(settings, wanted.at, 4)[i][0].shape[:3] for i in range(4)]
     assert shapes == [(3, 15, 8)] * 2 + [(2, 15, 16)] * 2
+
+
+# -- processes --------------------------------------------------------------------------------------------------------
+def test_weights_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
+    alone, helped = (fit.train(tiny(), tmp_path / str(n), make=make, workers=n) for n in (0, 2))
+    for ours, theirs in zip(weights_of(alone), weights_of(helped), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_workers_cannot_be_negative(tmp_path: Path) -> None:
+    with pytest.raises(errors.OptionError, match="workers=-1: give the number of processes, 0 for none"):
+        fit.train(tiny(), tmp_path, make=make, workers=-1)
+
+
+def die(*_: object) -> None:
+    """End the process without a word, as the system does when memory runs out."""
+    os._exit(1)
+
+
+def test_a_worker_that_dies_is_told_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "_prepare", die)
+    with pytest.raises(errors.OptionError, match="go on with --resume and fewer --workers"):
+        fit.train(tiny(), tmp_path, make=make, workers=1)
+
+
+def test_a_scene_in_the_hands_of_another_process_is_left_to_it(tmp_path: Path) -> None:
+    wanted = scenes.SceneSet(tiny(), tmp_path, make, patience=0.1)
+    (tmp_path / "locks").mkdir()
+    with filelock.FileLock(tmp_path / "locks" / "0100001"):
+        made = []
+        scenes.SceneSet(tiny(), tmp_path, lambda *what: made.append(what[0]) or make(*what)).fill()
+    assert made == [900_000, 100_000, 100_002]
+    assert wanted.missing() == [100_001]
+    wanted.fill()  # its process has ended
+    assert not wanted.missing()
 
 
 # -- patches around surface classes -----------------------------------------------------------------------------------

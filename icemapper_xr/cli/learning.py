@@ -24,6 +24,7 @@ def train(
     export: Path | None = None,
     resume: bool = False,
     backend: Literal["tensorflow", "torch", "jax"] | None = None,
+    workers: int = 0,
 ) -> None:
     """Train weights, from simulated scenes or from a data set of the published layout.
 
@@ -41,12 +42,15 @@ def train(
         Go on from the checkpoint in OUT: to the same weights as a training that was never stopped.
     backend
         What Keras runs on; default: TensorFlow. torch, where it is installed, is three times as fast on CPUs.
+    workers
+        Processes that prepare patches, and as many that simulate scenes: a GPU waits without them. The weights do not
+        depend on it.
     """
     if backend is not None:
         os.environ["KERAS_BACKEND"] = backend
     from icemapper_xr.training import verbs
 
-    print(f"wrote {verbs.train_weights(config, out=out, cache=cache, export=export, resume=resume)}")
+    print(f"wrote {verbs.train_weights(config, out=out, cache=cache, export=export, resume=resume, workers=workers)}")
 
 
 @app.command

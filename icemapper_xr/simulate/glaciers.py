@@ -63,8 +63,8 @@ def build(settings: SceneSettings, *, snow: bool = True) -> Landscape:
     world = worlds.WORLDS[settings.world]
     rng = fields.generator(settings.seed, "glaciers")
     extent = max(settings.shape) * settings.resolution
-    sea = bool(rng.random() < world.sea)
-    coarse_bed = terrain.build(settings.seed, extent=extent, sea=sea, relief=world.relief, steepest=world.steepest)
+    shore = world.shore if rng.random() < world.sea else None
+    coarse_bed = terrain.build(settings.seed, extent=extent, shore=shore, relief=world.relief, steepest=world.steepest)
     if not world.glaciated:
         return _without_ice(settings, rng, coarse_bed, snow)
     coarse = _ice_surface(rng, coarse_bed, target=float(rng.uniform(0.2, 0.5)))

@@ -99,7 +99,7 @@ class Year:
         if not sea.any():
             return level
         site, day = self.scene.site, self.days[index]
-        wind = self.weather.sea[index] + 1.5 * self._noise(rng, 1_500)
+        wind = self.weather.sea[index] + site.climate.gusts * self._noise(rng, 1_500)
         onset = site.climate.onset
         kind = site.climate.sea_ice if day < onset + 5 or day > site.climate.freeze + 50 else "open"
         if kind == "fast":  # rougher or smoother from fjord to fjord, the same all winter

@@ -70,7 +70,7 @@ def draw_weather(seed: int, year: int, days: FloatArray, climate: Climate) -> We
         crusts=crusts.astype(np.float32),
         wet_ground=ground.astype(np.float32),
         disturbed=disturbed.astype(np.float32),
-        sea=(5 * rng.normal(0, 1, n).clip(-1.6, 1.6)).astype(np.float32),  # SCIENCE 2: +-5 dB
+        sea=(climate.wind * rng.normal(0, 1, n).clip(-1.6, 1.6)).astype(np.float32),
         shift=rng.normal(0, 0.3, len(SurfaceClass)).astype(np.float32),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -34,6 +34,10 @@ class Climate:
     freeze_lapse: float
     sea_ice: str
     """Winter of the sea: 'open', 'fast' or 'drift'."""
+    wind: float
+    """Change of the open sea's backscatter from date to date, dB."""
+    gusts: float
+    """The same from place to place, over about a kilometre, dB."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,10 @@ def _draw_climate(rng: np.random.Generator, world: worlds.World) -> Climate:
         freeze=float(rng.uniform(*world.freeze)),
         freeze_lapse=float(rng.uniform(*world.freeze_lapse)),
         sea_ice=str(rng.choice(["open", "fast", "drift"], p=world.sea_ice)),
+        wind=float(rng.uniform(*tables.WIND)),
+        gusts=float(rng.uniform(*tables.GUSTS)),
     )
     if snow:
         return drawn
-    return Climate(-500.0, 0.0, 0.0, 0.0, 900.0, 0.0, drawn.sea_ice)  # bare ground all year
+    # bare ground all year
+    return replace(drawn, onset=-500.0, onset_lapse=0.0, melt=0.0, melt_lapse=0.0, freeze=900.0, freeze_lapse=0.0)

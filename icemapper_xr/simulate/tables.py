@@ -30,7 +30,7 @@ GAMMA0: dict[S, Triple] = {
     S.ROCK: ((-10, 2.5), (-15, 3), (-9, 2)),
     S.TUNDRA: ((-13, 2), (-18, 2.5), (-10, 2)),
     S.SNOW_PATCH: ((-11, 2.5), (-18, 3), (-15, 3)),
-    S.SEA: ((-15, 0), (-15, 0), (-15, 0)),  # drawn per date
+    S.SEA: ((-15, 3), (-15, 3), (-15, 3)),  # SCIENCE 2: +-5, here from place to place and by WIND from date to date
     S.MELANGE: ((-11, 3), (-12, 3), (-10, 4)),
     S.LAKE: ((-8, 3), (-16, 4), (-19, 5)),  # winter: floating ice; where the lake is frozen to its bed see BEDFAST
     # land without glaciers, judgement: C band, VV; OPERA RTC-S1 land -16..0 dB, hills -8.7..-9.5 (FACTS 9)
@@ -84,6 +84,13 @@ INCIDENCE_SLOPE: dict[S, tuple[float, float]] = {
     S.DESERT: (-0.20, -0.20),
     S.CITY: (-0.08, -0.08),
 }
+
+WIND = (0.6, 5.0)
+"""Backscatter of the open sea from date to date: range of the spread, dB. An OPERA burst off California has 1.3 to 2.0
+(15 or 21 dates), SCIENCE 2 gives +-5 over all places."""
+GUSTS = (0.2, 1.8)
+"""The same from place to place over a kilometre: that burst has 0.2 over 3 km; cat's paws and lee of the coast more
+(judgement)."""
 
 TEXTURE: dict[S, float] = {
     # standard deviation of the log-normal texture, dB (judgement: smooth ice, rough ground)

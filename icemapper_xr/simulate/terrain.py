@@ -23,12 +23,18 @@ WORLD = 30_720.0
 
 
 def build(
-    seed: int, *, extent: float, sea: bool, relief: tuple[float, float], steepest: tuple[float, float]
+    seed: int,
+    *,
+    extent: float,
+    shore: tuple[float, float] | None,
+    relief: tuple[float, float],
+    steepest: tuple[float, float],
 ) -> FloatArray:
-    """Draw the ground of a world at least `extent` metres wide, with or without a coast.
+    """Draw the ground of a world at least `extent` metres wide.
 
-    Returns its elevation, metres above the sea, `(y, x)`, cells of CELL metres. `relief` is the range of the
-    mountains' height above the valleys, metres, `steepest` that of the angle at which walls crumble, degrees.
+    Returns its elevation, metres above the sea, `(y, x)`, cells of CELL metres. `shore` is the range of the height of
+    the middle of a world with a coast, metres; None has none. `relief` is that of the mountains' height above the
+    valleys, metres, `steepest` that of the angle at which walls crumble, degrees.
     """
     rng = fields.generator(seed, "terrain")
     n = int(np.ceil(max(WORLD, extent + 6_000) / CELL))
@@ -36,7 +42,7 @@ def build(
     metres = 1 / CELL
     height_range = float(rng.uniform(*relief))
     gentle = min(1.0, height_range / 250)  # plains are flat on every scale
-    base = _base(rng, shape, sea, gentle)
+    base = _base(rng, shape, shore, gentle)
     spacing = rng.uniform(9_000, 16_000)  # between valley axes
     valley = np.abs(fields.fractal(rng, shape, longest=spacing * metres, shortest=3_500 * metres, exponent=4.5))
     side = np.abs(fields.fractal(rng, shape, longest=spacing * 0.5 * metres, shortest=1_200 * metres, exponent=4.0))
@@ -70,14 +76,16 @@ def _crumble(bed: FloatArray, tangent: float) -> FloatArray:
     return bed
 
 
-def _base(rng: np.random.Generator, shape: tuple[int, int], sea: bool, gentle: float) -> FloatArray:
+def _base(
+    rng: np.random.Generator, shape: tuple[int, int], shore: tuple[float, float] | None, gentle: float
+) -> FloatArray:
     """Elevation of the valley floors: rising from the coast inland."""
     y, x = np.mgrid[-1 : 1 : shape[0] * 1j, -1 : 1 : shape[1] * 1j].astype(np.float32)
     angle = rng.uniform(0, 2 * np.pi)
     tilt = x * np.cos(angle) + y * np.sin(angle)
     broad = fields.fractal(rng, shape, longest=20_000 / CELL, shortest=8_000 / CELL, exponent=4)
     base = gentle * (rng.uniform(120, 330) * tilt + rng.uniform(50, 130) * broad)
-    level = gentle * rng.uniform(-20, 90) if sea else rng.uniform(60, 150) - float(base.min())
+    level = gentle * rng.uniform(*shore) if shore else rng.uniform(60, 150) - float(base.min())
     return np.asarray(base + level, dtype=np.float32)
 
 

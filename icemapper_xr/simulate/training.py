@@ -17,8 +17,10 @@ __all__ = ["training_scene", "training_settings"]
 
 ICE_FREE = 0.25
 """Share of the scenes that lie in a world without glaciers."""
+COAST = 0.2
+"""Share of those that lie off or along a coast."""
 POLAR = 0.75
-"""Share of the others that are like Svalbard; the rest is alpine."""
+"""Share of the scenes with glaciers that are like Svalbard; the rest is alpine."""
 COARSE = 0.15
 """Share whose backscatter comes from a product of 30 m."""
 BORDER = 0.03
@@ -29,8 +31,10 @@ def training_settings(seed: int, *, size: int, features: Sequence[Feature]) -> S
     """Draw the settings of one training scene: place, orbit, platform, polarisation, start of the series, retreat."""
     rng = fields.generator(seed, "training settings")
     ice_free = rng.random() < ICE_FREE
-    kinds = [name for name in worlds.WORLDS if name not in worlds.GLACIATED]
-    world = str(rng.choice(kinds)) if ice_free else ("polar" if rng.random() < POLAR else "alpine")
+    inland = [name for name in worlds.WORLDS if name not in (*worlds.GLACIATED, "coast")]
+    world = str(rng.choice(inland)) if ice_free else ("polar" if rng.random() < POLAR else "alpine")
+    if ice_free and fields.generator(seed, "coast").random() < COAST:
+        world = "coast"
     start = int(rng.integers(-12, 13))  # start jitter of 12 days (SCIENCE 1.1)
     return SceneSettings(
         seed=seed,

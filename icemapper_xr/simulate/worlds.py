@@ -45,6 +45,8 @@ class World:
     """Probabilities of a winter with open water, fast ice and drift ice."""
     snow: float = 1.0
     """Probability of a snow season at all."""
+    shore: Range = (-20, 90)
+    """Height of the middle of a world that has a coast above the sea, metres; less where the relief is gentle."""
     cover: dict[S, float] = field(default_factory=dict)
     """Land cover by weight, for what does not follow from height; empty is tundra and rock by height."""
 
@@ -168,6 +170,23 @@ WORLDS: Final[dict[str, World]] = {
         freeze=(260, 290),
         freeze_lapse=(0.01, 0.02),
         sea_ice=(0.2, 0.5, 0.3),
+    ),
+    # a map's windows reach far off the coast: sea from edge to edge, or with skerries and low shores
+    "coast": World(
+        glaciated=False,
+        relief=(30, 450),
+        steepest=(20, 34),
+        sea=1.0,
+        onset=(60, 165),
+        onset_lapse=(0.015, 0.04),
+        melt=(10, 30),
+        melt_lapse=(0.01, 0.03),
+        freeze=(260, 340),
+        freeze_lapse=(0.01, 0.03),
+        sea_ice=(0.6, 0.2, 0.2),
+        snow=0.6,
+        shore=(-400, -60),
+        cover={S.TUNDRA: 1.0, S.ROCK: 1.0, S.SHRUB: 0.5},
     ),
 }
 """Kinds of world by name."""

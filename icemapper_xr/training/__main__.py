@@ -17,9 +17,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="folder for checkpoint and log; default: scratch/<name of CONFIG>")
     parser.add_argument("--cache", type=Path, help="folder for simulated scenes; default: OUT/scenes")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in OUT")
+    parser.add_argument("--workers", type=int, default=0, help="processes that prepare patches, and that simulate")
     parser.add_argument("--export", type=Path, help="folder for the weights, such as weights/; default: OUT")
     parser.add_argument("--export-only", action="store_true", help="write the best weights so far; do not train")
     parser.add_argument("--describe", type=Path, help="weights of CONFIG: describe their training data; do not train")
+    parser.add_argument("--undescribed", action="store_true", help="leave the description of the data for --describe")
     parser.add_argument("--simulate-into", type=Path, help=argparse.SUPPRESS)  # how a training starts its helper
     options = parser.parse_args(arguments)
     progress.enable()
@@ -33,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     from icemapper_xr.training import config as settings
-    from icemapper_xr.training import fit, scenes
+    from icemapper_xr.training import fit, scenes, sources
 
     config = settings.load(options.config)
     out = options.out or Path("scratch") / options.config.stem
@@ -46,9 +48,9 @@ def _run(options: argparse.Namespace) -> None:
     if options.describe:
         from icemapper_xr.training import likeness
 
-        with fit.open_data(config, cache, beside=options.config) as data:
+        with sources.open_data(config, cache, beside=options.config) as data:
             last = (config.steps or 1) - 1
-            print(likeness.write_beside(options.describe, data.training(last), config, fit.training_set(config)))
+            print(likeness.write_beside(options.describe, data.training(last), config, sources.training_set(config)))
         return
     from icemapper_xr.training import export
 
@@ -56,7 +58,15 @@ def _run(options: argparse.Namespace) -> None:
     if options.export_only:
         print(export.from_checkpoint(config, out, target))
         return
-    trained = fit.train(config, out, cache=cache, resume=options.resume, beside=options.config)
+    trained = fit.train(
+        config,
+        out,
+        cache=cache,
+        resume=options.resume,
+        beside=options.config,
+        workers=options.workers,
+        describe=not options.undescribed,
+    )
     print(export.export(trained, config, target))
 
 

@@ -1,28 +1,17 @@
-"""From samples to batches: draw a crop, choose dates, augment, fill gaps. Batch i depends on the seed and i alone."""
+"""The batches of a training as Keras takes them. Batch i depends on the seed and i alone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import keras
-import numpy as np
 
 from icemapper_xr._types import FloatArray
-from icemapper_xr.conventions import Feature
-from icemapper_xr.prediction import core
-from icemapper_xr.training import augment
-from icemapper_xr.training.config import Augmentation, TrainingConfig
-from icemapper_xr.training.samples import Crop, IntArray, Sample
+from icemapper_xr.training import patches
+from icemapper_xr.training.config import TrainingConfig
+from icemapper_xr.training.samples import Sample
 
-__all__ = ["Batches", "known_labels", "patch", "windows"]
-
-TRIES = 8
-"""Draws after which a patch of one class only is taken as it is."""
-SIZES = 2**31
-"""Tells the draw of a batch's size from those of its patches."""
-MIXED = (0.02, 0.98)
-"""Share of glacier in a patch that has both classes."""
+__all__ = ["Batches"]
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]
@@ -39,22 +28,13 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         Number of batches.
     first
         Number of the first one.
-    share
-        Gives the share of the training that is done at batch i: the patches' size depends on it. None is i / steps.
     """
 
     def __init__(
-        self,
-        config: TrainingConfig,
-        samples: Callable[[int], Sequence[Sample]],
-        steps: int,
-        *,
-        first: int = 0,
-        share: Callable[[int], float] | None = None,
+        self, config: TrainingConfig, samples: Callable[[int], Sequence[Sample]], steps: int, *, first: int = 0
     ) -> None:
         super().__init__(workers=1)
         self.config, self.samples, self.steps, self.first = config, samples, steps, first
-        self.share = share or (lambda index: index / steps)
 
     def __len__(self) -> int:
         """Return the number of batches."""
@@ -63,118 +43,4 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     def __getitem__(self, index: int) -> tuple[FloatArray, FloatArray]:
         """Return batch `index`; the same one whenever and in whatever order it is asked for."""
         index += self.first
-        samples = self.samples(index)
-        number, size = self.config.patches_at(
-            self.share(index), np.random.default_rng([self.config.seed, index, SIZES])
-        )
-        pairs = []
-        for item in range(number):
-            rng = np.random.default_rng([self.config.seed, index, item])
-            pairs.append(draw(rng, samples, self.config, size))
-        stacks, labels = zip(*pairs, strict=True)
-        return np.stack(stacks), np.stack(labels)
-
-
-def draw(
-    rng: np.random.Generator, samples: Sequence[Sample], config: TrainingConfig, size: int
-) -> tuple[FloatArray, FloatArray]:
-    """Draw a sample and a crop of `size` px, uniformly or around a surface class of `scenes.focus`, and augment it."""
-    around = _focus(rng, samples, config, size)
-    if around is not None:
-        return patch(rng, *around, config.features, config.augmentation)
-    mixed = rng.random() < config.mixed
-    for _ in range(TRIES if mixed else 1):
-        sample = samples[int(rng.integers(len(samples)))]
-        rows, columns = sample.inner
-        y, x = (int(rng.integers(side.start, max(side.start, side.stop - size) + 1)) for side in (rows, columns))
-        crop = Crop(min(y, sample.shape[0] - size), min(x, sample.shape[1] - size), size)
-        if not mixed or MIXED[0] < sample.truth(crop).mean() < MIXED[1]:
-            break
-    return patch(rng, sample, crop, config.features, config.augmentation)
-
-
-def _focus(
-    rng: np.random.Generator, samples: Sequence[Sample], config: TrainingConfig, size: int
-) -> tuple[Sample, Crop] | None:
-    """Draw a crop that holds a pixel of a surface class; None where the draw falls on no class, or no sample has it."""
-    classes = config.scenes.focus
-    if not classes:
-        return None
-    drawn = int(np.searchsorted(np.cumsum(list(classes.values())), rng.random(), side="right"))
-    if drawn == len(classes):
-        return None
-    surface = list(classes)[drawn]
-    for number in rng.permutation(len(samples)):
-        sample = samples[int(number)]
-        if len(pixels := sample.pixels(surface)):
-            at = np.unravel_index(int(rng.choice(pixels)), sample.shape)
-            y, x = (
-                int(np.clip(pixel - rng.integers(size), 0, side - size))
-                for pixel, side in zip(at, sample.shape, strict=True)
-            )
-            return sample, Crop(y, x, size)
-    return None
-
-
-def patch(
-    rng: np.random.Generator, sample: Sample, crop: Crop, features: tuple[Feature, ...], settings: Augmentation
-) -> tuple[FloatArray, FloatArray]:
-    """Read one crop of a sample and augment it.
-
-    Returns
-    -------
-    stack, labels
-        `(T, y, x, C)` without NaN, and `(y, x, 2)`.
-    """
-    base = {feature: sample.base[feature] for feature in features}
-    dates = augment.choose_dates(rng, base, sample.dates, settings)
-    stack = np.stack([sample.read(feature, dates[feature], crop) for feature in features], axis=-1)
-    labels = known_labels(sample, stack, crop)
-    augment.hide_border(rng, stack, labels, settings)
-    augment.drop_steps(rng, stack, settings)
-    stack, labels = augment.geometry(rng, stack, labels, settings)
-    missing = np.isnan(stack)
-    stack = augment.radiometry(rng, np.ascontiguousarray(stack), settings)
-    stack = augment.speckle(rng, stack, features, settings)
-    if missing.any():  # most patches have no gap, and filling costs as much as all the rest
-        stack = fill(np.where(missing, np.float32(np.nan), stack))
-    return stack, np.ascontiguousarray(labels)
-
-
-def known_labels(sample: Sample, stack: FloatArray, crop: Crop) -> FloatArray:
-    """Return one-hot labels, (0, 0) where a feature was never observed."""
-    glacier = sample.truth(crop)
-    labels = np.stack([~glacier, glacier], axis=-1).astype(np.float32)
-    labels[~np.isfinite(stack).any(axis=0).all(axis=-1)] = 0
-    return labels
-
-
-def fill(stack: FloatArray) -> FloatArray:
-    """Fill the gaps of `(T, y, x, C)` as the prediction does: the pixel's nearest valid step, else 0."""
-    channels = [core.fill_gaps(stack[..., channel], "nearest") for channel in range(stack.shape[-1])]
-    return np.stack(channels, axis=-1)
-
-
-def windows(
-    sample: Sample, features: tuple[Feature, ...], size: int, dates: dict[Feature, IntArray] | None = None
-) -> list[tuple[FloatArray, FloatArray]]:
-    """Cut a sample into whole windows side by side, without augmentation; what is left at the edges is dropped."""
-    chosen = dates or dict(sample.base)
-    pairs = []
-    for y in range(0, sample.shape[0] - size + 1, size):
-        for x in range(0, sample.shape[1] - size + 1, size):
-            crop = Crop(y, x, size)
-            stack = np.stack([sample.read(feature, chosen[feature], crop) for feature in features], axis=-1)
-            labels = known_labels(sample, stack, crop)
-            rows, columns = sample.inner
-            inside = np.zeros(sample.shape, bool)
-            inside[rows, columns] = True
-            labels[~inside[crop.slices]] = 0
-            pairs.append((fill(stack), labels))
-    return pairs
-
-
-def stacked(pairs: list[tuple[FloatArray, FloatArray]]) -> tuple[Any, Any]:
-    """Stack windows to `(n, T, y, x, C)` and labels to `(n, y, x, 2)`."""
-    stacks, labels = zip(*pairs, strict=True)
-    return np.stack(stacks), np.stack(labels)
+        return patches.batch(self.config, self.samples(index), index, index / self.steps)

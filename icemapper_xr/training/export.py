@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from icemapper_xr import applicability, errors
 from icemapper_xr.conventions import N_STEPS
-from icemapper_xr.training import fit, scenes, state
+from icemapper_xr.training import fit, scenes, sources, state
 from icemapper_xr.training.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def attributes(config: TrainingConfig, scores: dict[str, float]) -> dict[str, An
         "window": config.window,
         "pixel_size": config.pixel_size,
         "n_steps": N_STEPS,
-        "training": fit.training_set(config),
+        "training": sources.training_set(config),
         "seed": config.seed,
         "settings": config.model_dump_json(exclude={"warm_start", "data"}),
         "validation": scores,
@@ -97,7 +97,7 @@ def _write(
     part = logs / f"{config.name}.csv"
     state.write_csv(part, rows)
     if folder.resolve() == own.folder().resolve():
-        own.register(path, training=fit.training_set(config), scores={"validation": scores})
+        own.register(path, training=sources.training_set(config), scores={"validation": scores})
     return path
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import concurrent.futures
-import contextlib
 import functools
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase as fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +14,10 @@ import numpy as np
 
 from icemapper_xr import errors, progress
 from icemapper_xr._types import FloatArray
-from icemapper_xr.training import eventlog, likeness, metrics, optimiser, scenes, state
+from icemapper_xr.training import ahead, eventlog, likeness, metrics, optimiser, patches, scenes, sources, state
 from icemapper_xr.training.config import Schedule, TrainingConfig
 from icemapper_xr.training.samples import Sample
+from icemapper_xr.training.sources import Data
 from icemapper_xr.training.state import Row, State
 
 if TYPE_CHECKING:
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
     from icemapper_xr.applicability import Likeness
 
 
-__all__ = ["Trained", "network", "open_data", "rate", "train"]
+__all__ = ["Trained", "network", "rate", "train"]
 
 CHECKPOINT = "checkpoint.npz"
 LOG = "log.csv"
@@ -50,14 +48,6 @@ class Trained:
     """What the training data look like; None where they are too few to tell."""
 
 
-@dataclass(frozen=True)
-class Data:
-    """Samples to learn from (as a function of the step) and to validate on."""
-
-    training: Callable[[int], Sequence[Sample]]
-    validation: list[Sample]
-
-
 def train(
     config: TrainingConfig,
     folder: str | Path,
@@ -66,6 +56,8 @@ def train(
     resume: bool = False,
     make: scenes.SceneMaker = scenes.simulated,
     beside: Path | None = None,
+    workers: int = 0,
+    describe: bool = True,
 ) -> Trained:
     """Train a network.
 
@@ -82,8 +74,13 @@ def train(
     make
         Makes simulated scenes.
     beside
-        Settings file from which a process beside this one fills the cache; None simulates all scenes first, in this
+        Settings file from which processes beside this one fill the cache; None simulates all scenes first, in this
         process.
+    workers
+        Processes that prepare patches, and as many that simulate; 0 is a thread, and one that simulates. An accelerator
+        waits for its patches without them. The weights do not depend on it.
+    describe
+        Whether to describe the training data, for `applicability`; half a second a scene.
 
     Returns
     -------
@@ -93,16 +90,19 @@ def train(
     Raises
     ------
     OptionError
-        If there is a checkpoint already, or none that fits, or data are missing.
+        If there is a checkpoint already, or none that fits, data are missing, or `workers` is below 0.
     """
+    if workers < 0:
+        raise errors.OptionError(f"workers={workers}: give the number of processes, 0 for none")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with open_data(config, Path(cache) if cache else folder / "scenes", make, beside) as data:
+    scenes_in = Path(cache) if cache else folder / "scenes"
+    with sources.open_data(config, scenes_in, make, beside, processes=max(1, workers)) as data:
         steps = total_steps(config, data)
         model = _model(config)
         current = _begin(config, folder, model, resume)
-        _loop(config, folder, model, data, current, steps)
-        return _finish(config, folder, model, data, current)
+        _loop(config, folder, model, data, current, steps, workers)
+        return _finish(config, folder, model, data, current, describe)
 
 
 def total_steps(config: TrainingConfig, data: Data) -> int:
@@ -128,38 +128,6 @@ def rate(share: float, schedule: Schedule) -> float:
         begin = max((cycle for cycle in schedule.cycles if cycle < end), default=0.0)
     inside = min(max((share - begin) / (end - begin), 0.0), 1.0)
     return schedule.floor + (1 - schedule.floor) * 0.5 * (1 + math.cos(math.pi * inside))
-
-
-@contextlib.contextmanager
-def open_data(
-    config: TrainingConfig, cache: Path, make: scenes.SceneMaker = scenes.simulated, beside: Path | None = None
-) -> Iterator[Data]:
-    """Open the data set, or the scenes with their producer."""
-    if config.data is not None:
-        from icemapper_xr.training import hdf5
-
-        training, validation = (
-            hdf5.open_samples(config.data / f"{part}.hdf5", config.features) for part in ("train", "val")
-        )
-        training = [sample for sample in training if not any(fnmatch(sample.name, p) for p in config.leave_out)]
-        if not training:
-            raise errors.OptionError(f"leave_out={config.leave_out} leaves no sample to learn from: name fewer")
-        for sample in (*training, *validation):
-            if min(sample.shape) < max(config.sizes):
-                raise errors.OptionError(f"sample {sample.name} is smaller than a window of {max(config.sizes)} px")
-        yield Data(lambda step: training, list(validation))
-        return
-    wanted = scene_set(config, cache, make)
-    if beside is None:
-        wanted.fill()
-    with scenes.producer(wanted, beside):
-        yield Data(wanted.at, list(wanted.validation()))
-
-
-def scene_set(config: TrainingConfig, cache: Path, make: scenes.SceneMaker = scenes.simulated) -> scenes.SceneSet:
-    """Return the scenes of a training, in the cache folder of this simulator and this size."""
-    version = scenes.simulator_digest() if make is scenes.simulated else "made"
-    return scenes.SceneSet(config, cache / f"{version}_{config.scenes.size}px", make)
 
 
 def network(config: TrainingConfig) -> keras.Model:
@@ -210,15 +178,16 @@ def _begin(config: TrainingConfig, folder: Path, model: keras.Model, resume: boo
     return current
 
 
-def _loop(config: TrainingConfig, folder: Path, model: keras.Model, data: Data, current: State, steps: int) -> None:
+def _loop(
+    config: TrainingConfig, folder: Path, model: keras.Model, data: Data, current: State, steps: int, workers: int
+) -> None:
     """Take the steps that are left."""
     from icemapper_xr.training import data as batches
 
     def reached(index: int) -> float:
         return max(index / steps, _share(config, current, steps))
 
-    stepper = optimiser.steps_of(model)
-    dataset = batches.Batches(config, data.training, steps, share=reached)
+    stepper = optimiser.steps_of(model, precision=config.precision)
     # Batches that no step sees, drawn from the scenes of the current step, on the windows that are validated.
     whole = config.model_copy(update={"stages": ()})
     fresh = batches.Batches(whole, lambda index: data.training(current.step), config.estimate_batches, first=steps)
@@ -230,18 +199,16 @@ def _loop(config: TrainingConfig, folder: Path, model: keras.Model, data: Data, 
     last_saved += current.elapsed
     with (
         progress.bar("train", steps) as advance,
-        concurrent.futures.ThreadPoolExecutor(1) as pool,
+        ahead.batches(data, steps, first=current.step, share=reached, workers=workers) as prepared,
     ):
         advance(current.step)
-        ahead = pool.submit(dataset.__getitem__, current.step)
         while (share := _share(config, current, steps)) < 1:
             if not current.frozen and share >= config.freeze_norms:
                 if current.step:  # else those of warm_start are kept
                     estimate()
                 stepper.freeze()
                 current.frozen = True
-            x, y = ahead.result()
-            ahead = pool.submit(dataset.__getitem__, min(current.step + 1, steps - 1))
+            x, y = next(prepared)
             model.optimizer.learning_rate = config.learning_rate * rate(share, config.schedule)
             current.losses.append(stepper.train(x, y))
             current.step += 1
@@ -254,7 +221,6 @@ def _loop(config: TrainingConfig, folder: Path, model: keras.Model, data: Data, 
             if time.monotonic() - last_saved >= 60 * config.checkpoint_minutes:
                 _save(config, folder, model, current)
                 last_saved = time.monotonic()
-        ahead.cancel()
     _save(config, folder, model, current)
 
 
@@ -299,9 +265,7 @@ Windows = list[tuple[list[tuple[FloatArray, FloatArray]], str]]
 
 def _windows(config: TrainingConfig, validation: Sequence[Sample]) -> Windows:
     """Cut the validation samples into windows, once."""
-    from icemapper_xr.training import data as batches
-
-    return [(batches.windows(sample, config.features, config.window), sample.name) for sample in validation]
+    return [(patches.windows(sample, config.features, config.window), sample.name) for sample in validation]
 
 
 def score(model: keras.Model, held_out: Windows, batch: int) -> dict[str, float]:
@@ -324,25 +288,17 @@ def score(model: keras.Model, held_out: Windows, batch: int) -> dict[str, float]
     }
 
 
-def _finish(config: TrainingConfig, folder: Path, model: keras.Model, data: Data, current: State) -> Trained:
+def _finish(
+    config: TrainingConfig, folder: Path, model: keras.Model, data: Data, current: State, describe: bool
+) -> Trained:
     """Load the best weights, with the statistics that were validated, and score them once more."""
     if current.best_weights:
         state.assign(model.weights, current.best_weights)
     scores = score(model, _windows(config, data.validation), config.batch)
+    seen = None
     try:
-        seen = likeness.describe(data.training(current.step), config, training_set(config))
+        if describe:
+            seen = likeness.describe(data.training(current.step), config, sources.training_set(config))
     except errors.OptionError as error:
         progress.note(f"no applicability for these weights: {error}")
-        seen = None
     return Trained(model, current.rows, scores, folder, seen)
-
-
-def training_set(config: TrainingConfig) -> str:
-    """Say in words what the weights learned from."""
-    if config.data is not None:
-        return f"data set of the published layout in {config.data.name}"
-    last = config.scenes.seed + config.scenes.number - 1
-    return (
-        f"{config.scenes.number} simulated Sentinel-1 scenes of {config.scenes.size} x {config.scenes.size} px "
-        f"(seeds {config.scenes.seed} to {last}); no accuracy on real ice is known"
-    )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from icemapper_xr import errors
 from icemapper_xr._types import FloatArray
 
 if TYPE_CHECKING:
@@ -29,15 +30,23 @@ class Steps(Protocol):
         ...
 
 
-def steps_of(model: keras.Model) -> Steps:
-    """Return the quickest way to train a network on the backend that Keras runs on."""
+def steps_of(model: keras.Model, *, precision: Literal["float32", "bfloat16"] = "float32") -> Steps:
+    """Return the quickest way to train a network on the backend that Keras runs on.
+
+    Raises
+    ------
+    OptionError
+        If the backend's steps have float32 alone.
+    """
     import keras
 
-    if keras.backend.backend() != "torch":
-        return KerasStep(model)
-    from icemapper_xr.training import torch_step
+    if (backend := keras.backend.backend()) == "torch":
+        from icemapper_xr.training import torch_step
 
-    return torch_step.TorchStep(model)
+        return torch_step.TorchStep(model, precision=precision)
+    if precision != "float32":
+        raise errors.OptionError(f"precision={precision!r} needs --backend torch, and Keras runs on {backend}")
+    return KerasStep(model)
 
 
 class KerasStep:

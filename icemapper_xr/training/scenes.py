@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import filelock
 import numpy as np
 import numpy.typing as npt
 
@@ -169,15 +170,18 @@ class SceneSet:
         return [seed for seed in self.seeds if not self._there(seed)]
 
     def fill(self, *, alive: Callable[[], bool] = lambda: True) -> None:
-        """Simulate what is missing, scene by scene, while `alive()`."""
-        self.cache.mkdir(parents=True, exist_ok=True)
+        """Simulate what is missing and not in the hands of another process, scene by scene, while `alive()`."""
+        locks = self.cache / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
         for seed in progress.track(self.missing(), "simulate scenes"):
             if not alive():
                 return
-            if not self._whole(seed):
-                self._store(seed)
-            if not self._there(seed):
-                self._store_classes(seed)
+            lock = filelock.FileLock(locks / f"{seed:07d}", blocking=False)  # the system drops it with its process
+            with contextlib.suppress(filelock.Timeout), lock:
+                if not self._whole(seed):
+                    self._store(seed)
+                if not self._there(seed):
+                    self._store_classes(seed)
 
     def _folder(self, seed: int) -> Path:
         return self.cache / f"{seed:07d}"
@@ -241,8 +245,8 @@ _scenes: dict[Path, CachedScene] = {}
 
 
 @contextlib.contextmanager
-def producer(scenes: SceneSet, settings: Path | None) -> Iterator[None]:
-    """Simulate missing scenes in a process beside this one for the time of the block.
+def producer(scenes: SceneSet, settings: Path | None, *, processes: int = 1) -> Iterator[None]:
+    """Simulate missing scenes in processes beside this one for the time of the block.
 
     Parameters
     ----------
@@ -250,6 +254,8 @@ def producer(scenes: SceneSet, settings: Path | None) -> Iterator[None]:
         What is wanted; nothing is started if it is all there.
     settings
         The TOML file of the training.
+    processes
+        How many; they share the work, also with those of another training on the same cache.
     """
     if not scenes.missing() or settings is None:
         yield
@@ -258,12 +264,15 @@ def producer(scenes: SceneSet, settings: Path | None) -> Iterator[None]:
     # The folder is named outright: the other process must not fill another one because the source changed meanwhile.
     command = [sys.executable, "-m", __name__.rpartition(".")[0], str(settings), "--simulate-into", str(scenes.cache)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, env=environment)
+    started: list[subprocess.Popen[bytes]] = []
     try:
+        started.extend(subprocess.Popen(command, env=environment) for _ in range(processes))
         yield
     finally:
-        process.terminate()
-        process.wait()
+        for process in started:
+            process.terminate()
+        for process in started:
+            process.wait()
 
 
 def parent_alive() -> Callable[[], bool]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from icemapper_xr._types import FloatArray
 from icemapper_xr.models import icemapper, layers
@@ -31,23 +31,30 @@ class TorchStep:
     ----------
     model
         A network of `icemapper.build`, compiled with `SegmentationLoss`, on Keras's torch backend.
+    precision
+        What the steps convolve in; statistics are estimated in float32.
     """
 
-    def __init__(self, model: keras.Model) -> None:
+    def __init__(self, model: keras.Model, *, precision: Literal["float32", "bfloat16"] = "float32") -> None:
         self.model = model
+        self.precision = precision
         self.units = icemapper.units(model)
         self.frozen = False
         self.norms = [norm for block in self.units.encoder for norm in block.norms]
         for up, block in zip(self.units.up, self.units.decoder, strict=True):
             self.norms += [up.norm, *block.norms]
+        self.device = self.units.head.kernel.value.device
 
     def train(self, x: FloatArray, y: FloatArray) -> float:
         """Take one step; returns the loss before it."""
         import torch
 
+        lower = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
         with torch.enable_grad():
-            logits, statistics = self.forward(torch.from_numpy(x))
-            loss = _loss(self.model.loss, logits, torch.from_numpy(y))
+            with lower:
+                logits, statistics = self.forward(self._put(x))
+            logits = logits.float()
+            loss = _loss(self.model.loss, logits, self._put(y))
             variables = self.model.trainable_variables
             gradients = torch.autograd.grad(loss, [variable.value for variable in variables])
         with torch.no_grad():
@@ -64,7 +71,7 @@ class TorchStep:
         if not number:
             return
         with torch.no_grad():
-            runs = [self.forward(torch.from_numpy(batches(k)))[1] for k in range(number)]
+            runs = [self.forward(self._put(batches(k)))[1] for k in range(number)]
             for norm, found in zip(self.norms, zip(*runs, strict=True), strict=True):
                 means, variances = zip(*found, strict=True)
                 norm.moving_mean.assign(sum(means) / number)
@@ -75,6 +82,12 @@ class TorchStep:
         self.frozen = True
         for norm in self.norms:
             norm.trainable = False
+
+    def _put(self, array: FloatArray) -> Tensor:
+        """Bring an array to where the network is."""
+        import torch
+
+        return torch.from_numpy(array).to(self.device)
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """Return the logits `(n, y, x, 2)`, and mean and variance of what each norm saw; none where it is frozen."""

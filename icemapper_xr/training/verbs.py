@@ -26,6 +26,7 @@ def train_weights(
     cache: str | Path | None = None,
     export: str | Path | None = None,
     resume: bool = False,
+    workers: int = 0,
 ) -> Path:
     """Train a network by a settings file, and write its weights in the original's format.
 
@@ -41,6 +42,8 @@ def train_weights(
         Folder for the weights; None is `out`.
     resume
         Go on from the checkpoint in `out`.
+    workers
+        Processes that prepare patches, and as many that simulate scenes; for a training on an accelerator.
 
     Returns
     -------
@@ -59,7 +62,7 @@ def train_weights(
     path = Path(config)
     wanted = settings.load(path)
     folder = Path(out) if out is not None else Path("scratch") / path.stem
-    trained = fit.train(wanted, folder, cache=cache, resume=resume, beside=path)
+    trained = fit.train(wanted, folder, cache=cache, resume=resume, beside=path, workers=workers)
     return exporting.export(trained, wanted, Path(export) if export is not None else folder)
 
 

@@ -60,6 +60,8 @@ class TensorFlowNetwork:
         self.threads = recipe.threads or _base.default_threads()
         _set_threads(self.threads)
         self.batch = recipe.batch_size or (GPU_BATCH if on_gpu else CPU_BATCH)
+        if recipe.precision == "float32":
+            _without_tf32()
         self._model = _build(recipe)
         self._graphs: OrderedDict[tuple[int, ...], Any] = OrderedDict()
         _log.info(
@@ -90,6 +92,16 @@ class TensorFlowNetwork:
                 self._graphs.popitem(last=False)
         self._graphs.move_to_end(shape)
         return self._graphs[shape]
+
+
+def _without_tf32() -> None:
+    """Have GPUs multiply in float32, as asked for.
+
+    By default they round to 10 bits: on an H100 this network's probabilities were wrong by up to 5e-4 for it.
+    """
+    import tensorflow as tf
+
+    tf.config.experimental.enable_tensor_float_32_execution(False)
 
 
 def _set_threads(threads: int) -> None:

@@ -1,0 +1,139 @@
+"""Patches of samples: draw a crop, choose dates, augment, fill gaps. A batch depends on the seed and its number alone.
+
+Without Keras, so that a process that does nothing else starts quickly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from icemapper_xr._types import FloatArray
+from icemapper_xr.conventions import Feature
+from icemapper_xr.prediction import core
+from icemapper_xr.training import augment
+from icemapper_xr.training.config import Augmentation, TrainingConfig
+from icemapper_xr.training.samples import Crop, IntArray, Sample
+
+__all__ = ["batch", "known_labels", "patch", "windows"]
+
+TRIES = 8
+"""Draws after which a patch of one class only is taken as it is."""
+SIZES = 2**31
+"""Tells the draw of a batch's size from those of its patches."""
+MIXED = (0.02, 0.98)
+"""Share of glacier in a patch that has both classes."""
+
+
+def batch(config: TrainingConfig, samples: Sequence[Sample], index: int, share: float) -> tuple[FloatArray, FloatArray]:
+    """Draw batch `index`, random and augmented, when a share of the training is done, on which its size depends.
+
+    Returns
+    -------
+    x, y
+        `(batch, T, y, x, C)` without NaN, and `(batch, y, x, 2)` one-hot, (0, 0) = unknown.
+    """
+    number, size = config.patches_at(share, np.random.default_rng([config.seed, index, SIZES]))
+    pairs = [draw(np.random.default_rng([config.seed, index, item]), samples, config, size) for item in range(number)]
+    stacks, labels = zip(*pairs, strict=True)
+    return np.stack(stacks), np.stack(labels)
+
+
+def draw(
+    rng: np.random.Generator, samples: Sequence[Sample], config: TrainingConfig, size: int
+) -> tuple[FloatArray, FloatArray]:
+    """Draw a sample and a crop of `size` px, uniformly or around a surface class of `scenes.focus`, and augment it."""
+    around = _focus(rng, samples, config, size)
+    if around is not None:
+        return patch(rng, *around, config.features, config.augmentation)
+    mixed = rng.random() < config.mixed
+    for _ in range(TRIES if mixed else 1):
+        sample = samples[int(rng.integers(len(samples)))]
+        rows, columns = sample.inner
+        y, x = (int(rng.integers(side.start, max(side.start, side.stop - size) + 1)) for side in (rows, columns))
+        crop = Crop(min(y, sample.shape[0] - size), min(x, sample.shape[1] - size), size)
+        if not mixed or MIXED[0] < sample.truth(crop).mean() < MIXED[1]:
+            break
+    return patch(rng, sample, crop, config.features, config.augmentation)
+
+
+def _focus(
+    rng: np.random.Generator, samples: Sequence[Sample], config: TrainingConfig, size: int
+) -> tuple[Sample, Crop] | None:
+    """Draw a crop that holds a pixel of a surface class; None where the draw falls on no class, or no sample has it."""
+    classes = config.scenes.focus
+    if not classes:
+        return None
+    drawn = int(np.searchsorted(np.cumsum(list(classes.values())), rng.random(), side="right"))
+    if drawn == len(classes):
+        return None
+    surface = list(classes)[drawn]
+    for number in rng.permutation(len(samples)):
+        sample = samples[int(number)]
+        if len(pixels := sample.pixels(surface)):
+            at = np.unravel_index(int(rng.choice(pixels)), sample.shape)
+            y, x = (
+                int(np.clip(pixel - rng.integers(size), 0, side - size))
+                for pixel, side in zip(at, sample.shape, strict=True)
+            )
+            return sample, Crop(y, x, size)
+    return None
+
+
+def patch(
+    rng: np.random.Generator, sample: Sample, crop: Crop, features: tuple[Feature, ...], settings: Augmentation
+) -> tuple[FloatArray, FloatArray]:
+    """Read one crop of a sample and augment it.
+
+    Returns
+    -------
+    stack, labels
+        `(T, y, x, C)` without NaN, and `(y, x, 2)`.
+    """
+    base = {feature: sample.base[feature] for feature in features}
+    dates = augment.choose_dates(rng, base, sample.dates, settings)
+    stack = np.stack([sample.read(feature, dates[feature], crop) for feature in features], axis=-1)
+    labels = known_labels(sample, stack, crop)
+    augment.hide_border(rng, stack, labels, settings)
+    augment.drop_steps(rng, stack, settings)
+    stack, labels = augment.geometry(rng, stack, labels, settings)
+    missing = np.isnan(stack)
+    stack = augment.radiometry(rng, np.ascontiguousarray(stack), settings)
+    stack = augment.speckle(rng, stack, features, settings)
+    if missing.any():  # most patches have no gap, and filling costs as much as all the rest
+        stack = fill(np.where(missing, np.float32(np.nan), stack))
+    return stack, np.ascontiguousarray(labels)
+
+
+def known_labels(sample: Sample, stack: FloatArray, crop: Crop) -> FloatArray:
+    """Return one-hot labels, (0, 0) where a feature was never observed."""
+    glacier = sample.truth(crop)
+    labels = np.stack([~glacier, glacier], axis=-1).astype(np.float32)
+    labels[~np.isfinite(stack).any(axis=0).all(axis=-1)] = 0
+    return labels
+
+
+def fill(stack: FloatArray) -> FloatArray:
+    """Fill the gaps of `(T, y, x, C)` as the prediction does: the pixel's nearest valid step, else 0."""
+    channels = [core.fill_gaps(stack[..., channel], "nearest") for channel in range(stack.shape[-1])]
+    return np.stack(channels, axis=-1)
+
+
+def windows(
+    sample: Sample, features: tuple[Feature, ...], size: int, dates: dict[Feature, IntArray] | None = None
+) -> list[tuple[FloatArray, FloatArray]]:
+    """Cut a sample into whole windows side by side, without augmentation; what is left at the edges is dropped."""
+    chosen = dates or dict(sample.base)
+    pairs = []
+    for y in range(0, sample.shape[0] - size + 1, size):
+        for x in range(0, sample.shape[1] - size + 1, size):
+            crop = Crop(y, x, size)
+            stack = np.stack([sample.read(feature, chosen[feature], crop) for feature in features], axis=-1)
+            labels = known_labels(sample, stack, crop)
+            rows, columns = sample.inner
+            inside = np.zeros(sample.shape, bool)
+            inside[rows, columns] = True
+            labels[~inside[crop.slices]] = 0
+            pairs.append((fill(stack), labels))
+    return pairs

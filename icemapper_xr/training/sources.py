@@ -1,0 +1,98 @@
+"""What a training learns from and is validated on: scenes simulated beside it, or the published data set."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from icemapper_xr import errors
+from icemapper_xr.training import scenes
+from icemapper_xr.training.config import TrainingConfig
+from icemapper_xr.training.samples import Sample
+
+__all__ = ["Data", "Source", "open_data", "scene_set", "training_set"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the samples of a training lie; another process opens the same ones by it."""
+
+    config: TrainingConfig
+    cache: Path
+    """Folder of simulated scenes."""
+    make: scenes.SceneMaker = scenes.simulated
+
+    def training(self) -> Callable[[int], Sequence[Sample]]:
+        """Return what gives the samples that a step draws from; simulated ones are waited for."""
+        if self.config.data is None:
+            return scene_set(self.config, self.cache, self.make).at
+        samples = [
+            sample
+            for sample in _published(self.config, "train")
+            if not any(fnmatchcase(sample.name, pattern) for pattern in self.config.leave_out)
+        ]
+        if not samples:
+            raise errors.OptionError(f"leave_out={self.config.leave_out} leaves no sample to learn from: name fewer")
+        return lambda step: samples
+
+
+@dataclass(frozen=True)
+class Data:
+    """Samples to learn from (as a function of the step) and to validate on."""
+
+    source: Source
+    training: Callable[[int], Sequence[Sample]]
+    validation: list[Sample]
+
+
+@contextlib.contextmanager
+def open_data(
+    config: TrainingConfig,
+    cache: Path,
+    make: scenes.SceneMaker = scenes.simulated,
+    beside: Path | None = None,
+    *,
+    processes: int = 1,
+) -> Iterator[Data]:
+    """Open the data set, or the scenes with the processes that simulate them (`beside` is their settings file)."""
+    source = Source(config, cache, make)
+    if config.data is not None:
+        yield Data(source, source.training(), _published(config, "val"))
+        return
+    wanted = scene_set(config, cache, make)
+    if beside is None:
+        wanted.fill()
+    with scenes.producer(wanted, beside, processes=processes):
+        yield Data(source, wanted.at, list(wanted.validation()))
+
+
+def scene_set(config: TrainingConfig, cache: Path, make: scenes.SceneMaker = scenes.simulated) -> scenes.SceneSet:
+    """Return the scenes of a training, in the cache folder of this simulator and this size."""
+    version = scenes.simulator_digest() if make is scenes.simulated else "made"
+    return scenes.SceneSet(config, cache / f"{version}_{config.scenes.size}px", make)
+
+
+def _published(config: TrainingConfig, part: str) -> list[Sample]:
+    """Open a part of the published data set."""
+    from icemapper_xr.training import hdf5
+
+    assert config.data is not None
+    samples: list[Sample] = list(hdf5.open_samples(config.data / f"{part}.hdf5", config.features))
+    for sample in samples:
+        if min(sample.shape) < max(config.sizes):
+            raise errors.OptionError(f"sample {sample.name} is smaller than a window of {max(config.sizes)} px")
+    return samples
+
+
+def training_set(config: TrainingConfig) -> str:
+    """Say in words what the weights learned from."""
+    if config.data is not None:
+        return f"data set of the published layout in {config.data.name}"
+    last = config.scenes.seed + config.scenes.number - 1
+    return (
+        f"{config.scenes.number} simulated Sentinel-1 scenes of {config.scenes.size} x {config.scenes.size} px "
+        f"(seeds {config.scenes.seed} to {last}); no accuracy on real ice is known"
+    )
