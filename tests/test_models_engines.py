@@ -273,6 +273,14 @@ def test_other_errors_are_not_swallowed():
         _base.in_batches(np.zeros((2, 1, 8, 16, 1), np.float32), 2, Small(0), lambda error: False)
 
 
+def test_float32_is_float32_on_a_gpu_too():
+    import tensorflow as tf
+
+    tf.config.experimental.enable_tensor_float_32_execution(True)  # as TensorFlow begins
+    model("maxpool_grd", threads=3)(support.answer("maxpool_grd").x)
+    assert not tf.config.experimental.tensor_float_32_execution_enabled()
+
+
 def test_what_tensorflow_says_when_memory_is_out():
     import tensorflow as tf
 

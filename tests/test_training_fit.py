@@ -332,12 +332,12 @@ def focused(**focus: float) -> TrainingConfig:
 
 
 def test_focus_draws_patches_that_hold_the_class(tmp_path: Path) -> None:
-    from icemapper_xr.training import data
+    from icemapper_xr.training import data, patches
 
     settings = focused(lake=0.5)
     wanted = scenes.SceneSet(settings, tmp_path, make, lakes)
     wanted.fill()
-    found = [data._focus(np.random.default_rng(k), wanted.at(0), settings, 16) for k in range(400)]
+    found = [patches._focus(np.random.default_rng(k), wanted.at(0), settings, 16) for k in range(400)]
     hits = [one for one in found if one is not None]
     assert 160 < len(hits) < 240
     for sample, crop in hits:
@@ -348,12 +348,12 @@ def test_focus_draws_patches_that_hold_the_class(tmp_path: Path) -> None:
 
 
 def test_focus_on_a_class_that_no_scene_has_draws_from_everywhere(tmp_path: Path) -> None:
-    from icemapper_xr.training import data
+    from icemapper_xr.training import data, patches
 
     settings = focused(melange=1.0)
     wanted = scenes.SceneSet(settings, tmp_path, make, lakes)
     wanted.fill()
-    assert data._focus(np.random.default_rng(1), wanted.at(0), settings, 16) is None
+    assert patches._focus(np.random.default_rng(1), wanted.at(0), settings, 16) is None
     assert data.Batches(settings, wanted.at, 1)[0][0].shape == (2, 15, 16, 16, 1)
 
 
@@ -436,6 +436,11 @@ for pooling in ("maxpool", "tweightedpool"):
     )
     for a, b, variable in zip(*map(state.arrays_of, (left.weights, right.weights)), left.weights, strict=True):
         np.testing.assert_allclose(a, b, atol=2e-3, rtol=2e-3, err_msg=variable.path)
+    lower = optimiser.steps_of(left, precision="bfloat16")
+    lower.freeze()
+    losses = [one.train(x, y) for one in (lower, torch_steps)]
+    assert losses[0] != losses[1]
+    np.testing.assert_allclose(*losses, rtol=0.02, err_msg="bfloat16 has three digits")
 print("agree")
 """
 
@@ -445,6 +450,11 @@ def test_steps_by_torch_are_those_by_keras() -> None:
     environment = {**os.environ, "KERAS_BACKEND": "torch", "PYTHONPATH": str(Path(__file__).parents[1])}
     run = subprocess.run([sys.executable, "-c", TORCH], env=environment, capture_output=True, text=True, check=False)
     assert run.stdout.strip().endswith("agree"), run.stderr
+
+
+def test_half_precision_needs_torch(tmp_path: Path) -> None:
+    with pytest.raises(errors.OptionError, match="precision='bfloat16' needs --backend torch, and Keras runs on tens"):
+        fit.train(tiny(precision="bfloat16"), tmp_path, make=make)
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
