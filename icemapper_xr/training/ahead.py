@@ -64,24 +64,19 @@ def batches(
     def stream() -> Iterator[Batch]:
         begin = refill(first)
         while waiting:
-            batch = _result(waiting.popleft())
+            batch = waiting.popleft().result()
             begin = refill(begin)
             yield batch
 
     try:
         yield stream()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _result(future: Future[Batch]) -> Batch:
-    try:
-        return future.result()
     except BrokenProcessPool as error:
         raise errors.OptionError(
             "a process that prepares patches has ended, perhaps for want of memory: "
             "go on with --resume and fewer --workers"
         ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 _opened: tuple[TrainingConfig, Training] | None = None
