@@ -1,8 +1,8 @@
 """Make the pictures and the table of docs/simulator.md: `python docs/simulator_pictures.py [SHARED] [--out FOLDER]`.
 
 Pictures of simulated scenes go to docs/images. With the folder of real data (`shared`, which holds
-`real/opera_rtc`), real and simulated land are put side by side in `real_and_simulated.png`, which is not committed,
-and their numbers are printed as a table.
+`real/opera_rtc`), real and simulated land and sea are put side by side in `real_and_simulated.png`, and their numbers
+are printed as a table.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BURSTS = {
     "hills": "T137-292325-IW1",
     "sea": "T137-292320-IW1",
 }
-LIKE = {"city": "lowland", "mountains": "mountains", "dry hills": "hills", "hills": "hills"}
+LIKE = {"city": "lowland", "mountains": "mountains", "dry hills": "hills", "hills": "hills", "sea": "coast"}
 WINTER, MELT, LATE = 1, 7, 10
 """Steps that the pictures show: February, June or July, September."""
 
@@ -119,9 +119,8 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(exist_ok=True)
     worlds(options.out / "simulated_glaciers.png", {"polar": 5, "alpine": 8})
-    worlds(
-        options.out / "simulated_without_ice.png", {"mountains": 4, "hills": 2, "desert": 3, "lowland": 3, "tundra": 10}
-    )
+    ice_free = {"mountains": 4, "hills": 2, "desert": 3, "lowland": 3, "tundra": 10, "coast": 3}
+    worlds(options.out / "simulated_without_ice.png", ice_free)
     if options.shared is not None:
         compare(options.shared, options.out / "real_and_simulated.png")
 
