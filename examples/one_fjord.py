@@ -22,7 +22,8 @@ def main(folder: Path, *, size: int = 500, weights: str = "tweightedpool_rtcinsa
     found = ix.search(catalog, features=("rtc", "insar"))
     print(found.table())
 
-    # A lazy cube of 15 steps. The margin is what the weights' windows need around the area.
+    # A lazy cube of 15 steps. The margin is what the weights' windows need around the area; not all of it is observed.
+    model = ix.load_model(weights)
     left, bottom, right, top = scene.settings.grid.bounds
     edge = 128 * scene.settings.resolution
     ds = ix.open_cube(
@@ -31,12 +32,12 @@ def main(folder: Path, *, size: int = 500, weights: str = "tweightedpool_rtcinsa
         crs="EPSG:32633",
         year=2023,
         features=("rtc", "insar"),
-        margin=128,
+        margin=model.window,
     )
     print(ds.icemapper.coverage()[["feature", "date", "relative_orbit", "share"]].head())
 
     # Still lazy. Nothing is read or computed before the store is written.
-    result = ds.icemapper.predict(weights=weights)
+    result = ds.icemapper.predict(weights=model)
     result.icemapper.to_zarr(folder / "glaciers.zarr", year=2023)
 
     # From the store to outlines: sub-pixel polygons with nunataks as holes, geodesic areas.

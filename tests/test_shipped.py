@@ -19,10 +19,10 @@ from icemapper_xr.models import own
 SHIPPED = {
     "tweightedpool_rtcinsar_simulated": (("rtc", "insar"), 0.93),
     "tweightedpool_grdinsar_simulated": (("grd", "insar"), 0.91),
-    "tweightedpool_insar_simulated": (("insar",), 0.85),
+    "tweightedpool_insar_simulated": (("insar",), 0.90),
     "tweightedpool_rtc_simulated": (("rtc",), 0.89),
     "tweightedpool_grd_simulated": (("grd",), 0.90),
-    "maxpool_grd_simulated": (("grd",), 0.75),
+    "maxpool_grd_simulated": (("grd",), 0.80),
 }
 """Features, and the IoU that the weights have to exceed on the tests' scene; calling all of it glacier gives 0.45."""
 UNSEEN = 20_270_001
@@ -60,7 +60,7 @@ def test_all_that_ships_is_tested() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="0.990 for rtc+insar, docs/performance.md says why", raises=AssertionError)
+@pytest.mark.xfail(reason="0.988 for rtc+insar, docs/performance.md says why", raises=AssertionError)
 @pytest.mark.parametrize("name", ["tweightedpool_rtcinsar_simulated", "tweightedpool_rtc_simulated"])
 def test_a_smaller_overlap_gives_nearly_the_same_map(name: str) -> None:
     agreement = []
