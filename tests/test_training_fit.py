@@ -455,6 +455,7 @@ def test_steps_by_torch_are_those_by_keras() -> None:
 def test_half_precision_needs_torch(tmp_path: Path) -> None:
     with pytest.raises(errors.OptionError, match="precision='bfloat16' needs --backend torch, and Keras runs on tens"):
         fit.train(tiny(precision="bfloat16"), tmp_path, make=make)
+    assert not (tmp_path / "scenes").exists()  # said before anything is simulated
 
 
 # -- files ------------------------------------------------------------------------------------------------------------

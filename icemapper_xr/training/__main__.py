@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     from icemapper_xr.training import config as settings
-    from icemapper_xr.training import fit, scenes, sources
+    from icemapper_xr.training import scenes, sources
 
     config = settings.load(options.config)
     out = options.out or Path("scratch") / options.config.stem
@@ -52,22 +52,23 @@ def _run(options: argparse.Namespace) -> None:
             last = (config.steps or 1) - 1
             print(likeness.write_beside(options.describe, data.training(last), config, sources.training_set(config)))
         return
-    from icemapper_xr.training import export
+    from icemapper_xr.training import export, verbs
 
     target = options.export or out
     if options.export_only:
         print(export.from_checkpoint(config, out, target))
         return
-    trained = fit.train(
-        config,
-        out,
-        cache=cache,
-        resume=options.resume,
-        beside=options.config,
-        workers=options.workers,
-        describe=not options.undescribed,
+    print(
+        verbs.train_weights(
+            options.config,
+            out=out,
+            cache=cache,
+            export=target,
+            resume=options.resume,
+            workers=options.workers,
+            describe=not options.undescribed,
+        )
     )
-    print(export.export(trained, config, target))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ __all__ = [
     "SceneSettings",
     "Schedule",
     "Stage",
+    "StepPrecision",
     "TrainingConfig",
     "load",
     "original",
@@ -30,6 +31,7 @@ __all__ = [
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
+StepPrecision = Literal["float32", "bfloat16"]
 
 
 class _Settings(pydantic.BaseModel):
@@ -202,7 +204,7 @@ class TrainingConfig(_Settings):
     speed; None is repeatable."""
     mixed: Probability = 0.5
     """Chance that a patch is drawn anew (up to 8 times) until it has both classes."""
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: StepPrecision = "float32"
     """Arithmetic of the training steps; 'bfloat16', on torch only, convolves in it on a GPU. Weights stay float32."""
     momentum: Annotated[float, Field(gt=0, lt=1)] = 0.97
     """Momentum of the batch normalisation's moving statistics between the estimates (Keras: 0.99, slow)."""

@@ -97,11 +97,12 @@ def train(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     scenes_in = Path(cache) if cache else folder / "scenes"
+    # First all that can be wrong with the settings: the data may be minutes of simulation away.
+    model = _model(config)
+    stepper = optimiser.steps_of(model, precision=config.precision)
+    current = _begin(config, folder, model, resume)
     with sources.open_data(config, scenes_in, make, beside, processes=max(1, workers)) as data:
-        steps = total_steps(config, data)
-        model = _model(config)
-        current = _begin(config, folder, model, resume)
-        _loop(config, folder, model, data, current, steps, workers)
+        _loop(config, folder, model, stepper, data, current, workers)
         return _finish(config, folder, model, data, current, describe)
 
 
@@ -179,15 +180,22 @@ def _begin(config: TrainingConfig, folder: Path, model: keras.Model, resume: boo
 
 
 def _loop(
-    config: TrainingConfig, folder: Path, model: keras.Model, data: Data, current: State, steps: int, workers: int
+    config: TrainingConfig,
+    folder: Path,
+    model: keras.Model,
+    stepper: optimiser.Steps,
+    data: Data,
+    current: State,
+    workers: int,
 ) -> None:
     """Take the steps that are left."""
     from icemapper_xr.training import data as batches
 
+    steps = total_steps(config, data)
+
     def reached(index: int) -> float:
         return max(index / steps, _share(config, current, steps))
 
-    stepper = optimiser.steps_of(model, precision=config.precision)
     # Batches that no step sees, drawn from the scenes of the current step, on the windows that are validated.
     whole = config.model_copy(update={"stages": ()})
     fresh = batches.Batches(whole, lambda index: data.training(current.step), config.estimate_batches, first=steps)

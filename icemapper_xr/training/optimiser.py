@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from icemapper_xr import errors
 from icemapper_xr._types import FloatArray
+from icemapper_xr.training.config import StepPrecision
 
 if TYPE_CHECKING:
     import keras
@@ -30,7 +31,7 @@ class Steps(Protocol):
         ...
 
 
-def steps_of(model: keras.Model, *, precision: Literal["float32", "bfloat16"] = "float32") -> Steps:
+def steps_of(model: keras.Model, *, precision: StepPrecision = "float32") -> Steps:
     """Return the quickest way to train a network on the backend that Keras runs on.
 
     Raises

@@ -29,11 +29,7 @@ class Source:
         """Return what gives the samples that a step draws from; simulated ones are waited for."""
         if self.config.data is None:
             return scene_set(self.config, self.cache, self.make).at
-        samples = [
-            sample
-            for sample in _published(self.config, "train")
-            if not any(fnmatchcase(sample.name, pattern) for pattern in self.config.leave_out)
-        ]
+        samples = _published(self.config, "train", leave_out=self.config.leave_out)
         if not samples:
             raise errors.OptionError(f"leave_out={self.config.leave_out} leaves no sample to learn from: name fewer")
         return lambda step: samples
@@ -75,12 +71,16 @@ def scene_set(config: TrainingConfig, cache: Path, make: scenes.SceneMaker = sce
     return scenes.SceneSet(config, cache / f"{version}_{config.scenes.size}px", make)
 
 
-def _published(config: TrainingConfig, part: str) -> list[Sample]:
-    """Open a part of the published data set."""
+def _published(config: TrainingConfig, part: str, *, leave_out: Sequence[str] = ()) -> list[Sample]:
+    """Open a part of the published data set, less what matches a pattern of `leave_out`."""
     from icemapper_xr.training import hdf5
 
     assert config.data is not None
-    samples: list[Sample] = list(hdf5.open_samples(config.data / f"{part}.hdf5", config.features))
+    samples: list[Sample] = [
+        sample
+        for sample in hdf5.open_samples(config.data / f"{part}.hdf5", config.features)
+        if not any(fnmatchcase(sample.name, pattern) for pattern in leave_out)
+    ]
     for sample in samples:
         if min(sample.shape) < max(config.sizes):
             raise errors.OptionError(f"sample {sample.name} is smaller than a window of {max(config.sizes)} px")

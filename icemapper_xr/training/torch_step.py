@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from icemapper_xr._types import FloatArray
 from icemapper_xr.models import icemapper, layers
+from icemapper_xr.training.config import StepPrecision
 from icemapper_xr.training.losses import SegmentationLoss
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class TorchStep:
         What the steps convolve in; statistics are estimated in float32.
     """
 
-    def __init__(self, model: keras.Model, *, precision: Literal["float32", "bfloat16"] = "float32") -> None:
+    def __init__(self, model: keras.Model, *, precision: StepPrecision = "float32") -> None:
         self.model = model
         self.precision = precision
         self.units = icemapper.units(model)

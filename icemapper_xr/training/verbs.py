@@ -27,6 +27,7 @@ def train_weights(
     export: str | Path | None = None,
     resume: bool = False,
     workers: int = 0,
+    describe: bool = True,
 ) -> Path:
     """Train a network by a settings file, and write its weights in the original's format.
 
@@ -44,6 +45,8 @@ def train_weights(
         Go on from the checkpoint in `out`.
     workers
         Processes that prepare patches, and as many that simulate scenes; for a training on an accelerator.
+    describe
+        Whether to describe the training data, for `applicability`; half a second a scene.
 
     Returns
     -------
@@ -62,7 +65,7 @@ def train_weights(
     path = Path(config)
     wanted = settings.load(path)
     folder = Path(out) if out is not None else Path("scratch") / path.stem
-    trained = fit.train(wanted, folder, cache=cache, resume=resume, beside=path, workers=workers)
+    trained = fit.train(wanted, folder, cache=cache, resume=resume, beside=path, workers=workers, describe=describe)
     return exporting.export(trained, wanted, Path(export) if export is not None else folder)
 
 
