@@ -153,6 +153,8 @@ VARIABLE_ATTRIBUTES: Final[dict[str, dict[str, str]]] = {
 
 NETWORK_LAYER: Final = "icemapper-network"
 """How the layers of a Dask graph that run the network are named, so that these tasks can be placed on GPUs."""
+ANSWER_LAYER: Final = "icemapper-answer"
+"""How the layers are named that look up the parts of what one task of the network answered: (layer, row, column)."""
 
 ATTR_CALIBRATION: Final = "calibration"
 """On `confidence` and `calibrated_probability`: kind, number of knots and digest of the map."""

@@ -45,8 +45,12 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_memory_does_not_grow_with_the_scene(tmp_path: Path) -> None:
-    small, large = (float(python("-c", PEAK, str(side), str(tmp_path / f"{side}.zarr"))) for side in (3000, 6000))
-    assert large <= 1.10 * small, (small, large)
+    # Two threads' peaks meet in some runs and in others not: the middle one of three.
+    peaks = {
+        side: [float(python("-c", PEAK, str(side), str(tmp_path / f"{side}-{run}.zarr"))) for run in range(3)]
+        for side in (3000, 6000)
+    }
+    assert statistics.median(peaks[6000]) <= 1.10 * statistics.median(peaks[3000]), peaks
 
 
 @pytest.mark.slow

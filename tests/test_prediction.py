@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import dask
 import dask.array as da
 import numpy as np
@@ -9,7 +11,7 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from icemapper_xr import conventions, prediction, tiling
+from icemapper_xr import conventions, prediction, store, tiling
 from icemapper_xr._types import FloatArray
 from icemapper_xr.errors import CubeError, OptionError, UnitsError, WeightsError
 from icemapper_xr.testing import CallCounter, FakeSegmenter
@@ -134,6 +136,46 @@ def test_any_chunking_gives_the_eager_result_and_evaluates_each_window_once(
     assert counter.windows == 2 * every
     np.testing.assert_array_equal(result.probability, eager.result.probability)
     assert lazy.windows.compute().sum() == every
+
+
+@pytest.mark.parametrize("overlap", [0.5, 0.25, 0.0])
+@pytest.mark.parametrize(("piece", "chunk"), [(1, 64), (4, 64), (4, 192), (100, 64)])
+def test_a_store_shares_the_windows_at_the_borders_of_its_pieces(
+    tmp_path: Path, piece: int, chunk: int, overlap: float
+) -> None:
+    cube = on_the_lattice(make_cube((380, 330)), 40)
+    counter = CallCounter()
+    lazy = prediction.probability(
+        cube.chunk(y=chunk, x=chunk), FakeSegmenter(window=32, counter=counter), overlap=overlap
+    )
+    whole = lazy.result.compute()
+    windows = counter.windows
+    store.write(lazy.result, tmp_path / "a.zarr", year=2023, chunk=64, piece_units=piece)
+    assert counter.windows == 2 * windows
+    stored = store.open_store(tmp_path / "a.zarr").sel(year=2023)
+    np.testing.assert_array_equal(stored.probability, whole.probability)
+    np.testing.assert_array_equal(stored.n_obs, whole.n_obs)
+
+
+def test_a_resumed_store_evaluates_only_the_windows_of_what_is_missing(tmp_path: Path) -> None:
+    cube = on_the_lattice(make_cube((380, 330)), 40)
+    counter = CallCounter()
+    lazy = prediction.probability(cube.chunk(y=64, x=64), FakeSegmenter(window=32, counter=counter))
+    done: list[store.Unit] = []
+
+    def stop(unit: store.Unit) -> None:
+        done.append(unit)
+        if len(done) == 20:
+            raise KeyboardInterrupt
+
+    with dask.config.set(scheduler="synchronous"), pytest.raises(KeyboardInterrupt):
+        store.write(lazy.result, tmp_path / "a.zarr", year=2023, chunk=64, piece_units=4, on_unit=stop)
+    counter.windows = 0
+    report = store.write(lazy.result, tmp_path / "a.zarr", year=2023, chunk=64, piece_units=4)
+    assert report.written < report.units
+    assert counter.windows < lazy.windows.compute().sum()
+    stored = store.open_store(tmp_path / "a.zarr").sel(year=2023)
+    np.testing.assert_array_equal(stored.probability, lazy.result.probability)
 
 
 def test_the_answer_at_a_pixel_does_not_depend_on_the_area() -> None:

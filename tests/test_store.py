@@ -134,11 +134,14 @@ def test_layout_covers_the_area_with_whole_units(rows: int, columns: int, row: i
     rows=st.integers(1, 12),
     columns=st.integers(1, 12),
     size=st.integers(1, 40),
+    workers=st.integers(1, 40),
     done=st.sets(st.tuples(st.integers(0, 11), st.integers(0, 11))),
 )
-def test_pieces_hold_each_unit_once(rows: int, columns: int, size: int, done: set[tuple[int, int]]) -> None:
+def test_pieces_hold_each_unit_once(
+    rows: int, columns: int, size: int, workers: int, done: set[tuple[int, int]]
+) -> None:
     units = [store.Unit(i, j) for i in range(rows) for j in range(columns) if (i, j) not in done]
-    pieces = list(layouts.pieces(units, size))
+    pieces = list(layouts.pieces(units, size, workers=workers))
     assert sorted(unit for piece in pieces for unit in piece) == units
     assert all(1 <= len(piece) <= size for piece in pieces)
 

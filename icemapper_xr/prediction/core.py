@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -107,19 +108,28 @@ def fill_gaps(stack: FloatArray, gap: Gap) -> FloatArray:
         return stack
     if gap == "zero":
         return np.where(valid, stack, np.float32(0))
-    steps = stack.shape[0]
-    far = np.int8(127)
-    index = np.arange(steps, dtype=np.int8)[:, None, None]
-    before = np.maximum.accumulate(np.where(valid, index, np.int8(-1)), axis=0)
-    after = np.minimum.accumulate(np.where(valid, index, far)[::-1], axis=0)[::-1]
-    # int8 is enough for 15 steps and keeps the temporaries at a quarter of the data.
-    behind = np.where(before >= 0, index - before, far)
-    ahead = np.where(after < far, after - index, far)
-    nearest = np.where(behind <= ahead, before, after)
-    missing = ~valid.any(axis=0)
-    nearest[:, missing] = 0
-    filled: FloatArray = np.take_along_axis(stack, nearest.astype(np.intp), axis=0)
-    filled[:, missing] = 0
+    return _nearest(stack, valid)
+
+
+def _nearest(stack: FloatArray, valid: npt.NDArray[np.bool_]) -> FloatArray:
+    """Fill from the nearest valid step, ties to the earlier one, step by step: temporaries are planes, not cubes."""
+    steps = len(stack)
+    filled = stack.copy()
+    behind = np.zeros(stack.shape, np.int16)
+    value = np.zeros(stack.shape[1:], stack.dtype)
+    # Steps back to a valid one; whatever is `steps` or more means that there is none.
+    distance = np.full(stack.shape[1:], steps, np.int16)
+    for t in range(steps):
+        distance = np.where(valid[t], np.int16(0), distance + np.int16(1))
+        np.copyto(value, stack[t], where=valid[t])
+        np.copyto(filled[t], value, where=~valid[t])
+        behind[t] = distance
+    # The same ahead; without a valid step there it stays larger than any distance behind, and what is filled stays.
+    distance = np.full(stack.shape[1:], 3 * steps, np.int16)
+    for t in reversed(range(steps)):
+        distance = np.where(valid[t], np.int16(0), distance + np.int16(1))
+        np.copyto(value, stack[t], where=valid[t])
+        np.copyto(filled[t], value, where=distance < behind[t])
     return filled
 
 
@@ -145,22 +155,29 @@ def _corners(shape: tuple[int, int], window: int, stride: int) -> Iterator[tuple
 
 
 def _sum_windows(
-    stack: FloatArray,
+    features: Sequence[FloatArray],
     corners: list[tuple[int, int]],
     segmenter: Segmenter,
     sigma: float,
     on_windows: Callable[[int, int], None] | None = None,
 ) -> SumArray:
-    """Evaluate windows in batches and add their weighted answers; `stack` has shape (T, y, x, features)."""
+    """Evaluate windows in batches and add their weighted answers; features have shape (T, y, x).
+
+    The network's features lie beside each other in its windows; to lay out the whole block so would copy it.
+    """
     side = segmenter.window
     line = tiling.gaussian(side, sigma)
     kernel = np.outer(line, line) * UNIT
-    total = np.zeros(stack.shape[1:3], np.int64)
-    per_window = stack.shape[0] * side * side * stack.shape[3] * 4
-    batch = max(1, BATCH_BYTES // per_window)
+    total = np.zeros(features[0].shape[1:], np.int64)
+    shape = (len(features[0]), side, side, len(features))
+    batch = max(1, BATCH_BYTES // (math.prod(shape) * 4))
     for k in range(0, len(corners), batch):
         some = corners[k : k + batch]
-        answers = segmenter(np.stack([stack[:, y : y + side, x : x + side] for y, x in some]))
+        windows = np.empty((len(some), *shape), np.float32)
+        for window, (y, x) in zip(windows, some, strict=True):
+            for channel, feature in enumerate(features):
+                window[..., channel] = feature[:, y : y + side, x : x + side]
+        answers = segmenter(windows)
         if not np.isfinite(answers).all():
             raise WeightsError("the network answers with values that are no numbers: its weights are damaged")
         for (y, x), answer in zip(some, answers, strict=True):
@@ -209,8 +226,8 @@ def evaluate(
     _TALLY.add(windows)
     log.debug("%d windows evaluated, %d skipped", *windows)
     if kept:
-        stack = np.stack([fill_gaps(feature, gap) for feature in features], axis=-1)
-        total = _sum_windows(stack, kept, segmenter, sigma, on_windows)
+        filled = [fill_gaps(feature, gap) for feature in features]
+        total = _sum_windows(filled, kept, segmenter, sigma, on_windows)
     else:
         total = np.zeros(wanted.shape, np.int64)
     halo = side - stride
@@ -255,7 +272,8 @@ def blend(
     padded = np.zeros((stack.shape[0], rows.length, columns.length, stack.shape[3]), np.float32)
     padded[:, : stack.shape[1], : stack.shape[2]] = stack
     corners = list(_corners((rows.length, columns.length), segmenter.window, stride))
-    total = _sum_windows(padded, corners, segmenter, conventions.BLEND_SIGMA, on_windows)
+    features = [padded[..., channel] for channel in range(padded.shape[3])]
+    total = _sum_windows(features, corners, segmenter, conventions.BLEND_SIGMA, on_windows)
     return divide(total, tiling.weight_sum(rows), tiling.weight_sum(columns))[: stack.shape[1], : stack.shape[2]]
 
 

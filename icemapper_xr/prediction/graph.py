@@ -133,10 +133,16 @@ def _strip(block: Any, rows: int | None, columns: int | None) -> Any:
 
 def _extend(own: Any, below: Any, right: Any, corner: Any) -> Any:
     """Put the strips of the neighbours below, to the right and across the corner beside a block."""
-    left = own if below is None else np.concatenate([own, below], axis=-2)
-    if right is None:
-        return left
-    return np.concatenate([left, right if corner is None else np.concatenate([right, corner], axis=-2)], axis=-1)
+    if below is None and right is None:
+        return own
+    y, x = own.shape[-2:]
+    more = (0 if below is None else below.shape[-2], 0 if right is None else right.shape[-1])
+    extended = np.empty((*own.shape[:-2], y + more[0], x + more[1]), own.dtype)
+    extended[..., :y, :x] = own
+    for strip, place in ((below, np.s_[..., y:, :x]), (right, np.s_[..., :y, x:]), (corner, np.s_[..., y:, x:])):
+        if strip is not None:
+            extended[place] = strip
+    return extended
 
 
 def _combine_partials(
@@ -147,8 +153,9 @@ def _combine_partials(
     weights = [
         np.split(tiling.weight_sum(axis), np.cumsum(sizes)[:-1]) for axis, sizes in zip(axes, chunks, strict=True)
     ]
-    name = "icemapper-" + tokenize(partials.name, weights)
-    parts = {field: f"{name}-{field}" for field in Partial._fields}
+    token = tokenize(partials.name, weights)
+    name = f"icemapper-{token}"
+    parts = {field: f"{conventions.ANSWER_LAYER}-{field}-{token}" for field in Partial._fields}
     layers: dict[str, Any] = {key: {} for key in (name, *parts.values())}
     for i, j in np.ndindex(len(rows), len(columns)):
         block = (partials.name, i, j)

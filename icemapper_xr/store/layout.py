@@ -204,22 +204,20 @@ def _axis(result: xr.Dataset, name: str, edges: Sequence[float] | None) -> tuple
     return round(step, 9), float(values[0])
 
 
-def pieces(units: Sequence[Unit], size: int) -> Iterator[tuple[Unit, ...]]:
-    """Cut units into groups of neighbours, at most `size` each.
+def pieces(units: Sequence[Unit], size: int, *, workers: int = 1) -> Iterator[tuple[Unit, ...]]:
+    """Cut units into groups of neighbours, at most `size` each: as few rows as keep all workers busy.
 
-    Nearly square groups have the least border, and so the least of what lazy neighbours compute twice (the windows
-    that reach over a border).
+    A group reads the row below, too, for what its windows see of it, so that single rows are read twice. Squares read
+    less, but the blocks that Dask holds for them at a time grow with their side, and with them the memory by a third.
     """
     if not units:
         return
-    rows = max(u.row for u in units) - min(u.row for u in units) + 1
-    columns = max(u.column for u in units) - min(u.column for u in units) + 1
-    height = min(rows, max(math.isqrt(size), size // columns))
-    width = max(1, size // height)
+    first_row, first_column = (min(along) for along in zip(*units, strict=True))
+    columns = max(unit.column for unit in units) - first_column + 1
+    height = max(1, min(math.ceil(workers / columns), size // columns))
+    width = size // height
     groups: dict[tuple[int, int], list[Unit]] = {}
-    first_row, first_column = min(u.row for u in units), min(u.column for u in units)
     for unit in units:
-        key = ((unit.row - first_row) // height, (unit.column - first_column) // width)
-        groups.setdefault(key, []).append(unit)
+        groups.setdefault(((unit.row - first_row) // height, (unit.column - first_column) // width), []).append(unit)
     for key in sorted(groups):
         yield tuple(groups[key])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import numpy as np
 from icemapper_xr import conventions as cv
 from icemapper_xr import errors
 from icemapper_xr.store import layout as layouts
+from icemapper_xr.store import sharing
 from icemapper_xr.store.layout import Layout, Unit
 from icemapper_xr.store.sessions import Target, session, write_unit
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Report", "write"]
 
 PIECE_UNITS = 16
-"""Units computed at once by default: enough to keep workers busy, few enough to bound memory and graph."""
+"""Units computed at once by default, at most: enough to keep workers busy, few enough to bound memory."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def write(
         the year anew. ``"year"`` does only the latter, for the later years of one run. Whatever is not a store of ours
         is never replaced.
     piece_units
-        Units computed at once: bounds memory and the size of the graph.
+        Units computed at once, at most; fewer where a row of them keeps all workers busy. Bounds memory.
     resources
         What tasks of the network ask of a Dask worker, for example ``{"GPU": 1}``.
     on_unit
@@ -123,15 +125,33 @@ def _write_missing(
         if on_unit is not None:
             on_unit(unit)
 
-    arrays = _aligned(result, target.layout)
-    for piece in layouts.pieces(missing, piece_units):
+    if not missing:
+        return 0
+    writing = _writing(_aligned(result, target.layout), target, missing)
+    cut = layouts.pieces(missing, piece_units, workers=_workers())
+    pieces = [_keys(writing, piece, missing) for piece in cut]
+    graph = sharing.SharedGraph(writing.__dask_graph__(), [list(keys) for keys in pieces])
+    for number, keys in enumerate(pieces):
         try:
-            _compute(arrays, target, piece, count, resources)
+            _compute(graph, number, keys, count, resources)
         except errors.StoreError as error:
             raise errors.StoreError(
                 f"{error}; {kept + written} of {total} units are written and stay: mend this and run again"
             ) from error
     return written
+
+
+def _workers() -> int:
+    """Return how many tasks are computed at a time, by the Dask client there is or by threads."""
+    import dask
+    from dask.system import CPU_COUNT
+
+    if "distributed" in sys.modules:
+        from distributed import default_client
+
+        with contextlib.suppress(ValueError):  # there is none
+            return max(1, sum(int(threads) for threads in default_client().nthreads().values()))
+    return int(dask.config.get("num_workers", None) or CPU_COUNT)
 
 
 def _aligned(result: xr.Dataset, layout: Layout) -> dict[str, da.Array]:
@@ -146,22 +166,14 @@ def _aligned(result: xr.Dataset, layout: Layout) -> dict[str, da.Array]:
     return arrays
 
 
-def _compute(
-    arrays: Mapping[str, da.Array],
-    target: Target,
-    piece: Sequence[Unit],
-    count: Callable[[Unit], None],
-    resources: Mapping[str, float] | None,
-) -> None:
-    """Compute and write the units of one piece, all variables in one graph."""
-    import dask
+def _writing(arrays: Mapping[str, da.Array], target: Target, units: Sequence[Unit]) -> da.Array:
+    """Write units when computed, all variables in one task: a block a unit."""
     import dask.array as da
-    from dask.callbacks import Callback
+    from dask.base import tokenize
 
-    rows = slice(min(u.row for u in piece), max(u.row for u in piece) + 1)
-    columns = slice(min(u.column for u in piece), max(u.column for u in piece) + 1)
+    rows, columns = (slice(min(along), max(along) + 1) for along in zip(*units, strict=True))
     cut = [array.blocks[rows, columns] for array in arrays.values()]
-    done = da.map_blocks(
+    written: da.Array = da.map_blocks(
         _write_block,
         *cut,
         target=target,
@@ -169,9 +181,29 @@ def _compute(
         chunks=tuple((1,) * n for n in cut[0].numblocks),
         dtype=np.uint8,
         meta=np.empty((0, 0), np.uint8),
-        name=f"write-unit-{dask.base.tokenize(target, rows, columns, [array.name for array in cut])}",
+        name=f"icemapper-write-{tokenize(target, rows, columns, [array.name for array in cut])}",
     )
-    keys = {(done.name, u.row - rows.start, u.column - columns.start): u for u in piece}
+    return written
+
+
+def _keys(writing: da.Array, piece: Sequence[Unit], units: Sequence[Unit]) -> dict[tuple[Any, ...], Unit]:
+    """Name the tasks of `_writing` for all units that write those of a piece."""
+    row, column = (min(along) for along in zip(*units, strict=True))
+    return {(writing.name, unit.row - row, unit.column - column): unit for unit in piece}
+
+
+def _compute(
+    shared: sharing.SharedGraph,
+    number: int,
+    keys: Mapping[tuple[Any, ...], Unit],
+    count: Callable[[Unit], None],
+    resources: Mapping[str, float] | None,
+) -> None:
+    """Compute and write the units of one piece."""
+    import dask
+    import dask.array as da
+    from dask.callbacks import Callback
+
     told: set[Unit] = set()
 
     class Tell(Callback):
@@ -180,16 +212,18 @@ def _compute(
                 told.add(keys[key])
                 count(keys[key])
 
-    with cast(Any, Tell)(), _placed(done, resources) as graph:  # only the local schedulers call `Tell`
-        dask.base.compute_as_if_collection(da.Array, graph, list(keys))
-    for unit in piece:
+    graph, later = shared.piece(number)
+    with cast(Any, Tell)(), _placed(graph, resources) as placed:  # only the local schedulers call `Tell`
+        _, answers = dask.base.compute_as_if_collection(da.Array, placed, [list(keys), later])
+    shared.take(later, answers)
+    for unit in keys.values():
         if unit not in told:
             count(unit)
 
 
 @contextlib.contextmanager
-def _placed(array: da.Array, resources: Mapping[str, float] | None) -> Iterator[Any]:
-    """Yield the graph of an array in which the tasks of the network ask for resources of their worker.
+def _placed(graph: Any, resources: Mapping[str, float] | None) -> Iterator[Any]:
+    """Yield a graph in which the tasks of the network ask for resources of their worker.
 
     An annotation made while the graph was built would be gone: Dask drops it where it fuses tasks. So it is made
     here, on the layers of the network, and nothing is fused below them.
@@ -197,7 +231,6 @@ def _placed(array: da.Array, resources: Mapping[str, float] | None) -> Iterator[
     import dask
     from dask.highlevelgraph import HighLevelGraph
 
-    graph: Any = array.__dask_graph__()
     if not resources:
         yield graph
         return
