@@ -22,9 +22,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--export-only", action="store_true", help="write the best weights so far; do not train")
     parser.add_argument("--describe", type=Path, help="weights of CONFIG: describe their training data; do not train")
     parser.add_argument("--undescribed", action="store_true", help="leave the description of the data for --describe")
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
     parser.add_argument("--simulate-into", type=Path, help=argparse.SUPPRESS)  # how a training starts its helper
     options = parser.parse_args(arguments)
-    progress.enable()
+    progress.enable(not options.quiet)
     try:
         _run(options)
     except errors.IcemapperError as error:

@@ -173,15 +173,21 @@ class SceneSet:
         """Simulate what is missing and not in the hands of another process, scene by scene, while `alive()`."""
         locks = self.cache / "locks"
         locks.mkdir(parents=True, exist_ok=True)
-        for seed in progress.track(self.missing(), "simulate scenes"):
-            if not alive():
-                return
-            lock = filelock.FileLock(locks / f"{seed:07d}", blocking=False)  # the system drops it with its process
-            with contextlib.suppress(filelock.Timeout), lock:
-                if not self._whole(seed):
-                    self._store(seed)
-                if not self._there(seed):
-                    self._store_classes(seed)
+        missing = self.missing()
+        with progress.bar("simulate scenes", len(missing)) as advance:
+            shown = 0
+            for seed in missing:
+                if not alive():
+                    return
+                lock = filelock.FileLock(locks / f"{seed:07d}", blocking=False)  # the system drops it with its process
+                with contextlib.suppress(filelock.Timeout), lock:
+                    if not self._whole(seed):
+                        self._store(seed)
+                    if not self._there(seed):
+                        self._store_classes(seed)
+                done = sum(map(self._there, missing))  # others may be at it, too
+                advance(done - shown)
+                shown = done
 
     def _folder(self, seed: int) -> Path:
         return self.cache / f"{seed:07d}"
@@ -266,7 +272,9 @@ def producer(scenes: SceneSet, settings: Path | None, *, processes: int = 1) -> 
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     started: list[subprocess.Popen[bytes]] = []
     try:
-        started.extend(subprocess.Popen(command, env=environment) for _ in range(processes))
+        for number in range(processes):
+            shown = progress.enabled() and number == 0  # what all of them make, in one bar
+            started.append(subprocess.Popen(command + ([] if shown else ["--quiet"]), env=environment))
         yield
     finally:
         for process in started:
