@@ -13,11 +13,13 @@ import pyproj
 import pytest
 import shapely
 
-from icemapper_xr import catalog, pipeline, regions, store
+from icemapper_xr import applicability, catalog, load_model, pipeline, regions, store
 from icemapper_xr._types import FloatArray
+from icemapper_xr.cli import mapping
 from icemapper_xr.errors import IcemapperError, OptionError, StoreError
 from icemapper_xr.testing import FakeSegmenter
 from tests import scenes
+from tests.test_applicability import places
 from tests.test_regions import area_km2
 
 BOX = (11.985, 66.0, 12.015, 66.012)
@@ -105,6 +107,18 @@ def test_a_region_is_resumed_and_another_run_refused(rasters: Path, tmp_path: Pa
     with pytest.raises(StoreError, match="another run"):
         run(rasters, tmp_path / "m", Bright(context=2.0))
     assert run(rasters, tmp_path / "m", Bright(context=2.0), overwrite=True).tiles[0].units > 0
+
+
+def test_a_region_tells_where_its_input_is_unlike_the_training(rasters: Path, tmp_path: Path) -> None:
+    weights = scenes.write_weights(tmp_path / "w.h5")
+    learnt = [applicability.summaries([one]).reshape(-1, 8) for one in places(np.random.default_rng(1), 60)]
+    model = applicability.fit(learnt, features=("rtc",), pixel_size=10.0, source="places that melt in summer")
+    applicability.write(model, applicability.beside(weights))
+    report = run(rasters, tmp_path / "m", load_model(weights), tile=1)
+    assert len(report.tiles) >= 2
+    assert report.unlike[2023].observed > 0.9  # nothing changes in these rasters
+    assert any("of the observed area is unlike" in line for line in mapping._region_summary(report).splitlines())
+    assert run(rasters, tmp_path / "n", Bright()).unlike == {}
 
 
 def test_tiles_do_not_show_in_the_outlines(rasters: Path, tmp_path: Path) -> None:

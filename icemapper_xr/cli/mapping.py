@@ -256,6 +256,7 @@ def _region_summary(report: RegionReport) -> str:
     unreadable = sorted({item for tile in mapped for item in tile.unreadable})
     if unreadable:
         lines.append(f"{len(unreadable)} items could not be read and are missing steps: {', '.join(unreadable[:20])}")
+    lines += [line for year, unlike in report.unlike.items() for line in _unlike(year, unlike)]
     lines.append(f"{report.windows.evaluated} windows evaluated, engine {report.engine}")
     if report.simulated:
         lines.append(_SIMULATED)

@@ -16,7 +16,7 @@ from icemapper_xr import cluster as clusters
 from icemapper_xr import conventions, models, prediction, progress, regions, store, vectorise
 from icemapper_xr._types import Segmenter
 from icemapper_xr.errors import CatalogError, CubeError, IcemapperError, OptionError, StoreError
-from icemapper_xr.pipeline import execution, homes, journals, mapping, outlining, records, tiled
+from icemapper_xr.pipeline import execution, homes, journals, mapping, outlining, records, tiled, trust
 from icemapper_xr.settings import Area, MapSettings
 
 __all__ = ["RegionReport", "Tile", "as_region", "map_region", "parts_of"]
@@ -54,6 +54,8 @@ class RegionReport:
     engine: str
     simulated: bool
     """Whether the weights were trained on simulated scenes only, so that no accuracy on real ice is known."""
+    unlike: dict[int, trust.Unlike]
+    """For every year of the run the shares whose input is unlike the weights' training data, where that is known."""
 
 
 def map_region(
@@ -144,7 +146,27 @@ def map_region(
         windows=run.windows,
         engine=str(getattr(segmenter, "engine", "own")),
         simulated=getattr(getattr(segmenter, "weights", None), "origin", None) == "simulated",
+        unlike=_unlike(folder, mapped, threshold=chosen.threshold),
     )
+
+
+def _unlike(folder: Path, tiles: Sequence[Tile], *, threshold: float) -> dict[int, trust.Unlike]:
+    """Return the shares of unlike input by year, over all tiles of a run."""
+    shares = {}
+    for year in sorted({tile.year for tile in tiles}):
+        names = [tile.name for tile in tiles if tile.year == year]
+        cubes = (
+            store.open_store(_store_of(folder, name)).sel(year=year)
+            for name in progress.track(names, f"compare {year} with the training data", len(names))
+        )
+        share = trust.unlike_share(*cubes, threshold=threshold)
+        if share is not None:
+            shares[year] = share
+    return shares
+
+
+def _store_of(folder: Path, tile: str) -> Path:
+    return folder / tiled.TILES / f"{tile}.zarr"
 
 
 def as_region(where: Mapping[str, Any], region: Sequence[Any] | None) -> Any:
@@ -243,7 +265,7 @@ class _Run:
         self._save(parts)
 
     def _tile(self, part: regions.Part, years: Sequence[int], found: _Index | None) -> None:
-        path = self.folder / tiled.TILES / f"{part.name}.zarr"
+        path = _store_of(self.folder, part.name)
         orbit: int | None = self.chosen.orbit
         polarisation: str | None = self.chosen.polarisation
         if store.is_store(path) and not self.overwrite:
@@ -327,7 +349,7 @@ class _Run:
         zones, tiles = dict(before["zones"]), dict(before["tiles"])
         for part in parts:
             zone = part.zone
-            if (self.folder / tiled.TILES / f"{part.name}.zarr").exists():
+            if _store_of(self.folder, part.name).exists():
                 tiles[part.name] = {"zone": zone.name, "bounds": list(part.bounds)}
                 # Without the vertices that only the projection needs.
                 zones[zone.name] = {"epsg": zone.epsg, "owned": shapely.to_geojson(shapely.simplify(zone.owned, 0))}

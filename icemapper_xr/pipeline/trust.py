@@ -107,24 +107,31 @@ class Unlike(NamedTuple):
     """Of all that was observed."""
 
 
-def unlike_share(stored: xr.Dataset, *, threshold: float) -> Unlike | None:
+def unlike_share(*stored: xr.Dataset, threshold: float) -> Unlike | None:
     """Return the shares whose input is unlike the training data; None where nobody knows.
 
     Parameters
     ----------
-    stored : Dataset, dims (y, x)
-        One year of a map.
+    *stored : Dataset, dims (y, x)
+        One year of a map, in one cube or in several; pixels count in each that has them.
     threshold
         Probability from which a pixel counts as glacier.
     """
-    if conventions.APPLICABILITY not in stored:
+    counted = [_unlike_pixels(one, threshold) for one in stored if conventions.APPLICABILITY in one]
+    if not counted:
         return None
+    of_glacier, ice, of_all, everything = (sum(counts) for counts in zip(*counted, strict=True))
+    return Unlike(of_glacier / max(ice, 1), of_all / max(everything, 1))
+
+
+def _unlike_pixels(stored: xr.Dataset, threshold: float) -> tuple[int, int, int, int]:
+    """Count unlike and known pixels, of the mapped glacier and of all."""
     score = stored[conventions.APPLICABILITY]
     known, unlike = score.notnull(), score < likeness.UNLIKE
     glacier = stored[conventions.PROBABILITY] >= threshold
     counts = ((glacier & unlike).sum(), (glacier & known).sum(), unlike.sum(), known.sum())
-    of_glacier, ice, of_all, all_ = (int(count) for count in dask.base.compute(*counts))
-    return Unlike(of_glacier / max(ice, 1), of_all / max(all_, 1))
+    of_glacier, ice, of_all, everything = (int(count) for count in dask.base.compute(*counts))
+    return of_glacier, ice, of_all, everything
 
 
 def likeness_of(weights: str | Path | Segmenter) -> likeness.Likeness | None:
