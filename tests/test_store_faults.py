@@ -88,6 +88,17 @@ def test_resume_after_kills_gives_the_same_files(tmp_path: Path, undisturbed: di
     assert os.listdir(tmp_path) == ["a.zarr"]
 
 
+def test_what_a_killed_worker_left_half_written_goes_with_the_end_of_the_year(tmp_path: Path) -> None:
+    partial = tmp_path / "a.zarr/probability/c/0/0/.0.1-2.partial"
+
+    def die(_: store.Unit) -> None:
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(b"half a chunk")
+
+    store.write(store_cases.result(), tmp_path / "a.zarr", year=2023, chunk=32, on_unit=die)
+    assert not partial.exists()
+
+
 @pytest.mark.slow
 def test_twenty_kills_at_any_moment(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
     """Also before the store is there, between the variables of a unit, and while the year is added."""

@@ -90,6 +90,7 @@ def session(
             yield Session(location.url, target, units, missing, handover)
             if not reading.missing_units(place.location, skeleton.open_group(place.location), year):
                 if missing:
+                    place.location.sweep()  # of workers that were killed in this run
                     skeleton.log(skeleton.open_group(place.location, read_only=False), f"year {year} complete")
                 place.finish()
                 _sweep(location)
