@@ -1,7 +1,8 @@
 """Computing a graph piece by piece, without running the network again for what two pieces share.
 
 The windows at the border of a piece belong to the next one too. Dask forgets all of a graph once it is computed, so
-what the network answered for a later piece is taken along as a result, and put into the later piece's graph.
+what the network answered for a later piece is taken along as a result, and put into the later piece's graph. On a
+cluster the results stay where they are: the scheduler does not compute again what a future holds.
 """
 
 from __future__ import annotations
@@ -25,10 +26,14 @@ class SharedGraph:
         Of all pieces.
     pieces
         Keys of the graph that each piece computes.
+    held
+        Whether the answers are futures of a cluster, which stand for their tasks: another task under the same key
+        would confuse its scheduler.
     """
 
-    def __init__(self, graph: Any, pieces: Sequence[Sequence[Key]]) -> None:
+    def __init__(self, graph: Any, pieces: Sequence[Sequence[Key]], *, held: bool = False) -> None:
         self._graph = graph
+        self._held = held
         self._pieces = pieces
         self._last: dict[Key, int] = {}
         """The piece that reads a part of the network's answers last."""
@@ -42,7 +47,7 @@ class SharedGraph:
         known = self._replaced(self._answers)
         keys = self._pieces[number]
         later = [key for key in self._computed(_cull(known, keys)) if self._last.get(key, number) > number]
-        return _cull(known, [*keys, *later]), later
+        return _cull(self._graph if self._held else known, [*keys, *later]), later
 
     def take(self, keys: Sequence[Key], answers: Sequence[Any]) -> None:
         """Keep what a piece computed for later ones."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -128,12 +127,13 @@ def _write_missing(
     if not missing:
         return 0
     writing = _writing(_aligned(result, target.layout), target, missing)
-    cut = layouts.pieces(missing, piece_units, workers=_workers())
-    pieces = [_keys(writing, piece, missing) for piece in cut]
-    graph = sharing.SharedGraph(writing.__dask_graph__(), [list(keys) for keys in pieces])
+    first = _first(missing)
+    pieces = [_keys(writing, piece, first) for piece in layouts.pieces(missing, piece_units, workers=_workers())]
+    client = _client()
+    graph = sharing.SharedGraph(writing.__dask_graph__(), [list(keys) for keys in pieces], held=client is not None)
     for number, keys in enumerate(pieces):
         try:
-            _compute(graph, number, keys, count, resources)
+            _compute(graph, number, keys, count, resources, client)
         except errors.StoreError as error:
             raise errors.StoreError(
                 f"{error}; {kept + written} of {total} units are written and stay: mend this and run again"
@@ -146,12 +146,19 @@ def _workers() -> int:
     import dask
     from dask.system import CPU_COUNT
 
-    if "distributed" in sys.modules:
-        from distributed import default_client
-
-        with contextlib.suppress(ValueError):  # there is none
-            return max(1, sum(int(threads) for threads in default_client().nthreads().values()))
+    client = _client()
+    if client is not None:
+        return max(1, sum(int(threads) for threads in client.nthreads().values()))
     return int(dask.config.get("num_workers", None) or CPU_COUNT)
+
+
+def _client() -> Any:
+    """Return the Dask client that would compute a graph now; None where this process does."""
+    import dask
+
+    get = dask.base.get_scheduler()
+    owner = getattr(get, "__self__", None)
+    return owner if hasattr(owner, "gather") else None
 
 
 def _aligned(result: xr.Dataset, layout: Layout) -> dict[str, da.Array]:
@@ -171,13 +178,15 @@ def _writing(arrays: Mapping[str, da.Array], target: Target, units: Sequence[Uni
     import dask.array as da
     from dask.base import tokenize
 
-    rows, columns = (slice(min(along), max(along) + 1) for along in zip(*units, strict=True))
+    first = _first(units)
+    rows = slice(first.row, max(unit.row for unit in units) + 1)
+    columns = slice(first.column, max(unit.column for unit in units) + 1)
     cut = [array.blocks[rows, columns] for array in arrays.values()]
     written: da.Array = da.map_blocks(
         _write_block,
         *cut,
         target=target,
-        first=Unit(rows.start, columns.start),
+        first=first,
         chunks=tuple((1,) * n for n in cut[0].numblocks),
         dtype=np.uint8,
         meta=np.empty((0, 0), np.uint8),
@@ -186,10 +195,14 @@ def _writing(arrays: Mapping[str, da.Array], target: Target, units: Sequence[Uni
     return written
 
 
-def _keys(writing: da.Array, piece: Sequence[Unit], units: Sequence[Unit]) -> dict[tuple[Any, ...], Unit]:
-    """Name the tasks of `_writing` for all units that write those of a piece."""
-    row, column = (min(along) for along in zip(*units, strict=True))
-    return {(writing.name, unit.row - row, unit.column - column): unit for unit in piece}
+def _first(units: Sequence[Unit]) -> Unit:
+    """Return the upper left corner of the box around units."""
+    return Unit(min(unit.row for unit in units), min(unit.column for unit in units))
+
+
+def _keys(writing: da.Array, piece: Sequence[Unit], first: Unit) -> dict[tuple[Any, ...], Unit]:
+    """Name the tasks of `_writing` that write the units of a piece."""
+    return {(writing.name, unit.row - first.row, unit.column - first.column): unit for unit in piece}
 
 
 def _compute(
@@ -198,6 +211,7 @@ def _compute(
     keys: Mapping[tuple[Any, ...], Unit],
     count: Callable[[Unit], None],
     resources: Mapping[str, float] | None,
+    client: Any,
 ) -> None:
     """Compute and write the units of one piece."""
     import dask
@@ -214,7 +228,14 @@ def _compute(
 
     graph, later = shared.piece(number)
     with cast(Any, Tell)(), _placed(graph, resources) as placed:  # only the local schedulers call `Tell`
-        _, answers = dask.base.compute_as_if_collection(da.Array, placed, [list(keys), later])
+        if client is None:
+            _, answers = dask.base.compute_as_if_collection(da.Array, placed, [list(keys), later])
+        else:
+            # Fused, the tasks of two pieces would differ under the same keys.
+            with dask.config.set({"optimization.fuse.active": False}):
+                wanted = [list(keys), later]
+                written, answers = dask.base.compute_as_if_collection(da.Array, placed, wanted, sync=False)
+            client.gather(written)
     shared.take(later, answers)
     for unit in keys.values():
         if unit not in told:
