@@ -6,14 +6,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import dask
 import numpy as np
 import pytest
 from distributed import Client, Nanny, Scheduler, SpecCluster
 
-from icemapper_xr import cluster, models
+from icemapper_xr import cluster, models, prediction, store
 from icemapper_xr.cluster import clients, devices
 from icemapper_xr.errors import ClusterError, IcemapperError, OptionError, WeightsError
+from icemapper_xr.testing import FakeSegmenter
 from tests import cluster_support, scenes
+from tests.test_prediction import make_cube, on_the_lattice
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*socket.*:ResourceWarning", "ignore:.*lost.*")
 
@@ -188,3 +191,24 @@ def test_a_lost_scheduler_is_one_line() -> None:
     with pytest.raises(FileNotFoundError), cluster.lost(object()):  # type: ignore[arg-type]
         raise FileNotFoundError("x")
     assert issubclass(ClusterError, IcemapperError)
+
+
+# -- stores -----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("resources", [None, {"GPU": 1}])
+def test_workers_share_the_windows_at_the_borders_of_pieces(
+    client: Client, tmp_path: Path, resources: dict[str, float] | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    cube = on_the_lattice(make_cube((380, 330)), 40)
+    lazy = prediction.probability(cube.chunk(y=64, x=64), FakeSegmenter(window=32))
+    with dask.config.set(scheduler="threads"):
+        whole, windows = dask.compute(lazy.result, lazy.windows)
+    before = client.run(prediction.tally)
+    store.write(lazy.result, tmp_path / "a.zarr", year=2023, chunk=64, piece_units=4, resources=resources)
+    after = client.run(prediction.tally)
+    evaluated = {worker: sum(after[worker]) - sum(before[worker]) for worker in after}
+    assert sum(evaluated.values()) == windows.sum()
+    if resources:
+        with_gpu = [name for name, facts in client.scheduler_info()["workers"].items() if facts["resources"]]
+        assert [name for name, number in evaluated.items() if number] == with_gpu
+    assert "run_spec" not in caplog.text  # no two tasks under one key
+    np.testing.assert_array_equal(store.open_store(tmp_path / "a.zarr").probability[0], whole.probability)

@@ -157,25 +157,6 @@ def test_a_store_shares_the_windows_at_the_borders_of_its_pieces(
     np.testing.assert_array_equal(stored.n_obs, whole.n_obs)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("resources", [None, {"GPU": 1}])
-def test_workers_share_the_windows_at_the_borders_of_pieces(
-    tmp_path: Path, resources: dict[str, float] | None, caplog: pytest.LogCaptureFixture
-) -> None:
-    from distributed import Client, LocalCluster
-
-    cube = on_the_lattice(make_cube((380, 330)), 40)
-    lazy = prediction.probability(cube.chunk(y=64, x=64), FakeSegmenter(window=32))
-    whole, windows = dask.compute(lazy.result, lazy.windows)
-    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "resources": {"GPU": 1}}
-    with LocalCluster(**options) as cluster, Client(cluster) as client:
-        store.write(lazy.result, tmp_path / "a.zarr", year=2023, chunk=64, piece_units=4, resources=resources)
-        tallies = client.run(prediction.tally)
-    assert sum(tally.evaluated + tally.skipped for tally in tallies.values()) == windows.sum()
-    assert "run_spec" not in caplog.text  # no two tasks under one key
-    np.testing.assert_array_equal(store.open_store(tmp_path / "a.zarr").probability[0], whole.probability)
-
-
 def test_a_resumed_store_evaluates_only_the_windows_of_what_is_missing(tmp_path: Path) -> None:
     cube = on_the_lattice(make_cube((380, 330)), 40)
     counter = CallCounter()

@@ -156,17 +156,13 @@ def _unlike(folder: Path, tiles: Sequence[Tile], *, threshold: float) -> dict[in
     for year in sorted({tile.year for tile in tiles}):
         names = [tile.name for tile in tiles if tile.year == year]
         cubes = (
-            store.open_store(_store_of(folder, name)).sel(year=year)
+            store.open_store(tiled.store_of(folder, name)).sel(year=year)
             for name in progress.track(names, f"compare {year} with the training data", len(names))
         )
         share = trust.unlike_share(*cubes, threshold=threshold)
         if share is not None:
             shares[year] = share
     return shares
-
-
-def _store_of(folder: Path, tile: str) -> Path:
-    return folder / tiled.TILES / f"{tile}.zarr"
 
 
 def as_region(where: Mapping[str, Any], region: Sequence[Any] | None) -> Any:
@@ -265,7 +261,7 @@ class _Run:
         self._save(parts)
 
     def _tile(self, part: regions.Part, years: Sequence[int], found: _Index | None) -> None:
-        path = _store_of(self.folder, part.name)
+        path = tiled.store_of(self.folder, part.name)
         orbit: int | None = self.chosen.orbit
         polarisation: str | None = self.chosen.polarisation
         if store.is_store(path) and not self.overwrite:
@@ -349,7 +345,7 @@ class _Run:
         zones, tiles = dict(before["zones"]), dict(before["tiles"])
         for part in parts:
             zone = part.zone
-            if _store_of(self.folder, part.name).exists():
+            if tiled.store_of(self.folder, part.name).exists():
                 tiles[part.name] = {"zone": zone.name, "bounds": list(part.bounds)}
                 # Without the vertices that only the projection needs.
                 zones[zone.name] = {"epsg": zone.epsg, "owned": shapely.to_geojson(shapely.simplify(zone.owned, 0))}

@@ -12,7 +12,7 @@ from icemapper_xr.errors import StoreError
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["INDEX", "TILES", "draw", "is_region", "read_index", "standing", "zones_of"]
+__all__ = ["INDEX", "TILES", "draw", "is_region", "read_index", "standing", "store_of", "zones_of"]
 
 TILES: Final = "tiles"
 """Folder of the stores, one a tile."""
@@ -36,9 +36,14 @@ def zones_of(folder: Path) -> dict[regions.Zone, list[Path]]:
     for name, row in content["zones"].items():
         code = int(row["epsg"])
         owned = shapely.segmentize(shapely.from_geojson(row["owned"]), regions.EDGE_DEGREES)
-        paths = [folder / TILES / f"{tile}.zarr" for tile, facts in content["tiles"].items() if facts["zone"] == name]
+        paths = [store_of(folder, tile) for tile, facts in content["tiles"].items() if facts["zone"] == name]
         found[regions.Zone(code % 100, code < 32700, owned)] = paths
     return found
+
+
+def store_of(folder: Path, tile: str) -> Path:
+    """Return where the store of a tile lies."""
+    return folder / TILES / f"{tile}.zarr"
 
 
 def read_index(folder: Path) -> dict[str, Any]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -130,10 +129,11 @@ def _write_missing(
     first = _first(missing)
     pieces = [_keys(writing, piece, first) for piece in layouts.pieces(missing, piece_units, workers=_workers())]
     client = _client()
-    graph = sharing.SharedGraph(writing.__dask_graph__(), [list(keys) for keys in pieces], held=client is not None)
+    whole = _placed(writing.__dask_graph__(), resources)
+    graph = sharing.SharedGraph(whole, [list(keys) for keys in pieces], held=client is not None)
     for number, keys in enumerate(pieces):
         try:
-            _compute(graph, number, keys, count, resources, client)
+            _compute(graph, number, keys, count, client)
         except errors.StoreError as error:
             raise errors.StoreError(
                 f"{error}; {kept + written} of {total} units are written and stay: mend this and run again"
@@ -210,7 +210,6 @@ def _compute(
     number: int,
     keys: Mapping[tuple[Any, ...], Unit],
     count: Callable[[Unit], None],
-    resources: Mapping[str, float] | None,
     client: Any,
 ) -> None:
     """Compute and write the units of one piece."""
@@ -220,47 +219,43 @@ def _compute(
 
     told: set[Unit] = set()
 
-    class Tell(Callback):
+    class Tell(Callback):  # of use to the local schedulers only
         def _posttask(self, key: Any, *_: Any) -> None:
             if key in keys:
                 told.add(keys[key])
                 count(keys[key])
 
     graph, later = shared.piece(number)
-    with cast(Any, Tell)(), _placed(graph, resources) as placed:  # only the local schedulers call `Tell`
-        if client is None:
-            _, answers = dask.base.compute_as_if_collection(da.Array, placed, [list(keys), later])
-        else:
-            # Fused, the tasks of two pieces would differ under the same keys.
-            with dask.config.set({"optimization.fuse.active": False}):
-                wanted = [list(keys), later]
-                written, answers = dask.base.compute_as_if_collection(da.Array, placed, wanted, sync=False)
-            client.gather(written)
+    wanted = [list(keys), later]
+    if client is None:
+        with cast(Any, Tell)():
+            _, answers = dask.base.compute_as_if_collection(da.Array, graph, wanted)
+    else:
+        # Fused, tasks of two pieces would differ under the same keys, and lose the resources that they ask for.
+        with dask.config.set({"optimization.fuse.active": False}):
+            written, answers = dask.base.compute_as_if_collection(da.Array, graph, wanted, sync=False)
+        client.gather(written)
     shared.take(later, answers)
     for unit in keys.values():
         if unit not in told:
             count(unit)
 
 
-@contextlib.contextmanager
-def _placed(graph: Any, resources: Mapping[str, float] | None) -> Iterator[Any]:
-    """Yield a graph in which the tasks of the network ask for resources of their worker.
+def _placed(graph: Any, resources: Mapping[str, float] | None) -> Any:
+    """Let the tasks of the network ask for resources of their worker.
 
     An annotation made while the graph was built would be gone: Dask drops it where it fuses tasks. So it is made
-    here, on the layers of the network, and nothing is fused below them.
+    here, on the layers of the network, and `_compute` lets nothing be fused on a cluster.
     """
-    import dask
     from dask.highlevelgraph import HighLevelGraph
 
     if not resources:
-        yield graph
-        return
+        return graph
     layers = {name: copy.copy(layer) for name, layer in graph.layers.items()}
     for name, layer in layers.items():
         if name.startswith(cv.NETWORK_LAYER):
             layer.annotations = {**(layer.annotations or {}), "resources": dict(resources)}
-    with dask.config.set({"optimization.fuse.active": False}):
-        yield HighLevelGraph(layers, graph.dependencies)
+    return HighLevelGraph(layers, graph.dependencies)
 
 
 def _write_block(*blocks: Any, target: Target, first: Unit, block_id: tuple[int, int]) -> Any:
