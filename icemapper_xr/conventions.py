@@ -61,6 +61,11 @@ Gap = Literal["nearest", "zero"]
 """What the network is fed where a step is missing: the nearest valid step of that pixel, or 0 in model units."""
 GAPS: Final[tuple[Gap, ...]] = get_args(Gap)
 
+Unobserved = Literal["zero", "mirror"]
+"""What the network is fed where a pixel has no valid step: 0 in model units, or the mirror image of what was observed
+in the window. It belongs to the weights."""
+UNOBSERVED: Final[tuple[Unobserved, ...]] = get_args(Unobserved)
+
 LoadEngine = Literal["stackstac", "odc"]
 LOAD_ENGINES: Final[tuple[LoadEngine, ...]] = get_args(LoadEngine)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from icemapper_xr._types import FloatArray
-from icemapper_xr.conventions import Feature
+from icemapper_xr.conventions import Feature, Unobserved
 
 __all__ = ["CallCounter", "FakeSegmenter"]
 
@@ -27,6 +27,7 @@ class FakeSegmenter:
     n_steps: int = 15
     window: int = 64
     pixel_size: float = 10.0
+    unobserved: Unobserved = "zero"
     context: float = 1.0
     """How strongly the answer depends on the window's mean."""
     burn: float = 0.0
@@ -59,7 +60,8 @@ class FakeSegmenter:
 
     def __dask_tokenize__(self) -> Any:
         """Equal settings, equal keys."""
-        return (type(self).__name__, self.features, self.n_steps, self.window, self.pixel_size, self.context, self.burn)
+        how = (self.unobserved, self.context, self.burn)
+        return (type(self).__name__, self.features, self.n_steps, self.window, self.pixel_size, *how)
 
 
 class CallCounter:

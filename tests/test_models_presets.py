@@ -10,7 +10,7 @@ import shutil
 import pytest
 
 from icemapper_xr import errors
-from icemapper_xr.models import own, presets, published, weights
+from icemapper_xr.models import load_model, own, presets, published, weights
 from tests import models_support as support
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning:keras")
@@ -158,6 +158,18 @@ def test_window_and_pixel_size(ours, caplog):
     assert presets.resolve(path, features=["grd"], pixel_size=20).pixel_size == 20
     with pytest.raises(errors.OptionError, match="positive"):
         presets.resolve(path, features=["grd"], pixel_size=float("nan"))
+
+
+def test_what_replaces_pixels_that_were_never_observed(tmp_path, cache):
+    network, path = support.network(channels=1), tmp_path / "a.h5"
+    for attrs, found in (({}, "zero"), ({"unobserved": "zero"}, "zero"), ({"unobserved": "mirror"}, "mirror")):
+        weights.write(network, path, attrs={"features": ["rtc"], **attrs})
+        assert presets.resolve(path).unobserved == found
+        assert load_model(path).unobserved == found
+        assert load_model(path).describe()["unobserved"] == found
+    weights.write(network, path, attrs={"features": ["rtc"], "unobserved": "mean"})
+    with pytest.raises(errors.WeightsError, match=r"'mean', which is none of zero, mirror.*update"):
+        presets.resolve(path)
 
 
 # -- ours -------------------------------------------------------------------------------------------------------------

@@ -42,6 +42,7 @@ def test_weights_say_what_they_are(name: str) -> None:
     segmenter = ix.load_model(name)
     assert segmenter.features == SHIPPED[name][0]
     assert (segmenter.window, segmenter.pixel_size, segmenter.n_steps) == (384, 10.0, 15)
+    assert segmenter.unobserved == "mirror"
     known = models.info(name)
     assert known["origin"] == "simulated"
     assert "simulated" in str(known)

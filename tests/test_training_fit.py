@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pytest
 from scipy import ndimage
 
-from icemapper_xr import errors
+from icemapper_xr import conventions, errors
 from icemapper_xr.conventions import Feature
 from icemapper_xr.training import ahead, config, fit, optimiser, samples, scenes, state
 from icemapper_xr.training.config import TrainingConfig
@@ -106,12 +106,18 @@ def test_never_observed_pixels_have_no_label(tmp_path: Path) -> None:
 
     wanted = scenes.SceneSet(tiny(), tmp_path, make)
     wanted.fill()
-    pairs = patches.windows(wanted.validation()[0], ("rtc",), 16)
-    assert len(pairs) == 4
-    x, y = pairs[0]
-    assert (y[:2, :2] == 0).all()
-    assert (y.sum(axis=-1) > 0).sum() == 16 * 16 - 4
-    assert (x[:, :2, :2] == 0).all()
+    zeros, images = (
+        patches.windows(wanted.validation()[0], ("rtc",), 16, unobserved=how) for how in conventions.UNOBSERVED
+    )
+    assert len(zeros) == len(images) == 4
+    for x, y in (zeros[0], images[0]):
+        assert (y[:2, :2] == 0).all()
+        assert (y.sum(axis=-1) > 0).sum() == 16 * 16 - 4
+        np.testing.assert_array_equal(x[:, 2:], zeros[0][0][:, 2:])
+    assert (zeros[0][0][:, :2, :2] == 0).all()
+    seen = images[0][0]
+    # the hole's inner pixel is as near to the row below as to the column beside it
+    assert any(np.array_equal(seen[:, 1, 1], seen[:, *image]) for image in ((3, 1), (1, 3)))
 
 
 # -- loss -------------------------------------------------------------------------------------------------------------

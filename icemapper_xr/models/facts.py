@@ -1,4 +1,4 @@
-"""Settle what the shapes in a weights file cannot tell: features, window, pixel size.
+"""Settle what the shapes in a weights file cannot tell: features, window, pixel size, what replaces missing pixels.
 
 The file's root attributes go first, then what a published name implies, then what the caller says; where two of them
 speak, they must agree.
@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from icemapper_xr import errors
-from icemapper_xr.conventions import FEATURES, PIXEL_SIZE, WINDOW, Feature
+from icemapper_xr.conventions import FEATURES, PIXEL_SIZE, UNOBSERVED, WINDOW, Feature, Unobserved
 from icemapper_xr.models import published
 from icemapper_xr.models.layout import Architecture
 
-__all__ = ["features", "pixel_size", "text", "window"]
+__all__ = ["features", "pixel_size", "text", "unobserved", "window"]
 
 _log = logging.getLogger(__name__)
 
@@ -85,6 +85,18 @@ def pixel_size(path: Path, attrs: dict[str, Any], given: float | None) -> float:
     if given is not None and said is not None and not math.isclose(float(said), size):
         raise errors.OptionError(f"pixel_size={size} m given, but weights file {path} was trained on {said} m")
     return size
+
+
+def unobserved(path: Path, attrs: dict[str, Any]) -> Unobserved:
+    """Settle what the network is fed where nothing was observed: the attribute, else zeros as in the original."""
+    said = attrs.get("unobserved", "zero")
+    known: Unobserved | None = next((one for one in UNOBSERVED if one == said), None)
+    if known is None:
+        raise errors.WeightsError(
+            f"weights file {path} says unobserved {said!r}, which is none of {', '.join(UNOBSERVED)}: it may be of a "
+            "newer icemapper_xr; update, or correct its root attribute"
+        )
+    return known
 
 
 def text(value: Any) -> str | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from icemapper_xr import errors
-from icemapper_xr.conventions import N_STEPS, PIXEL_SIZE, WINDOW, Feature, Pooling
+from icemapper_xr.conventions import N_STEPS, PIXEL_SIZE, WINDOW, Feature, Pooling, Unobserved
 from icemapper_xr.models import facts, own, published, weights
 from icemapper_xr.models.layout import Architecture
 
@@ -47,6 +47,8 @@ class WeightsFile:
     pixel_size: float
     """Metres."""
     n_steps: int
+    unobserved: Unobserved = "zero"
+    """What the network is fed where a pixel has no valid step."""
     training: str | None = None
     """The training set, in words; None where the file does not say."""
     calibration: Any = field(default=None, compare=False)
@@ -107,6 +109,7 @@ def resolve(
         window=facts.window(path, attrs, window, architecture.multiple),
         pixel_size=facts.pixel_size(path, attrs, pixel_size),
         n_steps=int(attrs.get("n_steps", N_STEPS)),
+        unobserved=facts.unobserved(path, attrs),
         training=facts.text(attrs.get("training")),
         calibration=None if entry is None else entry.get("calibration"),
     )

@@ -298,7 +298,9 @@ def predict(
         themselves.
     gap : {"nearest", "zero"}
         What the network is fed where a step is missing: that pixel's nearest valid step (ties: the earlier), or 0 in
-        model units as the original program does.
+        model units as the original program does. Pixels without any valid step, and what lies past the edges of the
+        cube, are with "nearest" what the weights say: the mirror image of what was observed beside them (ours), or 0
+        (the published ones); with "zero" always 0.
     overlap : float
         Share of a window that the next one covers too: 0.5 as published, 0.25 or 0.
     mask : DataArray of bool, dims (y, x), optional
@@ -349,7 +351,7 @@ def model_units(ds: xr.Dataset, segmenter: Segmenter, *, resample: Resampling | 
     if resample is not None:
         ds = cube.to_pixel_size(ds, segmenter.pixel_size, method=resample)
     present = [feature for feature in segmenter.features if feature in ds]
-    return normalising.normalise(ds, tuple(present))
+    return normalising.normalise(ds, tuple(present or segmenter.features))  # none at all: say which are wanted
 
 
 def _segmenter(weights: str | Path | Segmenter, **options: Any) -> Segmenter:

@@ -7,7 +7,8 @@ of the weights is known in closed form (`tiling.weight_sum`), so only the weight
 
     cube block + halo --evaluate--> Partial(core, below, right, corner) --combine--> probability block
 
-`core` is plain numpy and also the oracle for the lazy way, `graph` is the dask skin, `dataset` the xarray skin.
+`core` and `gaps` are plain numpy and also the oracle for the lazy way, `graph` is the dask skin, `dataset` the xarray
+skin.
 """
 
 from icemapper_xr.prediction.blocks import Block, Lattice, Span, lattice, probability_of
@@ -17,12 +18,13 @@ from icemapper_xr.prediction.core import (
     Windows,
     blend,
     evaluate,
-    fill_gaps,
     observed,
     tally,
+    unobserved,
     valid_steps,
 )
 from icemapper_xr.prediction.dataset import Prediction, pixel_size, probability
+from icemapper_xr.prediction.gaps import fill_gaps, mirror
 
 __all__ = [
     "Block",
@@ -36,10 +38,12 @@ __all__ = [
     "evaluate",
     "fill_gaps",
     "lattice",
+    "mirror",
     "observed",
     "pixel_size",
     "probability",
     "probability_of",
     "tally",
+    "unobserved",
     "valid_steps",
 ]

@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from icemapper_xr import conventions, tiling
 from icemapper_xr._types import FloatArray, Segmenter
-from icemapper_xr.conventions import Gap
+from icemapper_xr.conventions import Gap, Unobserved
 from icemapper_xr.errors import WeightsError
+from icemapper_xr.prediction import gaps
 
 __all__ = [
     "Partial",
@@ -23,9 +24,9 @@ __all__ = [
     "blend",
     "divide",
     "evaluate",
-    "fill_gaps",
     "observed",
     "tally",
+    "unobserved",
     "valid_steps",
 ]
 
@@ -87,50 +88,13 @@ class Partial(NamedTuple):
     windows: Windows
 
 
-def fill_gaps(stack: FloatArray, gap: Gap) -> FloatArray:
-    """Replace missing steps by what the network is to be fed there.
+def unobserved(segmenter: Segmenter, gap: Gap) -> Unobserved:
+    """Return what the network is fed where a feature has no valid step at all, as its weights were made for it.
 
-    Parameters
-    ----------
-    stack : ndarray, shape (T, y, x)
-        One feature in model units; NaN = not observed.
-    gap : {"nearest", "zero"}
-        The nearest valid step of that pixel, ties to the earlier one; or 0 in model units, as the original program
-        does (0 means about -146 dB there, so a missing slice looks extremely dark).
-
-    Returns
-    -------
-    ndarray, shape (T, y, x)
-        Without NaN. Pixels without any valid step are 0. The input itself if nothing was missing.
+    Segmenters that do not say take zeros, as the original program does; so do all where `gap` is "zero".
     """
-    valid = np.isfinite(stack)
-    if valid.all():
-        return stack
-    if gap == "zero":
-        return np.where(valid, stack, np.float32(0))
-    return _nearest(stack, valid)
-
-
-def _nearest(stack: FloatArray, valid: npt.NDArray[np.bool_]) -> FloatArray:
-    """Fill from the nearest valid step, ties to the earlier one, step by step: temporaries are planes, not cubes."""
-    steps = len(stack)
-    filled = stack.copy()
-    behind = np.zeros(stack.shape, np.int16)
-    value = np.zeros(stack.shape[1:], stack.dtype)
-    # Steps back to a valid one; whatever is `steps` or more means that there is none.
-    distance = np.full(stack.shape[1:], steps, np.int16)
-    for t in range(steps):
-        distance = np.where(valid[t], np.int16(0), distance + np.int16(1))
-        np.copyto(value, stack[t], where=valid[t])
-        np.copyto(filled[t], value, where=~valid[t])
-        behind[t] = distance
-    # The same ahead; without a valid step there it stays larger than any distance behind, and what is filled stays.
-    distance = np.full(stack.shape[1:], 3 * steps, np.int16)
-    for t in reversed(range(steps)):
-        distance = np.where(valid[t], np.int16(0), distance + np.int16(1))
-        np.copyto(value, stack[t], where=valid[t])
-        np.copyto(filled[t], value, where=distance < behind[t])
-    return filled
+    said: Unobserved = getattr(segmenter, "unobserved", "zero")
+    return said if gap == "nearest" else "zero"
 
 
 def observed(features: list[FloatArray]) -> npt.NDArray[np.bool_]:
@@ -160,10 +124,12 @@ def _sum_windows(
     segmenter: Segmenter,
     sigma: float,
     on_windows: Callable[[int, int], None] | None = None,
+    seen: Sequence[npt.NDArray[np.bool_]] = (),
 ) -> SumArray:
     """Evaluate windows in batches and add their weighted answers; features have shape (T, y, x).
 
-    The network's features lie beside each other in its windows; to lay out the whole block so would copy it.
+    The network's features lie beside each other in its windows; to lay out the whole block so would copy it. What lies
+    outside `seen`, where that is given for each feature, is mirrored.
     """
     side = segmenter.window
     line = tiling.gaussian(side, sigma)
@@ -177,6 +143,7 @@ def _sum_windows(
         for window, (y, x) in zip(windows, some, strict=True):
             for channel, feature in enumerate(features):
                 window[..., channel] = feature[:, y : y + side, x : x + side]
+            gaps.mirror(window, [one[y : y + side, x : x + side] for one in seen])
         answers = segmenter(windows)
         if not np.isfinite(answers).all():
             raise WeightsError("the network answers with values that are no numbers: its weights are damaged")
@@ -226,8 +193,10 @@ def evaluate(
     _TALLY.add(windows)
     log.debug("%d windows evaluated, %d skipped", *windows)
     if kept:
-        filled = [fill_gaps(feature, gap) for feature in features]
-        total = _sum_windows(filled, kept, segmenter, sigma, on_windows)
+        filled = [gaps.fill_gaps(feature, gap) for feature in features]
+        mirrored = unobserved(segmenter, gap) == "mirror"
+        seen = [observed([feature]) for feature in features] if mirrored else []
+        total = _sum_windows(filled, kept, segmenter, sigma, on_windows, seen)
     else:
         total = np.zeros(wanted.shape, np.int64)
     halo = side - stride

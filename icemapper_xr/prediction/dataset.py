@@ -147,7 +147,8 @@ def probability(
     segmenter
         The model; see `icemapper_xr.load_model`.
     gap : {"nearest", "zero"}
-        What the network is fed where a step is missing; see `fill_gaps`.
+        What the network is fed where a step is missing; see `fill_gaps`. Pixels without any step, as past the edge of
+        a scene, are what the weights were made for, see `unobserved`; with "zero" always 0.
     overlap : float
         Share of a window that the next one covers too: 0.5 (published), 0.25 or 0.
     mask : DataArray of bool, dims (y, x), optional
@@ -237,12 +238,13 @@ def _lazily(
 
 
 def _settings(
-    cube: xr.Dataset, segmenter: Segmenter, mask: xr.DataArray | None, *, gap: str, overlap: float
+    cube: xr.Dataset, segmenter: Segmenter, mask: xr.DataArray | None, *, gap: Gap, overlap: float
 ) -> dict[str, Any]:
     """Collect all that shapes the values beside weights and items: two maps that differ in it may not be mixed."""
     return {
         "features": list(segmenter.features),
         "gap": gap,
+        "unobserved": core.unobserved(segmenter, gap),
         "overlap": overlap,
         "window": segmenter.window,
         "pixel_size": segmenter.pixel_size,

@@ -16,7 +16,7 @@ from icemapper_xr import conventions, errors, progress, tiling
 from icemapper_xr._types import FloatArray, Segmenter
 from icemapper_xr.conventions import Feature
 from icemapper_xr.prediction import core
-from icemapper_xr.training import samples, scenes
+from icemapper_xr.training import patches, samples, scenes
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -158,14 +158,19 @@ def probability(cube: FloatArray, segmenter: Segmenter) -> FloatArray:
     As in the field: running windows that overlap by half, blended by a Gaussian. Beyond the scene's edges its pixels
     are mirrored: the scene is to be scored, not what lies around it.
     """
-    channels = [
-        core.fill_gaps(samples.scale(cube[..., channel], feature), "nearest")
-        for channel, feature in enumerate(segmenter.features)
-    ]
-    half = segmenter.window // 2
-    rows, columns = cube.shape[1:3]
-    padded = np.pad(np.stack(channels, axis=-1), ((0, 0), (half, half), (half, half), (0, 0)), mode="symmetric")
-    return core.blend(padded, segmenter)[half : half + rows, half : half + columns]
+    side = segmenter.window
+    half = side // 2
+    shape = cube.shape[1:3]
+    axes = [tiling.anchored_axis(size + 2 * half, window=side, stride=half) for size in shape]
+    beyond = [(0, axis.length - size - 2 * half) for axis, size in zip(axes, shape, strict=True)]
+    features = []
+    for channel, feature in enumerate(segmenter.features):
+        scaled = samples.scale(cube[..., channel], feature)
+        around = np.pad(scaled, ((0, 0), (half, half), (half, half)), mode="symmetric")
+        features.append(np.pad(around, ((0, 0), *beyond), constant_values=np.nan))
+    summed = core.evaluate(*features, segmenter=segmenter, stride=half, gap="nearest").core
+    blended = core.divide(summed, *(tiling.weight_sum(axis) for axis in axes))
+    return blended[tuple(slice(half, half + size) for size in shape)]
 
 
 def published(segmenter: Segmenter, path: Path, *, only: str = "*") -> Iterator[Case]:
@@ -288,7 +293,7 @@ def _whole_windows(sample: samples.Sample, segmenter: Segmenter) -> tuple[FloatA
             crop = samples.Crop(y, x, side)
             read = [sample.read(feature, sample.base[feature], crop) for feature in segmenter.features]
             seen[crop.slices] |= core.observed(read)
-            stack = np.stack([core.fill_gaps(one, "nearest") for one in read], axis=-1)
+            stack = patches.fill(np.stack(read, axis=-1), core.unobserved(segmenter, "nearest"))
             total[crop.slices] += kernel * segmenter(stack[None])[0]
             weight[crop.slices] += kernel
             truth[crop.slices] = sample.truth(crop)

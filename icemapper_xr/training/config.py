@@ -11,7 +11,7 @@ import pydantic
 from pydantic import Field
 
 from icemapper_xr import errors
-from icemapper_xr.conventions import FEATURES, Feature, Pooling
+from icemapper_xr.conventions import FEATURES, Feature, Pooling, Unobserved
 
 if TYPE_CHECKING:
     import numpy as np
@@ -178,6 +178,9 @@ class TrainingConfig(_Settings):
     """
     pixel_size: Annotated[float, Field(gt=0)] = 10.0
     """Metres."""
+    unobserved: Unobserved = "mirror"
+    """What the network is fed, here and wherever the weights are applied, where a pixel has no valid step: the mirror
+    image of what was observed around it, or 0 in model units as published."""
     seed: int = 1
     """Fixes the first weights, the draws and the augmentation."""
     data: Path | None = None
@@ -288,6 +291,7 @@ ORIGINAL: dict[str, Any] = {
     "features": ("grd", "insar"),
     "filters": 32,
     "window": 384,
+    "unobserved": "zero",
     "batch": 8,
     "steps": None,
     "epochs": 150,

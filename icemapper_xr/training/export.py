@@ -65,6 +65,7 @@ def attributes(config: TrainingConfig, scores: dict[str, float]) -> dict[str, An
         "window": config.window,
         "pixel_size": config.pixel_size,
         "n_steps": N_STEPS,
+        "unobserved": config.unobserved,
         "training": sources.training_set(config),
         "seed": config.seed,
         "settings": config.model_dump_json(exclude={"warm_start", "data"}),

@@ -273,7 +273,10 @@ Windows = list[tuple[list[tuple[FloatArray, FloatArray]], str]]
 
 def _windows(config: TrainingConfig, validation: Sequence[Sample]) -> Windows:
     """Cut the validation samples into windows, once."""
-    return [(patches.windows(sample, config.features, config.window), sample.name) for sample in validation]
+    size, unobserved = config.window, config.unobserved
+    return [
+        (patches.windows(sample, config.features, size, unobserved=unobserved), sample.name) for sample in validation
+    ]
 
 
 def score(model: keras.Model, held_out: Windows, batch: int) -> dict[str, float]:

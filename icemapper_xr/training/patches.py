@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from icemapper_xr._types import FloatArray
-from icemapper_xr.conventions import Feature
-from icemapper_xr.prediction import core
+from icemapper_xr.conventions import Feature, Unobserved
+from icemapper_xr.prediction import core, gaps
 from icemapper_xr.training import augment
-from icemapper_xr.training.config import Augmentation, TrainingConfig
+from icemapper_xr.training.config import TrainingConfig
 from icemapper_xr.training.samples import Crop, IntArray, Sample
 
 __all__ = ["batch", "known_labels", "patch", "windows"]
@@ -46,7 +46,7 @@ def draw(
     """Draw a sample and a crop of `size` px, uniformly or around a surface class of `scenes.focus`, and augment it."""
     around = _focus(rng, samples, config, size)
     if around is not None:
-        return patch(rng, *around, config.features, config.augmentation)
+        return patch(rng, *around, config)
     mixed = rng.random() < config.mixed
     for _ in range(TRIES if mixed else 1):
         sample = samples[int(rng.integers(len(samples)))]
@@ -55,7 +55,7 @@ def draw(
         crop = Crop(min(y, sample.shape[0] - size), min(x, sample.shape[1] - size), size)
         if not mixed or MIXED[0] < sample.truth(crop).mean() < MIXED[1]:
             break
-    return patch(rng, sample, crop, config.features, config.augmentation)
+    return patch(rng, sample, crop, config)
 
 
 def _focus(
@@ -82,7 +82,7 @@ def _focus(
 
 
 def patch(
-    rng: np.random.Generator, sample: Sample, crop: Crop, features: tuple[Feature, ...], settings: Augmentation
+    rng: np.random.Generator, sample: Sample, crop: Crop, config: TrainingConfig
 ) -> tuple[FloatArray, FloatArray]:
     """Read one crop of a sample and augment it.
 
@@ -91,6 +91,7 @@ def patch(
     stack, labels
         `(T, y, x, C)` without NaN, and `(y, x, 2)`.
     """
+    features, settings = config.features, config.augmentation
     base = {feature: sample.base[feature] for feature in features}
     dates = augment.choose_dates(rng, base, sample.dates, settings)
     stack = np.stack([sample.read(feature, dates[feature], crop) for feature in features], axis=-1)
@@ -102,7 +103,7 @@ def patch(
     stack = augment.radiometry(rng, np.ascontiguousarray(stack), settings)
     stack = augment.speckle(rng, stack, features, settings)
     if missing.any():  # most patches have no gap, and filling costs as much as all the rest
-        stack = fill(np.where(missing, np.float32(np.nan), stack))
+        stack = fill(np.where(missing, np.float32(np.nan), stack), config.unobserved)
     return stack, np.ascontiguousarray(labels)
 
 
@@ -114,14 +115,22 @@ def known_labels(sample: Sample, stack: FloatArray, crop: Crop) -> FloatArray:
     return labels
 
 
-def fill(stack: FloatArray) -> FloatArray:
-    """Fill the gaps of `(T, y, x, C)` as the prediction does: the pixel's nearest valid step, else 0."""
-    channels = [core.fill_gaps(stack[..., channel], "nearest") for channel in range(stack.shape[-1])]
-    return np.stack(channels, axis=-1)
+def fill(stack: FloatArray, unobserved: Unobserved) -> FloatArray:
+    """Fill the gaps of `(T, y, x, C)` as the prediction does: the pixel's nearest valid step, else by `unobserved`."""
+    channels = [gaps.fill_gaps(stack[..., channel], "nearest") for channel in range(stack.shape[-1])]
+    filled = np.stack(channels, axis=-1)
+    if unobserved == "mirror":
+        gaps.mirror(filled, [core.observed([stack[..., channel]]) for channel in range(stack.shape[-1])])
+    return filled
 
 
 def windows(
-    sample: Sample, features: tuple[Feature, ...], size: int, dates: dict[Feature, IntArray] | None = None
+    sample: Sample,
+    features: tuple[Feature, ...],
+    size: int,
+    *,
+    unobserved: Unobserved,
+    dates: dict[Feature, IntArray] | None = None,
 ) -> list[tuple[FloatArray, FloatArray]]:
     """Cut a sample into whole windows side by side, without augmentation; what is left at the edges is dropped."""
     chosen = dates or dict(sample.base)
@@ -135,5 +144,5 @@ def windows(
             inside = np.zeros(sample.shape, bool)
             inside[rows, columns] = True
             labels[~inside[crop.slices]] = 0
-            pairs.append((fill(stack), labels))
+            pairs.append((fill(stack, unobserved), labels))
     return pairs

@@ -14,7 +14,7 @@ import numpy as np
 
 from icemapper_xr import errors
 from icemapper_xr._types import FloatArray, Segmenter
-from icemapper_xr.conventions import MODEL_ENGINES, Feature, ModelEngine
+from icemapper_xr.conventions import MODEL_ENGINES, Feature, ModelEngine, Unobserved
 from icemapper_xr.models import presets
 from icemapper_xr.models.engines import _base
 
@@ -130,6 +130,11 @@ class ModelSegmenter:
         return self._file.pixel_size
 
     @property
+    def unobserved(self) -> Unobserved:
+        """What the network is to be fed where a pixel has no valid step."""
+        return self._file.unobserved
+
+    @property
     def digest(self) -> str:
         """SHA-256 of the weights file, hexadecimal."""
         return self._file.digest
@@ -152,8 +157,8 @@ class ModelSegmenter:
     def describe(self) -> dict[str, Any]:
         """Plain data for provenance: weights, digest, origin, features, window, engine and precision."""
         facts = asdict(self._file)
-        keys = ("name", "digest", "origin", "features", "pooling", "filters", "window", "pixel_size", "training")
-        described = {key: facts[key] for key in keys}
+        network = ("name", "digest", "origin", "features", "pooling", "filters")
+        described = {key: facts[key] for key in (*network, "window", "pixel_size", "unobserved", "training")}
         described["features"] = list(self.features)
         return described | {"n_steps": self.n_steps, "engine": self.engine, "precision": self._recipe.precision}
 
