@@ -17,7 +17,7 @@ import pytest
 from dask.base import tokenize
 
 from icemapper_xr import _types, errors
-from icemapper_xr.models import load_model, presets, weights
+from icemapper_xr.models import load_model, loaded, presets, weights
 from icemapper_xr.models.engines import _base, _openvino
 from tests import models_support as support
 
@@ -363,3 +363,11 @@ def test_weights_can_be_resolved_first(tmp_path):
     answer = support.answer("maxpool_grd")
     file = presets.resolve(answer.path, features=answer.features, window=48)
     assert load_model(file, engine="tensorflow").window == 48
+
+
+def test_a_loaded_model_is_passed_through_and_not_changed():
+    segment = load_model(support.answer("maxpool_grd").path, features=["grd"], window=48)
+    assert loaded(segment) is segment
+    assert loaded(segment, features=("grd",), engine="auto", precision="float32") is segment
+    with pytest.raises(errors.OptionError, match="engine, features cannot be changed on a loaded model"):
+        loaded(segment, engine="tensorflow", features=("rtc",))

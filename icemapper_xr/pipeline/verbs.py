@@ -325,7 +325,7 @@ def predict(
     WeightsError, CubeError, UnitsError, OptionError
         If the weights are unknown or damaged, or cube and weights do not fit.
     """
-    segmenter = _segmenter(
+    segmenter = models.loaded(
         weights, features=features, engine=engine, batch_size=batch_size, threads=threads, precision=precision
     )
     scaled = model_units(ds, segmenter, resample=resample)
@@ -352,15 +352,6 @@ def model_units(ds: xr.Dataset, segmenter: Segmenter, *, resample: Resampling | 
         ds = cube.to_pixel_size(ds, segmenter.pixel_size, method=resample)
     present = [feature for feature in segmenter.features if feature in ds]
     return normalising.normalise(ds, tuple(present or segmenter.features))  # none at all: say which are wanted
-
-
-def _segmenter(weights: str | Path | Segmenter, **options: Any) -> Segmenter:
-    if isinstance(weights, str | Path):
-        return models.load_model(weights, **options)
-    changed = [name for name, value in options.items() if value not in (None, "auto", "float32")]
-    if changed:
-        raise OptionError(f"{', '.join(changed)} cannot be changed on a loaded model; give it to load_model instead")
-    return weights
 
 
 def outlines(

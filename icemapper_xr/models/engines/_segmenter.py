@@ -81,11 +81,24 @@ def load_model(
     return ModelSegmenter(recipe, file)
 
 
-def loaded(
-    weights: str | Path | Segmenter, *, engine: ModelEngine = "auto", features: Sequence[str] | None = None
-) -> Segmenter:
-    """Load weights by name or path with the options of a run; a loaded model is passed through as it is."""
-    return load_model(weights, engine=engine, features=features) if isinstance(weights, str | Path) else weights
+def loaded(weights: str | Path | Segmenter, *, features: Sequence[str] | None = None, **options: Any) -> Segmenter:
+    """Load weights by name or path with options of `load_model`; pass a loaded model through as it is.
+
+    Raises
+    ------
+    OptionError
+        If a loaded model is to be another than it is.
+    """
+    if isinstance(weights, str | Path):
+        return load_model(weights, features=features, **options)
+    changed = [name for name, value in options.items() if value not in (None, "auto", "float32")]
+    if features is not None and tuple(features) != tuple(weights.features):
+        changed.append("features")
+    if changed:
+        raise errors.OptionError(
+            f"{', '.join(changed)} cannot be changed on a loaded model; give it to load_model instead"
+        )
+    return weights
 
 
 class ModelSegmenter:
