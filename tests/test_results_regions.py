@@ -265,6 +265,42 @@ def test_regions_that_cannot_be_measured_are_refused(two_zones: Path, tmp_path: 
     assert "2 UTM zones, so there is no box around the reference" in capsys.readouterr().err
 
 
+def write_boxes(path: Path, place: tuple[float, float] = CENTRE, **azimuths: float) -> Path:
+    columns = {"id": list(azimuths), "azimuth": list(azimuths.values()), "width": 400.0, "length": 5000.0}
+    gpd.GeoDataFrame(columns, geometry=[shapely.Point(place)] * len(azimuths), crs=4326).to_file(path)
+    return path
+
+
+def test_termini_of_a_region_are_measured_across_zones(two_zones: Path, tmp_path: Path, capsys: Any) -> None:
+    boxes = write_boxes(tmp_path / "boxes.gpkg", east=90.0, west=270.0)  # the west one crosses into UTM 32
+    main(["termini", str(two_zones), str(boxes), str(tmp_path / "t.csv")])
+    assert "negative is retreat" in capsys.readouterr().out
+    table = pd.read_csv(tmp_path / "t.csv", comment="#").set_index(["id", "year"])
+    for name in ("east", "west"):
+        for year in YEARS:
+            expected = RADII[year] - 400.0**2 / 24 / RADII[year]
+            assert table.loc[(name, year), "length_m"] == pytest.approx(expected, rel=1e-3)
+    report = pipeline.termini_of_run(two_zones, boxes, out=tmp_path / "again.csv")
+    assert report.retreat["rate"].to_numpy() == pytest.approx([-100.0, -100.0], rel=5e-3)
+    with pytest.raises(AnalysisError, match=r"box north: it begins at 12\.03, 75.*no tile"):
+        pipeline.termini_of_run(two_zones, write_boxes(tmp_path / "far.gpkg", (12.03, 75.0), north=0.0))
+
+
+def test_a_tile_without_a_year_is_no_retreat(two_zones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = shutil.copytree(two_zones, tmp_path / "copy")
+    monkeypatch.setitem(RADII, 2023, 3700.0)
+    (east,) = (zone for zone in pipeline.tiled.zones_of(folder) if zone.epsg == 32633)
+    bounds = store.open_store(folder / "tiles" / f"{east.name}_all.zarr").rio.bounds()
+    write_tile(folder, east, f"{east.name}_all", bounds, disc(east), 2023)
+    pipeline.outlines_of_run(folder)
+    boxes = write_boxes(tmp_path / "boxes.gpkg", east=90.0, west=270.0)
+    retreat = pipeline.termini_of_run(folder, boxes).retreat.set_index("id")
+    assert retreat["n_years"].to_dict() == {"east": 4, "west": 3}
+    assert retreat["rate"].to_numpy() == pytest.approx([-100.0, -100.0], rel=5e-3)
+    assert retreat.loc["west", "note"] == "not mapped in 2023"
+    assert retreat.loc["east", "note"] == ""
+
+
 def test_pieces_of_several_rasters_are_joined_by_block_and_glacier() -> None:
     def part(glacier: list[int], position: list[list[int]], km2: list[float], **facts: int) -> pieces.Part:
         n = len(glacier)

@@ -178,7 +178,8 @@ def termini_(source: Path, boxes: Path, out: Path | None = None, *, outlines: Pa
     source
         Folder that `map` wrote.
     boxes
-        Points in the middle of each box's upstream side, with azimuth (degrees), width, length (metres) and id.
+        Points in the middle of each box's upstream side, with azimuth (degrees from the grid's north), width, length
+        (metres) and id.
     out
         .csv or .json; default: termini.csv in the folder.
     outlines

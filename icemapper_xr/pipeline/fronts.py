@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from icemapper_xr import conventions as cv
-from icemapper_xr import vectorise
+from icemapper_xr import store, vectorise
 from icemapper_xr.analysis import rates, termini
+from icemapper_xr.analysis.series import Acquisition
 from icemapper_xr.errors import AnalysisError
 from icemapper_xr.pipeline import runs, tables
+from icemapper_xr.pipeline.sheets import Sheet
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -50,10 +52,11 @@ def termini_of_run(
     Parameters
     ----------
     source
-        Output folder of `map_glaciers`.
+        Output folder of `map_glaciers` or `map_region`.
     boxes
         Points, each the middle of a box's upstream side, with `azimuth` (degrees clockwise from the grid's north, in
-        the CRS of the map), `width` and `length` (metres), and an `id`.
+        the CRS of the map, of a region's map in that of the UTM zone that the point lies in), `width` and `length`
+        (metres), and an `id`.
     outlines
         Outlines with a column `year`; None is ``outlines.gpkg`` in the map's folder.
     out
@@ -62,27 +65,29 @@ def termini_of_run(
     Raises
     ------
     AnalysisError
-        No boxes, a column is missing, or a box that no outline meets.
+        A column is missing, or a box begins outside the map, or meets no outline.
     """
     import pandas as pd
 
     target = tables.target(source, out, "termini.csv")
     run = runs.open_run(source, calibration=None)
-    crs = run.probability.rio.crs.to_wkt()
-    points = _points(Path(boxes), crs)
+    points = _points(Path(boxes))
     shapes, notes = runs.read_polygons(outlines or run.folder / OUTLINES, what="outlines")
-    shapes = shapes.to_crs(crs)
+    by_crs: dict[str, gpd.GeoDataFrame] = {}
     lengths, retreat = [], []
-    for row in points.itertuples():
-        box = termini.terminus_box(
-            row.geometry.x, row.geometry.y, azimuth=row.azimuth, width=row.width, length=row.length
-        )
+    for place, row in zip(points.geometry, points.itertuples(), strict=True):
         try:
-            found = termini.box_lengths(shapes, box, width=row.width).reset_index()
+            sheet, (x, y) = _sheet_of(run, place, points.crs)
+            crs = sheet.probability.rio.crs.to_wkt()
+            box = termini.terminus_box(x, y, azimuth=row.azimuth, width=row.width, length=row.length)
+            if crs not in by_crs:
+                by_crs[crs] = shapes.to_crs(crs)
+            found = termini.box_lengths(by_crs[crs], box, width=row.width).reset_index()
         except AnalysisError as error:
             raise AnalysisError(f"box {row.id}: {error}") from error
-        lengths.append(found.assign(id=row.id))
-        retreat.append(_retreat(row.id, found, run))
+        seen, gone = _years_seen(found, run, box, crs)
+        lengths.append(seen.assign(id=row.id))
+        retreat.append(_retreat(row.id, seen, gone, dict(zip(run.years, sheet.acquisitions, strict=True))))
     columns = ["id", cv.YEAR, "length_m", "area_km2", "leaves_box"]
     table = pd.concat(lengths, ignore_index=True)[columns] if lengths else pd.DataFrame(columns=columns)
     rows = pd.DataFrame(retreat, columns=["id", "n_years", "rate", "lower", "upper", "p_value", "theil_sen", "note"])
@@ -95,7 +100,40 @@ def termini_of_run(
     return TerminusReport(table, rows, target)
 
 
-def _points(path: Path, crs: str) -> gpd.GeoDataFrame:
+def _sheet_of(run: runs.Run, place: Any, crs: Any) -> tuple[Sheet, tuple[float, float]]:
+    """Return the raster in whose CRS a box is laid, and the x and y of its point there."""
+    import pyproj
+    import shapely
+
+    for sheet in run.sheets:
+        there = pyproj.Transformer.from_crs(crs, sheet.probability.rio.crs.to_wkt(), always_xy=True)
+        x, y = there.transform(place.x, place.y)
+        if sheet.zone is None:
+            return sheet, (x, y)
+        own = shapely.intersects(sheet.zone.project(sheet.zone.owned), shapely.Point(x, y))
+        if own and sheet.box is not None and shapely.intersects(shapely.box(*sheet.box), shapely.Point(x, y)):
+            return sheet, (x, y)
+    raise AnalysisError(f"it begins at {place.x:.6g}, {place.y:.6g}, where the map has no tile: check its coordinates")
+
+
+def _years_seen(found: pd.DataFrame, run: runs.Run, box: Any, crs: str) -> tuple[pd.DataFrame, list[int]]:
+    """Split off the years in which a tile that the box reaches was not mapped: missing ice is no retreat."""
+    import geopandas as gpd
+    import shapely
+
+    area = gpd.GeoSeries([box], crs=crs)
+    gone: set[int] = set()
+    for sheet in run.sheets:
+        if sheet.zone is None or sheet.box is None:
+            continue
+        local = area.to_crs(sheet.probability.rio.crs.to_wkt()).iloc[0]
+        own = shapely.intersection(sheet.zone.project(sheet.zone.owned), shapely.box(*sheet.box))
+        if shapely.intersects(own, local):
+            gone |= set(run.years) - set(store.provenance(sheet.path)["years"])
+    return found[~found[cv.YEAR].isin(gone)], sorted(gone & set(found[cv.YEAR]))
+
+
+def _points(path: Path) -> gpd.GeoDataFrame:
     points = vectorise.read(path)
     missing = [name for name in ("azimuth", "width", "length") if name not in points]
     if missing:
@@ -106,21 +144,22 @@ def _points(path: Path, crs: str) -> gpd.GeoDataFrame:
         raise AnalysisError(f"the boxes {path} must be points with a CRS: the middle of each box's upstream side")
     if "id" not in points:
         points = points.assign(id=[str(k + 1) for k in range(len(points))])
-    return points.to_crs(crs)
+    return points
 
 
-def _retreat(identity: Any, found: pd.DataFrame, run: runs.Run) -> dict[str, Any]:
+def _retreat(identity: Any, found: pd.DataFrame, gone: list[int], kinds: dict[int, Acquisition]) -> dict[str, Any]:
     inside = found[~found["leaves_box"]]
     years = inside[cv.YEAR].to_numpy(dtype=np.float64)
     left = len(found) - len(inside)
-    note = f"{left} years leave the box and are not used" if left else ""
+    notes = [f"{left} years leave the box and are not used"] if left else []
+    if gone:
+        notes.append(f"not mapped in {', '.join(map(str, gone))}")
+    note = "; ".join(notes)
     row: dict[str, Any] = {"id": identity, "n_years": len(years), "note": note}
     if len(years) < 2:
         return {**row, "note": f"{note or 'too few years'}: no rate"}
-    kinds = dict(zip(run.years, run.acquisitions, strict=True))
     same = [kinds[int(year)] for year in years] if all(int(year) in kinds for year in years) else None
     trend = rates.trend(years, inside["length_m"].to_numpy(), acquisitions=same)
     low, high = trend.student or (np.nan, np.nan)
-    notes = "; ".join([note, *trend.notes]).strip("; ")
     row |= {"rate": trend.rate, "lower": low, "upper": high, "p_value": trend.p_value, "theil_sen": trend.theil_sen}
-    return {**row, "note": notes}
+    return {**row, "note": "; ".join([*notes, *trend.notes])}
