@@ -146,8 +146,8 @@ class Segmenter(Protocol):
     Called with scaled float32 `(n, n_steps, H, W, len(features))`, H and W multiples of 8, it returns float32
     glacier probability `(n, H, W)`. It must pickle as a recipe (path and digest), never as its weights.
 
-    It may also have `unobserved`, one of `conventions.UNOBSERVED`: what it is to be fed where a pixel has no valid step;
-    without it that is "zero".
+    It may also have `unobserved`, one of `conventions.UNOBSERVED`: what it is to be fed where a pixel has no valid
+    step; without it that is "zero".
     """
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pydantic
 import pytest
 
 from icemapper_xr import applicability, errors
@@ -51,6 +52,25 @@ def test_a_region_left_out_is_not_learned_from(tmp_path: Path) -> None:
     none = settings.model_copy(update={"leave_out": ("*",)})
     with pytest.raises(errors.OptionError, match="leaves no sample"), sources.open_data(none, tmp_path):
         pass
+
+
+def test_a_world_left_out_is_neither_learned_from_nor_validated_on(tmp_path: Path) -> None:
+    worlds = {seed: scenes.simulated_world(seed) for seed in (*range(300_000, 300_040), *range(900_000, 900_008))}
+    alpine = {seed for seed, world in worlds.items() if world == "alpine"}
+    chosen = {"number": 40, "seed": 300_000, "size": 32, "validation": 8, "validation_seed": 900_000}
+    chosen |= {"first": 4, "every": 2}
+    settings = tiny(scenes=chosen, leave_out=("alp*",))
+    wanted = scenes.SceneSet(settings, tmp_path, make)
+    assert alpine
+    assert set(wanted.seeds) == set(worlds) - alpine
+    wanted.fill()
+    assert [int(scene.name) for scene in wanted.at(0)] == wanted.seeds[len(wanted.validation()) :][:4]
+    assert not alpine & {int(path.name) for path in tmp_path.glob("[0-9]*")}
+    assert "but those of alp*" in sources.training_set(settings)
+    with pytest.raises(pydantic.ValidationError, match=r"'SVAL-10-.*' fits no simulated world; they are polar, alpine"):
+        tiny(leave_out=("SVAL-10-*",))
+    with pytest.raises(errors.OptionError, match="leaves no scene to learn from: name fewer worlds"):
+        scenes.SceneSet(tiny(leave_out=("*",)), tmp_path, make).at(0)
 
 
 def test_training_data_are_described_in_the_units_of_a_cube(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import tomllib
 from pathlib import Path
@@ -186,8 +187,9 @@ class TrainingConfig(_Settings):
     data: Path | None = None
     """Folder with `train.hdf5` and `val.hdf5`; None simulates."""
     leave_out: tuple[str, ...] = ()
-    """Patterns of the names of samples of `data` that are not learned from, such as 'SVAL-10-*': a region to be scored
-    afterwards by `icemapper evaluate --data ... --only 'SVAL-10-*'`."""
+    """Patterns of what is neither learned from nor validated on: of names of samples of `data`, such as 'SVAL-10-*', a
+    region to be scored afterwards by `icemapper evaluate --data ... --only 'SVAL-10-*'`; or of the simulator's worlds,
+    such as 'alpine', which `icemapper evaluate` scores as a region of its own."""
     scenes: SceneSettings = SceneSettings()
     augmentation: Augmentation = Augmentation()
     loss: LossSettings = LossSettings()
@@ -281,6 +283,12 @@ class TrainingConfig(_Settings):
             raise ValueError("freeze_norms=0 keeps the statistics of warm_start: name that, or freeze later")
         if self.scenes.focus and self.data is not None:
             raise ValueError("scenes.focus needs simulated scenes: the published layout knows glaciers only")
+        if self.data is None:
+            from icemapper_xr.simulate.worlds import WORLDS
+
+            for pattern in self.leave_out:
+                if not fnmatch.filter(WORLDS, pattern):
+                    raise ValueError(f"leave_out: {pattern!r} fits no simulated world; they are {', '.join(WORLDS)}")
         overlap = range(self.scenes.seed, self.scenes.seed + self.scenes.number)
         if any(self.scenes.validation_seed + i in overlap for i in range(self.scenes.validation)):
             raise ValueError("scenes.validation_seed lies among the seeds of the training scenes")

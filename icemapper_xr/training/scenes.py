@@ -6,6 +6,7 @@ A training simulates in a process beside it, and takes every scene as soon as it
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import hashlib
 import os
 import shutil
@@ -37,6 +38,9 @@ SceneMaker = Callable[[int, int, tuple[Feature, ...]], tuple[FloatArray, npt.NDA
 ClassMaker = Callable[[int, int], npt.NDArray[np.uint8]]
 """Called with seed and size; returns the surface class of each pixel, a code of `simulate.classes`."""
 
+WorldOf = Callable[[int], str]
+"""Called with a seed; returns the name of the world that its scene lies in, without simulating it."""
+
 NO_FEATURES = ("truth", "classes")
 """Files of a scene that are not features."""
 
@@ -58,6 +62,13 @@ def simulated_classes(seed: int, size: int) -> npt.NDArray[np.uint8]:
 
     made = simulate.scene(training.training_settings(seed, size=size, features=("rtc",)))
     return made.classes(made.settings.years[-1])
+
+
+def simulated_world(seed: int) -> str:
+    """Tell in which world the scene that `simulated` makes lies."""
+    from icemapper_xr.simulate import training
+
+    return str(training.training_settings(seed, size=64, features=("rtc",)).world)
 
 
 def simulator_digest() -> str:
@@ -145,25 +156,44 @@ class SceneSet:
     """Folder of one version of the simulator and one size of scenes."""
     make: SceneMaker = simulated
     classes: ClassMaker = simulated_classes
+    world: WorldOf = simulated_world
     patience: float = 900.0
     """Seconds to wait for one scene before giving up."""
 
     @property
     def seeds(self) -> list[int]:
         """Seeds in the order in which scenes are needed: validation first."""
+        return [*self._validation, *self._training]
+
+    @cached_property
+    def _validation(self) -> list[int]:
         scenes = self.config.scenes
-        validation = [scenes.validation_seed + i for i in range(scenes.validation)]
-        return validation + [scenes.seed + i for i in range(scenes.number)]
+        return self._kept(range(scenes.validation_seed, scenes.validation_seed + scenes.validation), "validate on")
+
+    @cached_property
+    def _training(self) -> list[int]:
+        scenes = self.config.scenes
+        return self._kept(range(scenes.seed, scenes.seed + scenes.number), "learn from")
+
+    def _kept(self, seeds: range, use: str) -> list[int]:
+        """Leave out the scenes of the worlds that are to be scored later."""
+        left_out = self.config.leave_out
+        if not left_out:
+            return list(seeds)
+        kept = [seed for seed in seeds if not any(fnmatch.fnmatchcase(self.world(seed), one) for one in left_out)]
+        if not kept:
+            raise errors.OptionError(f"leave_out={left_out} leaves no scene to {use}: name fewer worlds")
+        return kept
 
     def validation(self) -> list[CachedScene]:
         """Return the validation scenes; waits for them."""
-        return [self._wait(seed) for seed in self.seeds[: self.config.scenes.validation]]
+        return [self._wait(seed) for seed in self._validation]
 
     def at(self, step: int) -> list[CachedScene]:
         """Return the scenes that a step draws from; waits for them. Depends on the step alone."""
-        scenes = self.config.scenes
-        count = scenes.number if scenes.every == 0 else min(scenes.number, scenes.first + step // scenes.every)
-        return [self._wait(scenes.seed + i) for i in range(count)]
+        scenes, seeds = self.config.scenes, self._training
+        count = len(seeds) if scenes.every == 0 else scenes.first + step // scenes.every
+        return [self._wait(seed) for seed in seeds[:count]]
 
     def missing(self) -> list[int]:
         """Return the seeds that are not in the cache yet."""

@@ -29,9 +29,7 @@ class Source:
         """Return what gives the samples that a step draws from; simulated ones are waited for."""
         if self.config.data is None:
             return scene_set(self.config, self.cache, self.make).at
-        samples = _published(self.config, "train", leave_out=self.config.leave_out)
-        if not samples:
-            raise errors.OptionError(f"leave_out={self.config.leave_out} leaves no sample to learn from: name fewer")
+        samples = _published(self.config, "train", "learn from")
         return lambda step: samples
 
 
@@ -56,7 +54,7 @@ def open_data(
     """Open the data set, or the scenes with the processes that simulate them (`beside` is their settings file)."""
     source = Source(config, cache, make)
     if config.data is not None:
-        yield Data(source, source.training(), _published(config, "val"))
+        yield Data(source, source.training(), _published(config, "val", "validate on"))
         return
     wanted = scene_set(config, cache, make)
     if beside is None:
@@ -71,16 +69,18 @@ def scene_set(config: TrainingConfig, cache: Path, make: scenes.SceneMaker = sce
     return scenes.SceneSet(config, cache / f"{version}_{config.scenes.size}px", make)
 
 
-def _published(config: TrainingConfig, part: str, *, leave_out: Sequence[str] = ()) -> list[Sample]:
-    """Open a part of the published data set, less what matches a pattern of `leave_out`."""
+def _published(config: TrainingConfig, part: str, use: str) -> list[Sample]:
+    """Open a part of the published data set, less the regions that are to be scored later."""
     from icemapper_xr.training import hdf5
 
     assert config.data is not None
     samples: list[Sample] = [
         sample
         for sample in hdf5.open_samples(config.data / f"{part}.hdf5", config.features)
-        if not any(fnmatchcase(sample.name, pattern) for pattern in leave_out)
+        if not any(fnmatchcase(sample.name, pattern) for pattern in config.leave_out)
     ]
+    if not samples:
+        raise errors.OptionError(f"leave_out={config.leave_out} leaves no sample to {use}: name fewer")
     for sample in samples:
         if min(sample.shape) < max(config.sizes):
             raise errors.OptionError(f"sample {sample.name} is smaller than a window of {max(config.sizes)} px")
@@ -92,7 +92,8 @@ def training_set(config: TrainingConfig) -> str:
     if config.data is not None:
         return f"data set of the published layout in {config.data.name}"
     last = config.scenes.seed + config.scenes.number - 1
+    without = f" but those of {', '.join(config.leave_out)}" if config.leave_out else ""
     return (
         f"{config.scenes.number} simulated Sentinel-1 scenes of {config.scenes.size} x {config.scenes.size} px "
-        f"(seeds {config.scenes.seed} to {last}); no accuracy on real ice is known"
+        f"(seeds {config.scenes.seed} to {last}){without}; no accuracy on real ice is known"
     )
