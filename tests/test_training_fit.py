@@ -106,9 +106,7 @@ def test_never_observed_pixels_have_no_label(tmp_path: Path) -> None:
 
     wanted = scenes.SceneSet(tiny(), tmp_path, make)
     wanted.fill()
-    zeros, images = (
-        patches.windows(wanted.validation()[0], ("rtc",), 16, unobserved=how) for how in conventions.UNOBSERVED
-    )
+    zeros, images = (patches.windows(wanted.validation()[0], tiny(unobserved=how)) for how in conventions.UNOBSERVED)
     assert len(zeros) == len(images) == 4
     for x, y in (zeros[0], images[0]):
         assert (y[:2, :2] == 0).all()

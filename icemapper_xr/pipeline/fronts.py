@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from icemapper_xr import conventions as cv
-from icemapper_xr import store, vectorise
+from icemapper_xr import vectorise
 from icemapper_xr.analysis import rates, termini
 from icemapper_xr.analysis.series import Acquisition
 from icemapper_xr.errors import AnalysisError
@@ -67,6 +68,7 @@ def termini_of_run(
     AnalysisError
         A column is missing, or a box begins outside the map, or meets no outline.
     """
+    import geopandas as gpd
     import pandas as pd
 
     target = tables.target(source, out, "termini.csv")
@@ -75,19 +77,24 @@ def termini_of_run(
     shapes, notes = runs.read_polygons(outlines or run.folder / OUTLINES, what="outlines")
     by_crs: dict[str, gpd.GeoDataFrame] = {}
     lengths, retreat = [], []
-    for place, row in zip(points.geometry, points.itertuples(), strict=True):
+    reach = float((points["length"] + points["width"]).max()) if len(points) else 0.0
+    near = [sheet.near(points, reach) for sheet in run.sheets]
+    for k, row in enumerate(points.itertuples()):
+        sheets = [sheet for sheet, close in zip(run.sheets, near, strict=True) if close[k]]
         try:
-            sheet, (x, y) = _sheet_of(run, place, points.crs)
+            sheet, point = _sheet_of(sheets, points.geometry.iloc[[k]])
             crs = sheet.probability.rio.crs.to_wkt()
-            box = termini.terminus_box(x, y, azimuth=row.azimuth, width=row.width, length=row.length)
+            box = termini.terminus_box(point.x, point.y, azimuth=row.azimuth, width=row.width, length=row.length)
             if crs not in by_crs:
                 by_crs[crs] = shapes.to_crs(crs)
             found = termini.box_lengths(by_crs[crs], box, width=row.width).reset_index()
         except AnalysisError as error:
             raise AnalysisError(f"box {row.id}: {error}") from error
-        seen, gone = _years_seen(found, run, box, crs)
+        gone = _not_mapped(sheets, gpd.GeoSeries([box], crs=crs), run.years)
+        seen = found[~found[cv.YEAR].isin(gone)]
         lengths.append(seen.assign(id=row.id))
-        retreat.append(_retreat(row.id, seen, gone, dict(zip(run.years, sheet.acquisitions, strict=True))))
+        kinds = dict(zip(run.years, sheet.acquisitions, strict=True))
+        retreat.append(_retreat(row.id, seen, sorted(gone & set(found[cv.YEAR])), kinds))
     columns = ["id", cv.YEAR, "length_m", "area_km2", "leaves_box"]
     table = pd.concat(lengths, ignore_index=True)[columns] if lengths else pd.DataFrame(columns=columns)
     rows = pd.DataFrame(retreat, columns=["id", "n_years", "rate", "lower", "upper", "p_value", "theil_sen", "note"])
@@ -100,37 +107,29 @@ def termini_of_run(
     return TerminusReport(table, rows, target)
 
 
-def _sheet_of(run: runs.Run, place: Any, crs: Any) -> tuple[Sheet, tuple[float, float]]:
-    """Return the raster in whose CRS a box is laid, and the x and y of its point there."""
-    import pyproj
+def _sheet_of(sheets: Sequence[Sheet], place: gpd.GeoSeries) -> tuple[Sheet, Any]:
+    """Return the raster in whose CRS a box is laid, and the box's point there."""
     import shapely
 
-    for sheet in run.sheets:
-        there = pyproj.Transformer.from_crs(crs, sheet.probability.rio.crs.to_wkt(), always_xy=True)
-        x, y = there.transform(place.x, place.y)
-        if sheet.zone is None:
-            return sheet, (x, y)
-        own = shapely.intersects(sheet.zone.project(sheet.zone.owned), shapely.Point(x, y))
-        if own and sheet.box is not None and shapely.intersects(shapely.box(*sheet.box), shapely.Point(x, y)):
-            return sheet, (x, y)
-    raise AnalysisError(f"it begins at {place.x:.6g}, {place.y:.6g}, where the map has no tile: check its coordinates")
+    for sheet in sheets:
+        point = place.to_crs(sheet.probability.rio.crs.to_wkt()).iloc[0]
+        counted = sheet.cut(None)
+        if counted is None or shapely.intersects(counted.iloc[0], point):
+            return sheet, point
+    point = place.iloc[0]
+    raise AnalysisError(f"it begins at {point.x:.6g}, {point.y:.6g}, where the map has no tile: check its coordinates")
 
 
-def _years_seen(found: pd.DataFrame, run: runs.Run, box: Any, crs: str) -> tuple[pd.DataFrame, list[int]]:
-    """Split off the years in which a tile that the box reaches was not mapped: missing ice is no retreat."""
-    import geopandas as gpd
+def _not_mapped(sheets: Sequence[Sheet], box: gpd.GeoSeries, years: Sequence[int]) -> set[int]:
+    """Years in which a tile that the box reaches was not mapped: missing ice is no retreat."""
     import shapely
 
-    area = gpd.GeoSeries([box], crs=crs)
     gone: set[int] = set()
-    for sheet in run.sheets:
-        if sheet.zone is None or sheet.box is None:
-            continue
-        local = area.to_crs(sheet.probability.rio.crs.to_wkt()).iloc[0]
-        own = shapely.intersection(sheet.zone.project(sheet.zone.owned), shapely.box(*sheet.box))
-        if shapely.intersects(own, local):
-            gone |= set(run.years) - set(store.provenance(sheet.path)["years"])
-    return found[~found[cv.YEAR].isin(gone)], sorted(gone & set(found[cv.YEAR]))
+    for sheet in sheets:
+        counted = sheet.cut(None)
+        if counted is not None and shapely.intersects(counted.iloc[0], box.to_crs(counted.crs).iloc[0]):
+            gone |= set(years) - set(sheet.years)
+    return gone
 
 
 def _points(path: Path) -> gpd.GeoDataFrame:

@@ -36,6 +36,8 @@ class Sheet:
     """Dims (year, y, x), lazy. Of a tile with a pixel of its neighbours, which margins are measured to."""
     acquisitions: tuple[Acquisition, ...]
     """Orbit, polarisation and sensor of each year."""
+    years: tuple[int, ...]
+    """Years that it was mapped in; in the others of `probability` it is empty."""
     zone: regions.Zone | None = None
     """UTM zone and what it owns of the region; None: all of the raster counts."""
     box: Bounds | None = None
@@ -127,7 +129,7 @@ def of_store(path: Path | str, years: Sequence[int] | None) -> Opened:
     facts = store.provenance(path)
     kinds, told = _acquisitions(facts, chosen)
     probability = dataset[cv.PROBABILITY].sel({cv.YEAR: list(chosen)})
-    return Opened((Sheet("", path, probability, kinds),), chosen, facts, tuple(told))
+    return Opened((Sheet("", path, probability, kinds, chosen),), chosen, facts, tuple(told))
 
 
 def _refuse_unfinished(path: Path | str, years: Sequence[int]) -> None:
@@ -244,6 +246,7 @@ def _of_zone(
                 path=path,
                 probability=_window(path, around, {other: facts[other]["years"] for other in around}, years),
                 acquisitions=tuple(by_year.get(year, kinds[0]) for year in years),
+                years=tuple(own),
                 zone=zone,
                 box=boxes[path],
                 taken=taken,

@@ -186,7 +186,8 @@ def evaluate(
     """
     side = segmenter.window
     features = [np.asarray(block, np.float32) for block in blocks]
-    wanted = observed(features) if mask is None else observed(features) & mask
+    seen = [observed([feature]) for feature in features]
+    wanted = np.logical_and.reduce(seen if mask is None else [*seen, mask])
     corners = list(_corners((wanted.shape[0], wanted.shape[1]), side, stride))
     kept = [(y, x) for y, x in corners if wanted[y : y + side, x : x + side].any()]
     windows = Windows(len(kept), len(corners) - len(kept))
@@ -195,8 +196,7 @@ def evaluate(
     if kept:
         filled = [gaps.fill_gaps(feature, gap) for feature in features]
         mirrored = unobserved(segmenter, gap) == "mirror"
-        seen = [observed([feature]) for feature in features] if mirrored else []
-        total = _sum_windows(filled, kept, segmenter, sigma, on_windows, seen)
+        total = _sum_windows(filled, kept, segmenter, sigma, on_windows, seen if mirrored else ())
     else:
         total = np.zeros(wanted.shape, np.int64)
     halo = side - stride

@@ -261,6 +261,10 @@ class TrainingConfig(_Settings):
         text = self.model_copy(update=names).model_dump_json(warnings=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    def leaves_out(self, name: str) -> bool:
+        """Whether a sample, or a world of the simulator, is one to be scored later."""
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.leave_out)
+
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> Self:
         if not self.features or list(self.features) != [name for name in FEATURES if name in self.features]:
@@ -283,7 +287,7 @@ class TrainingConfig(_Settings):
             raise ValueError("freeze_norms=0 keeps the statistics of warm_start: name that, or freeze later")
         if self.scenes.focus and self.data is not None:
             raise ValueError("scenes.focus needs simulated scenes: the published layout knows glaciers only")
-        if self.data is None:
+        if self.data is None and self.leave_out:
             from icemapper_xr.simulate.worlds import WORLDS
 
             for pattern in self.leave_out:

@@ -273,10 +273,7 @@ Windows = list[tuple[list[tuple[FloatArray, FloatArray]], str]]
 
 def _windows(config: TrainingConfig, validation: Sequence[Sample]) -> Windows:
     """Cut the validation samples into windows, once."""
-    size, unobserved = config.window, config.unobserved
-    return [
-        (patches.windows(sample, config.features, size, unobserved=unobserved), sample.name) for sample in validation
-    ]
+    return [(patches.windows(sample, config), sample.name) for sample in validation]
 
 
 def score(model: keras.Model, held_out: Windows, batch: int) -> dict[str, float]:

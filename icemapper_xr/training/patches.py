@@ -10,11 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from icemapper_xr._types import FloatArray
-from icemapper_xr.conventions import Feature, Unobserved
+from icemapper_xr.conventions import Unobserved
 from icemapper_xr.prediction import core, gaps
 from icemapper_xr.training import augment
 from icemapper_xr.training.config import TrainingConfig
-from icemapper_xr.training.samples import Crop, IntArray, Sample
+from icemapper_xr.training.samples import Crop, Sample
 
 __all__ = ["batch", "known_labels", "patch", "windows"]
 
@@ -124,25 +124,18 @@ def fill(stack: FloatArray, unobserved: Unobserved) -> FloatArray:
     return filled
 
 
-def windows(
-    sample: Sample,
-    features: tuple[Feature, ...],
-    size: int,
-    *,
-    unobserved: Unobserved,
-    dates: dict[Feature, IntArray] | None = None,
-) -> list[tuple[FloatArray, FloatArray]]:
+def windows(sample: Sample, config: TrainingConfig) -> list[tuple[FloatArray, FloatArray]]:
     """Cut a sample into whole windows side by side, without augmentation; what is left at the edges is dropped."""
-    chosen = dates or dict(sample.base)
+    size = config.window
     pairs = []
     for y in range(0, sample.shape[0] - size + 1, size):
         for x in range(0, sample.shape[1] - size + 1, size):
             crop = Crop(y, x, size)
-            stack = np.stack([sample.read(feature, chosen[feature], crop) for feature in features], axis=-1)
+            stack = np.stack([sample.read(feature, sample.base[feature], crop) for feature in config.features], axis=-1)
             labels = known_labels(sample, stack, crop)
             rows, columns = sample.inner
             inside = np.zeros(sample.shape, bool)
             inside[rows, columns] = True
             labels[~inside[crop.slices]] = 0
-            pairs.append((fill(stack, unobserved), labels))
+            pairs.append((fill(stack, config.unobserved), labels))
     return pairs

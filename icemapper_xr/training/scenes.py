@@ -6,7 +6,6 @@ A training simulates in a process beside it, and takes every scene as soon as it
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import hashlib
 import os
 import shutil
@@ -177,12 +176,11 @@ class SceneSet:
 
     def _kept(self, seeds: range, use: str) -> list[int]:
         """Leave out the scenes of the worlds that are to be scored later."""
-        left_out = self.config.leave_out
-        if not left_out:
+        if not self.config.leave_out:
             return list(seeds)
-        kept = [seed for seed in seeds if not any(fnmatch.fnmatchcase(self.world(seed), one) for one in left_out)]
+        kept = [seed for seed in seeds if not self.config.leaves_out(self.world(seed))]
         if not kept:
-            raise errors.OptionError(f"leave_out={left_out} leaves no scene to {use}: name fewer worlds")
+            raise errors.OptionError(f"leave_out={self.config.leave_out} leaves no scene to {use}: name fewer worlds")
         return kept
 
     def validation(self) -> list[CachedScene]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from icemapper_xr import errors
@@ -77,7 +76,7 @@ def _published(config: TrainingConfig, part: str, use: str) -> list[Sample]:
     samples: list[Sample] = [
         sample
         for sample in hdf5.open_samples(config.data / f"{part}.hdf5", config.features)
-        if not any(fnmatchcase(sample.name, pattern) for pattern in config.leave_out)
+        if not config.leaves_out(sample.name)
     ]
     if not samples:
         raise errors.OptionError(f"leave_out={config.leave_out} leaves no sample to {use}: name fewer")
