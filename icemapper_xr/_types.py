@@ -147,7 +147,8 @@ class Segmenter(Protocol):
     glacier probability `(n, H, W)`. It must pickle as a recipe (path and digest), never as its weights.
 
     It may also have `unobserved`, one of `conventions.UNOBSERVED`: what it is to be fed where a pixel has no valid
-    step; without it that is "zero".
+    step; without it that is "zero". And `batch_size`, the windows it takes at once where it runs; without it they are
+    as many as fit in a few MB.
     """
 
     @property

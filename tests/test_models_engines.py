@@ -77,6 +77,14 @@ def test_any_number_and_extent(engine, shape):
     np.testing.assert_allclose(together, alone, atol=1e-6)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_windows_asked_for_reach_the_engine(engine):
+    """`predict` hands over as many windows as the engine takes, or the option would be without effect."""
+    need(engine)
+    assert model(engine=engine).batch_size == 1  # on CPUs
+    assert model(engine=engine, batch_size=5).batch_size == 5
+
+
 def test_engines_agree():
     need("openvino")
     x = np.random.default_rng(4).normal(0.6, 0.3, size=(2, 15, 32, 48, 2)).astype(np.float32)

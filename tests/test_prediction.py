@@ -199,6 +199,25 @@ def test_a_network_that_answers_with_no_numbers_is_refused() -> None:
         prediction.probability(make_cube((64, 64)), Broken(window=32))
 
 
+@pytest.mark.parametrize(("said", "sizes"), [(4, [4, 4, 4, 4]), (None, [16])])
+def test_a_segmenter_gets_the_windows_at_once_that_it_says(said: int | None, sizes: list[int]) -> None:
+    called: list[int] = []
+
+    class Noting(FakeSegmenter):
+        batch_size = said
+
+        def __call__(self, x: FloatArray, /) -> FloatArray:
+            called.append(len(x))
+            return super().__call__(x)
+
+    cube = make_cube((64, 64))
+    found = prediction.probability(cube, Noting(window=32)).result
+    assert called == sizes
+    xr.testing.assert_identical(
+        found.probability, prediction.probability(cube, FakeSegmenter(window=32)).result.probability
+    )
+
+
 def test_a_margin_smaller_than_the_window_is_refused() -> None:
     with pytest.raises(OptionError, match="margin=64"):
         prediction.probability(on_the_lattice(make_cube(), 20), FakeSegmenter(window=64))

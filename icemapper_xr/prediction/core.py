@@ -32,8 +32,8 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-BATCH_BYTES = 64 * 2**20
-"""Input of one call of the segmenter at most, unless one window alone is larger."""
+BATCH_BYTES = 32 * 2**20
+"""Input of one call at most, unless one window alone is larger, of a segmenter that does not say its `batch_size`."""
 
 
 UNIT = 2.0**40
@@ -136,7 +136,7 @@ def _sum_windows(
     kernel = np.outer(line, line) * UNIT
     total = np.zeros(features[0].shape[1:], np.int64)
     shape = (len(features[0]), side, side, len(features))
-    batch = max(1, BATCH_BYTES // (math.prod(shape) * 4))
+    batch = getattr(segmenter, "batch_size", None) or max(1, BATCH_BYTES // (math.prod(shape) * 4))
     for k in range(0, len(corners), batch):
         some = corners[k : k + batch]
         windows = np.empty((len(some), *shape), np.float32)

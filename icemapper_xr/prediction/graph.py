@@ -76,37 +76,43 @@ def map_windows(
         skipped (chunks in y, chunks in x, 2).
     """
     halo = axes[0].halo
-    blocks = [_with_halo(array, halo) for array in arrays]
+    looked = da.map_blocks(
+        _look,
+        *arrays,
+        drop_axis=0,
+        new_axis=0,
+        chunks=((2,), *arrays[0].chunks[1:]),
+        dtype=np.uint8,
+        meta=np.empty((0, 0, 0), np.uint8),
+    )
+    n_obs, seen = looked[0], looked[1].astype(bool)
+    blocks = [_with_halo(array, halo, looked) for array in arrays]
     if mask is not None:
-        blocks.append(_with_halo(mask, halo))
+        blocks.append(_with_halo(mask, halo, looked))
     partials = _map_partials(blocks, mask is not None, settings)
     mapped, counts = _combine_partials(partials, arrays[0].chunks[1:], axes)
-    seen = da.map_blocks(_observed, *arrays, drop_axis=0, dtype=bool, meta=np.empty((0, 0), bool))
-    n_obs = da.map_blocks(_valid_steps, *arrays, drop_axis=0, dtype=np.uint8, meta=np.empty((0, 0), np.uint8))
     if mask is not None:
         seen = seen & mask
     return da.where(seen, mapped, np.float32(np.nan)), n_obs, counts
 
 
-def _observed(*blocks: FloatArray) -> npt.NDArray[np.bool_]:
-    return core.observed(list(blocks))
+def _look(*blocks: FloatArray) -> npt.NDArray[np.uint8]:
+    """Number of valid steps, and whether each feature has one: `(2, y, x)`."""
+    return np.stack([core.valid_steps(list(blocks)), core.observed(list(blocks))])
 
 
-def _valid_steps(*blocks: FloatArray) -> npt.NDArray[np.uint8]:
-    return core.valid_steps(list(blocks))
-
-
-def _with_halo(array: da.Array, halo: int) -> da.Array:
+def _with_halo(array: da.Array, halo: int, looked: da.Array) -> da.Array:
     """Let every block of (..., y, x), one chunk in all other dims, see `halo` pixels more below and to the right.
 
     The strips are copied out of the neighbours: a view, as `dask.array.overlap` takes it, would keep the neighbour's
-    whole block in memory until this block is done, and with it a row of the area.
+    whole block in memory until this block is done, and with it a row of the area. What else reads a block is done
+    before: after `looked`, of (2, y, x) on the same chunks, it makes room for its larger copy while that is evaluated.
     """
     if not halo:
         return array
     rows, columns = array.chunks[-2:]
     lead = (0,) * (array.ndim - 2)
-    name = "icemapper-halo-" + tokenize(array.name, halo)
+    name = "icemapper-halo-" + tokenize(array.name, halo, looked.name)
     strips = {"below": (halo, None), "right": (None, halo), "corner": (halo, halo)}
     layers: dict[str, Any] = {name: {}} | {f"{name}-{side}": {} for side in strips}
     for i, j in np.ndindex(len(rows), len(columns)):
@@ -119,9 +125,13 @@ def _with_halo(array: da.Array, halo: int) -> da.Array:
             (f"{name}-below", *lead, i + 1, j) if below else None,
             (f"{name}-right", *lead, i, j + 1) if right else None,
             (f"{name}-corner", *lead, i + 1, j + 1) if below and right else None,
+            (looked.name, 0, i, j),
         )
-    dependencies = {key: {array.name} for key in layers} | {name: {array.name, *layers} - {name}}
-    graph = HighLevelGraph({**array.dask.layers, **layers}, {**array.dask.dependencies, **dependencies})
+    dependencies = {key: {array.name} for key in layers} | {name: {array.name, looked.name, *layers} - {name}}
+    graph = HighLevelGraph(
+        {**array.dask.layers, **looked.dask.layers, **layers},
+        {**array.dask.dependencies, **looked.dask.dependencies, **dependencies},
+    )
     chunks = (*array.chunks[:-2], *(tuple(c + halo for c in sizes[:-1]) + sizes[-1:] for sizes in (rows, columns)))
     return da.Array(graph, name, chunks, dtype=array.dtype)
 
@@ -131,7 +141,7 @@ def _strip(block: Any, rows: int | None, columns: int | None) -> Any:
     return block[..., :rows, :columns].copy()
 
 
-def _extend(own: Any, below: Any, right: Any, corner: Any) -> Any:
+def _extend(own: Any, below: Any, right: Any, corner: Any, _looked: Any) -> Any:
     """Put the strips of the neighbours below, to the right and across the corner beside a block."""
     if below is None and right is None:
         return own

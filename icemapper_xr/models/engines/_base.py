@@ -59,6 +59,9 @@ class Recipe:
 class Network(Protocol):
     """A network ready to run in this process."""
 
+    batch: int
+    """Windows it takes at once; fewer after its device ran out of memory."""
+
     @property
     def name(self) -> Literal["tensorflow", "openvino"]:
         """The engine."""

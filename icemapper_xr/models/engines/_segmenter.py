@@ -167,6 +167,11 @@ class ModelSegmenter:
         """Arithmetic of the network; shapes the values in their last digits."""
         return self._recipe.precision
 
+    @property
+    def batch_size(self) -> int:
+        """Windows that the network takes at once in this process, which builds it if need be."""
+        return _base.shared_network(self._recipe, _make)[0].batch
+
     def describe(self) -> dict[str, Any]:
         """Plain data for provenance: weights, digest, origin, features, window, engine and precision."""
         facts = asdict(self._file)
