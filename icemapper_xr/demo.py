@@ -13,6 +13,7 @@ import xarray as xr
 from icemapper_xr import conventions, pipeline, plot, progress, simulate, store
 from icemapper_xr._types import Bounds
 from icemapper_xr.errors import OptionError, StoreError
+from icemapper_xr.pipeline import geotiff
 from icemapper_xr.simulate import write
 
 if TYPE_CHECKING:
@@ -168,24 +169,15 @@ def _fresh(folder: Path) -> Path:
 
 def _write_elevation(scene: simulate.Scene, path: Path) -> None:
     """Write the scene's elevation, which divides and inventories take."""
-    import rasterio
+    from rasterio.transform import from_origin
 
-    rows, columns = scene.dem.shape
     bounds = scene.settings.grid.bounds
-    with rasterio.open(
+    geotiff.write(
         path,
-        "w",
-        driver="GTiff",
-        count=1,
-        height=rows,
-        width=columns,
-        dtype="float32",
+        {"elevation": np.asarray(scene.dem, dtype=np.float32)},
         crs=f"EPSG:{scene.settings.epsg}",
-        transform=rasterio.transform.from_origin(bounds.left, bounds.top, RESOLUTION, RESOLUTION),
-        compress="deflate",
-        predictor=3,
-    ) as target:
-        target.write(np.asarray(scene.dem, dtype=np.float32), 1)
+        transform=from_origin(bounds.left, bounds.top, RESOLUTION, RESOLUTION),
+    )
 
 
 def _inner(bounds: Bounds) -> tuple[float, float, float, float]:

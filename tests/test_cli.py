@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -148,6 +150,33 @@ def test_apply_writes_two_bands_that_add_up_to_one(tmp_path: Path, capsys: pytes
         np.testing.assert_allclose(file.read().sum(axis=0), 1, atol=1e-6)
     assert "exists already" in refused(capsys, *command)
     assert sorted(path.suffix for path in tmp_path.iterdir()).count(".tif") == 31
+
+
+def test_apply_on_a_full_disk_keeps_the_map_that_was_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """GDAL writes when it closes the file, and says nothing if that fails."""
+    weights = scenes.write_weights(tmp_path / "tiny.h5")
+    rasters = [scenes.write_raster(tmp_path / f"g{k:02d}.tif", np.full((70, 50), -10.0 - k)) for k in range(15)]
+    command = ("apply", tmp_path / "out.tif", "--rtc", *rasters, "--weights", weights, "--overwrite")
+    assert run(capsys, *command)[0] == 0
+    before = (tmp_path / "out.tif").read_bytes()
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
+    try:
+        code, _, err = run(capsys, *command)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert code == 2
+    assert "out.tif could not be written" in err
+    assert (tmp_path / "out.tif").read_bytes() == before
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_apply_takes_urls(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = scenes.write_weights(tmp_path / "tiny.h5")
+    urls = [f"http://127.0.0.1:9/g{k:02d}.tif" for k in range(15)]
+    assert urls[0] in refused(capsys, "apply", tmp_path / "out.tif", "--rtc", *urls, "--weights", weights)
 
 
 # -- bad input: one clear line, exit code 2, nothing left behind ------------------------------------------------------

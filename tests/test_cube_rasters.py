@@ -79,6 +79,30 @@ def test_scales_and_dates(tmp_path: Path) -> None:
     assert ds.attrs[conventions.ATTR_YEAR] == 2023
 
 
+def test_the_published_program_takes_outliers_and_any_grid(tmp_path: Path) -> None:
+    """Scaled values above 100 become 0, negative ones stay; only what is of another unit as a whole is refused."""
+    backscatter, coherence = lists(tmp_path)
+    values = read(coherence[3]).copy()
+    values[4, 5], values[6, 7] = 150, -9999
+    odd = write(tmp_path / "odd.tif", values)
+    stack, _ = cube.parity_stack(grd=backscatter, insar=[*coherence[:3], odd, *coherence[4:]], reference=backscatter[0])
+    assert stack[3, 4, 5, 1] == 0
+    assert stack[3, 6, 7, 1] < -9000
+    with pytest.raises(UnitsError, match="coherence lies between"):
+        cube.open_rasters(grd=backscatter, insar=[*coherence[:3], odd, *coherence[4:]])
+    turned = tmp_path / "south_up.tif"
+    with rasterio.open(backscatter[0]) as source:
+        profile = source.profile | {"transform": rasterio.Affine(10.02, 0, LEFT, 0, 9.99, TOP - 300)}
+    with rasterio.open(turned, "w", **profile) as target:
+        target.write(read(backscatter[0])[None])
+    flipped, profile = cube.parity_stack(grd=iter(backscatter), reference=turned)
+    straight, _ = cube.parity_stack(grd=backscatter)
+    assert profile["transform"].e > 0
+    assert np.corrcoef(flipped[1, ::-1, :, 0].ravel(), straight[1, ..., 0].ravel())[0, 1] > 0.9
+    with pytest.raises(CubeError, match="north-up"):
+        cube.open_rasters(grd=backscatter, reference=turned)
+
+
 @pytest.mark.parametrize("reader", [cube.open_rasters, cube.parity_stack])
 def test_bad_lists_name_the_file(tmp_path: Path, reader: Any) -> None:
     backscatter, coherence = lists(tmp_path)

@@ -6,7 +6,9 @@ import concurrent.futures
 import json
 import os
 import pickle
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -343,13 +345,38 @@ def test_a_damaged_copy_is_made_again(tmp_path, monkeypatch, name, how):
     assert _openvino._intact(folder)
 
 
-def test_without_a_cache_folder_it_converts_for_this_run(tmp_path, monkeypatch, cache, caplog):
+def test_checksums_of_some_files_are_not_enough(tmp_path, monkeypatch):
     need("openvino")
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("ICEMAPPER_CACHE", str(tmp_path / "file"))
+    monkeypatch.setenv("ICEMAPPER_CACHE", str(tmp_path))
+    recipe = model("maxpool_grd", "openvino")._recipe
+    folder = tmp_path / "openvino" / _openvino._key(recipe)
+    _openvino.OpenVinoNetwork(recipe)
+    sums = json.loads((folder / "checksums.json").read_text())
+    (folder / "checksums.json").write_text(json.dumps({"model.xml": sums["model.xml"]}))
+    (folder / "model.bin").unlink()
+    _openvino.OpenVinoNetwork(recipe)
+    assert _openvino._intact(folder)
+
+
+@pytest.mark.parametrize("reason", ["no folder", "full disk"])
+def test_without_a_cache_folder_it_converts_for_this_run(tmp_path, monkeypatch, cache, caplog, reason):
+    need("openvino")
+    if reason == "no folder":
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("ICEMAPPER_CACHE", str(tmp_path / "file"))
+    else:
+        monkeypatch.setenv("ICEMAPPER_CACHE", str(tmp_path))
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # as Python itself does where it can
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     answer = support.answer("maxpool_grd")
     recipe = model("maxpool_grd", "openvino")._recipe
-    support.assert_parity(_openvino.OpenVinoNetwork(recipe)(answer.x), answer.y[..., 1])
+    if reason == "full disk":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        network = _openvino.OpenVinoNetwork(recipe)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    support.assert_parity(network(answer.x), answer.y[..., 1])
     assert "for this run only" in caplog.text
 
 

@@ -79,6 +79,7 @@ def test_a_good_file_arrives_once(server, tmp_path, name):
     assert fetch.fetch(name, url=url(kind="good"), cache=cache) == path
     assert requests == [f"/good/{FILE}"]
     assert [entry.name for entry in cache.iterdir()] == [FILE]
+    assert path.stat().st_mode & 0o777 == 0o644
     found = presets.resolve("maxpool_grd", cache=cache)
     assert (found.origin, found.features, found.window, found.pixel_size) == ("published", ("grd",), 384, 10.0)
 
@@ -118,6 +119,13 @@ def test_offline_says_where_to_put_the_file(tmp_path):
     with pytest.raises(errors.WeightsError, match=r"offline\? Then get ICEmapper_maxpool_grd.h5 .* put it at") as error:
         fetch.fetch("maxpool_grd", url="http://127.0.0.1:9/weights", cache=tmp_path)
     assert str(tmp_path / FILE) in str(error.value)
+
+
+def test_a_mirror_s_password_is_not_printed(tmp_path):
+    with pytest.raises(errors.WeightsError, match=r"http://\*\*\*@127") as error:
+        fetch.fetch("maxpool_grd", url="http://user:secret@127.0.0.1:9/weights?token=hidden", cache=tmp_path)
+    assert "secret" not in str(error.value)
+    assert "hidden" not in str(error.value)
 
 
 @pytest.mark.parametrize("name", ["maxpool_insar", "tweightedpool_rtc_simulated", "resnet", "../x"])

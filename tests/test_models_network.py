@@ -57,12 +57,12 @@ def test_temporal_weights_depend_on_the_extent_and_max_pooling_does_not():
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("pooling", "mean"), ("channels", 0), ("filters", 3), ("levels", 0), ("n_steps", 0)]
+    ("option", "value"), [("pooling", "mean"), ("channels", 0), ("filters", 1), ("levels", 0), ("n_steps", 0)]
 )
 def test_options_out_of_range_are_named(option, value):
     from icemapper_xr.models import icemapper
 
-    options = {"channels": 1, "pooling": "maxpool", "filters": 4, option: value}
+    options = {"channels": 1, "pooling": "tweightedpool", "filters": 4, option: value}
     with pytest.raises(errors.OptionError, match=option):
         icemapper.build(**options)
 

@@ -7,10 +7,12 @@ import logging
 import re
 import shutil
 
+import h5py
+import numpy as np
 import pytest
 
 from icemapper_xr import errors
-from icemapper_xr.models import load_model, own, presets, published, weights
+from icemapper_xr.models import load_model, loaded, own, presets, published, weights
 from tests import models_support as support
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning:keras")
@@ -170,6 +172,44 @@ def test_what_replaces_pixels_that_were_never_observed(tmp_path, cache):
     weights.write(network, path, attrs={"features": ["rtc"], "unobserved": "mean"})
     with pytest.raises(errors.WeightsError, match=r"'mean', which is none of zero, mirror.*update"):
         presets.resolve(path)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value"),
+    [
+        ("window", "abc"),
+        ("window", 64.5),
+        ("n_steps", "x"),
+        ("n_steps", 0),
+        ("pixel_size", "ten"),
+        ("features", 5),
+        ("unobserved", "mean"),
+    ],
+)
+def test_an_attribute_that_cannot_be_used_is_told(tmp_path, cache, attribute, value):
+    path = tmp_path / "a.h5"
+    weights.write(support.network(channels=1), path, attrs={"features": ["rtc"], attribute: value})
+    with pytest.raises(errors.WeightsError, match=f"{path} says {attribute} {value!r}, which is no.*correct its root"):
+        presets.resolve(path)
+
+
+@pytest.mark.parametrize("names", ["rtc", np.array([b"rtc"]), np.array(["rtc"], object), '["rtc"]'])
+def test_features_in_any_form_of_hdf5(tmp_path, cache, names):
+    path = tmp_path / "a.h5"
+    weights.write(support.network(channels=1), path)
+    with h5py.File(path, "r+") as file:
+        file.attrs["features"] = names
+    assert presets.resolve(path).features == ("rtc",)
+
+
+def test_options_reach_a_file_that_is_resolved_already(ours):
+    file = presets.resolve("tweightedpool_rtc")
+    assert load_model(file, window=64).window == 64
+    with pytest.raises(errors.OptionError, match=r"\(insar\) given, but weights file .* wants \(rtc\)"):
+        load_model(file, features=["insar"])
+    assert loaded(file, engine="tensorflow").engine == "tensorflow"
+    with pytest.raises(errors.OptionError, match="weights=5 are neither"):
+        loaded(5)
 
 
 # -- ours -------------------------------------------------------------------------------------------------------------

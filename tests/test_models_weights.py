@@ -79,6 +79,20 @@ def test_attributes_go_round(tmp_path):
         assert file.attrs["features"] == '["rtc", "insar"]'
 
 
+def test_numpy_s_numbers_and_nothing_are_attributes_too(tmp_path):
+    attrs = {"window": np.int64(64), "pixel_size": np.float32(10), "training": None}
+    weights.write(support.network(), tmp_path / "a.h5", attrs=attrs)
+    assert weights.read_attrs(tmp_path / "a.h5") == {"window": 64, "pixel_size": 10.0}
+
+
+def test_a_place_that_cannot_be_written_to_is_told(tmp_path):
+    (tmp_path / "folder.h5").mkdir()
+    for path in (tmp_path / "nowhere" / "a.h5", tmp_path / "folder.h5"):
+        with pytest.raises(errors.WeightsError, match=f"weights file {path} cannot be written"):
+            weights.write(support.network(), path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["folder.h5"]
+
+
 def test_a_failed_write_leaves_what_was_there(tmp_path):
     path = tmp_path / "a.h5"
     path.write_bytes(b"before")
@@ -168,6 +182,27 @@ def test_a_keras_3_file_of_another_network_is_refused(tmp_path):
     keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save_weights(tmp_path / "b.weights.h5")
     with pytest.raises(errors.WeightsError, match="kernels of shape"):
         weights.read_architecture(tmp_path / "b.weights.h5")
+
+
+def test_a_damaged_keras_3_file_is_refused(tmp_path):
+    path = tmp_path / "a.weights.h5"
+    one, other = (support.network(channels=1, seed=seed) for seed in (1, 2))
+    before = [np.array(value) for value in other.weights]
+    one.weights[-1].assign(np.full(one.weights[-1].shape, np.nan, np.float32))
+    one.save_weights(path)
+    with pytest.raises(errors.WeightsError, match="not finite"):
+        weights.load_into(other, path)
+    for value, variable in zip(before, other.weights, strict=True):
+        np.testing.assert_array_equal(value, np.asarray(variable))
+    support.network(channels=1).save_weights(path)
+    with h5py.File(path, "r+") as file:
+        kernels = [d for d in weights._datasets(file["layers"]).values() if d.shape == (4, 2)]
+        assert len(kernels) == 1
+        parent, name = kernels[0].parent, kernels[0].name.rpartition("/")[2]
+        del parent[name]
+        parent[name] = np.zeros((4, 3), np.float32)
+    with pytest.raises(errors.WeightsError, match=r"shape \(4, 2\) wanted \(head/kernel has it\).*left over: \(4, 3\)"):
+        weights.read_architecture(path)
 
 
 # -- errors -----------------------------------------------------------------------------------------------------------

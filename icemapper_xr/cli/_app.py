@@ -22,6 +22,7 @@ __all__ = [
     "Box",
     "FeatureName",
     "Files",
+    "Rasters",
     "RunOptions",
     "SeriesOptions",
     "app",
@@ -30,6 +31,8 @@ __all__ = [
 ]
 
 Files = Annotated[list[Path] | None, Parameter(consume_multiple=True)]
+Rasters = Annotated[list[str] | None, Parameter(consume_multiple=True)]
+"""Paths or URLs: a `Path` would take a slash out of `https://`."""
 Box = tuple[float, float, float, float]
 FeatureName = Literal["grd", "rtc", "insar"]
 

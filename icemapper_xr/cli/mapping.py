@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from icemapper_xr.cli._app import ANYWHERE, AREA, HERE, USUAL, AreaOptions, Files, RunOptions, SeriesOptions, app
+from icemapper_xr.cli._app import ANYWHERE, AREA, HERE, USUAL, AreaOptions, Rasters, RunOptions, SeriesOptions, app
 from icemapper_xr.conventions import MIN_AREA_KM2, THRESHOLD
 
 if TYPE_CHECKING:
@@ -131,10 +131,10 @@ def apply(
     out: Path,
     *,
     weights: str,
-    grd: Files = None,
-    rtc: Files = None,
-    insar: Files = None,
-    reference: Path | None = None,
+    grd: Rasters = None,
+    rtc: Rasters = None,
+    insar: Rasters = None,
+    reference: str | None = None,
     engine: Literal["auto", "tensorflow", "openvino"] = "auto",
     overwrite: bool = False,
 ) -> None:

@@ -33,7 +33,8 @@ def parity_stack(
 
     Every raster (dB, coherence) is scaled to model units, reprojected to the reference (bilinear; zeros outside the
     source; NaN is not nodata, so it spreads through the kernel), then NaN, infinity and values above 100 become 0.
-    The reference is a raster that the user names, else the first of the first list, which is not resampled itself.
+    The reference is a raster that the user names, of whatever grid, else the first of the first list, which is not
+    resampled itself. A raster is refused if most of what is sampled of it is of another unit; outliers are not.
 
     Returns
     -------
@@ -48,10 +49,10 @@ def parity_stack(
         As `open_rasters`.
     """
     lists = rasterfiles.lists_of(grd=grd, rtc=rtc, insar=insar)
-    target = rasterfiles.checked_reference(lists, reference)
+    target = rasterfiles.checked_reference(lists, reference, any_grid=True)
     for feature, paths in lists.items():
         for path in paths:
-            rasterfiles.check_raster(path, feature, "dB" if feature != "insar" else "1")
+            rasterfiles.check_raster(path, feature, "dB" if feature != "insar" else "1", outliers=True)
     stack = np.zeros((_N, target.rows, target.columns, len(lists)), np.float32)
     for channel, (feature, paths) in enumerate(lists.items()):
         for step, path in enumerate(paths):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,30 +37,31 @@ class Reference(NamedTuple):
         return {"crs": self.crs, "transform": self.transform, "height": self.rows, "width": self.columns}
 
 
-def reference_of(path: PathLike) -> Reference:
+def reference_of(path: PathLike, *, any_grid: bool = False) -> Reference:
     """Return the grid of a raster.
 
     Raises
     ------
     CubeError
-        It cannot be read, has no CRS or is not a north-up grid of square pixels.
+        It cannot be read, has no CRS or, unless `any_grid`, is not a north-up grid of square pixels.
     """
     with opened(path) as dataset:
         a, b, _, d, e, _ = tuple(dataset.transform)[:6]
-        if b or d or a <= 0 or not np.isclose(a, -e, rtol=1e-6):
+        if not any_grid and (b or d or a <= 0 or not np.isclose(a, -e, rtol=1e-6)):
             raise CubeError(f"{path} is not a north-up grid of square pixels; warp it to one first")
         return Reference(str(path), dataset.crs, dataset.transform, dataset.height, dataset.width)
 
 
-def lists_of(**given: Sequence[PathLike] | None) -> dict[conventions.Feature, list[str]]:
+def lists_of(**given: Iterable[PathLike] | None) -> dict[conventions.Feature, list[str]]:
     """Return the lists given, in the order of the channels, as paths; each must have 15 files."""
     lists: dict[conventions.Feature, list[str]] = {}
     for feature in conventions.FEATURES:
-        paths = given[feature]
-        if paths is None or len(paths) == 0:
-            continue
-        if isinstance(paths, (str, os.PathLike)):
+        if isinstance(given[feature], (str, os.PathLike)):
             raise OptionError(f"{feature} is one path, a list of {_N} files is wanted")
+        named = given[feature]
+        paths = [] if named is None else list(named)
+        if not paths:
+            continue
         if len(paths) != _N:
             raise OptionError(f"{feature} has {len(paths)} files, {_N} are wanted, one a step in order of time")
         lists[feature] = [os.fspath(path) for path in paths]
@@ -69,9 +70,11 @@ def lists_of(**given: Sequence[PathLike] | None) -> dict[conventions.Feature, li
     return lists
 
 
-def checked_reference(lists: Mapping[conventions.Feature, list[str]], reference: PathLike | None) -> Reference:
+def checked_reference(
+    lists: Mapping[conventions.Feature, list[str]], reference: PathLike | None, *, any_grid: bool = False
+) -> Reference:
     """Return the grid of the reference: the raster named, else the first of the first list."""
-    return reference_of(next(iter(lists.values()))[0] if reference is None else reference)
+    return reference_of(next(iter(lists.values()))[0] if reference is None else reference, any_grid=any_grid)
 
 
 def opened(path: PathLike) -> Any:
@@ -96,8 +99,11 @@ def opened(path: PathLike) -> Any:
     return dataset
 
 
-def check_raster(path: str, feature: conventions.Feature, scale: str) -> None:
-    """Refuse a raster that is not of one band, or whose values are not what they are said to be."""
+def check_raster(path: str, feature: conventions.Feature, scale: str, *, outliers: bool = False) -> None:
+    """Refuse a raster that is not of one band, or whose values are not what they are said to be.
+
+    With `outliers`, coherence is judged by the middle of its values: single ones may be anything.
+    """
     with opened(path) as dataset:
         if dataset.count != 1:
             raise CubeError(f"{path} has {dataset.count} bands, one is wanted; extract it first")
@@ -107,6 +113,7 @@ def check_raster(path: str, feature: conventions.Feature, scale: str) -> None:
     low, high = float(values.min()), float(values.max())
     where = f"{path} ({feature})"
     if feature == "insar":
+        low, high = (float(value) for value in np.quantile(values, (0.25, 0.75))) if outliers else (low, high)
         if low < -0.01 or high > 1.01:
             raise UnitsError(f"{where} has values {low:g} to {high:g}, coherence lies between 0 and 1; check the list")
     elif scale == "dB" and low >= 0 and 0 < high < 10:

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from icemapper_xr import errors
-from icemapper_xr.conventions import FEATURES, PIXEL_SIZE, UNOBSERVED, WINDOW, Feature, Unobserved
+from icemapper_xr.conventions import FEATURES, N_STEPS, PIXEL_SIZE, UNOBSERVED, WINDOW, Feature, Unobserved
 from icemapper_xr.models import published
 from icemapper_xr.models.layout import Architecture
 
-__all__ = ["features", "pixel_size", "text", "unobserved", "window"]
+__all__ = ["features", "n_steps", "pixel_size", "text", "unobserved", "window"]
 
 _log = logging.getLogger(__name__)
 
@@ -29,6 +29,8 @@ def features(
     """Settle the features: the file's attribute, else its published name, else what the caller says."""
     variant = published.parse_name(path.name)
     said: Sequence[str] | None = attrs.get("features")
+    if said is not None and not (isinstance(said, str) or (isinstance(said, list) and said)):
+        raise _damaged(path, "features", said, "no list of names")
     if said is None and variant is not None:
         said = variant.features
     wanted = _known(said, f"weights file {path}") if said is not None else None
@@ -44,7 +46,7 @@ def features(
                 f"{', '.join(FEATURES)} in the order of its channels"
             )
         return wanted
-    chosen = _known([given] if isinstance(given, str) else given, "features=")
+    chosen = _known(given, "features=")
     if wanted is not None and chosen != wanted:
         raise errors.OptionError(f"features {_join(chosen)} given, but weights file {path} wants {_join(wanted)}")
     if len(chosen) != architecture.channels:
@@ -55,6 +57,7 @@ def features(
 
 
 def _known(names: Sequence[str], source: str) -> tuple[Feature, ...]:
+    names = [names] if isinstance(names, str) else names
     known = tuple(feature for name in names for feature in FEATURES if feature == name)
     if len(known) != len(names) or len(set(known)) != len(known) or not known:
         raise errors.OptionError(f"{source} says features {list(names)}: each of {', '.join(FEATURES)} at most once")
@@ -67,10 +70,10 @@ def _join(names: Sequence[str]) -> str:
 
 def window(path: Path, attrs: dict[str, Any], given: int | None, multiple: int) -> int:
     """Settle the window, pixels: what the caller says, else the attribute, else the published one."""
-    said = attrs.get("window")
+    said = _whole(path, attrs, "window")
     size = int(given if given is not None else said if said is not None else WINDOW)
-    if given is not None and said is not None and int(said) != given:
-        _log.warning("window %d px given, but weights file %s was trained on %d px", given, path, int(said))
+    if given is not None and said is not None and said != given:
+        _log.warning("window %d px given, but weights file %s was trained on %d px", given, path, said)
     if size < multiple or size % multiple:
         raise errors.OptionError(f"window={size} must be a multiple of {multiple} pixels for weights file {path}")
     return size
@@ -78,11 +81,11 @@ def window(path: Path, attrs: dict[str, Any], given: int | None, multiple: int) 
 
 def pixel_size(path: Path, attrs: dict[str, Any], given: float | None) -> float:
     """Settle the pixel size, metres: the attribute, else what the caller says, else the published one."""
-    said = attrs.get("pixel_size")
+    said = _number(path, attrs, "pixel_size")
     size = float(given if given is not None else said if said is not None else PIXEL_SIZE)
     if not (math.isfinite(size) and size > 0):
         raise errors.OptionError(f"pixel_size={size} must be a positive number of metres")
-    if given is not None and said is not None and not math.isclose(float(said), size):
+    if given is not None and said is not None and not math.isclose(said, size):
         raise errors.OptionError(f"pixel_size={size} m given, but weights file {path} was trained on {said} m")
     return size
 
@@ -92,11 +95,42 @@ def unobserved(path: Path, attrs: dict[str, Any]) -> Unobserved:
     said = attrs.get("unobserved", "zero")
     known: Unobserved | None = next((one for one in UNOBSERVED if one == said), None)
     if known is None:
-        raise errors.WeightsError(
-            f"weights file {path} says unobserved {said!r}, which is none of {', '.join(UNOBSERVED)}: it may be of a "
-            "newer icemapper_xr; update, or correct its root attribute"
-        )
+        raise _damaged(path, "unobserved", said, f"none of {', '.join(UNOBSERVED)}")
     return known
+
+
+def n_steps(path: Path, attrs: dict[str, Any]) -> int:
+    """Settle the number of time steps: the attribute, else the published one."""
+    said = _whole(path, attrs, "n_steps")
+    if said is not None and said < 1:
+        raise _damaged(path, "n_steps", said, "no number of time steps")
+    return N_STEPS if said is None else said
+
+
+def _whole(path: Path, attrs: dict[str, Any], name: str) -> int | None:
+    """Whole number of an attribute; None where it is not there."""
+    value = _number(path, attrs, name)
+    if value is not None and not value.is_integer():
+        raise _damaged(path, name, attrs[name], "no whole number")
+    return None if value is None else int(value)
+
+
+def _number(path: Path, attrs: dict[str, Any], name: str) -> float | None:
+    """Return the number that an attribute is; None where it is not there."""
+    if name not in attrs:
+        return None
+    try:
+        return float(attrs[name])
+    except (TypeError, ValueError):
+        raise _damaged(path, name, attrs[name], "no number") from None
+
+
+def _damaged(path: Path, name: str, value: object, why: str) -> errors.WeightsError:
+    """Tell of an attribute that cannot be used."""
+    return errors.WeightsError(
+        f"weights file {path} says {name} {value!r}, which is {why}: it may be of a newer icemapper_xr; update, or "
+        "correct its root attribute"
+    )
 
 
 def text(value: Any) -> str | None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from icemapper_xr import errors
+from icemapper_xr import errors, redact
 from icemapper_xr import progress as progress_
 from icemapper_xr.models import published
 
@@ -58,7 +58,7 @@ def fetch(name: str, *, url: str | None = None, cache: str | Path | None = None,
     if url is not None and url.endswith(".h5"):
         source = url
     _download(source, target, show=progress)
-    _log.info("fetched %s from %s to %s", file, source, target)
+    _log.info("fetched %s from %s to %s", file, redact.text(source), target)
     return target
 
 
@@ -85,12 +85,14 @@ def _download(source: str, target: Path, *, show: bool) -> None:
             part = pooch.retrieve(
                 source, known_hash=None, fname=target.name, path=folder, downloader=_checked(target.name, bar)
             )
+            Path(part).chmod(0o644)  # pooch's temporary files are for their owner only, a cache may be a group's
             Path(part).replace(target)
     except errors.WeightsError as error:
-        raise errors.WeightsError(f"{source} {error}; nothing was kept: {by_hand}") from error
+        raise errors.WeightsError(redact.text(f"{source} {error}; nothing was kept: {by_hand}")) from error
     except (OSError, ValueError) as error:  # requests' errors are OSErrors; a bad URL is a ValueError
         reason = " ".join(str(error).split())[:300]
-        raise errors.WeightsError(f"{source} cannot be fetched ({reason}); offline? Then {by_hand}") from error
+        message = f"{source} cannot be fetched ({reason}); offline? Then {by_hand}"
+        raise errors.WeightsError(redact.text(message)) from error
 
 
 def _checked(file: str, bar: Any) -> Callable[[str, Any, Any], None]:

@@ -51,7 +51,7 @@ def build(
     pooling
         'tweightedpool' (temporal weights from the whole window) or 'maxpool'.
     filters
-        Filters of the first level, even; level k has `filters * 2**k`.
+        Filters of the first level; level k has `filters * 2**k`. The temporal weights use half as many, rounded down.
     levels
         Levels above the bottleneck; the input's height and width must be multiples of `2**levels`.
     n_steps
@@ -113,5 +113,5 @@ def _check(*, channels: int, pooling: str, filters: int, levels: int, n_steps: i
     for name, value in (("channels", channels), ("filters", filters), ("levels", levels), ("n_steps", n_steps)):
         if value < 1:
             raise errors.OptionError(f"{name}={value} must be at least 1")
-    if filters % 2:
-        raise errors.OptionError(f"filters={filters} must be even: the temporal weights use half as many")
+    if filters < 2 and pooling == "tweightedpool":
+        raise errors.OptionError(f"filters={filters} must be at least 2: the temporal weights use half as many")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from icemapper_xr import errors
-from icemapper_xr.conventions import N_STEPS, PIXEL_SIZE, WINDOW, Feature, Pooling, Unobserved
+from icemapper_xr.conventions import PIXEL_SIZE, WINDOW, Feature, Pooling, Unobserved
 from icemapper_xr.models import facts, own, published, weights
 from icemapper_xr.models.layout import Architecture
 
@@ -108,7 +108,7 @@ def resolve(
         levels=architecture.levels,
         window=facts.window(path, attrs, window, architecture.multiple),
         pixel_size=facts.pixel_size(path, attrs, pixel_size),
-        n_steps=int(attrs.get("n_steps", N_STEPS)),
+        n_steps=facts.n_steps(path, attrs),
         unobserved=facts.unobserved(path, attrs),
         training=facts.text(attrs.get("training")),
         calibration=None if entry is None else entry.get("calibration"),

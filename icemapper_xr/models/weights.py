@@ -15,6 +15,7 @@ import json
 import os
 import tempfile
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +25,7 @@ import numpy.typing as npt
 
 from icemapper_xr import errors
 from icemapper_xr._types import FloatArray
+from icemapper_xr.conventions import Pooling
 from icemapper_xr.models import layout
 from icemapper_xr.models.layout import Architecture, Shape
 
@@ -140,7 +142,12 @@ def write(model: keras.Model, path: Path | str, *, attrs: Mapping[str, Any] | No
     attrs
         Root attributes for what shapes cannot tell: `features` (sequence of names, stored as a JSON list), `window`
         (pixels), `pixel_size` (metres), `n_steps`, `training` (the training set) and whatever else; numbers and
-        strings are stored as they are, all else as JSON.
+        strings are stored as they are, None is left out, all else is stored as JSON.
+
+    Raises
+    ------
+    WeightsError
+        If the file cannot be written.
     """
     import h5py
 
@@ -151,7 +158,9 @@ def write(model: keras.Model, path: Path | str, *, attrs: Mapping[str, Any] | No
         file.attrs["backend"] = b"tensorflow"
         file.attrs["keras_version"] = KERAS_VERSION.encode()
         for name, value in (attrs or {}).items():
-            file.attrs[name] = value if isinstance(value, str | int | float) else json.dumps(value)
+            plain = value.item() if isinstance(value, np.generic) else value
+            if plain is not None:
+                file.attrs[name] = plain if isinstance(plain, str | int | float) else json.dumps(plain)
         for name in ("inputs", "top_level_model_weights"):
             file.create_group(name).attrs["weight_names"] = np.empty(0)
         for group, names in layout.keras2_names(architecture).items():
@@ -237,6 +246,8 @@ def _plain(value: Any) -> Any:
     """Value of an HDF5 attribute as plain Python."""
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
     if isinstance(value, bytes):
         value = value.decode()
     if isinstance(value, str) and value[:1] in ("[", "{"):
@@ -248,15 +259,22 @@ def _plain(value: Any) -> Any:
 @contextlib.contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its place if the block succeeds."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary: Path | None = None
     try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         temporary.chmod(0o644)
         temporary.replace(path)
+    except OSError as error:
+        reason = error.strerror or " ".join(str(error).split())
+        raise errors.WeightsError(
+            f"weights file {path} cannot be written ({reason}): name a file in a folder that is there and has room"
+        ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 # -- the network ------------------------------------------------------------------------------------------------------
@@ -293,8 +311,23 @@ def _keras3_architecture(file: h5py.File, path: Path) -> Architecture:
     filters = blocks[0][4]
     inputs = [shape[3] for shape in blocks[:2]]
     inputs.remove(filters) if filters in inputs else None
-    pooling = "tweightedpool" if weighted else "maxpool"
-    return Architecture(inputs[0], filters, len(blocks) // 2 - 1, pooling, sha256(path))  # type: ignore[arg-type]
+    pooling: Pooling = "tweightedpool" if weighted else "maxpool"
+    architecture = Architecture(inputs[0], filters, len(blocks) // 2 - 1, pooling, sha256(path))
+    _check_keras3(file, architecture)
+    return architecture
+
+
+def _check_keras3(file: h5py.File, architecture: Architecture) -> None:
+    """Demand the arrays of an architecture; Keras 3's names do not say which is which, so only shapes are compared."""
+    found = Counter(tuple(dataset.shape) for dataset in _datasets(file["layers"]).values())
+    wanted = Counter(layout.shapes(architecture).values())
+    missing = wanted - found
+    if missing:
+        role = next(role for role, shape in layout.shapes(architecture).items() if shape in missing)
+        others = ", ".join(map(str, found - wanted)) or "none"
+        raise errors.WeightsError(
+            f"an array of shape {next(iter(missing))} wanted ({role} has it), but not enough found; left over: {others}"
+        )
 
 
 def _load_keras3(model: keras.Model, slots: dict[str, Any], file: h5py.File, path: Path) -> None:
@@ -312,8 +345,13 @@ def _load_keras3(model: keras.Model, slots: dict[str, Any], file: h5py.File, pat
             source.write_bytes(path.read_bytes())
         try:
             model.load_weights(source)
+            damaged = next((role for role, variable in slots.items() if not np.isfinite(_numpy(variable)).all()), None)
+            if damaged is not None:
+                raise errors.WeightsError(f"{damaged} holds values that are not finite")
         except Exception as error:
             for variable, value in zip(slots.values(), before, strict=True):
                 variable.assign(value)
+            if isinstance(error, errors.WeightsError):
+                raise
             reason = " ".join(str(error).split())[:300]
             raise errors.WeightsError(f"Keras cannot load it into this network ({reason})") from error

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from icemapper_xr import cube, models, prediction, progress
-from icemapper_xr._types import FloatArray, Segmenter
-from icemapper_xr.conventions import Feature, ModelEngine
+from icemapper_xr._types import Segmenter
+from icemapper_xr.conventions import ModelEngine
+from icemapper_xr.cube import rasterfiles
 from icemapper_xr.errors import OptionError, StoreError
+from icemapper_xr.pipeline import geotiff
 
 __all__ = ["apply"]
 
@@ -67,10 +67,7 @@ def apply(
     """
     target = Path(out)
     _check_target(target, overwrite)
-    lists: dict[Feature, Sequence[str | Path] | None] = {"grd": grd, "rtc": rtc, "insar": insar}
-    given = {name: files for name, files in lists.items() if files}
-    if not given:
-        raise OptionError("no rasters are named; give 15 files each in grd, rtc or insar")
+    given = rasterfiles.lists_of(grd=grd, rtc=rtc, insar=insar)
     segmenter = models.loaded(weights, engine=engine, features=tuple(given))
     if tuple(given) != segmenter.features:
         raise OptionError(
@@ -81,7 +78,8 @@ def apply(
     stack, profile = cube.parity_stack(**given, reference=reference)
     with progress.bar("mapping windows") as advance:
         glacier = prediction.blend(stack, segmenter, on_windows=lambda done, total: advance(done, total=total))
-    _write(target, glacier, profile)
+    bands = {"background": np.float32(1) - glacier, "glacier": glacier}
+    geotiff.write(target, bands, crs=profile["crs"], transform=profile["transform"])
     return target
 
 
@@ -92,36 +90,3 @@ def _check_target(target: Path, overwrite: bool) -> None:
         raise StoreError(f"{target} is to be a GeoTIFF; give it a name that ends in .tif")
     if not target.parent.is_dir():
         raise StoreError(f"the folder {target.parent} does not exist; make it first")
-
-
-def _write(target: Path, glacier: FloatArray, profile: dict[str, Any]) -> None:
-    """Write both bands; the file appears when it is whole."""
-    import rasterio
-
-    unfinished = target.with_name(f".{target.stem}.{os.getpid()}.part.tif")
-    layout = {
-        "driver": "GTiff",
-        "count": 2,
-        "dtype": "float32",
-        "height": glacier.shape[0],
-        "width": glacier.shape[1],
-        "crs": profile["crs"],
-        "transform": profile["transform"],
-        "compress": "deflate",
-        "predictor": 3,
-        "tiled": True,
-        "bigtiff": "if_safer",
-    }
-    try:
-        with rasterio.open(unfinished, "w", **layout) as dataset:
-            dataset.write(np.float32(1) - glacier, 1)
-            dataset.write(glacier, 2)
-            dataset.set_band_description(1, "background")
-            dataset.set_band_description(2, "glacier")
-        os.replace(unfinished, target)
-    except (OSError, rasterio.errors.RasterioError) as error:
-        raise StoreError(
-            f"{target} could not be written ({error}); check the folder's rights and free space"
-        ) from error
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from icemapper_xr import errors
 from icemapper_xr._types import FloatArray
 from icemapper_xr.models import presets, published, weights
 from icemapper_xr.models.engines import _base
@@ -30,6 +31,7 @@ FORMAT: Final = 3
 BATCH: Final = 1
 PLANS_KEPT: Final = 4
 _CHECKSUMS: Final = "checksums.json"
+_FILES: Final = ("model.xml", "model.bin")
 
 
 class OpenVinoNetwork:
@@ -89,7 +91,7 @@ def converted(recipe: _base.Recipe, core: Any) -> Any:
         with tempfile.TemporaryDirectory(prefix=".convert-", dir=folder.parent, ignore_cleanup_errors=True) as scratch:
             _save(model, Path(scratch) / "made")
             _publish(Path(scratch) / "made", folder)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # OpenVINO tells of a full disk by a RuntimeError
         _log.warning("the converted network cannot be kept in %s (%s): it is for this run only", folder, error)
     return model
 
@@ -111,7 +113,7 @@ def _save(model: Any, folder: Path) -> None:
 
     folder.mkdir()
     openvino.save_model(model, folder / "model.xml", compress_to_fp16=False)
-    sums = {name: weights.sha256(folder / name) for name in ("model.xml", "model.bin")}
+    sums = {name: weights.sha256(folder / name) for name in _FILES}
     (folder / _CHECKSUMS).write_text(json.dumps(sums), encoding="utf-8")
 
 
@@ -131,10 +133,10 @@ def _intact(folder: Path) -> bool:
     """Whether a converted network is there, whole and unchanged."""
     try:
         sums = json.loads((folder / _CHECKSUMS).read_text(encoding="utf-8"))
-        found = {name: weights.sha256(folder / name) for name in sums}
-    except (OSError, ValueError, AttributeError, TypeError):  # not there, or not what `_save` wrote
+        found = {name: weights.sha256(folder / name) for name in _FILES}
+    except (OSError, ValueError, errors.WeightsError):  # not there, or not what `_save` wrote
         return False
-    return bool(sums) and found == sums
+    return bool(found == sums)
 
 
 def _publish(made: Path, folder: Path) -> None:

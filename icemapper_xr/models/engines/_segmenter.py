@@ -65,10 +65,17 @@ def load_model(
         If an option is out of its range, or the engine is not installed.
     """
     _check(engine=engine, batch_size=batch_size, threads=threads, precision=precision)
-    if isinstance(weights, presets.WeightsFile):
+    if not isinstance(weights, presets.WeightsFile):
+        file = presets.resolve(weights, features=features, window=window, pixel_size=pixel_size)
+    elif features is None and window is None and pixel_size is None:
         file = weights
     else:
-        file = presets.resolve(weights, features=features, window=window, pixel_size=pixel_size)
+        file = presets.resolve(
+            weights.path,
+            features=weights.features if features is None else features,
+            window=weights.window if window is None else window,
+            pixel_size=weights.pixel_size if pixel_size is None else pixel_size,
+        )
     recipe = _base.Recipe(
         path=file.path.resolve(),
         architecture=file.architecture,
@@ -81,7 +88,9 @@ def load_model(
     return ModelSegmenter(recipe, file)
 
 
-def loaded(weights: str | Path | Segmenter, *, features: Sequence[str] | None = None, **options: Any) -> Segmenter:
+def loaded(
+    weights: str | Path | presets.WeightsFile | Segmenter, *, features: Sequence[str] | None = None, **options: Any
+) -> Segmenter:
     """Load weights by name or path with options of `load_model`; pass a loaded model through as it is.
 
     Raises
@@ -89,8 +98,10 @@ def loaded(weights: str | Path | Segmenter, *, features: Sequence[str] | None = 
     OptionError
         If a loaded model is to be another than it is.
     """
-    if isinstance(weights, str | Path):
+    if isinstance(weights, str | Path | presets.WeightsFile):
         return load_model(weights, features=features, **options)
+    if not callable(weights):
+        raise errors.OptionError(f"weights={weights!r} are neither a name, a path nor a loaded model: see load_model")
     changed = [name for name, value in options.items() if value not in (None, "auto", "float32")]
     if features is not None and tuple(features) != tuple(weights.features):
         changed.append("features")
