@@ -191,6 +191,10 @@ def test_files_hold_plain_numbers(tmp_path):
         ({"kind": "monotone", "x": [0, 1], "y": [0.9, 0.8]}, "rise from 0.5"),
         ({"kind": "monotone", "x": [1, 0], "y": [0.5, 0.8]}, "must rise"),
         ({"kind": "kernel_ridge", "x": [0, 1], "dual_coef": [1]}, "as many dual_coef as x"),
+        ({"kind": "monotone", "x": 5, "y": [1]}, "plain numbers"),
+        ({"kind": "monotone", "x": [0, None], "y": [0.5, 1]}, "plain numbers"),
+        ({"kind": "kernel_ridge", "x": [0, 1], "dual_coef": [1, "a"]}, "plain numbers"),
+        ({"kind": "kernel_ridge", "x": [0, 1], "dual_coef": [1, 1], "gamma": -1}, "gamma"),
         ({"kernel": "rbf", "x": [0, 1], "dual_coef": [1, 1]}, "kernel 'rbf'"),
     ],
 )

@@ -64,6 +64,20 @@ def test_what_cannot_be_used_is_refused(ground: tuple[Path, Path], tmp_path: Pat
         simulate.scene_of(tmp_path / "none.tif", ice)
     with pytest.raises(errors.OptionError, match="cannot read the outlines"):
         simulate.scene_of(dem, tmp_path / "none.gpkg")
+    (tmp_path / "table.csv").write_text("id,area\n1,2\n")
+    with pytest.raises(errors.OptionError, match=r"table\.csv is a table without shapes"):
+        simulate.scene_of(dem, tmp_path / "table.csv")
+    cut = tmp_path / "cut.tif"
+    cut.write_bytes(dem.read_bytes()[:4000])
+    with pytest.raises(errors.OptionError, match=r"cut\.tif.*(truncated|cannot read)"):
+        simulate.scene_of(cut, ice)
+    thread = tmp_path / "thread.gpkg"
+    line = shapely.LineString([(LEFT + 300, TOP - 300), (LEFT + 900, TOP - 300)]).buffer(6)
+    geopandas.GeoDataFrame(geometry=[line], crs=32633).to_file(thread)
+    with pytest.raises(errors.OptionError, match="narrower than 3 pixels"):
+        simulate.scene_of(dem, thread)
+    with pytest.raises(errors.OptionError, match="left < right"):
+        simulate.scene_of(dem, ice, bounds=(LEFT, TOP - 800, np.inf, TOP))
     with pytest.raises(errors.OptionError, match="left < right"):
         simulate.scene_of(dem, ice, bounds=(LEFT + 800, TOP - 800, LEFT, TOP))
     with pytest.raises(errors.OptionError, match="no elevation"):
@@ -132,6 +146,10 @@ def test_the_command_refuses_in_one_line(tmp_path: Path, capsys: pytest.CaptureF
         (str(tmp_path / "a"), "--dem", "dem.tif"): "outlines is missing",
         (str(tmp_path / "a"), "--bounds", "0", "0", "1", "1"): "no DEM",
         (str(tmp_path / "a"), "--size", "8"): "at least 32",
+        (str(tmp_path / "a"), "--resolution", "0"): "resolution is 0.0 m; give 5 to 40",
+        (str(tmp_path / "a"), "--resolution", "nan"): "resolution is nan m",
+        (str(tmp_path / "a"), "--features", "rtc", "rtc"): "each once",
+        (str(tmp_path / "a"), "--world", "coast", "--glacier-share", "0.5"): "has no glaciers; leave it out",
     }
     for arguments, says in cases.items():
         with pytest.raises(SystemExit) as stop:
@@ -142,6 +160,14 @@ def test_the_command_refuses_in_one_line(tmp_path: Path, capsys: pytest.CaptureF
         assert len(err.strip().splitlines()) == 1
     assert not (tmp_path / "a").exists()
     assert not list(tmp_path.glob(".*"))
+
+
+def test_the_folder_one_is_in_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    simulate.simulate(".", size=32, features=("rtc",))
+    assert len(list((tmp_path / "here").rglob("*.tif"))) > 15
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]
 
 
 def test_nothing_is_left_of_a_simulation_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

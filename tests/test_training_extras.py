@@ -49,6 +49,9 @@ def test_a_region_left_out_is_not_learned_from(tmp_path: Path) -> None:
     some = settings.model_copy(update={"leave_out": (names[0],)})
     with sources.open_data(some, tmp_path) as data:
         assert [sample.name for sample in data.training(0)] == names[1:]
+    typo = settings.model_copy(update={"leave_out": (names[0], "SVAL10*")})
+    with pytest.raises(errors.OptionError, match=r"'SVAL10\*' fits no sample"), sources.open_data(typo, tmp_path):
+        pass
     none = settings.model_copy(update={"leave_out": ("*",)})
     with pytest.raises(errors.OptionError, match="leaves no sample"), sources.open_data(none, tmp_path):
         pass

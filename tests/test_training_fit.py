@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from icemapper_xr import conventions, errors
 from icemapper_xr.conventions import Feature
-from icemapper_xr.training import ahead, config, fit, optimiser, samples, scenes, state
+from icemapper_xr.training import ahead, config, fit, optimiser, patches, samples, scenes, state
 from icemapper_xr.training.config import TrainingConfig
 from tests.test_training_parts import write_set
 
@@ -82,6 +82,58 @@ def test_missing_scene_is_an_error_after_a_while(tmp_path: Path) -> None:
         wanted.validation()
 
 
+def test_a_scene_that_cannot_be_simulated_is_told_to_those_who_wait(tmp_path: Path) -> None:
+    def broken(seed: int, size: int, features: tuple[Feature, ...]) -> tuple[np.ndarray, npt.NDArray[np.bool_]]:
+        raise ValueError("no glacier\nhere")
+
+    wanted = scenes.SceneSet(tiny(), tmp_path, broken)
+    with pytest.raises(ValueError, match="no glacier"):
+        wanted.fill()
+    began = time.monotonic()
+    with pytest.raises(
+        errors.OptionError, match=r"scene 900000 could not be simulated \(ValueError: no glacier here\)"
+    ):
+        wanted.validation()
+    assert time.monotonic() - began < 60 < wanted.patience
+    wanted.forget_failures()
+    scenes.SceneSet(tiny(), tmp_path, make).fill()
+    assert len(wanted.validation()) == 1
+
+
+def test_infinite_values_are_gaps(tmp_path: Path) -> None:
+    def dark(seed: int, size: int, features: tuple[Feature, ...]) -> tuple[np.ndarray, npt.NDArray[np.bool_]]:
+        cube, truth = make(seed, size, features)
+        cube[3:5, 6:20, 6:20] = -np.inf
+        return cube, truth
+
+    wanted = scenes.SceneSet(tiny(), tmp_path, dark)
+    wanted.fill()
+    for index in range(6):
+        x, _ = patches.batch(tiny(), wanted.at(9), index, 0.5)
+        assert np.isfinite(x).all()
+    assert all(np.isfinite(x).all() for x, _ in patches.windows(wanted.validation()[0], tiny()))
+
+
+def test_a_loss_that_is_no_number_ends_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optimiser.KerasStep, "train", lambda *_: float("nan"))
+    with pytest.raises(errors.OptionError, match="the loss of step 0 is nan: give a smaller learning_rate"):
+        fit.train(tiny(), tmp_path, make=make)
+    assert not (tmp_path / "checkpoint.npz").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"x" * 99])
+def test_a_damaged_checkpoint_is_told(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "checkpoint.npz").write_bytes(content)
+    with pytest.raises(errors.OptionError, match=r"checkpoint\.npz cannot be read .*delete it"):
+        fit.train(tiny(), tmp_path, make=make, resume=True)
+
+
+def test_what_a_kill_left_of_a_checkpoint_is_swept(tmp_path: Path) -> None:
+    (tmp_path / ".state-abc.tmp").write_bytes(b"half")
+    state.write_state(tmp_path / "checkpoint.npz", state.State(), "digest")
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.npz"]
+
+
 def test_batches_are_the_same_in_any_order_and_have_no_gaps(tmp_path: Path) -> None:
     from icemapper_xr.training import data
 
@@ -102,11 +154,10 @@ def test_batches_are_the_same_in_any_order_and_have_no_gaps(tmp_path: Path) -> N
 
 
 def test_never_observed_pixels_have_no_label(tmp_path: Path) -> None:
-    from icemapper_xr.training import patches
-
     wanted = scenes.SceneSet(tiny(), tmp_path, make)
     wanted.fill()
-    zeros, images = (patches.windows(wanted.validation()[0], tiny(unobserved=how)) for how in conventions.UNOBSERVED)
+    sample = wanted.validation()[0]
+    zeros, images = (list(patches.windows(sample, tiny(unobserved=how))) for how in conventions.UNOBSERVED)
     assert len(zeros) == len(images) == 4
     for x, y in (zeros[0], images[0]):
         assert (y[:2, :2] == 0).all()
@@ -196,11 +247,19 @@ def test_killed_training_goes_on_to_the_same_weights(tmp_path: Path) -> None:
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
-@pytest.mark.parametrize("freeze_norms", [1.0, 0.5])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"freeze_norms": 0.5},
+        # Patches of 16, 32, 16, ... px: what is resumed after the third step begins with the other size.
+        {"stages": [{"until": 0.99, "windows": [16, 32], "batch": 2}]},
+    ],
+)
 def test_interrupted_training_goes_on_to_the_same_weights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, freeze_norms: float
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object]
 ) -> None:
-    settings = tiny(checkpoint_minutes=0, freeze_norms=freeze_norms)
+    settings = tiny(checkpoint_minutes=0, **changes)
     undisturbed = weights_of(fit.train(settings, tmp_path / "whole", make=make))
     saved = fit._save
     calls = []
@@ -208,7 +267,7 @@ def test_interrupted_training_goes_on_to_the_same_weights(
     def save_then_die(*arguments: object) -> None:
         saved(*arguments)  # type: ignore[arg-type]
         calls.append(1)
-        if len(calls) == 4:
+        if len(calls) == 3:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(fit, "_save", save_then_die)

@@ -51,6 +51,18 @@ def test_preset_is_read_from_toml(tmp_path: Path) -> None:
     assert loaded.data == tmp_path / "set"
 
 
+def test_a_table_of_the_preset_keeps_what_is_not_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text('preset = "original"\n[augmentation]\nshift_sigma = 0.01\n[schedule]\nfloor = 0.1\n')
+    for changed in (
+        config.load(path),
+        config.original(augmentation={"shift_sigma": 0.01}, schedule={"floor": 0.1}),
+    ):
+        published = config.original()
+        assert changed.augmentation == published.augmentation.model_copy(update={"shift_sigma": 0.01})
+        assert changed.schedule == published.schedule.model_copy(update={"floor": 0.1})
+
+
 @pytest.mark.parametrize(
     ("text", "part"),
     [
@@ -62,6 +74,12 @@ def test_preset_is_read_from_toml(tmp_path: Path) -> None:
         ("[scenes]\nvalidation_seed = 100001", "among the seeds"),
         ('preset = "other"', "original"),
         ("window = ", "cannot read"),
+        ("data = 5", "data = 5 must be a path"),
+        ("warm_start = true", "warm_start = True must be a path"),
+        ("seed = -1", "seed"),
+        ("pixel_size = 30.0", "simulated scenes have 10 m"),
+        ("window = 16\n[scenes]\nsize = 16", "scenes.size"),
+        ("[scenes]\nseed = -5", "scenes.seed"),
     ],
 )
 def test_bad_settings_are_named_in_one_line(tmp_path: Path, text: str, part: str) -> None:
@@ -206,8 +224,54 @@ def test_hdf5_faults_are_named(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "third.hdf5", "w") as file, h5py.File(path) as source:
         source.copy("SVAL-10-38_2020_ro14", file)
         file["SVAL-10-38_2020_ro14"].attrs["rtc_base_time_idx"] = np.arange(15) * 3
-    with pytest.raises(errors.OptionError, match="15 indices below 29"):
+    with pytest.raises(errors.OptionError, match="15 whole numbers below 29"):
         hdf5.open_samples(tmp_path / "third.hdf5", ("rtc",))
+    with pytest.raises(errors.OptionError, match=r"it is a folder.*such as test\.hdf5"):
+        hdf5.open_samples(tmp_path, ("rtc",))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("outlines", np.zeros((64, 64)), r"outlines are \(64, 64\), \(H, W, 2\) wanted"),
+        ("outlines", np.zeros((64, 64, 1)), r"outlines are \(64, 64, 1\)"),
+        ("rtc", np.zeros((29, 64, 64)), r"rtc is \(29, 64, 64\), \(T, 64, 64, 1\) wanted"),
+        ("@rtc_base_time_idx", None, "rtc_base_time_idx must be 15 whole numbers below 29"),
+        ("@rtc_base_time_idx", "a", "rtc_base_time_idx must be"),
+        ("@rtc_base_time_idx", np.arange(15) + 0.7, "rtc_base_time_idx must be"),
+        ("@pad_height", -4, "pad_height=-4 and orig_height=48 do not lie within its 64"),
+        ("@orig_width", 60, "pad_width=16 and orig_width=60"),
+        ("@pad_width", "b", "pad_width is 'b', a whole number is wanted"),
+    ],
+)
+def test_a_sample_that_makes_no_sense_is_told(tmp_path: Path, name: str, value: object, message: str) -> None:
+    path = tmp_path / "test.hdf5"
+    write_set(path)
+    with h5py.File(path, "r+") as file:
+        group = file["SVAL-10-38_2020_ro14"]
+        if name.startswith("@"):
+            del group.attrs[name[1:]]
+            if value is not None:
+                group.attrs[name[1:]] = value
+        else:
+            del group[name]
+            group[name] = value
+    with pytest.raises(errors.OptionError, match=message):
+        hdf5.open_samples(path, ("rtc",))
+
+
+def test_numbers_may_be_arrays_of_one_and_other_things_are_no_samples(tmp_path: Path) -> None:
+    path = tmp_path / "test.hdf5"
+    write_set(path)
+    with h5py.File(path, "r+") as file:
+        file["SVAL-10-38_2020_ro14"].attrs["pad_height"] = np.array([8])
+    assert hdf5.open_samples(path, ("rtc",))[0].inner[0] == slice(8, 56)
+    other = tmp_path / "other.hdf5"
+    write_set(other)
+    with h5py.File(other, "r+") as file:
+        file["version"] = 3
+    with pytest.raises(errors.OptionError, match=r"sample version in .* has no rtc, outlines"):
+        hdf5.open_samples(other, ("rtc",))
 
 
 def test_window_of_the_settings_must_fit_its_scenes() -> None:

@@ -80,6 +80,13 @@ def test_near_reaches_as_far_as_told() -> None:
     assert np.flatnonzero(row).tolist() == [*range(15, 26), *range(34, 45)]
 
 
+def test_the_edge_of_the_data_is_near_no_margin() -> None:
+    known = np.ones((60, 60), bool)
+    known[:, 20:] = False
+    assert not margins.near(known, 10.0, 100.0, known).any()
+    assert margins.near(square(5, 15) & known, 10.0, 100.0, known).any()
+
+
 # -- the report -------------------------------------------------------------------------------------------------------
 def test_report_of_a_worked_example() -> None:
     truth = square(10, 30)
@@ -119,6 +126,15 @@ def test_scene_without_glacier_has_no_area_bias_but_valid_json(tmp_path: Path) -
     assert sorted(path.name for path in (tmp_path / "scores").iterdir()) == ["scores.json", "scores.png", "scores.txt"]
     with pytest.raises(errors.OptionError, match="no scene"):
         scoring.evaluate([])
+
+
+def test_a_scene_of_which_nothing_is_known_says_nothing() -> None:
+    truth = square(10, 30)
+    wrong = case(np.full((60, 60), 0.1), truth, name="a")
+    nothing = case(np.full((60, 60), np.nan), truth, name="b")
+    report = scoring.evaluate([wrong, nothing])
+    assert report["mean_iou"] == 0
+    assert list(report["scenes"]) == ["a"]
 
 
 def test_objects_sizes_and_termini() -> None:
@@ -245,6 +261,31 @@ def test_a_map_is_scored_against_outlines(tmp_path: Path) -> None:
         cases.against_outlines(map_of(probability), elsewhere)
     with pytest.raises(errors.OptionError, match="cannot be read"):
         cases.against_outlines(map_of(probability), tmp_path / "none.gpkg")
+    with pytest.raises(errors.OptionError, match=r"elsewhere\.gpkg does not meet the map"):
+        cases.against_outlines(map_of(probability), elsewhere, area=area)
+    around = tmp_path / "around.gpkg"  # a box over the map, but no outline in it
+    sides = [shapely.transform(true, lambda xy, far=far: xy + far) for far in (-3e3, 3e3)]
+    gpd.GeoDataFrame(geometry=sides, crs=32633).to_file(around)
+    with pytest.raises(errors.OptionError, match="does not meet the map"):
+        cases.against_outlines(map_of(probability), around)
+    lines = tmp_path / "lines.gpkg"
+    gpd.GeoDataFrame(geometry=[shapely.LineString(true.exterior.coords)], crs=32633).to_file(lines)
+    with pytest.raises(errors.OptionError, match="shapes of type LineString: give polygons"):
+        cases.against_outlines(map_of(probability), lines)
+    (tmp_path / "table.csv").write_text("id,area\n1,2\n")
+    with pytest.raises(errors.OptionError, match=r"table\.csv is a table without shapes"):
+        cases.against_outlines(map_of(probability), tmp_path / "table.csv")
+
+
+def test_outlines_of_several_years_are_those_of_the_map_s(tmp_path: Path) -> None:
+    true = shapely.box(500_100, 8_000_000 - 300, 500_300, 8_000_000 - 100)
+    both = tmp_path / "both.gpkg"
+    gpd.GeoDataFrame({"year": [2016, 2024]}, geometry=[true.buffer(100), true], crs=32633).to_file(both)
+    map_ = map_of(np.where(square(10, 30), 0.9, 0.1))
+    assert scoring.evaluate([cases.against_outlines(map_, both, year=2024)])["pixels"]["iou"] == 1
+    assert scoring.evaluate([cases.against_outlines(map_, both, year=2016)])["pixels"]["recall"] < 0.5
+    with pytest.raises(errors.OptionError, match="outlines of 2016, 2024, none of 2020"):
+        cases.against_outlines(map_, both, year=2020)
 
 
 # -- changed input ----------------------------------------------------------------------------------------------------
@@ -271,6 +312,14 @@ def test_sensitivity_is_a_table_by_change() -> None:
     assert len(table) == 1 + 7 + 2
     assert table["unchanged"]["iou"] == 1
 
+    def bare(*arguments: object, **options: object) -> cases.World:
+        world = made(*arguments, **options)  # type: ignore[arg-type]
+        return cases.World(np.minimum(world.cube, 0.1), world.truth & False, world.classes, "here")
+
+    table = sensitivity.sensitivity(ByCoherence(), seeds=(1,), size=48, make=bare)
+    assert table["unchanged"]["area_bias"] is None
+    json.dumps(table, allow_nan=False)
+
 
 # -- bad input --------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
@@ -282,6 +331,15 @@ def test_sensitivity_is_a_table_by_change() -> None:
         (["evaluate", "nowhere", "--outlines", "x.gpkg"], "nowhere"),
         (["calibrate", "tweightedpool_rtc_simulated", "--size", "8"], "size"),
         (["train", "missing.toml"], "missing.toml"),
+        (["evaluate", "x", "--area", "a.gpkg", "--year", "2023"], "--area, --year is for scoring a map"),
+        (
+            ["evaluate", "x", "--outlines", "x.gpkg", "--seeds", "1", "--register"],
+            "--seeds, --register is for scoring w",
+        ),
+        (["evaluate", "tweightedpool_rtc_simulated", "--data", "a.hdf5", "--size", "64"], "size=64 is for simulated"),
+        (["evaluate", "tweightedpool_rtc_simulated", "--only", "SVAL*"], "only='SVAL*' is for a data set"),
+        (["calibrate", "tweightedpool_rtc_simulated", "--only", "SVAL*"], "only='SVAL*' is for a data set"),
+        (["evaluate", "tweightedpool_rtc_simulated", "--seeds", "5", "5"], "each scene once"),
     ],
 )
 def test_bad_input_is_one_line(

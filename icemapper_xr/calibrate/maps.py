@@ -34,6 +34,8 @@ class KernelRidge:
 
     def __post_init__(self) -> None:
         _check_knots(self.x, self.dual_coef, "dual_coef")
+        if not (np.isfinite(self.gamma) and self.gamma > 0):
+            raise OptionError(f"the gamma of a calibration is {self.gamma:g}; it must be above 0")
 
     def unclipped(self, confidence: npt.ArrayLike) -> Array:
         """Return sum_i a_i exp(-gamma |c - x_i|) for each confidence c, before clipping."""
@@ -120,6 +122,8 @@ def from_dict(numbers: dict[str, Any]) -> Model:
             return Monotone(x, tuple(float(value) for value in numbers["y"]), source)
     except KeyError as error:
         raise OptionError(f"a calibration of kind {kind!r} needs the numbers {error}; write it with `write`") from error
+    except (TypeError, ValueError) as error:
+        raise OptionError(f"a calibration is plain numbers, but {error}; write it with `write`") from error
     raise OptionError(f"calibration kind {kind!r} is unknown; use 'monotone' or 'kernel_ridge'")
 
 

@@ -61,9 +61,9 @@ def evaluate(
     area: Path | None = None,
     year: int | None = None,
     seeds: Seeds = None,
-    size: int = 512,
+    size: int | None = None,
     data: Path | None = None,
-    only: str = "*",
+    only: str | None = None,
     calibration: str = "auto",
     sensitivity: bool = False,
     features: Features = None,
@@ -79,7 +79,8 @@ def evaluate(
     target
         Name or path of weights; with --outlines the folder of a map.
     outlines
-        Polygons of the glaciers (GPKG, GeoJSON, GeoParquet) to compare a map with.
+        Polygons of the glaciers (GPKG, GeoJSON, GeoParquet) to compare a map with; of the map's year where they have
+        a column year.
     area
         Polygons of the area in which the outlines are complete; default: the box around them.
     year
@@ -87,7 +88,7 @@ def evaluate(
     seeds
         Simulated scenes; default: 700001 to 700020, which no training uses.
     size
-        Rows and columns of the simulated scenes, 10 m pixels.
+        Rows and columns of the simulated scenes, 10 m pixels; default: 512.
     data
         HDF5 file of the published layout (test.hdf5) instead of simulated scenes.
     only
@@ -107,8 +108,25 @@ def evaluate(
     register
         Enter the scores in the index of the project's own weights.
     """
+    from icemapper_xr import errors
     from icemapper_xr.training import scorecard, verbs
 
+    of_weights = {
+        "--seeds": seeds,
+        "--size": size,
+        "--data": data,
+        "--only": only,
+        "--sensitivity": sensitivity or None,
+        "--features": features,
+        "--engine": None if engine == "auto" else engine,
+        "--cache": cache,
+        "--register": register or None,
+    }
+    of_maps = {"--area": area, "--year": year}
+    idle = [name for name, value in (of_weights if outlines is not None else of_maps).items() if value is not None]
+    if idle:
+        what = "weights: leave it out, or --outlines" if outlines is not None else "a map: name --outlines too"
+        raise errors.OptionError(f"{', '.join(idle)} is for scoring {what}")
     if outlines is not None:
         chosen = None if calibration in ("auto", "none") else Path(calibration)
         report = verbs.evaluate_map(target, outlines, year=year, area=area, calibration=chosen, out=out)
@@ -137,9 +155,9 @@ def calibrate(
     out: Path | None = None,
     kind: Literal["monotone", "kernel_ridge"] = "monotone",
     seeds: Seeds = None,
-    size: int = 512,
+    size: int | None = None,
     data: Path | None = None,
-    only: str = "*",
+    only: str | None = None,
     features: Features = None,
     engine: Engine = "auto",
     cache: Path | None = None,
@@ -158,7 +176,7 @@ def calibrate(
     seeds
         Simulated scenes; default: 800001 to 800012, neither trained on nor evaluated.
     size
-        Rows and columns of the simulated scenes, 10 m pixels.
+        Rows and columns of the simulated scenes, 10 m pixels; default: 512.
     data
         HDF5 file of the published layout (val.hdf5) instead of simulated scenes.
     only

@@ -39,9 +39,10 @@ def scene_of(
 ) -> scenes.Scene:
     """Make a simulated scene over real terrain with real glacier outlines.
 
-    The margins of the first year are those of the outlines, pixel by pixel; facies, land cover, weather and radar are
-    drawn from the seed as in any scene. The outlines are taken at their word: where they have nunataks filled in, as
-    those of the Norwegian Polar Institute for Svalbard, the scene has ice on the rock.
+    The margins of the first year are those of the outlines, rounded at corners by about a pixel, which takes away what
+    is one or two pixels wide; facies, land cover, weather and radar are drawn from the seed as in any scene. Outlines
+    are taken at their word: where they have nunataks filled in, as those of the Norwegian Polar Institute for Svalbard,
+    the scene has ice on the rock.
 
     Parameters
     ----------
@@ -70,7 +71,13 @@ def scene_of(
         raise errors.OptionError(f"world is {asked.world!r}, which has no glaciers; with outlines choose {known}")
     placed, surface = _surface(Path(dem), bounds, asked)
     ice = _ice(Path(outlines), placed)
-    return scenes.assemble(placed, glaciers.on_surface(placed, surface, ice), scenes.draw_site(placed))
+    scene = scenes.assemble(placed, glaciers.on_surface(placed, surface, ice), scenes.draw_site(placed))
+    if not scene.truth(placed.years[0]).any():
+        raise errors.OptionError(
+            f"the outlines {outlines} are narrower than 3 pixels of {placed.resolution:g} m, and vanish on them; give "
+            "a finer resolution or another area"
+        )
+    return scene
 
 
 def _surface(
@@ -87,7 +94,10 @@ def _surface(
         raise errors.OptionError(f"cannot read the DEM {path}: {error}; name a raster of elevations") from error
     with file:
         placed = _placed(file, path, bounds, asked)
-        heights = file.read(1).astype(np.float32)
+        try:
+            heights = file.read(1).astype(np.float32)
+        except rasterio.errors.RasterioIOError as error:
+            raise errors.OptionError(f"the DEM {path} is damaged or truncated ({error}); replace it") from error
         if file.nodata is not None:
             heights[heights == np.float32(file.nodata)] = np.nan
         heights[~((heights > HEIGHTS[0]) & (heights < HEIGHTS[1]))] = np.nan
@@ -126,7 +136,7 @@ def _placed(
         )
     px = asked.resolution
     left, bottom, right, top = file.bounds if bounds is None else bounds
-    if not (left < right and bottom < top):
+    if not (np.isfinite([left, bottom, right, top]).all() and left < right and bottom < top):
         raise errors.OptionError(f"bounds is {bounds}; give left, bottom, right, top with left < right, bottom < top")
     left, top = np.ceil(left / px) * px, np.floor(top / px) * px
     shape = (int((top - bottom) // px), int((right - left) // px))
@@ -148,6 +158,8 @@ def _ice(path: Path, placed: SceneSettings) -> npt.NDArray[np.bool_]:
         table = geopandas.read_file(path)
     except Exception as error:  # pyogrio, fiona and GDAL each have their own
         raise errors.OptionError(f"cannot read the outlines {path}: {error}; name a file of polygons") from error
+    if not isinstance(table, geopandas.GeoDataFrame):
+        raise errors.OptionError(f"{path} is a table without shapes; name a file of polygons")
     if table.crs is None:
         raise errors.OptionError(f"the outlines {path} have no CRS; set one, for example with geopandas.set_crs")
     shapes = [shape for shape in table.to_crs(placed.epsg).geometry if shape is not None and not shape.is_empty]

@@ -115,8 +115,8 @@ class SceneSettings:
         _require(0 <= self.border <= 1, f"border is {self.border}; give 0 to 1")
         unknown = set(self.features) - set(conventions.FEATURES)
         _require(
-            not unknown and len(self.features) > 0,
-            f"features is {self.features}; choose from {', '.join(conventions.FEATURES)}",
+            not unknown and len(set(self.features)) == len(self.features) > 0,
+            f"features is {self.features}; choose from {', '.join(conventions.FEATURES)}, each once",
         )
         try:
             dt.date(2023, *self.start_month_day)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ import numpy as np
 
 from icemapper_xr import conventions, errors, progress
 from icemapper_xr.conventions import Feature
-from icemapper_xr.simulate import places, scenes, write
+from icemapper_xr.simulate import places, scenes, worlds, write
 from icemapper_xr.simulate.settings import SceneSettings
 
 __all__ = ["SimulationReport", "simulate"]
@@ -110,6 +111,8 @@ def simulate(
         posting=posting,
         features=tuple(features),
     )
+    if glacier_share is not None and world not in worlds.GLACIATED:
+        raise errors.OptionError(f"glacier_share is {glacier_share}, but world {world!r} has no glaciers; leave it out")
     if (dem is None) != (outlines is None):
         lacking = "outlines" if outlines is None else "dem"
         raise errors.OptionError(
@@ -130,8 +133,8 @@ def simulate(
 
 
 def _snap(edge: float, resolution: float) -> float:
-    """Round an edge to a multiple of the resolution."""
-    return round(edge / resolution) * resolution
+    """Round an edge to a multiple of the resolution; `SceneSettings` refuses one that is none."""
+    return round(edge / resolution) * resolution if math.isfinite(resolution) and resolution else edge
 
 
 def _empty(folder: Path) -> Path:
@@ -142,6 +145,7 @@ def _empty(folder: Path) -> Path:
 
 def _write_whole(scene: scenes.Scene, target: Path) -> None:
     """Write beside the target under a hidden name, then rename: half an archive would look like a whole one."""
+    target = target.absolute()
     part = target.with_name(f".{target.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:

@@ -217,7 +217,13 @@ def published(segmenter: Segmenter, path: Path, *, only: str = "*") -> Iterator[
 
 
 def against_outlines(
-    result: xr.Dataset, outlines: Path, *, area: Path | None = None, name: str = "map", all_touched: bool = False
+    result: xr.Dataset,
+    outlines: Path,
+    *,
+    area: Path | None = None,
+    year: int | None = None,
+    name: str = "map",
+    all_touched: bool = False,
 ) -> Case:
     """Compare a finished map of one year with a user's own outlines.
 
@@ -229,6 +235,8 @@ def against_outlines(
         Polygons of the glaciers, any CRS; a pixel is glacier if its centre lies in one.
     area
         Polygons of the area in which the outlines are complete; None: the box around them.
+    year
+        Of outlines that have a column `year`, those of this year are taken.
     name
         What the case is called.
     all_touched
@@ -237,7 +245,8 @@ def against_outlines(
     Raises
     ------
     OptionError
-        If a file cannot be read, has no CRS, or does not meet the map.
+        If a file cannot be read, has no CRS, holds other shapes than polygons, has outlines of several years but none
+        of `year`, or does not meet the map.
     """
     import rasterio.features
     import rioxarray  # noqa: F401
@@ -245,7 +254,7 @@ def against_outlines(
 
     layer = result[conventions.PROBABILITY]
     crs, transform = layer.rio.crs, layer.rio.transform()
-    true = _polygons(outlines, crs)
+    true = _of_year(_polygons(outlines, crs), year, outlines)
     shape = layer.shape
     box = shapely.box(*true.total_bounds)
     complete = [box] if area is None else list(_polygons(area, crs).geometry)
@@ -260,9 +269,22 @@ def against_outlines(
         return burnt
 
     known = burn(complete) & np.isfinite(values)
-    if not known.any():
-        raise errors.OptionError(f"{outlines} does not meet the map: compare with outlines of the same place")
-    return Case(name, name, values, burn(list(true.geometry)), known, float(abs(transform.a)))
+    truth = burn(list(true.geometry))
+    if not known.any() or not (truth & known).any():
+        missed = outlines if area is None or known.any() else area
+        raise errors.OptionError(f"{missed} does not meet the map: compare with outlines of the same place")
+    return Case(name, name, values, truth, known, float(abs(transform.a)))
+
+
+def _of_year(outlines: Any, year: int | None, path: Path) -> Any:
+    """Take the outlines of a year from a table of several."""
+    if year is None or "year" not in outlines.columns or outlines["year"].nunique() < 2:
+        return outlines
+    chosen = outlines[outlines["year"] == year]
+    if chosen.empty:
+        years = ", ".join(map(str, sorted(outlines["year"].unique())))
+        raise errors.OptionError(f"{path} has outlines of {years}, none of {year}: compare a map of one of these")
+    return chosen
 
 
 def _polygons(path: Path, crs: Any) -> Any:
@@ -275,7 +297,11 @@ def _polygons(path: Path, crs: Any) -> Any:
         raise errors.OptionError(
             f"{path} cannot be read ({error}): give polygons as GPKG, GeoJSON or GeoParquet"
         ) from error
+    if not isinstance(frame, gpd.GeoDataFrame):
+        raise errors.OptionError(f"{path} is a table without shapes: give polygons as GPKG, GeoJSON or GeoParquet")
     frame = frame[frame.geometry.notna() & ~frame.geometry.is_empty]
+    if others := sorted(set(frame.geom_type) - {"Polygon", "MultiPolygon"}):
+        raise errors.OptionError(f"{path} holds shapes of type {', '.join(others)}: give polygons only")
     if frame.crs is None or frame.empty:
         raise errors.OptionError(f"{path} has no {'CRS' if frame.crs is None else 'polygons'}: give outlines with both")
     return frame.to_crs(crs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -12,7 +13,7 @@ import pydantic
 from pydantic import Field
 
 from icemapper_xr import errors
-from icemapper_xr.conventions import FEATURES, Feature, Pooling, Unobserved
+from icemapper_xr.conventions import FEATURES, PIXEL_SIZE, Feature, Pooling, Unobserved
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,13 +47,13 @@ class SceneSettings(_Settings):
 
     number: Positive = 64
     """Scenes of the training set."""
-    size: Positive = 384
+    size: Annotated[int, Field(ge=32)] = 384
     """Side of a scene, pixels."""
-    seed: int = 100_000
+    seed: Annotated[int, Field(ge=0)] = 100_000
     """Scene i of the training set is simulated with `seed + i`."""
     validation: Positive = 4
     """Scenes of the validation set."""
-    validation_seed: int = 900_000
+    validation_seed: Annotated[int, Field(ge=0)] = 900_000
     """Validation scene i is simulated with `validation_seed + i`."""
     first: Positive = 8
     """Scenes that must be there before the first step."""
@@ -177,12 +178,12 @@ class TrainingConfig(_Settings):
     Small patches show more of the scenes in the same time; the temporal weights depend on a window's extent, so the
     last stage should have the window that the weights are applied on, or sizes around it.
     """
-    pixel_size: Annotated[float, Field(gt=0)] = 10.0
-    """Metres."""
+    pixel_size: Annotated[float, Field(gt=0)] = PIXEL_SIZE
+    """Metres; simulated scenes have 10 m."""
     unobserved: Unobserved = "mirror"
     """What the network is fed, here and wherever the weights are applied, where a pixel has no valid step: the mirror
     image of what was observed around it, or 0 in model units as published."""
-    seed: int = 1
+    seed: Annotated[int, Field(ge=0)] = 1
     """Fixes the first weights, the draws and the augmentation."""
     data: Path | None = None
     """Folder with `train.hdf5` and `val.hdf5`; None simulates."""
@@ -287,6 +288,8 @@ class TrainingConfig(_Settings):
             raise ValueError("freeze_norms=0 keeps the statistics of warm_start: name that, or freeze later")
         if self.scenes.focus and self.data is not None:
             raise ValueError("scenes.focus needs simulated scenes: the published layout knows glaciers only")
+        if self.data is None and self.pixel_size != PIXEL_SIZE:
+            raise ValueError(f"pixel_size={self.pixel_size:g}: simulated scenes have {PIXEL_SIZE:g} m; leave it out")
         if self.data is None and self.leave_out:
             from icemapper_xr.simulate.worlds import WORLDS
 
@@ -328,7 +331,7 @@ ORIGINAL: dict[str, Any] = {
 
 def original(**changes: Any) -> TrainingConfig:
     """Return the settings of the published training, with changes such as `data=` and `features=`."""
-    return _validated({**ORIGINAL, **changes}, "the preset 'original'")
+    return _validated(_changed(ORIGINAL, changes), "the preset 'original'")
 
 
 def load(path: str | Path) -> TrainingConfig:
@@ -352,12 +355,23 @@ def load(path: str | Path) -> TrainingConfig:
         raise errors.OptionError(f"preset={preset!r} in {path} is unknown: use 'original' or leave it out")
     for key in ("data", "warm_start"):
         if key in values:
+            if not isinstance(values[key], str):
+                raise errors.OptionError(f"{path}: {key} = {values[key]!r} must be a path, in quotes")
             values[key] = path.parent / values[key]
     if preset and "steps" in values:
         values.setdefault("epochs", None)
     elif "epochs" in values:
         values.setdefault("steps", None)
-    return _validated({**(ORIGINAL if preset else {}), **values}, str(path))
+    return _validated(_changed(ORIGINAL, values) if preset else values, str(path))
+
+
+def _changed(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Change settings, in tables key by key: what a table does not name stays."""
+    changed = {**settings, **changes}
+    for key, table in settings.items():
+        if isinstance(table, dict) and isinstance(changes.get(key), Mapping):
+            changed[key] = {**table, **changes[key]}
+    return changed
 
 
 def _validated(values: dict[str, Any], origin: str) -> TrainingConfig:

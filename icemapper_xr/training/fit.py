@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import time
 from collections.abc import Sequence
@@ -13,7 +14,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from icemapper_xr import errors, progress
-from icemapper_xr._types import FloatArray
 from icemapper_xr.training import ahead, eventlog, likeness, metrics, optimiser, patches, scenes, sources, state
 from icemapper_xr.training.config import Schedule, TrainingConfig
 from icemapper_xr.training.samples import Sample
@@ -111,7 +111,11 @@ def total_steps(config: TrainingConfig, data: Data) -> int:
     if config.steps is not None:
         return config.steps
     assert config.epochs is not None
-    whole = sum(math.prod(side // config.window for side in sample.shape) for sample in data.training(0))
+    if config.data is None:  # some scenes may still have to be simulated, but all have one size
+        whole = len(data.training(0)) if config.scenes.every == 0 else config.scenes.number
+        whole *= (config.scenes.size // config.window) ** 2
+    else:
+        whole = sum(math.prod(side // config.window for side in sample.shape) for sample in data.training(0))
     return config.epochs * max(1, whole // config.batch)
 
 
@@ -199,7 +203,6 @@ def _loop(
     # Batches that no step sees, drawn from the scenes of the current step, on the windows that are validated.
     whole = config.model_copy(update={"stages": ()})
     fresh = batches.Batches(whole, lambda index: data.training(current.step), config.estimate_batches, first=steps)
-    held_out = _windows(config, data.validation)
     estimate = functools.partial(stepper.estimate, lambda index: fresh[index][0], config.estimate_batches)
     if current.frozen:
         stepper.freeze()
@@ -218,14 +221,20 @@ def _loop(
                 current.frozen = True
             x, y = next(prepared)
             model.optimizer.learning_rate = config.learning_rate * rate(share, config.schedule)
-            current.losses.append(stepper.train(x, y))
+            loss = stepper.train(x, y)
+            if not math.isfinite(loss):
+                raise errors.OptionError(
+                    f"the loss of step {current.step} is {loss}: give a smaller learning_rate, and look for odd values "
+                    f"in the data; the checkpoint in {folder} is of an earlier step"
+                )
+            current.losses.append(loss)
             current.step += 1
             current.elapsed = time.monotonic() - began
             advance()
             if current.step % config.validate_every == 0 or _share(config, current, steps) >= 1:
                 if not current.frozen:
                     estimate()
-                _validate(config, folder, model, held_out, current, share)
+                _validate(config, folder, model, data.validation, current, share)
             if time.monotonic() - last_saved >= 60 * config.checkpoint_minutes:
                 _save(config, folder, model, current)
                 last_saved = time.monotonic()
@@ -246,10 +255,15 @@ def _save(config: TrainingConfig, folder: Path, model: keras.Model, current: Sta
 
 
 def _validate(
-    config: TrainingConfig, folder: Path, model: keras.Model, held_out: Windows, current: State, share: float
+    config: TrainingConfig,
+    folder: Path,
+    model: keras.Model,
+    held_out: Sequence[Sample],
+    current: State,
+    share: float,
 ) -> None:
-    """Score the held-out windows, log a row, keep the weights if they are the best."""
-    scores = score(model, held_out, config.batch)
+    """Score the held-out samples, log a row, keep the weights if they are the best."""
+    scores = score(model, held_out, config)
     value = scores[f"val_iou_{config.monitor}"]
     row = {
         "step": float(current.step),
@@ -267,21 +281,12 @@ def _validate(
     progress.note(" ".join(f"{key} {number:.4g}" for key, number in row.items()))
 
 
-Windows = list[tuple[list[tuple[FloatArray, FloatArray]], str]]
-"""For each validation sample its windows `(x, y)` and its name."""
-
-
-def _windows(config: TrainingConfig, validation: Sequence[Sample]) -> Windows:
-    """Cut the validation samples into windows, once."""
-    return [(patches.windows(sample, config), sample.name) for sample in validation]
-
-
-def score(model: keras.Model, held_out: Windows, batch: int) -> dict[str, float]:
-    """Score a network in inference mode on whole windows side by side."""
+def score(model: keras.Model, held_out: Sequence[Sample], config: TrainingConfig) -> dict[str, float]:
+    """Score a network in inference mode on whole windows side by side, read a batch at a time."""
     counts: list[metrics.Counts] = []
-    for pairs, _ in held_out:
-        for begin in range(0, len(pairs), batch):
-            some = pairs[begin : begin + batch]
+    for sample in held_out:
+        windows = patches.windows(sample, config)
+        while some := list(itertools.islice(windows, config.batch)):
             answers = model.predict_on_batch(np.stack([x for x, _ in some]))
             for (_, y), answer in zip(some, answers, strict=True):
                 known = y.sum(axis=-1) > 0
@@ -302,7 +307,7 @@ def _finish(
     """Load the best weights, with the statistics that were validated, and score them once more."""
     if current.best_weights:
         state.assign(model.weights, current.best_weights)
-    scores = score(model, _windows(config, data.validation), config.batch)
+    scores = score(model, data.validation, config)
     seen = None
     try:
         if describe:

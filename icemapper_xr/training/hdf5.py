@@ -75,46 +75,71 @@ def open_samples(path: Path, features: tuple[Feature, ...], n_steps: int = N_STE
     try:
         with _lock:
             file = _handle(path)
-            samples = [_describe(file[name], path, features, n_steps) for name in sorted(file)]
-    except OSError as error:
-        reason = " ".join(str(error).split())
+            samples = [_describe(file, name, path, features, n_steps) for name in sorted(file)]
+    except (OSError, KeyError, RuntimeError) as error:
+        reason = "it is a folder" if path.is_dir() else " ".join(str(error).split())
         raise errors.OptionError(
-            f"cannot read {path} ({reason}): give a folder with train.hdf5 and val.hdf5"
+            f"cannot read {path} ({reason}): a file of the published layout is wanted, such as test.hdf5, and for a "
+            "training the folder of train.hdf5 and val.hdf5"
         ) from error
     if not samples:
         raise errors.OptionError(f"{path} holds no samples: give a file of the published layout")
     return samples
 
 
-def _describe(group: h5py.Group, path: Path, features: tuple[Feature, ...], n_steps: int) -> Hdf5Sample:
+def _describe(file: h5py.File, name: str, path: Path, features: tuple[Feature, ...], n_steps: int) -> Hdf5Sample:
     """Check one group and collect its facts."""
-    name = group.name.lstrip("/")
-    lacking = [key for key in (*features, "outlines") if key not in group]
+    where = f"sample {name} in {path}"
+    group = file[name]
+    lacking = [key for key in (*features, "outlines") if not hasattr(group, "keys") or key not in group]
     if lacking:
         raise errors.OptionError(
-            f"sample {name} in {path} has no {', '.join(lacking)}: leave the feature out or choose another data set"
+            f"{where} has no {', '.join(lacking)}: leave the feature out or choose another data set"
         )
     attrs = {key: np.asarray(value).tolist() for key, value in group.attrs.items()}
+    if group["outlines"].ndim != 3 or group["outlines"].shape[2] != 2:
+        raise errors.OptionError(
+            f"{where}: outlines are {group['outlines'].shape}, (H, W, 2) wanted: background and glacier"
+        )
     height, width = group["outlines"].shape[:2]
     base, dates = {}, {}
     for feature in features:
-        count = group[feature].shape[0]
-        index = np.asarray(attrs.get(f"{feature}_base_time_idx", range(n_steps)), np.int64)
-        if group[feature].shape[1:3] != (height, width):
+        if group[feature].ndim != 4 or group[feature].shape[1:] != (height, width, 1):
             raise errors.OptionError(
-                f"sample {name} in {path}: {feature} is {group[feature].shape[1:3]}, outlines are {(height, width)} px"
+                f"{where}: {feature} is {group[feature].shape}, (T, {height}, {width}, 1) wanted as for its outlines"
             )
-        if index.shape != (n_steps,) or index.min() < 0 or index.max() >= count:
-            raise errors.OptionError(
-                f"sample {name} in {path}: {feature}_base_time_idx must be {n_steps} indices below {count}"
-            )
-        base[feature], dates[feature] = index, count
-    top, left = int(attrs.get("pad_height", 0)), int(attrs.get("pad_width", 0))
-    inner = (
-        slice(top, top + int(attrs.get("orig_height", height - top))),
-        slice(left, left + int(attrs.get("orig_width", width - left))),
-    )
-    return Hdf5Sample(path, name, (height, width), inner, base, dates, attrs)
+        dates[feature] = group[feature].shape[0]
+        base[feature] = _steps(attrs, feature, dates[feature], n_steps, where)
+    inner = tuple(_inside(attrs, along, size, where) for along, size in (("height", height), ("width", width)))
+    return Hdf5Sample(path, name, (height, width), (inner[0], inner[1]), base, dates, attrs)
+
+
+def _steps(attrs: Mapping[str, Any], feature: Feature, count: int, n_steps: int, where: str) -> IntArray:
+    """Return the dates that are the steps of a feature; all of them where there are no more."""
+    name = f"{feature}_base_time_idx"
+    index = np.asarray(attrs[name] if name in attrs else range(count))
+    if index.shape != (n_steps,) or index.dtype.kind not in "iu" or index.min() < 0 or index.max() >= count:
+        raise errors.OptionError(f"{where}: {name} must be {n_steps} whole numbers below {count}, the dates it has")
+    return index.astype(np.int64)
+
+
+def _inside(attrs: Mapping[str, Any], along: str, size: int, where: str) -> slice:
+    """Return the part of a padded side that is no padding."""
+    pad = _whole(attrs, f"pad_{along}", 0, where)
+    inside = _whole(attrs, f"orig_{along}", size - pad, where)
+    if pad < 0 or inside < 1 or pad + inside > size:
+        raise errors.OptionError(
+            f"{where}: pad_{along}={pad} and orig_{along}={inside} do not lie within its {size} pixels"
+        )
+    return slice(pad, pad + inside)
+
+
+def _whole(attrs: Mapping[str, Any], name: str, otherwise: int, where: str) -> int:
+    """Return an attribute that is a whole number, also as an array of one."""
+    value = np.asarray(attrs.get(name, otherwise))
+    if value.size != 1 or value.dtype.kind not in "iuf" or not float(value.item()).is_integer():
+        raise errors.OptionError(f"{where}: {name} is {attrs[name]!r}, a whole number is wanted")
+    return int(value.item())
 
 
 def _handle(path: Path) -> h5py.File:

@@ -25,10 +25,7 @@ def distances(
     A margin pixel is a glacier pixel with a 4-neighbour that is none; positive lies outside the true glacier. Empty if
     either map has no margin. Margins within a pixel of what is not `known` are the data's edge, and left out.
     """
-    ours, true = edge(mapped), edge(truth)
-    if known is not None and not known.all():
-        inside = ndimage.binary_erosion(known, np.ones((3, 3)), border_value=1)
-        ours, true = ours & inside, true & inside
+    ours, true = _within(edge(mapped), known), _within(edge(truth), known)
     if not ours.any() or not true.any():
         return np.zeros(0)
     distance = ndimage.distance_transform_edt(~true) * pixel_size
@@ -37,9 +34,17 @@ def distances(
     return signed
 
 
-def near(truth: BoolArray, pixel_size: float, reach: float = 100.0) -> BoolArray:
-    """Return the pixels within `reach` metres of a true margin, on both sides."""
-    margin = edge(truth)
+def _within(margin: BoolArray, known: BoolArray | None) -> BoolArray:
+    """Leave out what lies within a pixel of what is not known."""
+    if known is None or known.all():
+        return margin
+    inside: BoolArray = margin & ndimage.binary_erosion(known, np.ones((3, 3)), border_value=1)
+    return inside
+
+
+def near(truth: BoolArray, pixel_size: float, reach: float = 100.0, known: BoolArray | None = None) -> BoolArray:
+    """Return the pixels within `reach` metres of a true margin, on both sides; the data's edge is none."""
+    margin = _within(edge(truth), known)
     if not margin.any():
         return np.zeros(truth.shape, bool)
     return np.asarray(ndimage.distance_transform_edt(~margin) * pixel_size <= reach)

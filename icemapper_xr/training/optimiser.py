@@ -55,12 +55,13 @@ class KerasStep:
 
     def __init__(self, model: keras.Model) -> None:
         self.model = model
+        self._step = _compiled(model)
 
     def train(self, x: FloatArray, y: FloatArray) -> float:
         """Take one step; returns the loss before it."""
         # Keras averages the loss over the calls since the last reset.
         self.model.reset_metrics()
-        return float(self.model.train_on_batch(x, y))
+        return float(self._step(x, y))
 
     def estimate(self, batches: Callable[[int], FloatArray], number: int) -> None:
         """Set the statistics of the batch normalisations to their mean over `number` batches."""
@@ -79,6 +80,24 @@ class KerasStep:
         for norm in batch_norms(self.model):
             norm.trainable = False  # which in Keras also means: no statistics of the batch
         self.model.train_function = None
+        self._step = _compiled(self.model)
+
+
+def _compiled(model: keras.Model) -> Callable[[FloatArray, FloatArray], Any]:
+    """Return what takes one step and answers with the loss.
+
+    On TensorFlow Keras compiles a function that it makes more general once patches have a second size. What it
+    computes then differs in the last bits with the sizes that this process has seen, so that a training that was
+    stopped would go on to other weights. Here each size has a function of its own.
+    """
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        return model.train_on_batch  # type: ignore[no-any-return]
+    import tensorflow as tf
+
+    step = tf.function(lambda x, y: model.train_step((x, y)), reduce_retracing=False)
+    return lambda x, y: step(tf.constant(x), tf.constant(y))["loss"]
 
 
 def batch_norms(model: keras.Model) -> list[Any]:

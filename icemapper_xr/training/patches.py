@@ -5,7 +5,7 @@ Without Keras, so that a process that does nothing else starts quickly.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -99,7 +99,8 @@ def patch(
     augment.hide_border(rng, stack, labels, settings)
     augment.drop_steps(rng, stack, settings)
     stack, labels = augment.geometry(rng, stack, labels, settings)
-    missing = np.isnan(stack)
+    missing = ~np.isfinite(stack)  # infinite is what dB of nothing are
+    stack = np.where(missing, np.float32(np.nan), stack)
     stack = augment.radiometry(rng, np.ascontiguousarray(stack), settings)
     stack = augment.speckle(rng, stack, features, settings)
     if missing.any():  # most patches have no gap, and filling costs as much as all the rest
@@ -124,10 +125,9 @@ def fill(stack: FloatArray, unobserved: Unobserved) -> FloatArray:
     return filled
 
 
-def windows(sample: Sample, config: TrainingConfig) -> list[tuple[FloatArray, FloatArray]]:
+def windows(sample: Sample, config: TrainingConfig) -> Iterator[tuple[FloatArray, FloatArray]]:
     """Cut a sample into whole windows side by side, without augmentation; what is left at the edges is dropped."""
     size = config.window
-    pairs = []
     for y in range(0, sample.shape[0] - size + 1, size):
         for x in range(0, sample.shape[1] - size + 1, size):
             crop = Crop(y, x, size)
@@ -137,5 +137,4 @@ def windows(sample: Sample, config: TrainingConfig) -> list[tuple[FloatArray, Fl
             inside = np.zeros(sample.shape, bool)
             inside[rows, columns] = True
             labels[~inside[crop.slices]] = 0
-            pairs.append((fill(stack, config.unobserved), labels))
-    return pairs
+            yield fill(stack, config.unobserved), labels

@@ -208,7 +208,7 @@ class SceneSet:
                 if not alive():
                     return
                 lock = filelock.FileLock(locks / f"{seed:07d}", blocking=False)  # the system drops it with its process
-                with contextlib.suppress(filelock.Timeout), lock:
+                with contextlib.suppress(filelock.Timeout), lock, self._telling(seed):
                     if not self._whole(seed):
                         self._store(seed)
                     if not self._there(seed):
@@ -216,6 +216,25 @@ class SceneSet:
                 done = sum(map(self._there, missing))  # others may be at it, too
                 advance(done - shown)
                 shown = done
+
+    @contextlib.contextmanager
+    def _telling(self, seed: int) -> Iterator[None]:
+        """Leave a note if a scene cannot be simulated, for those who wait for it."""
+        try:
+            yield
+        except Exception as error:
+            reason = str(error) if isinstance(error, errors.IcemapperError) else f"{type(error).__name__}: {error}"
+            self._failure(seed).parent.mkdir(exist_ok=True)
+            self._failure(seed).write_text(" ".join(reason.split()), encoding="utf-8")
+            raise
+
+    def forget_failures(self) -> None:
+        """Remove the notes that an earlier run has left."""
+        for seed in self.seeds:
+            self._failure(seed).unlink(missing_ok=True)
+
+    def _failure(self, seed: int) -> Path:
+        return self.cache / "failed" / f"{seed:07d}"
 
     def _folder(self, seed: int) -> Path:
         return self.cache / f"{seed:07d}"
@@ -258,6 +277,11 @@ class SceneSet:
             return known
         until = time.monotonic() + self.patience
         while not self._there(seed):
+            if self._failure(seed).exists():
+                raise errors.OptionError(
+                    f"scene {seed} could not be simulated ({self._failure(seed).read_text(encoding='utf-8')}): "
+                    "mend that, and run the training again with --resume"
+                )
             if time.monotonic() > until:
                 raise errors.OptionError(
                     f"scene {seed} did not appear in {self.cache} within {self.patience:.0f} s: "
@@ -295,6 +319,7 @@ def producer(scenes: SceneSet, settings: Path | None, *, processes: int = 1) -> 
         yield
         return
     scenes.cache.mkdir(parents=True, exist_ok=True)
+    scenes.forget_failures()
     # The folder is named outright: the other process must not fill another one because the source changed meanwhile.
     command = [sys.executable, "-m", __name__.rpartition(".")[0], str(settings), "--simulate-into", str(scenes.cache)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

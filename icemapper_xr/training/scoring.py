@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from icemapper_xr import calibrate, conventions, errors
+from icemapper_xr import calibrate, conventions, errors, progress
 from icemapper_xr.training import bodies, margins, metrics
 from icemapper_xr.training.cases import Case
 
-__all__ = ["NEAR_M", "Evaluation", "Trust", "evaluate", "reliabilities"]
+__all__ = ["NEAR_M", "Evaluation", "Trust", "evaluate", "numbers", "reliabilities"]
 
 NEAR_M = 100.0
 """Calibration is also judged within so many metres of the true margins."""
@@ -65,21 +65,24 @@ class Evaluation:
     by_scene: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def add(self, case: Case) -> None:
-        """Score one scene."""
+        """Score one scene; one of which nothing is known says nothing."""
+        if not case.known.any():
+            progress.note(f"{case.name}: nothing was observed, left out")
+            return
         mapped, truth = case.mapped, case.truth & case.known
         one = metrics.count(mapped, truth, case.known)
         signed = margins.distances(mapped, truth, case.pixel_size, case.known)
         self.counts[case.name] = one
         self.regions[case.region] = self.regions.get(case.region, metrics.Counts()) + one
         self.signed.append(signed)
-        self.by_scene[case.name] = {"region": case.region, **_numbers(one), "boundary_m": margins.summary(signed)}
+        self.by_scene[case.name] = {"region": case.region, **numbers(one), "boundary_m": margins.summary(signed)}
         bodies.look_at(self.parts, mapped, truth, case.known, case.pixel_size, case.classes, case.legend)
         self._trust(case, mapped, truth)
 
     def _trust(self, case: Case, mapped: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]) -> None:
         """Bin the confidences of one scene."""
         p, right = case.probability[case.known], (mapped == truth)[case.known]
-        close = margins.near(truth, case.pixel_size, NEAR_M)[case.known]
+        close = margins.near(truth, case.pixel_size, NEAR_M, case.known)[case.known]
         shannon = calibrate.shannon_confidence(p)
         kinds: dict[str, npt.NDArray[Any]] = {"shannon": shannon, "probability": np.maximum(p, 1 - p)}
         soft: dict[str, npt.NDArray[Any]] = {"probability": p}
@@ -98,11 +101,11 @@ class Evaluation:
         together = metrics.total(self.counts.values())
         true = together.true_positive + together.false_negative
         return {
-            "pixels": _numbers(together),
+            "pixels": numbers(together),
             "mean_iou": metrics.mean_iou(self.counts.values()),
             "soft_area_bias": {name: value / true - 1 for name, value in self.soft.items()} if true else {},
             "boundary_m": margins.summary(np.concatenate(self.signed)),
-            "regions": {name: _numbers(one) for name, one in sorted(self.regions.items())},
+            "regions": {name: numbers(one) for name, one in sorted(self.regions.items())},
             **self.parts.numbers(),
             "calibration": {name: trust.numbers() for name, trust in self.trust.items()},
             "scenes": self.by_scene,
@@ -151,6 +154,6 @@ def reliabilities(cases: Iterable[Case]) -> calibrate.Bins:
     return total
 
 
-def _numbers(counts: metrics.Counts) -> dict[str, float | None]:
+def numbers(counts: metrics.Counts) -> dict[str, float | None]:
     """Scores for JSON, which knows no NaN: the area bias of a scene without glacier is None."""
     return {name: None if np.isnan(value) else value for name, value in counts.scores().items()}

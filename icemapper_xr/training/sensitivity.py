@@ -10,7 +10,7 @@ import numpy as np
 from icemapper_xr import progress
 from icemapper_xr._types import FloatArray, Segmenter
 from icemapper_xr.conventions import FEATURE_RANGES, Feature
-from icemapper_xr.training import cases, metrics
+from icemapper_xr.training import cases, metrics, scoring
 
 __all__ = ["CHANGES", "coarser", "gaps", "sensitivity", "shuffled", "without_melt"]
 
@@ -88,9 +88,9 @@ def sensitivity(segmenter: Segmenter, *, seeds: Sequence[int], size: int = 512, 
         For each change, by name, the scores over all pixels; 'unchanged' first.
     """
 
-    def score(**changed: Any) -> dict[str, float]:
+    def score(**changed: Any) -> dict[str, float | None]:
         made = cases.simulated(segmenter, seeds=seeds, size=size, **options, **changed)
-        return metrics.total(metrics.count(case.mapped, case.truth, case.known) for case in made).scores()
+        return scoring.numbers(metrics.total(metrics.count(case.mapped, case.truth, case.known) for case in made))
 
     table: dict[str, Any] = {"unchanged": score()}
     for name, change in CHANGES.items():

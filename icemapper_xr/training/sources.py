@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,7 @@ def open_data(
     """Open the data set, or the scenes with the processes that simulate them (`beside` is their settings file)."""
     source = Source(config, cache, make)
     if config.data is not None:
+        _check_left_out(config)
         yield Data(source, source.training(), _published(config, "val", "validate on"))
         return
     wanted = scene_set(config, cache, make)
@@ -68,16 +70,28 @@ def scene_set(config: TrainingConfig, cache: Path, make: scenes.SceneMaker = sce
     return scenes.SceneSet(config, cache / f"{version}_{config.scenes.size}px", make)
 
 
+def _check_left_out(config: TrainingConfig) -> None:
+    """Refuse a pattern that leaves nothing out: its region would be learned from after all."""
+    from icemapper_xr.training import hdf5
+
+    if not config.leave_out or config.data is None:
+        return
+    parts = (config.data / f"{part}.hdf5" for part in ("train", "val"))
+    names = [sample.name for part in parts for sample in hdf5.open_samples(part, config.features)]
+    for pattern in config.leave_out:
+        if not fnmatch.filter(names, pattern):
+            raise errors.OptionError(
+                f"leave_out: {pattern!r} fits no sample of {config.data}, where the first one is {names[0]!r}"
+            )
+
+
 def _published(config: TrainingConfig, part: str, use: str) -> list[Sample]:
     """Open a part of the published data set, less the regions that are to be scored later."""
     from icemapper_xr.training import hdf5
 
     assert config.data is not None
-    samples: list[Sample] = [
-        sample
-        for sample in hdf5.open_samples(config.data / f"{part}.hdf5", config.features)
-        if not config.leaves_out(sample.name)
-    ]
+    found = hdf5.open_samples(config.data / f"{part}.hdf5", config.features)
+    samples: list[Sample] = [sample for sample in found if not config.leaves_out(sample.name)]
     if not samples:
         raise errors.OptionError(f"leave_out={config.leave_out} leaves no sample to {use}: name fewer")
     for sample in samples:

@@ -6,6 +6,8 @@ import csv
 import json
 import os
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,6 +72,8 @@ def write_state(path: Path, state: State, digest: str) -> None:
     }
     groups = {"weights": state.weights, "optimizer": state.optimizer, "best": state.best_weights}
     arrays = {f"{name}_{i:04d}": value for name, values in groups.items() for i, value in enumerate(values)}
+    for left in path.parent.glob(".state-*.tmp"):  # of a run that was killed while it wrote
+        left.unlink(missing_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".state-", suffix=".tmp", delete=False) as file:
         np.savez(file, facts=np.array(json.dumps(facts)), **arrays)  # type: ignore[arg-type]
         file.flush()
@@ -86,14 +90,15 @@ def read_state(path: Path, digest: str) -> State:
         If it is damaged, or was written by a training with other settings.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             facts = json.loads(str(file["facts"]))
             groups = {
                 name: [file[key] for key in sorted(file.files) if key.startswith(f"{name}_")]
                 for name in ("weights", "optimizer", "best")
             }
-    except (OSError, ValueError, KeyError) as error:
-        raise errors.OptionError(f"checkpoint {path} cannot be read ({error}): delete it to begin anew") from error
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise errors.OptionError(f"checkpoint {path} cannot be read ({reason}): delete it to begin anew") from error
     if facts["digest"] != digest:
         raise errors.OptionError(
             f"checkpoint {path} is of other settings: choose another --out, or the settings that began it"

@@ -9,12 +9,15 @@ from typing import Any, Literal
 
 from icemapper_xr import calibrate as maps
 from icemapper_xr import errors, models
-from icemapper_xr.conventions import ModelEngine
+from icemapper_xr._types import Segmenter
+from icemapper_xr.conventions import PIXEL_SIZE, ModelEngine
 from icemapper_xr.training import cases as scenes
 from icemapper_xr.training import scorecard, scoring, sensitivity
 
 __all__ = ["calibrate_weights", "evaluate_map", "evaluate_weights", "train_weights"]
 
+SIZE = 512
+"""Rows and columns of the simulated scenes."""
 SENSITIVITY_SEEDS = 6
 """Scenes, the first of those evaluated, on which the sensitivity is measured."""
 
@@ -73,9 +76,9 @@ def evaluate_weights(
     weights: str | Path,
     *,
     seeds: Sequence[int] | None = None,
-    size: int = 512,
+    size: int | None = None,
     data: str | Path | None = None,
-    only: str = "*",
+    only: str | None = None,
     calibration: str | Path | None = "auto",
     changes: bool = False,
     features: Sequence[str] | None = None,
@@ -91,11 +94,11 @@ def evaluate_weights(
     weights
         Name or path.
     seeds, size
-        Simulated scenes (None: 700001 to 700020) and their side in pixels.
+        Simulated scenes (None: 700001 to 700020) and their side in pixels (None: 512).
     data
         HDF5 file of the published layout, such as `test.hdf5`; None simulates.
     only
-        Pattern of the samples of `data` to score: for regions that were left out of a training.
+        Pattern of the samples of `data` to score, for regions that were left out of a training; None takes all.
     calibration
         'auto' takes that of the weights, where there is one; a file written by `calibrate`; None judges none.
     changes
@@ -114,16 +117,18 @@ def evaluate_weights(
     dict
         See `icemapper_xr.training.evaluate`.
     """
+    _check_source(seeds, size, data, only)
     segmenter = models.load_model(weights, features=features, engine=engine)
+    size = SIZE if size is None else size
     found = tuple(seeds) if seeds is not None else scenes.SEEDS
     kept = Path(cache) if cache is not None else None
     made: Iterator[scenes.Case]
     if data is not None:
         if changes:
             raise errors.OptionError("the sensitivity is measured on simulated scenes: leave data or changes out")
-        made = scenes.published(segmenter, Path(data), only=only)
+        made = scenes.published(segmenter, Path(data), only=only or "*")
     else:
-        _check_scenes(found, size, segmenter.window)
+        _check_scenes(found, size, segmenter)
         made = scenes.simulated(segmenter, seeds=found, size=size, cache=kept)
     report: dict[str, Any] = {
         "weights": Path(str(weights)).name,
@@ -160,7 +165,7 @@ def evaluate_map(
     run
         Folder of `icemapper map`, or its zarr store.
     outlines
-        Polygons of the glaciers.
+        Polygons of the glaciers; where they have a column `year`, those of the map's year.
     year
         Year of the map; None takes the only one.
     area
@@ -186,7 +191,11 @@ def evaluate_map(
         raise errors.OptionError(f"{run} has no year {year}: it has {', '.join(map(str, years))}")
     one = cube.sel(year=year if year is not None else years[0])
     case = scenes.against_outlines(
-        one, Path(outlines), area=Path(area) if area is not None else None, name=Path(run).name
+        one,
+        Path(outlines),
+        area=Path(area) if area is not None else None,
+        year=int(one["year"]),
+        name=Path(run).name,
     )
     model = maps.read(calibration) if calibration is not None else None
     report = {
@@ -205,9 +214,9 @@ def calibrate_weights(
     *,
     kind: Literal["monotone", "kernel_ridge"] = "monotone",
     seeds: Sequence[int] | None = None,
-    size: int = 512,
+    size: int | None = None,
     data: str | Path | None = None,
-    only: str = "*",
+    only: str | None = None,
     features: Sequence[str] | None = None,
     engine: ModelEngine = "auto",
     cache: str | Path | None = None,
@@ -223,7 +232,7 @@ def calibrate_weights(
     kind
         'monotone' (the default map, never below 0.5) or 'kernel_ridge' (the published recipe).
     seeds, size
-        Simulated scenes (None: 800001 to 800012) and their side in pixels.
+        Simulated scenes (None: 800001 to 800012) and their side in pixels (None: 512).
     data, only
         HDF5 file of the published layout, such as `val.hdf5`, and a pattern of its samples; None simulates.
     features, engine, cache
@@ -233,14 +242,16 @@ def calibrate_weights(
     register
         Enter the map in the index of the project's own weights.
     """
+    _check_source(seeds, size, data, only)
     segmenter = models.load_model(weights, features=features, engine=engine)
+    size = SIZE if size is None else size
     found = tuple(seeds) if seeds is not None else scenes.CALIBRATION_SEEDS
     made: Iterator[scenes.Case]
     if data is not None:
-        source = f"{Path(data).name}, {only}"
-        made = scenes.published(segmenter, Path(data), only=only)
+        source = f"{Path(data).name}, {only or '*'}"
+        made = scenes.published(segmenter, Path(data), only=only or "*")
     else:
-        _check_scenes(found, size, segmenter.window)
+        _check_scenes(found, size, segmenter)
         source = f"{len(found)} simulated scenes of {size} px, seeds {found[0]} to {found[-1]}"
         made = scenes.simulated(segmenter, seeds=found, size=size, cache=Path(cache) if cache is not None else None)
     bins = scoring.reliabilities(made)
@@ -257,7 +268,24 @@ def calibrate_weights(
     return model
 
 
-def _check_scenes(seeds: Sequence[int], size: int, window: int) -> None:
+def _check_source(seeds: object, size: object, data: object, only: object) -> None:
+    """Refuse what would be without effect."""
+    idle = {"seeds": seeds, "size": size} if data is not None else {"only": only}
+    for name, value in idle.items():
+        if value is not None:
+            kind = "simulated scenes" if data is not None else "a data set"
+            raise errors.OptionError(f"{name}={value!r} is for {kind}: leave it or data out")
+
+
+def _check_scenes(seeds: Sequence[int], size: int, segmenter: Segmenter) -> None:
+    window = segmenter.window
+    if segmenter.pixel_size != PIXEL_SIZE:
+        raise errors.OptionError(
+            f"the weights want pixels of {segmenter.pixel_size:g} m, simulated scenes have {PIXEL_SIZE:g} m: name data "
+            "of the published layout"
+        )
+    if len(set(seeds)) < len(seeds):
+        raise errors.OptionError(f"seeds {', '.join(map(str, seeds))}: name each scene once")
     if not seeds:
         raise errors.OptionError("no seeds: name at least one scene")
     if min(seeds) < 0:
