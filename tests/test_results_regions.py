@@ -271,6 +271,37 @@ def write_boxes(path: Path, place: tuple[float, float] = CENTRE, **azimuths: flo
     return path
 
 
+def test_a_region_is_scored_against_outlines_across_zones(two_zones: Path, tmp_path: Path, capsys: Any) -> None:
+    """The border of two zones cuts the glacier, and both tiles have mapped pixels past it: each counts once."""
+    circle = shapely.Point(0, 0).buffer(RADII[2021], quad_segs=64)
+    around = shapely.Point(0, 0).buffer(RADII[2021] + 500)
+    crs = f"+proj=aeqd +lon_0={CENTRE[0]} +lat_0={CENTRE[1]} +datum=WGS84"
+    for name, shape in (("mine", circle), ("area", around), ("gone", shapely.transform(circle, lambda xy: xy + 9e4))):
+        gpd.GeoDataFrame(geometry=[shape], crs=crs).to_crs(4326).to_file(tmp_path / f"{name}.gpkg")
+    report = pipeline.scores_of_run(
+        two_zones, tmp_path / "mine.gpkg", year=2021, area=tmp_path / "area.gpkg", out=tmp_path / "scores"
+    )
+    assert report["pixels"]["iou"] > 0.97
+    assert abs(report["pixels"]["area_bias"]) < 0.005
+    assert len(report["scenes"]) == len(report["regions"]) == 2
+    cells = sum(report["calibration"]["probability"]["all"]["pixels"])
+    assert cells * PIXEL**2 == pytest.approx(around.area, rel=0.01)
+    assert (tmp_path / "scores" / "scores.json").exists()
+    one = ("evaluate", str(two_zones), "--outlines", str(tmp_path / "mine.gpkg"))
+    main([*one, "--year", "2022"])
+    assert "IoU" in capsys.readouterr().out
+    for arguments, message in (
+        (one, "has the years 2020, 2021, 2022"),
+        ((*one, "--year", "2019"), "not 2019"),
+        (("evaluate", str(two_zones), "--outlines", str(tmp_path / "gone.gpkg"), "--year", "2020"), "does not meet"),
+    ):
+        with pytest.raises(SystemExit):
+            main(arguments)
+        told = capsys.readouterr().err
+        assert message in told
+        assert len(told.strip().splitlines()) == 1
+
+
 def test_termini_of_a_region_are_measured_across_zones(two_zones: Path, tmp_path: Path, capsys: Any) -> None:
     boxes = write_boxes(tmp_path / "boxes.gpkg", east=90.0, west=270.0)  # the west one crosses into UTM 32
     main(["termini", str(two_zones), str(boxes), str(tmp_path / "t.csv")])

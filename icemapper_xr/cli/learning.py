@@ -77,7 +77,7 @@ def evaluate(
     Parameters
     ----------
     target
-        Name or path of weights; with --outlines the folder of a map.
+        Name or path of weights; with --outlines the folder of a map, of a region's too.
     outlines
         Polygons of the glaciers (GPKG, GeoJSON, GeoParquet) to compare a map with; of the map's year where they have
         a column year.
@@ -129,7 +129,9 @@ def evaluate(
         raise errors.OptionError(f"{', '.join(idle)} is for scoring {what}")
     if outlines is not None:
         chosen = None if calibration in ("auto", "none") else Path(calibration)
-        report = verbs.evaluate_map(target, outlines, year=year, area=area, calibration=chosen, out=out)
+        from icemapper_xr import pipeline
+
+        report = pipeline.scores_of_run(target, outlines, year=year, area=area, calibration=chosen, out=out)
     else:
         report = verbs.evaluate_weights(
             target,

@@ -17,6 +17,7 @@ from icemapper_xr.pipeline.packages import ExportReport, export_of_run, qc_of
 from icemapper_xr.pipeline.planning import Plan, YearPlan, plan_map
 from icemapper_xr.pipeline.rates import RateReport, rates_of_run
 from icemapper_xr.pipeline.region import RegionReport, as_region, map_region
+from icemapper_xr.pipeline.scores import scores_of_run
 from icemapper_xr.pipeline.standing import Standing, YearStanding, status_of_run
 from icemapper_xr.pipeline.tiled import is_region
 from icemapper_xr.pipeline.trust import applicability, calibrate
@@ -56,6 +57,7 @@ __all__ = [
     "predict",
     "qc_of",
     "rates_of_run",
+    "scores_of_run",
     "search",
     "seconds_text",
     "status_of_run",

@@ -19,6 +19,7 @@ from icemapper_xr.prediction import core
 from icemapper_xr.training import patches, samples, scenes
 
 if TYPE_CHECKING:
+    import geopandas as gpd
     import xarray as xr
 
 __all__ = [
@@ -26,15 +27,22 @@ __all__ = [
     "SEEDS",
     "Case",
     "Change",
+    "Outlines",
     "World",
     "against_outlines",
+    "compared",
     "probability",
     "published",
+    "read_outlines",
+    "refuse_apart",
     "simulated",
     "world",
 ]
 
 BoolArray = npt.NDArray[np.bool_]
+BOX_STEP_M = 1000.0
+BOX_STEP_DEGREES = 0.01
+"""Length of the pieces that the sides of the box around outlines are cut into."""
 
 SEEDS = tuple(range(700_001, 700_021))
 """Seeds of the scenes for evaluation; no training and no validation uses them, nor do tests or the demo."""
@@ -216,6 +224,107 @@ def published(segmenter: Segmenter, path: Path, *, only: str = "*") -> Iterator[
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Outlines:
+    """A user's outlines, and where they are complete."""
+
+    path: Path
+    glaciers: gpd.GeoDataFrame
+    area: gpd.GeoDataFrame
+
+
+def read_outlines(path: Path, *, crs: Any, area: Path | None = None, year: int | None = None) -> Outlines:
+    """Read outlines to compare maps with.
+
+    Parameters
+    ----------
+    path
+        Polygons of the glaciers, any CRS.
+    crs
+        Of the map: of the box around the outlines where no area is named.
+    area
+        Polygons of the area in which the outlines are complete; None: the box around them.
+    year
+        Of outlines that have a column `year`, those of this year are taken.
+
+    Raises
+    ------
+    OptionError
+        If a file cannot be read, has no CRS, holds other shapes than polygons, or has outlines of several years but
+        none of `year`.
+    """
+    import geopandas as gpd
+    import shapely
+
+    glaciers = _of_year(_polygons(path), year, path)
+    if area is not None:
+        return Outlines(path, glaciers, _polygons(area))
+    box = gpd.GeoSeries([shapely.box(*glaciers.to_crs(crs).total_bounds)], crs=crs)
+    # Its sides are straight in this CRS, and have to stay so in those of other tiles.
+    step = BOX_STEP_DEGREES if box.crs.is_geographic else BOX_STEP_M
+    return Outlines(path, glaciers, gpd.GeoDataFrame(geometry=box.segmentize(step)))
+
+
+def compared(
+    layer: xr.DataArray,
+    outlines: Outlines,
+    *,
+    within: gpd.GeoSeries | gpd.GeoDataFrame | None = None,
+    name: str = "map",
+    region: str | None = None,
+    all_touched: bool = False,
+) -> Case:
+    """Compare a map with outlines.
+
+    Parameters
+    ----------
+    layer
+        Probability, dims (y, x), with a CRS.
+    outlines
+        Of `read_outlines`; a pixel is glacier if its centre lies in one.
+    within
+        Polygons of what of the map counts; None: all of it.
+    name, region
+        What the case is called, and what it is a part of (None: the name).
+    all_touched
+        Whether every pixel that a polygon touches is glacier.
+    """
+    import rasterio.features
+    import rioxarray  # noqa: F401
+
+    crs, transform, shape = layer.rio.crs, layer.rio.transform(), layer.shape
+    values = np.asarray(layer.values, np.float32)
+
+    def burn(frame: gpd.GeoSeries | gpd.GeoDataFrame) -> BoolArray:
+        shapes = [(one, 1) for one in frame.geometry.to_crs(crs) if one is not None and not one.is_empty]
+        if not shapes:
+            return np.zeros(shape, bool)
+        burnt: BoolArray = rasterio.features.rasterize(
+            shapes, shape, transform=transform, all_touched=all_touched, dtype="uint8"
+        ).astype(bool)
+        return burnt
+
+    known = burn(outlines.area) & np.isfinite(values)
+    if within is not None:
+        known &= burn(within)
+    return Case(name, region or name, values, burn(outlines.glaciers), known, float(abs(transform.a)))
+
+
+def refuse_apart(found: Sequence[Case], outlines: Outlines) -> None:
+    """Refuse maps and outlines of different places: their scores would mean nothing.
+
+    Raises
+    ------
+    OptionError
+        If no map has a known pixel in an outline.
+    """
+    if not any((case.truth & case.known).any() for case in found):
+        raise errors.OptionError(
+            f"{outlines.path} does not meet the map, or the area in which it is complete: compare with outlines of the "
+            "same place"
+        )
+
+
 def against_outlines(
     result: xr.Dataset,
     outlines: Path,
@@ -225,55 +334,15 @@ def against_outlines(
     name: str = "map",
     all_touched: bool = False,
 ) -> Case:
-    """Compare a finished map of one year with a user's own outlines.
+    """Compare a finished map of one year, with `probability`, dims (y, x), with a user's own outlines.
 
-    Parameters
-    ----------
-    result
-        With `probability`, dims (y, x), and a CRS.
-    outlines
-        Polygons of the glaciers, any CRS; a pixel is glacier if its centre lies in one.
-    area
-        Polygons of the area in which the outlines are complete; None: the box around them.
-    year
-        Of outlines that have a column `year`, those of this year are taken.
-    name
-        What the case is called.
-    all_touched
-        Whether every pixel that a polygon touches is glacier.
-
-    Raises
-    ------
-    OptionError
-        If a file cannot be read, has no CRS, holds other shapes than polygons, has outlines of several years but none
-        of `year`, or does not meet the map.
+    Parameters are those of `read_outlines` and `compared`, errors those of `read_outlines` and `refuse_apart`.
     """
-    import rasterio.features
-    import rioxarray  # noqa: F401
-    import shapely
-
     layer = result[conventions.PROBABILITY]
-    crs, transform = layer.rio.crs, layer.rio.transform()
-    true = _of_year(_polygons(outlines, crs), year, outlines)
-    shape = layer.shape
-    box = shapely.box(*true.total_bounds)
-    complete = [box] if area is None else list(_polygons(area, crs).geometry)
-    values = np.asarray(layer.values, np.float32)
-
-    def burn(shapes: list[Any]) -> BoolArray:
-        if not shapes:
-            return np.zeros(shape, bool)
-        burnt: BoolArray = rasterio.features.rasterize(
-            [(one, 1) for one in shapes], shape, transform=transform, all_touched=all_touched, dtype="uint8"
-        ).astype(bool)
-        return burnt
-
-    known = burn(complete) & np.isfinite(values)
-    truth = burn(list(true.geometry))
-    if not known.any() or not (truth & known).any():
-        missed = outlines if area is None or known.any() else area
-        raise errors.OptionError(f"{missed} does not meet the map: compare with outlines of the same place")
-    return Case(name, name, values, truth, known, float(abs(transform.a)))
+    truth = read_outlines(outlines, crs=layer.rio.crs, area=area, year=year)
+    case = compared(layer, truth, name=name, all_touched=all_touched)
+    refuse_apart([case], truth)
+    return case
 
 
 def _of_year(outlines: Any, year: int | None, path: Path) -> Any:
@@ -287,8 +356,8 @@ def _of_year(outlines: Any, year: int | None, path: Path) -> Any:
     return chosen
 
 
-def _polygons(path: Path, crs: Any) -> Any:
-    """Read polygons and bring them to a CRS."""
+def _polygons(path: Path) -> gpd.GeoDataFrame:
+    """Read polygons."""
     import geopandas as gpd
 
     try:
@@ -304,7 +373,7 @@ def _polygons(path: Path, crs: Any) -> Any:
         raise errors.OptionError(f"{path} holds shapes of type {', '.join(others)}: give polygons only")
     if frame.crs is None or frame.empty:
         raise errors.OptionError(f"{path} has no {'CRS' if frame.crs is None else 'polygons'}: give outlines with both")
-    return frame.to_crs(crs)
+    return frame
 
 
 def _whole_windows(sample: samples.Sample, segmenter: Segmenter) -> tuple[FloatArray, BoolArray, BoolArray]:

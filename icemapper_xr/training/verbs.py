@@ -14,7 +14,7 @@ from icemapper_xr.conventions import PIXEL_SIZE, ModelEngine
 from icemapper_xr.training import cases as scenes
 from icemapper_xr.training import scorecard, scoring, sensitivity
 
-__all__ = ["calibrate_weights", "evaluate_map", "evaluate_weights", "train_weights"]
+__all__ = ["calibrate_weights", "evaluate_weights", "train_weights"]
 
 SIZE = 512
 """Rows and columns of the simulated scenes."""
@@ -146,66 +146,6 @@ def evaluate_weights(
         scorecard.write(report, Path(out))
     if register:
         _register(weights, scores=_short(report))
-    return report
-
-
-def evaluate_map(
-    run: str | Path,
-    outlines: str | Path,
-    *,
-    year: int | None = None,
-    area: str | Path | None = None,
-    calibration: str | Path | None = None,
-    out: str | Path | None = None,
-) -> dict[str, Any]:
-    """Score a finished map against outlines of your own.
-
-    Parameters
-    ----------
-    run
-        Folder of `icemapper map`, or its zarr store.
-    outlines
-        Polygons of the glaciers; where they have a column `year`, those of the map's year.
-    year
-        Year of the map; None takes the only one.
-    area
-        Polygons of the area in which the outlines are complete; None: the box around them.
-    calibration
-        A file written by `calibrate`; None judges none.
-    out
-        Folder for the scores.
-
-    Raises
-    ------
-    OptionError
-        If the year is missing, or the outlines cannot be read or lie elsewhere.
-    """
-    from icemapper_xr import store
-
-    path = Path(run)
-    cube = store.open_store(store.cube_of(run))
-    years = [int(one) for one in cube["year"].values]
-    if year is None and len(years) > 1:
-        raise errors.OptionError(f"{run} has the years {', '.join(map(str, years))}: name the one of the outlines")
-    if year is not None and year not in years:
-        raise errors.OptionError(f"{run} has no year {year}: it has {', '.join(map(str, years))}")
-    one = cube.sel(year=year if year is not None else years[0])
-    case = scenes.against_outlines(
-        one,
-        Path(outlines),
-        area=Path(area) if area is not None else None,
-        year=int(one["year"]),
-        name=Path(run).name,
-    )
-    model = maps.read(calibration) if calibration is not None else None
-    report = {
-        "weights": str(cube.attrs.get("weights", "")),
-        "digest": str(cube.attrs.get("weights_digest", "")),
-        "source": f"{path.name}, {int(one['year'])}, against {Path(outlines).name}",
-        **scoring.evaluate([case], calibration=model),
-    }
-    if out is not None:
-        scorecard.write(report, Path(out))
     return report
 
 

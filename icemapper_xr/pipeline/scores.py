@@ -1,0 +1,90 @@
+"""`evaluate --outlines`: a finished map, of one area or of a region, against a user's own outlines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from icemapper_xr import calibrate, progress, store
+from icemapper_xr import conventions as cv
+from icemapper_xr.errors import OptionError
+from icemapper_xr.pipeline import runs
+from icemapper_xr.training import cases, scorecard, scoring
+
+__all__ = ["scores_of_run"]
+
+
+def scores_of_run(
+    source: str | Path,
+    outlines: str | Path,
+    *,
+    year: int | None = None,
+    area: str | Path | None = None,
+    calibration: str | Path | None = None,
+    out: str | Path | None = None,
+) -> dict[str, Any]:
+    """Score a finished map against outlines of your own.
+
+    Parameters
+    ----------
+    source
+        Output folder of `map_glaciers` or `map_region`, or a zarr cube; of a region every square metre counts once,
+        in the tile that owns it.
+    outlines
+        Polygons of the glaciers; where they have a column `year`, those of the map's year.
+    year
+        Year of the map; None takes the only one.
+    area
+        Polygons of the area in which the outlines are complete; None: the box around them.
+    calibration
+        A file written by `calibrate`; None judges none.
+    out
+        Folder for the scores.
+
+    Returns
+    -------
+    dict
+        As of `training.scoring.evaluate`; 'scenes' are the tiles, 'regions' the UTM zones.
+
+    Raises
+    ------
+    StoreError
+        There is no map, it lacks the year, or the year is not finished.
+    OptionError
+        The map has several years and none is named, or the outlines cannot be read or lie elsewhere.
+    """
+    run = runs.open_run(source, years=None if year is None else [year], calibration=None)
+    if len(run.years) > 1:
+        raise OptionError(
+            f"{source} has the years {', '.join(map(str, run.years))}: name the one of the outlines with year"
+        )
+    mapped = run.years[0]
+    truth = cases.read_outlines(
+        Path(outlines),
+        area=None if area is None else Path(area),
+        year=mapped,
+        crs=run.sheets[0].probability.rio.crs,
+    )
+    sheets = [sheet for sheet in run.sheets if mapped in sheet.years and sheet.near(truth.area, 0.0).any()]
+    found = [
+        cases.compared(
+            sheet.probability.sel(year=mapped),
+            truth,
+            within=sheet.cut(None),
+            name=sheet.name or Path(source).name,
+            region=None if sheet.zone is None else sheet.zone.name,
+        )
+        for sheet in progress.track(sheets, "compare", len(sheets))
+    ]
+    cases.refuse_apart(found, truth)
+    model = None if calibration is None else calibrate.read(calibration)
+    attrs = store.open_store(run.sheets[0].path).attrs
+    report = {
+        "weights": str(attrs.get(cv.ATTR_WEIGHTS, "")),
+        "digest": str(attrs.get(cv.ATTR_WEIGHTS_DIGEST, "")),
+        "source": f"{Path(source).name}, {mapped}, against {Path(outlines).name}",
+        **scoring.evaluate(found, calibration=model),
+    }
+    if out is not None:
+        scorecard.write(report, Path(out))
+    return report
