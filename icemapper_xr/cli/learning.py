@@ -128,9 +128,9 @@ def evaluate(
         what = "weights: leave it out, or --outlines" if outlines is not None else "a map: name --outlines too"
         raise errors.OptionError(f"{', '.join(idle)} is for scoring {what}")
     if outlines is not None:
-        chosen = None if calibration in ("auto", "none") else Path(calibration)
         from icemapper_xr import pipeline
 
+        chosen = None if calibration in ("auto", "none") else Path(calibration)
         report = pipeline.scores_of_run(target, outlines, year=year, area=area, calibration=chosen, out=out)
     else:
         report = verbs.evaluate_weights(

@@ -113,9 +113,14 @@ def check_raster(path: str, feature: conventions.Feature, scale: str, *, outlier
     low, high = float(values.min()), float(values.max())
     where = f"{path} ({feature})"
     if feature == "insar":
-        low, high = (float(value) for value in np.quantile(values, (0.25, 0.75))) if outliers else (low, high)
+        part = ""
+        if outliers:
+            low, high = (float(value) for value in np.quantile(values, (0.25, 0.75)))
+            part = " (the middle half)"
         if low < -0.01 or high > 1.01:
-            raise UnitsError(f"{where} has values {low:g} to {high:g}, coherence lies between 0 and 1; check the list")
+            raise UnitsError(
+                f"{where} has values {low:g} to {high:g}{part}, coherence lies between 0 and 1; check the list"
+            )
     elif scale == "dB" and low >= 0 and 0 < high < 10:
         raise UnitsError(
             f"{where} has values {low:g} to {high:g}, which looks like linear power or coherence, not dB; "

@@ -76,7 +76,7 @@ def open_samples(path: Path, features: tuple[Feature, ...], n_steps: int = N_STE
         with _lock:
             file = _handle(path)
             samples = [_describe(file, name, path, features, n_steps) for name in sorted(file)]
-    except (OSError, KeyError, RuntimeError) as error:
+    except (OSError, KeyError, RuntimeError, AttributeError) as error:  # the latter: a group in a data set's place
         reason = "it is a folder" if path.is_dir() else " ".join(str(error).split())
         raise errors.OptionError(
             f"cannot read {path} ({reason}): a file of the published layout is wanted, such as test.hdf5, and for a "
@@ -118,7 +118,8 @@ def _steps(attrs: Mapping[str, Any], feature: Feature, count: int, n_steps: int,
     """Return the dates that are the steps of a feature; all of them where there are no more."""
     name = f"{feature}_base_time_idx"
     index = np.asarray(attrs[name] if name in attrs else range(count))
-    if index.shape != (n_steps,) or index.dtype.kind not in "iu" or index.min() < 0 or index.max() >= count:
+    whole = index.dtype.kind in "iuf" and bool(np.all(index == np.floor(index)))
+    if index.shape != (n_steps,) or not whole or index.min() < 0 or index.max() >= count:
         raise errors.OptionError(f"{where}: {name} must be {n_steps} whole numbers below {count}, the dates it has")
     return index.astype(np.int64)
 
