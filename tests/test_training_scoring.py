@@ -244,6 +244,15 @@ def map_of(probability: np.ndarray) -> xr.Dataset:
     return ds.rio.write_crs("EPSG:32633")
 
 
+def against_outlines(
+    result: xr.Dataset, path: Path, *, area: Path | None = None, year: int | None = None
+) -> cases.Case:
+    layer = result[conventions.PROBABILITY]
+    truth = cases.read_outlines(path, crs=layer.rio.crs, area=area, year=year)
+    (case,) = cases.meeting([cases.compared(layer, truth)], truth)
+    return case
+
+
 def test_a_map_is_scored_against_outlines(tmp_path: Path) -> None:
     probability = np.where(square(10, 30), 0.9, 0.1)
     true = shapely.box(500_100, 8_000_000 - 300, 500_300, 8_000_000 - 100)  # pixels 10 to 29 in both axes
@@ -251,30 +260,30 @@ def test_a_map_is_scored_against_outlines(tmp_path: Path) -> None:
     path, area = tmp_path / "mine.gpkg", tmp_path / "area.gpkg"
     gpd.GeoDataFrame(geometry=[true], crs=32633).to_crs(4326).to_file(path)
     gpd.GeoDataFrame(geometry=[half], crs=32633).to_file(area)
-    found = scoring.evaluate([cases.against_outlines(map_of(probability), path)])
+    found = scoring.evaluate([against_outlines(map_of(probability), path)])
     assert found["pixels"]["iou"] == 1
-    some = cases.against_outlines(map_of(probability), path, area=area)
+    some = against_outlines(map_of(probability), path, area=area)
     assert some.known.sum() == 20 * 10
     elsewhere = tmp_path / "elsewhere.gpkg"
     gpd.GeoDataFrame(geometry=[shapely.transform(true, lambda xy: xy + 1e5)], crs=32633).to_file(elsewhere)
     with pytest.raises(errors.OptionError, match="does not meet the map"):
-        cases.against_outlines(map_of(probability), elsewhere)
+        against_outlines(map_of(probability), elsewhere)
     with pytest.raises(errors.OptionError, match="cannot be read"):
-        cases.against_outlines(map_of(probability), tmp_path / "none.gpkg")
+        against_outlines(map_of(probability), tmp_path / "none.gpkg")
     with pytest.raises(errors.OptionError, match=r"elsewhere\.gpkg does not meet the map"):
-        cases.against_outlines(map_of(probability), elsewhere, area=area)
+        against_outlines(map_of(probability), elsewhere, area=area)
     around = tmp_path / "around.gpkg"  # a box over the map, but no outline in it
     sides = [shapely.transform(true, lambda xy, far=far: xy + far) for far in (-3e3, 3e3)]
     gpd.GeoDataFrame(geometry=sides, crs=32633).to_file(around)
     with pytest.raises(errors.OptionError, match="does not meet the map"):
-        cases.against_outlines(map_of(probability), around)
+        against_outlines(map_of(probability), around)
     lines = tmp_path / "lines.gpkg"
     gpd.GeoDataFrame(geometry=[shapely.LineString(true.exterior.coords)], crs=32633).to_file(lines)
     with pytest.raises(errors.OptionError, match="shapes of type LineString: give polygons"):
-        cases.against_outlines(map_of(probability), lines)
+        against_outlines(map_of(probability), lines)
     (tmp_path / "table.csv").write_text("id,area\n1,2\n")
     with pytest.raises(errors.OptionError, match=r"table\.csv is a table without shapes"):
-        cases.against_outlines(map_of(probability), tmp_path / "table.csv")
+        against_outlines(map_of(probability), tmp_path / "table.csv")
 
 
 def test_outlines_of_several_years_are_those_of_the_map_s(tmp_path: Path) -> None:
@@ -282,10 +291,10 @@ def test_outlines_of_several_years_are_those_of_the_map_s(tmp_path: Path) -> Non
     both = tmp_path / "both.gpkg"
     gpd.GeoDataFrame({"year": [2016, 2024]}, geometry=[true.buffer(100), true], crs=32633).to_file(both)
     map_ = map_of(np.where(square(10, 30), 0.9, 0.1))
-    assert scoring.evaluate([cases.against_outlines(map_, both, year=2024)])["pixels"]["iou"] == 1
-    assert scoring.evaluate([cases.against_outlines(map_, both, year=2016)])["pixels"]["recall"] < 0.5
+    assert scoring.evaluate([against_outlines(map_, both, year=2024)])["pixels"]["iou"] == 1
+    assert scoring.evaluate([against_outlines(map_, both, year=2016)])["pixels"]["recall"] < 0.5
     with pytest.raises(errors.OptionError, match="outlines of 2016, 2024, none of 2020"):
-        cases.against_outlines(map_, both, year=2020)
+        against_outlines(map_, both, year=2020)
 
 
 # -- changed input ----------------------------------------------------------------------------------------------------

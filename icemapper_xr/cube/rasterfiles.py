@@ -56,9 +56,9 @@ def lists_of(**given: Iterable[PathLike] | None) -> dict[conventions.Feature, li
     """Return the lists given, in the order of the channels, as paths; each must have 15 files."""
     lists: dict[conventions.Feature, list[str]] = {}
     for feature in conventions.FEATURES:
-        if isinstance(given[feature], (str, os.PathLike)):
-            raise OptionError(f"{feature} is one path, a list of {_N} files is wanted")
         named = given[feature]
+        if isinstance(named, (str, os.PathLike)):
+            raise OptionError(f"{feature} is one path, a list of {_N} files is wanted")
         paths = [] if named is None else list(named)
         if not paths:
             continue

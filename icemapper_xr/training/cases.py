@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,12 +29,11 @@ __all__ = [
     "Change",
     "Outlines",
     "World",
-    "against_outlines",
     "compared",
+    "meeting",
     "probability",
     "published",
     "read_outlines",
-    "refuse_apart",
     "simulated",
     "world",
 ]
@@ -310,39 +309,23 @@ def compared(
     return Case(name, region or name, values, burn(outlines.glaciers), known, float(abs(transform.a)))
 
 
-def refuse_apart(found: Sequence[Case], outlines: Outlines) -> None:
-    """Refuse maps and outlines of different places: their scores would mean nothing.
+def meeting(found: Iterable[Case], outlines: Outlines) -> Iterator[Case]:
+    """Pass maps on, one by one, and refuse in the end if none lies where the outlines do: scores would mean nothing.
 
     Raises
     ------
     OptionError
         If no map has a known pixel in an outline.
     """
-    if not any((case.truth & case.known).any() for case in found):
+    met = False
+    for case in found:
+        met = met or bool((case.truth & case.known).any())
+        yield case
+    if not met:
         raise errors.OptionError(
             f"{outlines.path} does not meet the map, or the area in which it is complete: compare with outlines of the "
             "same place"
         )
-
-
-def against_outlines(
-    result: xr.Dataset,
-    outlines: Path,
-    *,
-    area: Path | None = None,
-    year: int | None = None,
-    name: str = "map",
-    all_touched: bool = False,
-) -> Case:
-    """Compare a finished map of one year, with `probability`, dims (y, x), with a user's own outlines.
-
-    Parameters are those of `read_outlines` and `compared`, errors those of `read_outlines` and `refuse_apart`.
-    """
-    layer = result[conventions.PROBABILITY]
-    truth = read_outlines(outlines, crs=layer.rio.crs, area=area, year=year)
-    case = compared(layer, truth, name=name, all_touched=all_touched)
-    refuse_apart([case], truth)
-    return case
 
 
 def _of_year(outlines: Any, year: int | None, path: Path) -> Any:

@@ -100,10 +100,12 @@ def patch(
     augment.drop_steps(rng, stack, settings)
     stack, labels = augment.geometry(rng, stack, labels, settings)
     missing = ~np.isfinite(stack)  # infinite is what dB of nothing are
-    stack = np.where(missing, np.float32(np.nan), stack)
+    gappy = missing.any()  # most patches have no gap, and filling costs as much as all the rest
+    if gappy:
+        stack = np.where(missing, np.float32(np.nan), stack)
     stack = augment.radiometry(rng, np.ascontiguousarray(stack), settings)
     stack = augment.speckle(rng, stack, features, settings)
-    if missing.any():  # most patches have no gap, and filling costs as much as all the rest
+    if gappy:
         stack = fill(np.where(missing, np.float32(np.nan), stack), config.unobserved)
     return stack, np.ascontiguousarray(labels)
 

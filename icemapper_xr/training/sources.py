@@ -74,7 +74,8 @@ def _check_left_out(config: TrainingConfig) -> None:
     """Refuse a pattern that leaves nothing out: its region would be learned from after all."""
     from icemapper_xr.training import hdf5
 
-    if not config.leave_out or config.data is None:
+    assert config.data is not None
+    if not config.leave_out:
         return
     parts = (config.data / f"{part}.hdf5" for part in ("train", "val"))
     names = [sample.name for part in parts for sample in hdf5.open_samples(part, config.features)]
