@@ -504,6 +504,18 @@ for pooling in ("maxpool", "tweightedpool"):
     losses = [one.train(x, y) for one in (lower, torch_steps)]
     assert losses[0] != losses[1]
     np.testing.assert_allclose(*losses, rtol=0.02, err_msg="bfloat16 has three digits")
+pooling = torch_steps.units.pooling[0]
+given = torch.from_numpy(rng.random((2, 15, 6, 70, 2), np.float32)).permute(0, 4, 1, 2, 3).requires_grad_()
+asked = [given, *(variable.value for variable in pooling.trainable_variables)]
+for halve in (True, False):
+    found = []
+    for pool in (torch_step._merge_and_halve, torch_step._merge_and_halve_whole):
+        answers = [one for one in pool(given, pooling, halve=halve) if one is not None]
+        score = sum((one * torch.linspace(0, 1, one.numel()).view(one.shape)).sum() for one in answers)
+        down = torch.autograd.grad(score, asked)
+        found.append([one.detach().numpy() for one in (*answers, *down)])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * abs(b).max(), err_msg="plane by plane, and whole")
 print("agree")
 """
 

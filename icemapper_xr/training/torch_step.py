@@ -100,9 +100,11 @@ class TorchStep:
         x = x.permute(0, 4, 1, 2, 3)  # (n, channel, time, y, x), in memory still channels-last
         for level, block in enumerate(self.units.encoder):
             x = _block(x, block, convolved)
-            skips.append(_merge_time(x, self.units.pooling[2 * level]))
-            if level < len(self.units.encoder) - 1:
-                x = _halve(x, self.units.pooling[2 * level + 1])
+            skip, *down = self.units.pooling[2 * level : 2 * level + 2]
+            merged, halved = _merge_and_halve(x, skip, halve=bool(down))
+            skips.append(merged)
+            if down:
+                x = _merge_pairs(halved, down[0])
         y = skips.pop()
         for up, block in zip(self.units.up, self.units.decoder, strict=True):
             y = torch.cat([_up(y, up, convolved), skips.pop()], 1)
@@ -182,38 +184,55 @@ def _block(x: Tensor, block: Any, convolved: Convolved) -> Tensor:
     return y + _convolve(x, projection[(..., *(None,) * block.rank)])
 
 
-def _weights(x: Tensor, pooling: Any) -> Tensor:
-    """Factors `(n, channel, time, 1, 1)` of a temporal weighted pooling."""
+def _weights(means: Tensor, pooling: Any) -> Tensor:
+    """Factors of a temporal weighted pooling from the means of each step, both `(n, channel, time, 1, 1)`."""
     import torch
     from torch.nn import functional
 
-    y = x.mean((3, 4), keepdim=True)
     for convolution, activate in ((pooling.squeeze, functional.silu), (pooling.excite, torch.sigmoid)):
-        y = activate(functional.conv3d(y, _kernel(convolution.kernel), convolution.bias.value, padding=(1, 0, 0)))
-    return y
+        means = _convolve(means, _kernel(convolution.kernel), _bias(convolution), padding=(1, 0, 0))
+        means = activate(means)
+    return means
 
 
-def _merge_time(x: Tensor, pooling: Any) -> Tensor:
-    """Pool all time steps: `(n, channel, y, x)`."""
-    if isinstance(pooling, layers.MaxPooling):
-        return x.amax(2)
-    return (x * _weights(x, pooling)).mean(2)
+def _weighted(x: Tensor, pooling: Any) -> Tensor:
+    """Weigh every step of a temporal weighted pooling."""
+    return x * _weights(x.mean((3, 4), keepdim=True), pooling)
 
 
-def _halve(x: Tensor, pooling: Any) -> Tensor:
-    """Pool pairs of time steps and 2 x 2 pixels."""
+def _merge_and_halve(x: Tensor, pooling: Any, *, halve: bool) -> tuple[Tensor, Tensor | None]:
+    """Pool all time steps, `(n, channel, y, x)`; and where wanted, of every step 2 x 2 pixels by their maximum."""
     import torch
+
+    if x.device.type != "cpu" or not isinstance(pooling, layers.TemporalWeightedPooling):
+        return _merge_and_halve_whole(x, pooling, halve=halve)
+    from icemapper_xr.training import torch_pooling
+
+    trained = [variable.value for variable in pooling.trainable_variables]
+    with torch.autocast(x.device.type, enabled=False):
+        return torch_pooling.merge_and_halve(x, lambda means: _weights(means, pooling), trained, halve=halve)
+
+
+def _merge_and_halve_whole(x: Tensor, pooling: Any, *, halve: bool) -> tuple[Tensor, Tensor | None]:
+    """Do so in operations on whole arrays: few and large ones, as an accelerator wants them."""
     from torch.nn import functional
 
-    n, channels, steps, height, width = x.shape
+    merged = _weighted(x, pooling).mean(2) if isinstance(pooling, layers.TemporalWeightedPooling) else x.amax(2)
+    if not halve:
+        return merged, None
     # In two dimensions torch pools channels-last arrays as they lie.
-    planes = x.permute(0, 2, 1, 3, 4).reshape(n * steps, channels, height, width)
-    planes = functional.max_pool2d(planes, 2)
-    x = planes.reshape(n, steps, channels, height // 2, width // 2).permute(0, 2, 1, 3, 4)
+    planes = functional.max_pool2d(x.transpose(1, 2).flatten(0, 1), 2)
+    return merged, planes.unflatten(0, (x.shape[0], -1)).transpose(1, 2)
+
+
+def _merge_pairs(x: Tensor, pooling: Any) -> Tensor:
+    """Pool pairs of time steps whose pixels are merged already."""
+    import torch
+
     weighted = isinstance(pooling, layers.TemporalWeightedPooling)
     if weighted:
-        x = x * _weights(x, pooling)
-    if steps % 2:
+        x = _weighted(x, pooling)
+    if x.shape[2] % 2:
         x = torch.cat([x, x[:, :, -1:]], 2)
     first, second = x[:, :, 0::2], x[:, :, 1::2]
     return 0.5 * (first + second) if weighted else torch.maximum(first, second)
