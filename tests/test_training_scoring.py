@@ -268,7 +268,7 @@ def test_a_map_is_scored_against_outlines(tmp_path: Path) -> None:
     gpd.GeoDataFrame(geometry=[shapely.transform(true, lambda xy: xy + 1e5)], crs=32633).to_file(elsewhere)
     with pytest.raises(errors.OptionError, match="does not meet the map"):
         against_outlines(map_of(probability), elsewhere)
-    with pytest.raises(errors.OptionError, match="cannot be read"):
+    with pytest.raises(errors.VectorError, match=r"no file .*none\.gpkg"):
         against_outlines(map_of(probability), tmp_path / "none.gpkg")
     with pytest.raises(errors.OptionError, match=r"elsewhere\.gpkg does not meet the map"):
         against_outlines(map_of(probability), elsewhere, area=area)
@@ -279,11 +279,23 @@ def test_a_map_is_scored_against_outlines(tmp_path: Path) -> None:
         against_outlines(map_of(probability), around)
     lines = tmp_path / "lines.gpkg"
     gpd.GeoDataFrame(geometry=[shapely.LineString(true.exterior.coords)], crs=32633).to_file(lines)
-    with pytest.raises(errors.OptionError, match="shapes of type LineString: give polygons"):
+    with pytest.raises(errors.VectorError, match=r"lines\.gpkg holds LineString geometries; polygons are wanted"):
         against_outlines(map_of(probability), lines)
     (tmp_path / "table.csv").write_text("id,area\n1,2\n")
-    with pytest.raises(errors.OptionError, match=r"table\.csv is a table without shapes"):
+    with pytest.raises(errors.VectorError, match=r"table\.csv is a table without shapes"):
         against_outlines(map_of(probability), tmp_path / "table.csv")
+    none = tmp_path / "nothing.gpkg"
+    gpd.GeoDataFrame({"year": [2020]}, geometry=[None], crs=32633).to_file(none)
+    with pytest.raises(errors.VectorError, match=r"nothing\.gpkg has no polygons"):
+        against_outlines(map_of(probability), none)
+    bow = tmp_path / "bow.gpkg"  # crosses itself; the same two triangles, mended
+    gpd.GeoDataFrame(
+        geometry=[
+            shapely.Polygon([(500_100, 8e6 - 300), (500_300, 8e6 - 100), (500_300, 8e6 - 300), (500_100, 8e6 - 100)])
+        ],
+        crs=32633,
+    ).to_file(bow)
+    assert against_outlines(map_of(probability), bow).truth.sum() == pytest.approx(200, abs=25)
 
 
 def test_outlines_of_several_years_are_those_of_the_map_s(tmp_path: Path) -> None:

@@ -86,3 +86,6 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
         (tmp_path / name).write_text("not this")
         with pytest.raises(errors.VectorError, match="Cannot read outlines from"):
             vectorise.read(tmp_path / name)
+    (tmp_path / "table.csv").write_text("id,area\n1,2\n")
+    with pytest.raises(errors.VectorError, match=r"table\.csv is a table without shapes"):
+        vectorise.read(tmp_path / "table.csv")

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from icemapper_xr import conventions as cv
+from icemapper_xr import vectorise
 from icemapper_xr.analysis import inventories, rates, surges
 from icemapper_xr.errors import AnalysisError, OptionError
-from icemapper_xr.pipeline import runs, tables
+from icemapper_xr.pipeline import tables
 from icemapper_xr.pipeline.rates import fit_rates
 
 if TYPE_CHECKING:
@@ -225,7 +226,7 @@ def inventories_of_files(
 def _inventory(path: Path, min_area_km2: float, relative_sigma: float) -> inventories.Inventory:
     import pandas as pd
 
-    frame, _ = runs.read_polygons(path, what="inventory")
+    frame, _ = vectorise.read_polygons(path, what="inventory")
     if cv.YEAR in frame:
         years = pd.to_numeric(frame[cv.YEAR], errors="coerce")
     elif "src_date" in frame:

@@ -74,7 +74,7 @@ def termini_of_run(
     target = tables.target(source, out, "termini.csv")
     run = runs.open_run(source, calibration=None)
     points = _points(Path(boxes))
-    shapes, notes = runs.read_polygons(outlines or run.folder / OUTLINES, what="outlines")
+    shapes, notes = vectorise.read_polygons(outlines or run.folder / OUTLINES, what="outlines")
     by_crs: dict[str, gpd.GeoDataFrame] = {}
     lengths, retreat = [], []
     reach = float((points["length"] + points["width"]).max()) if len(points) else 0.0

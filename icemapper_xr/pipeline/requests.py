@@ -13,7 +13,7 @@ import pydantic
 import xarray as xr
 
 from icemapper_xr import conventions as cv
-from icemapper_xr import filters, progress
+from icemapper_xr import filters, progress, vectorise
 from icemapper_xr import settings as settings_
 from icemapper_xr.analysis import blocks, bootstrap, cells, domains, margins, reference
 from icemapper_xr.analysis.dependence import Dependence
@@ -98,7 +98,7 @@ def region_of(settings: MeasureSettings, notes: list[str]) -> gpd.GeoDataFrame |
     """Read the area of interest; None is the whole map."""
     if settings.region is None:
         return None
-    region, told = runs.read_polygons(settings.region, what="region")
+    region, told = vectorise.read_polygons(settings.region, what="region")
     notes.extend(told)
     if not len(region):
         raise AnalysisError(f"the region {settings.region} holds no polygon; name a file with one")
@@ -143,7 +143,7 @@ def truth_of(run: Run, settings: MeasureSettings, notes: list[str]) -> Truth | N
             if getattr(settings, name) is not None:
                 raise OptionError(f"{name} is given without reference; name the file of the true outlines, too")
         return None
-    frame, told = runs.read_polygons(settings.reference, what="reference")
+    frame, told = vectorise.read_polygons(settings.reference, what="reference")
     notes.extend(told)
     by_year = _by_year(frame, run, settings)
     if settings.reference_area is None:
@@ -160,7 +160,7 @@ def truth_of(run: Run, settings: MeasureSettings, notes: list[str]) -> Truth | N
         )
         notes.append(f"the reference is taken as complete within {settings.reach:g} m of the box around its outlines")
     else:
-        within, told = runs.read_polygons(settings.reference_area, what="reference area")
+        within, told = vectorise.read_polygons(settings.reference_area, what="reference area")
         notes.extend(told)
     if len(by_year) == 1 < len(run.years):
         notes.append(

@@ -13,14 +13,14 @@ import xarray as xr
 from icemapper_xr import calibrate, store, vectorise
 from icemapper_xr import conventions as cv
 from icemapper_xr.analysis.series import Acquisition
-from icemapper_xr.errors import AnalysisError, StoreError
+from icemapper_xr.errors import StoreError
 from icemapper_xr.pipeline import calibrations, sheets, tiled
 from icemapper_xr.pipeline.sheets import Sheet
 
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["GLACIERS", "Run", "open_run", "read_glaciers", "read_polygons"]
+__all__ = ["GLACIERS", "Run", "open_run", "read_glaciers"]
 
 GLACIERS: Final = "glaciers.gpkg"
 """Glaciers of a map with their ids, as `icemapper divides` writes them into its folder."""
@@ -107,38 +107,6 @@ def _calibrated(sheet: Sheet, model: calibrate.Model) -> Sheet:
 
 
 # -- vectors ----------------------------------------------------------------------------------------------------------
-def read_polygons(path: str | Path, *, what: str) -> tuple[gpd.GeoDataFrame, tuple[str, ...]]:
-    """Read polygons of any CRS, mended where they are invalid.
-
-    Returns
-    -------
-    tuple
-        The polygons, empty geometries left out, and notes on what was mended.
-
-    Raises
-    ------
-    VectorError
-        The file cannot be read.
-    AnalysisError
-        It has no CRS, or geometries that are no polygons.
-    """
-    import shapely
-
-    frame = vectorise.read(path)
-    if frame.crs is None:
-        raise AnalysisError(f"{what} {path} has no CRS; write the one it is in into the file")
-    frame = frame[~(frame.geometry.isna() | frame.geometry.is_empty)].copy()
-    kinds = sorted(set(frame.geom_type) - {"Polygon", "MultiPolygon"})
-    if kinds:
-        raise AnalysisError(f"{what} {path} holds {kinds[0]} geometries; polygons are wanted")
-    bad = ~frame.geometry.is_valid.to_numpy()
-    if bad.any():
-        mended = shapely.make_valid(frame.geometry.to_numpy()[bad], method="structure", keep_collapsed=False)
-        frame.loc[bad, frame.geometry.name] = mended
-    note = (f"{int(bad.sum())} invalid geometries of {what} {Path(path).name} were mended",) if bad.any() else ()
-    return frame, note
-
-
 def read_glaciers(path: str | Path) -> tuple[gpd.GeoDataFrame, tuple[str, ...]]:
     """Read a table of glaciers: one row an id.
 
@@ -157,7 +125,7 @@ def read_glaciers(path: str | Path) -> tuple[gpd.GeoDataFrame, tuple[str, ...]]:
     import geopandas as gpd
     import pandas as pd
 
-    frame, notes = read_polygons(path, what="glaciers")
+    frame, notes = vectorise.read_polygons(path, what="glaciers")
     column = next((name for name in ID_COLUMNS if name in frame), None)
     ids = frame[column].astype(str) if column else pd.Series([str(k + 1) for k in range(len(frame))], frame.index)
     if column is None and len(frame):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from icemapper_xr import conventions, errors, progress, tiling
+from icemapper_xr import conventions, errors, progress, tiling, vectorise
 from icemapper_xr._types import FloatArray, Segmenter
 from icemapper_xr.conventions import Feature
 from icemapper_xr.prediction import core
@@ -249,8 +249,9 @@ def read_outlines(path: Path, *, crs: Any, area: Path | None = None, year: int |
     Raises
     ------
     OptionError
-        If a file cannot be read, has no CRS, holds other shapes than polygons, or has outlines of several years but
-        none of `year`.
+        If the outlines are of several years, but none of `year`.
+    VectorError
+        If a file cannot be read, has no CRS, no polygons, or other shapes.
     """
     import geopandas as gpd
     import shapely
@@ -340,22 +341,12 @@ def _of_year(outlines: Any, year: int | None, path: Path) -> Any:
 
 
 def _polygons(path: Path) -> gpd.GeoDataFrame:
-    """Read polygons."""
-    import geopandas as gpd
-
-    try:
-        frame = gpd.read_file(path) if path.suffix != ".parquet" else gpd.read_parquet(path)
-    except Exception as error:
-        raise errors.OptionError(
-            f"{path} cannot be read ({error}): give polygons as GPKG, GeoJSON or GeoParquet"
-        ) from error
-    if not isinstance(frame, gpd.GeoDataFrame):
-        raise errors.OptionError(f"{path} is a table without shapes: give polygons as GPKG, GeoJSON or GeoParquet")
-    frame = frame[frame.geometry.notna() & ~frame.geometry.is_empty]
-    if others := sorted(set(frame.geom_type) - {"Polygon", "MultiPolygon"}):
-        raise errors.OptionError(f"{path} holds shapes of type {', '.join(others)}: give polygons only")
-    if frame.crs is None or frame.empty:
-        raise errors.OptionError(f"{path} has no {'CRS' if frame.crs is None else 'polygons'}: give outlines with both")
+    """Read polygons, at least one."""
+    frame, notes = vectorise.read_polygons(path)
+    for note in notes:
+        progress.note(note)
+    if frame.empty:
+        raise errors.VectorError(f"outlines {path} has no polygons: name a file that has some")
     return frame
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from icemapper_xr.vectorise.band import BAND_COLUMNS, LEVELS, Band, band
 from icemapper_xr.vectorise.edges import at_data_edge
-from icemapper_xr.vectorise.files import read, write
+from icemapper_xr.vectorise.files import read, read_polygons, write
 from icemapper_xr.vectorise.measures import total_area_km2
 from icemapper_xr.vectorise.outlines import COLUMNS, body_ids, outlines
 from icemapper_xr.vectorise.simplify import simplify
@@ -24,6 +24,7 @@ __all__ = [
     "body_ids",
     "outlines",
     "read",
+    "read_polygons",
     "simplify",
     "total_area_km2",
     "write",

@@ -12,7 +12,7 @@ from icemapper_xr import errors
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["SUFFIXES", "read", "write"]
+__all__ = ["SUFFIXES", "read", "read_polygons", "write"]
 
 SUFFIXES = (".parquet", ".gpkg", ".geojson")
 LAYER = "outlines"
@@ -87,6 +87,46 @@ def read(path: str | os.PathLike[str]) -> gpd.GeoDataFrame:
     if not source.is_file():
         raise errors.VectorError(f"There is no file {source}: name a file of outlines")
     try:
-        return gpd.read_parquet(source) if source.suffix.lower() == ".parquet" else gpd.read_file(source)
+        frame = gpd.read_parquet(source) if source.suffix.lower() == ".parquet" else gpd.read_file(source)
     except Exception as error:  # each driver has its own
         raise errors.VectorError(f"Cannot read outlines from {source}: {error}") from error
+    if not isinstance(frame, gpd.GeoDataFrame):
+        raise errors.VectorError(f"{source} is a table without shapes: name a file of outlines")
+    return frame
+
+
+def read_polygons(path: str | os.PathLike[str], *, what: str = "outlines") -> tuple[gpd.GeoDataFrame, tuple[str, ...]]:
+    """Read polygons of any CRS, mended where they are invalid.
+
+    Parameters
+    ----------
+    path
+        A file that `read` takes.
+    what
+        What the polygons are, for messages.
+
+    Returns
+    -------
+    tuple
+        The polygons, empty geometries left out, and notes on what was mended.
+
+    Raises
+    ------
+    VectorError
+        If the file cannot be read, has no CRS, or holds geometries that are no polygons.
+    """
+    import shapely
+
+    frame = read(path)
+    if frame.crs is None:
+        raise errors.VectorError(f"{what} {path} has no CRS; write the one it is in into the file")
+    frame = frame[~(frame.geometry.isna() | frame.geometry.is_empty)].copy()
+    kinds = sorted(set(frame.geom_type) - {"Polygon", "MultiPolygon"})
+    if kinds:
+        raise errors.VectorError(f"{what} {path} holds {kinds[0]} geometries; polygons are wanted")
+    bad = ~frame.geometry.is_valid.to_numpy()
+    if bad.any():
+        mended = shapely.make_valid(frame.geometry.to_numpy()[bad], method="structure", keep_collapsed=False)
+        frame.loc[bad, frame.geometry.name] = mended
+    note = (f"{int(bad.sum())} invalid geometries of {what} {Path(path).name} were mended",) if bad.any() else ()
+    return frame, note
