@@ -9,7 +9,7 @@ import pydantic
 import pytest
 
 from icemapper_xr import applicability, errors
-from icemapper_xr.training import eventlog, likeness, samples, scenes, sources
+from icemapper_xr.training import eventlog, fit, likeness, samples, scenes, sources
 from tests.test_training_fit import make, tiny
 from tests.test_training_parts import write_set
 
@@ -70,6 +70,11 @@ def test_a_world_left_out_is_neither_learned_from_nor_validated_on(tmp_path: Pat
     assert [int(scene.name) for scene in wanted.at(0)] == wanted.seeds[len(wanted.validation()) :][:4]
     assert not alpine & {int(path.name) for path in tmp_path.glob("[0-9]*")}
     assert "but those of alp*" in sources.training_set(settings)
+    by_epochs = settings.model_copy(update={"steps": None, "epochs": 3})
+    source = sources.Source(by_epochs, tmp_path, make)
+    learned = sum(seed < 900_000 for seed in set(worlds) - alpine)  # of 2 x 2 windows each, two a step
+    assert learned < 40
+    assert fit.total_steps(by_epochs, sources.Data(source, source.training(), [])) == 3 * (4 * learned // 2)
     with pytest.raises(pydantic.ValidationError, match=r"'SVAL-10-.*' fits no simulated world; they are polar, alpine"):
         tiny(leave_out=("SVAL-10-*",))
     with pytest.raises(errors.OptionError, match="leaves no scene to learn from: name fewer worlds"):

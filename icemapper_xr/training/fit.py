@@ -112,8 +112,8 @@ def total_steps(config: TrainingConfig, data: Data) -> int:
         return config.steps
     assert config.epochs is not None
     if config.data is None:  # some scenes may still have to be simulated, but all have one size
-        whole = len(data.training(0)) if config.scenes.every == 0 else config.scenes.number
-        whole *= (config.scenes.size // config.window) ** 2
+        wanted = sources.scene_set(config, data.source.cache, data.source.make)
+        whole = wanted.number * (config.scenes.size // config.window) ** 2
     else:
         whole = sum(math.prod(side // config.window for side in sample.shape) for sample in data.training(0))
     return config.epochs * max(1, whole // config.batch)

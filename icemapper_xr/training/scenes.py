@@ -183,6 +183,11 @@ class SceneSet:
             raise errors.OptionError(f"leave_out={self.config.leave_out} leaves no scene to {use}: name fewer worlds")
         return kept
 
+    @property
+    def number(self) -> int:
+        """Number of scenes to learn from, those still to be simulated among them."""
+        return len(self._training)
+
     def validation(self) -> list[CachedScene]:
         """Return the validation scenes; waits for them."""
         return [self._wait(seed) for seed in self._validation]
