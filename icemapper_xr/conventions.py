@@ -72,6 +72,10 @@ LOAD_ENGINES: Final[tuple[LoadEngine, ...]] = get_args(LoadEngine)
 ModelEngine = Literal["auto", "tensorflow", "openvino"]
 MODEL_ENGINES: Final[tuple[ModelEngine, ...]] = get_args(ModelEngine)
 
+Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
+"""What the network computes in; the mixed ones keep its weights and sums in float32."""
+PRECISIONS: Final[tuple[Precision, ...]] = get_args(Precision)
+
 Resampling = Literal["nearest", "bilinear", "average"]
 RESAMPLINGS: Final[tuple[Resampling, ...]] = get_args(Resampling)
 

@@ -99,6 +99,8 @@ class MapSettings(Strict):
     """Library that reads the rasters."""
     engine: conventions.ModelEngine = "auto"
     """Library that runs the network."""
+    precision: conventions.Precision = "float32"
+    """What the network computes in."""
     threshold: float = pydantic.Field(default=conventions.THRESHOLD, gt=0, lt=1)
     """Probability at which an outline is drawn."""
     min_area_km2: float = pydantic.Field(default=conventions.MIN_AREA_KM2, ge=0)

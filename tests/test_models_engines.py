@@ -106,6 +106,29 @@ def test_mixed_precision_is_close(precision, bits, variant):
     assert difference.mean() < 0.005 * 2 ** (11 - bits)
 
 
+@pytest.mark.parametrize("variant", support.VARIANTS)
+def test_openvino_computes_in_bfloat16_where_the_processor_does(variant):
+    need("openvino")
+    answer = support.answer(variant)
+    segment = model(variant, engine="openvino", precision="mixed_bfloat16")
+    if not _openvino.computes("mixed_bfloat16"):
+        with pytest.raises(errors.OptionError, match="precision='mixed_bfloat16': this processor does not compute"):
+            segment(answer.x)
+        return
+    found = segment(answer.x)
+    difference = np.abs(found - answer.y[..., 1])
+    assert found.dtype == np.float32
+    assert 0 < difference.max() < 0.4  # as TensorFlow in bfloat16, above
+    assert difference.mean() < 0.04
+
+
+def test_bfloat16_is_refused_on_a_processor_without_it(monkeypatch):
+    need("openvino")
+    monkeypatch.setattr(_openvino, "computes", lambda precision: precision == "float32")
+    with pytest.raises(errors.OptionError, match="leave precision at 'float32'"):
+        model(engine="openvino", precision="mixed_bfloat16")(np.zeros((1, 15, 8, 8, 2), np.float32))
+
+
 def test_strided_and_other_types_are_taken():
     x = support.answer("maxpool_grd").x
     segment = model("maxpool_grd")
@@ -168,7 +191,10 @@ def test_auto_chooses_and_says_so(monkeypatch, caplog):
     assert segment.engine == "openvino"
     segment(np.zeros((1, 15, 8, 8, 2), np.float32))
     assert "engine 'auto' chose openvino" in caplog.text
-    assert model(engine="auto", precision="mixed_bfloat16").engine == "tensorflow"
+    assert model(engine="auto", precision="mixed_float16").engine == "tensorflow"
+    for able, wanted in ((True, "openvino"), (False, "tensorflow")):
+        monkeypatch.setattr(_openvino, "computes", lambda precision, able=able: able or precision == "float32")
+        assert model(engine="auto", precision="mixed_bfloat16").engine == wanted
 
 
 # -- travelling -------------------------------------------------------------------------------------------------------

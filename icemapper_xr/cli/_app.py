@@ -104,6 +104,8 @@ class SeriesOptions:
     """Share of a window that the next one covers: 0.5, 0.25 or 0."""
     engine: Literal["auto", "tensorflow", "openvino"] = "auto"
     """Library that runs the network."""
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    """What the network computes in; mixed_bfloat16 is faster and less exact where the hardware has it."""
 
     def keywords(self) -> dict[str, Any]:
         """Keywords of `map_glaciers` and `plan_map`."""

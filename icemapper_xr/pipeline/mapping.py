@@ -124,7 +124,7 @@ def map_glaciers(
     **options
         Fields of `icemapper_xr.settings.MapSettings`: ``times``, ``start``, ``features``, ``resolution``,
         ``resample``, ``resampling``, ``orbit``, ``polarisation``, ``baseline``, ``min_steps``, ``gap``, ``overlap``,
-        ``reader``, ``engine``, ``threshold``, ``min_area_km2``. An unknown one is refused.
+        ``reader``, ``engine``, ``precision``, ``threshold``, ``min_area_km2``. An unknown one is refused.
 
     Returns
     -------
@@ -147,7 +147,7 @@ def map_glaciers(
     )
     home = homes.home_of(out, store)
     chosen = chosen.model_copy(update={"store": home.elsewhere})
-    segmenter = models.loaded(weights, engine=chosen.engine, features=chosen.features)
+    segmenter = models.loaded(weights, engine=chosen.engine, precision=chosen.precision, features=chosen.features)
     with (
         clusters.connect(cluster, cluster_options) as client,
         homes.running(home, chosen, segmenter, cluster or ("active client" if client else "threads")) as journal,

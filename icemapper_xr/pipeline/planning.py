@@ -134,7 +134,7 @@ def plan_map(
     )
     if rate is not None and not (math.isfinite(rate) and rate > 0):
         raise OptionError(f"rate={rate} must be a number of windows per second above 0")
-    segmenter = models.loaded(weights, engine=chosen.engine, features=chosen.features)
+    segmenter = models.loaded(weights, engine=chosen.engine, precision=chosen.precision, features=chosen.features)
     run = clusters.ClusterOptions() if cluster_options is None else cluster_options
     workers, threads = _shape(cluster, run)
     if region is None:

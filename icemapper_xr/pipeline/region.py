@@ -125,7 +125,7 @@ def map_region(
         **options,
     )
     _refuse_foreign(folder)
-    segmenter = models.loaded(weights, engine=chosen.engine, features=chosen.features)
+    segmenter = models.loaded(weights, engine=chosen.engine, precision=chosen.precision, features=chosen.features)
     parts = parts_of(chosen, region, segmenter.pixel_size)
     progress.note(f"{len(parts)} tiles in {len({part.zone.name for part in parts})} UTM zones")
     with clusters.connect(cluster, cluster_options) as client, _journal(folder, chosen, segmenter) as journal:

@@ -14,7 +14,7 @@ from icemapper_xr import cluster, conventions, cube, models, prediction, store, 
 from icemapper_xr import normalise as normalising
 from icemapper_xr._types import Segmenter
 from icemapper_xr.catalog import presets
-from icemapper_xr.conventions import Feature, Gap, LoadEngine, ModelEngine, Resampling
+from icemapper_xr.conventions import Feature, Gap, LoadEngine, ModelEngine, Precision, Resampling
 from icemapper_xr.cube import extent, select
 from icemapper_xr.errors import OptionError
 from icemapper_xr.pipeline import trust
@@ -283,7 +283,7 @@ def predict(
     engine: ModelEngine = "auto",
     batch_size: int | None = None,
     threads: int | None = None,
-    precision: str = "float32",
+    precision: Precision = "float32",
 ) -> xr.Dataset:
     """Map glacier probability, lazily where the cube is lazy.
 

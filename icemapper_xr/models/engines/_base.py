@@ -9,20 +9,18 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from icemapper_xr import errors
 from icemapper_xr._types import FloatArray
-from icemapper_xr.conventions import ModelEngine
+from icemapper_xr.conventions import ModelEngine, Precision
 from icemapper_xr.models import presets, weights
 from icemapper_xr.models.layout import Architecture
 
 __all__ = [
-    "PRECISIONS",
     "Network",
-    "Precision",
     "Recipe",
     "build_keras",
     "default_threads",
@@ -35,8 +33,6 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
-Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
-PRECISIONS: Final[tuple[Precision, ...]] = get_args(Precision)
 
 
 @dataclass(frozen=True)

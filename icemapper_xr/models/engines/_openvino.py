@@ -6,6 +6,7 @@ needs neither TensorFlow nor Keras; only Keras 3's own files are read by Keras, 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -20,22 +21,25 @@ import numpy as np
 
 from icemapper_xr import errors
 from icemapper_xr._types import FloatArray
+from icemapper_xr.conventions import Precision
 from icemapper_xr.models import presets, published, weights
 from icemapper_xr.models.engines import _base
 
-__all__ = ["OpenVinoNetwork", "converted"]
+__all__ = ["HINTS", "OpenVinoNetwork", "computes", "converted"]
 
 _log = logging.getLogger(__name__)
 FORMAT: Final = 3
 """Counts up when the network or the way of converting changes: older converted files are then left alone."""
 BATCH: Final = 1
 PLANS_KEPT: Final = 4
+HINTS: Final[dict[Precision, str]] = {"float32": "f32", "mixed_bfloat16": "bf16"}
+"""What OpenVINO calls the precisions it has here; in half precision (f16) this network's answers are NaN."""
 _CHECKSUMS: Final = "checksums.json"
 _FILES: Final = ("model.xml", "model.bin")
 
 
 class OpenVinoNetwork:
-    """The network as OpenVINO plans of fixed shape, in full single precision."""
+    """The network as OpenVINO plans of fixed shape, in full single precision unless bfloat16 is asked for."""
 
     name: Literal["openvino"] = "openvino"
 
@@ -44,6 +48,12 @@ class OpenVinoNetwork:
 
         self.threads = recipe.threads or _base.default_threads()
         self.batch = recipe.batch_size or BATCH
+        if not computes(recipe.precision):
+            raise errors.OptionError(
+                f"precision={recipe.precision!r}: this processor does not compute in bfloat16 (AVX512-BF16 or AMX "
+                "do); leave precision at 'float32'"
+            )
+        self._hint = HINTS[recipe.precision]
         self._core = openvino.Core()
         self._model = converted(recipe, self._core)
         self._plans: OrderedDict[tuple[int, ...], Any] = OrderedDict()
@@ -67,7 +77,7 @@ class OpenVinoNetwork:
             model = self._model.clone()
             model.reshape(list(shape))
             options = {
-                "INFERENCE_PRECISION_HINT": "f32",
+                "INFERENCE_PRECISION_HINT": self._hint,
                 "PERFORMANCE_HINT": "LATENCY",
                 "INFERENCE_NUM_THREADS": self.threads,
                 "NUM_STREAMS": 1,
@@ -78,6 +88,15 @@ class OpenVinoNetwork:
                 self._plans.popitem(last=False)
         self._plans.move_to_end(shape)
         return self._plans[shape]
+
+
+@functools.cache
+def computes(precision: Precision) -> bool:
+    """Whether this process's processor computes in a precision of `HINTS`."""
+    import openvino
+
+    hint = HINTS[precision]
+    return hint == "f32" or hint.upper() in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def converted(recipe: _base.Recipe, core: Any) -> Any:

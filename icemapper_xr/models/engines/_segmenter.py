@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from icemapper_xr import errors
+from icemapper_xr import conventions, errors
 from icemapper_xr._types import FloatArray, Segmenter
-from icemapper_xr.conventions import MODEL_ENGINES, Feature, ModelEngine, Unobserved
+from icemapper_xr.conventions import MODEL_ENGINES, Feature, ModelEngine, Precision, Unobserved
 from icemapper_xr.models import presets
 from icemapper_xr.models.engines import _base
 
@@ -32,7 +32,7 @@ def load_model(
     pixel_size: float | None = None,
     batch_size: int | None = None,
     threads: int | None = None,
-    precision: _base.Precision = "float32",
+    precision: Precision = "float32",
 ) -> ModelSegmenter:
     """Make a model from a weights file; the network itself is built on the first call, in the process that calls.
 
@@ -50,7 +50,8 @@ def load_model(
     threads
         Threads of the engine; None is the Dask worker's number inside a worker, else all cores of the process.
     precision
-        'float32', or 'mixed_float16' / 'mixed_bfloat16' (TensorFlow only): faster on GPUs, less exact.
+        'float32'; or 'mixed_bfloat16', which is faster and less exact on GPUs and on processors that multiply in it
+        (with OpenVINO); or 'mixed_float16' (TensorFlow only).
 
     Returns
     -------
@@ -174,7 +175,7 @@ class ModelSegmenter:
         return _choose(self._recipe)
 
     @property
-    def precision(self) -> _base.Precision:
+    def precision(self) -> Precision:
         """Arithmetic of the network; shapes the values in their last digits."""
         return self._recipe.precision
 
@@ -268,14 +269,16 @@ def _choose(recipe: _base.Recipe) -> Literal["tensorflow", "openvino"]:
     """Settle 'auto' in this process."""
     if recipe.engine != "auto":
         return recipe.engine
-    if recipe.precision != "float32" or not _installed("openvino"):
+    if not _installed("openvino"):
         return "tensorflow"
     if _base.gpu_likely():
         from icemapper_xr.models.engines import _tensorflow
 
         if _tensorflow.gpus():
             return "tensorflow"
-    return "openvino"
+    from icemapper_xr.models.engines import _openvino
+
+    return "openvino" if recipe.precision in _openvino.HINTS and _openvino.computes(recipe.precision) else "tensorflow"
 
 
 def _make(recipe: _base.Recipe) -> _base.Network:
@@ -297,7 +300,7 @@ def _installed(package: str) -> bool:
 
 def _check(*, engine: str, batch_size: int | None, threads: int | None, precision: str) -> None:
     """Refuse options out of range and engines that are not there."""
-    for name, value, known in (("engine", engine, MODEL_ENGINES), ("precision", precision, _base.PRECISIONS)):
+    for name, value, known in (("engine", engine, MODEL_ENGINES), ("precision", precision, conventions.PRECISIONS)):
         if value not in known:
             raise errors.OptionError(f"{name}={value!r} is unknown: use one of {', '.join(known)}")
     for name, number in (("batch_size", batch_size), ("threads", threads)):
@@ -308,7 +311,9 @@ def _check(*, engine: str, batch_size: int | None, threads: int | None, precisio
             raise errors.OptionError(
                 "engine='openvino' is not installed: pip install 'icemapper-xr[openvino]', or use engine='tensorflow'"
             )
-        if precision != "float32":
-            raise errors.OptionError(f"precision={precision!r} needs engine='tensorflow': openvino runs in float32")
+        if precision == "mixed_float16":
+            raise errors.OptionError(
+                f"precision={precision!r} needs engine='tensorflow': openvino runs in float32 or mixed_bfloat16"
+            )
     elif engine == "tensorflow" and not _installed("tensorflow"):
         raise errors.OptionError("engine='tensorflow' is not installed: pip install tensorflow")
