@@ -20,7 +20,7 @@ from dask.base import tokenize
 
 from icemapper_xr import _types, errors
 from icemapper_xr.models import load_model, loaded, presets, weights
-from icemapper_xr.models.engines import _base, _openvino
+from icemapper_xr.models.engines import _base, _openvino, forget_networks
 from tests import models_support as support
 
 ENGINES = ("tensorflow", "openvino")
@@ -124,6 +124,7 @@ def test_openvino_computes_in_bfloat16_where_the_processor_does(variant):
 
 def test_bfloat16_is_refused_on_a_processor_without_it(monkeypatch):
     need("openvino")
+    forget_networks()
     monkeypatch.setattr(_openvino, "computes", lambda precision: precision == "float32")
     with pytest.raises(errors.OptionError, match="leave precision at 'float32'"):
         model(engine="openvino", precision="mixed_bfloat16")(np.zeros((1, 15, 8, 8, 2), np.float32))

@@ -8,6 +8,7 @@ an orbit, a sensor or a year share. `estimate` joins such draws into a signed bi
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -218,8 +219,8 @@ def common_bias_draws(
     n_draws
         Draws.
     seed
-        Seed of `numpy.random.default_rng`, or a generator. The same seed gives the same shifts: the draws of regions
-        that share them can then be added column by column.
+        Seed of `numpy.random.default_rng`, or a generator. The same seed gives a label the same shifts, whatever other
+        labels are there: the draws of regions, or of maps of other years, can then be added column by column.
 
     Returns
     -------
@@ -239,7 +240,7 @@ def common_bias_draws(
     length = np.asarray(margin_km, dtype=np.float64)
     if length.ndim != 1 or not np.all(length >= 0):
         raise OptionError(f"margin_km has the shape {length.shape} or is negative or NaN; pass one length a year, km")
-    rng = np.random.default_rng(seed)
+    base = int(np.random.default_rng(seed).integers(2**63))
     shift = np.zeros((length.size, n_draws))
     for name, bias in biases.items():
         if len(bias.labels) != length.size or not bias.sigma_m >= 0:
@@ -247,9 +248,13 @@ def common_bias_draws(
                 f"common bias {name!r} has {len(bias.labels)} labels for {length.size} years and sigma_m "
                 f"{bias.sigma_m}; pass one label a year and a sigma of 0 or more"
             )
-        distinct = list(dict.fromkeys(bias.labels))
-        drawn = rng.normal(0, bias.sigma_m, (len(distinct), n_draws))
-        shift += drawn[[distinct.index(label) for label in bias.labels]]
+        drawn = {
+            label: np.random.default_rng([base, zlib.crc32(f"{name} {label}".encode())]).normal(
+                0, bias.sigma_m, n_draws
+            )
+            for label in dict.fromkeys(bias.labels)
+        }
+        shift += np.stack([drawn[label] for label in bias.labels])
     return np.asarray(length[:, None] * shift / 1000)
 
 

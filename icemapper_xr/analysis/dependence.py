@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from icemapper_xr.analysis.variogram import Variogram
 
-__all__ = ["Dependence", "Design", "design"]
+__all__ = ["Dependence", "Design", "design", "sum_inflation"]
 
 Array = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -116,6 +116,24 @@ def design(
     variance = _quadratic(dependence, np.concatenate([here, there]), both) / independent if t.sum() > 0 else 1.0
     left = max(n - effect, 1.0)
     return Design(float(np.sqrt(variance * (n - 1) / left)), _dof(dependence, here, x, effect))
+
+
+def sum_inflation(dependence: Dependence, position: npt.ArrayLike, exposure: npt.ArrayLike) -> float:
+    """Return the standard deviation of a sum of errors over blocks, over that of independent blocks.
+
+    Parameters
+    ----------
+    dependence
+        Of the errors.
+    position
+        (n, 3) grid, row and column of the blocks.
+    exposure
+        (n,), 0 or more.
+    """
+    x = np.asarray(exposure, dtype=np.float64)
+    where = np.asarray(position, dtype=np.int64).reshape(-1, 3)[x > 0]
+    x = x[x > 0]
+    return float(np.sqrt(_quadratic(dependence, where, np.sqrt(x)) / x.sum())) if x.size else 1.0
 
 
 def _quadratic(dependence: Dependence, position: IntArray, weight: Array) -> float:

@@ -33,6 +33,8 @@ SHORTEST: Final = 5
 """Coarse cells along the shortest block (a judgement)."""
 WANTED_BLOCKS: Final = 20
 """Reference blocks that the longest block leaves (a judgement)."""
+SMALLEST_M: Final = 1e-6
+"""Standard error of a shift below which it counts as known, metres."""
 MIN_CELLS: Final = 50
 """Coarse cells with margin below which no variogram is taken."""
 
@@ -54,8 +56,8 @@ class ErrorModel:
     between_m: float
     """Standard deviation of the true shift between years, metres; NaN with a single reference year."""
     scatter: float
-    """Standard deviation of a block's change of error from one reference year to the next, beyond that of the shift,
-    by the root of its exposure, km2 / sqrt(km); NaN with a single reference year."""
+    """Standard deviation of what is a block's own error in one year alone, beyond the shift, by the root of its
+    exposure, km2 / sqrt(km); NaN with a single reference year."""
     places: IntArray
     """(blocks, 3) grid, row and column."""
     dependence: Dependence | None = None
@@ -95,13 +97,25 @@ def fit(table: pieces.Pieces, reference_years: Sequence[int], *, dependence: Dep
     ratio = e.sum(axis=1) / x.sum()
     residual = e - ratio[:, None] * x
     sigma = np.sqrt(np.sum(residual**2, axis=1) * x.size / (x.size - 1)) / x.sum()
-    several = len(reference_years) > 1 and bool(np.all(sigma > 0))
-    between = bootstrap.between_groups(1000 * ratio, 1000 * sigma) if several else np.nan
-    change = np.diff(residual, axis=0) / np.sqrt(x)
-    scatter = float(change.std(ddof=1)) if change.size else np.nan
+    between, scatter = _changes(ratio, residual, x) if len(reference_years) > 1 else (np.nan, np.nan)
     years = tuple(int(year) for year in reference_years)
     places = table.layout.places()[some]
-    return ErrorModel(years, e, x, 1000 * ratio, 1000 * sigma, float(between), scatter, places, dependence)
+    return ErrorModel(years, e, x, 1000 * ratio, 1000 * sigma, between, scatter, places, dependence)
+
+
+def _changes(ratio: Array, residual: Array, x: Array) -> tuple[float, float]:
+    """What changes from reference year to reference year: the shift's standard deviation (m), and blocks' own scatter.
+
+    A block's error that stays through the years moves the shifts of all years alike, so it says nothing of how well
+    their differences are known: only the part that changes does.
+    """
+    years, n = residual.shape
+    changing = (residual - residual.mean(axis=0)) * np.sqrt(years / (years - 1))
+    sigma = np.sqrt(np.sum(changing**2, axis=1) * n / (n - 1)) / x.sum()
+    between = bootstrap.between_groups(1000 * ratio, np.maximum(1000 * sigma, SMALLEST_M))
+    # The difference of two years has twice the variance of what each has of its own.
+    scatter = (np.diff(residual, axis=0) / np.sqrt(x)).std(ddof=1) / np.sqrt(2)
+    return between, float(scatter)
 
 
 def error_draws(
@@ -123,7 +137,8 @@ def error_draws(
         Of all pieces.
     years
         Years of the table. One without a reference takes the errors of the nearest year that has one, and in addition
-        a shift of its own (`between_m`, the same for all groups) and a scatter of its own (`scatter`).
+        what has changed since: a shift (`between_m`, the same for all groups) and a scatter (`scatter`) of its own,
+        less those of that year, which all years that take its errors share.
     chosen
         (pieces,) bool: the group. Where it has a reference itself its error is known and is added as it is.
     n_draws, seed
@@ -136,8 +151,7 @@ def error_draws(
     """
     index = np.array([model.year_of(year) for year in years])
     exposure = _exposure(table.values[pieces.MARGIN], table.values["observed_area"])[chosen]
-    seen = _exposure(table.values[pieces.REFERENCE_MARGIN], table.values[pieces.REFERENCE_AREA])[chosen]
-    unseen = np.maximum(exposure - seen, 0.0)
+    unseen = exposure * (1 - _seen(model, table, years)[chosen])
     known = table.total(pieces.ERROR, chosen)[index]
     sampling = known[:, None] + bootstrap.error_draws(
         model.errors[index],
@@ -147,14 +161,38 @@ def error_draws(
         n_draws=n_draws,
         seed=seed,
     )
-    shift = CommonBias(0.0 if np.isnan(model.between_m) else model.between_m, list(years))
-    margin = table.total(pieces.MARGIN, chosen)
-    own = bootstrap.common_bias_draws(margin, {"year": shift}, n_draws=n_draws, seed=seed + 1)
-    if not np.isnan(model.scatter):
-        rng = np.random.default_rng(seed + 2)
-        own = own + rng.normal(0, model.scatter * np.sqrt(exposure.sum()), own.shape)
-    own[[year in model.reference_years for year in years]] = 0.0  # measured there
-    return {"sampling": sampling, "year": own}
+    known_in = [model.reference_years[k] for k in index]
+
+    def since(name: str, sigma_m: float) -> Array:
+        """Draw the change since the year whose errors are taken, km2 a km of margin; 0 in a reference year."""
+        both = {name: CommonBias(sigma_m, [*years, *known_in])}
+        drawn = bootstrap.common_bias_draws(np.ones(2 * len(years)), both, n_draws=n_draws, seed=seed + 1)
+        return drawn[: len(years)] - drawn[len(years) :]
+
+    if np.isnan(model.between_m):
+        return {"sampling": sampling, "year": np.zeros_like(sampling)}
+    own = table.total(pieces.MARGIN, chosen)[:, None] * since("year", model.between_m)
+    return {
+        "sampling": sampling,
+        "year": own + since("scatter", 1000 * _scatter(model, table.layout, chosen, exposure)),
+    }
+
+
+def _seen(model: ErrorModel, table: pieces.Pieces, years: Sequence[int]) -> Array:
+    """(pieces,) share of the exposure that has a reference, both in the years that have one: a margin may shorten."""
+    there = [list(years).index(year) for year in model.reference_years]
+    whole = _exposure(table.values[pieces.MARGIN][there], table.values["observed_area"][there])
+    seen = _exposure(table.values[pieces.REFERENCE_MARGIN], table.values[pieces.REFERENCE_AREA])
+    return np.clip(np.divide(seen, whole, out=np.zeros_like(seen), where=whole > 0), 0.0, 1.0)
+
+
+def _scatter(model: ErrorModel, where: pieces.Layout, chosen: npt.NDArray[np.bool_], exposure: Array) -> float:
+    """Standard deviation of what is a group's own error in one year alone, km2."""
+    independent = model.scatter * np.sqrt(exposure.sum())
+    if model.dependence is None:
+        return float(independent)
+    blocks = np.bincount(where.block[chosen], weights=exposure, minlength=len(where.position))
+    return float(independent * dependence_.sum_inflation(model.dependence, where.places(), blocks))
 
 
 def _design(
