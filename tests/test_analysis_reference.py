@@ -37,7 +37,7 @@ def drawn(model, of, seed=1, **options):
 
 
 def test_years_that_borrow_from_one_year_share_what_was_its_own():
-    """Their errors change from that year's by their own shift less that year's: sqrt(2) of it each, half of it shared."""
+    """Their errors change from that year's by their own shift less that year's: sqrt(2) of it, half of it shared."""
     rng = np.random.default_rng(0)
     margin = np.tile(rng.uniform(1, 5, 60), (9, 1))
     of = table(rng.normal(0, 1e-9, margin.shape), margin, np.ones(60, bool), (2016, 2024))
