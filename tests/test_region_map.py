@@ -15,8 +15,9 @@ import shapely
 
 from icemapper_xr import applicability, catalog, load_model, pipeline, regions, store
 from icemapper_xr._types import FloatArray
-from icemapper_xr.cli import mapping
+from icemapper_xr.cli import main, mapping
 from icemapper_xr.errors import IcemapperError, OptionError, StoreError
+from icemapper_xr.pipeline import execution
 from icemapper_xr.testing import FakeSegmenter
 from tests import scenes
 from tests.test_applicability import places
@@ -41,17 +42,15 @@ class Bright(FakeSegmenter):
         return (*super().__dask_tokenize__(), self.always)
 
 
-@pytest.fixture(scope="module")
-def rasters(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A year of one orbit in UTM 33, a bright disc of 400 m on the border of the zones."""
-    folder = tmp_path_factory.mktemp("rasters")
+def write_year(folder: Path, year: int) -> None:
+    """Write a year of one orbit in UTM 33, a bright disc of 400 m on the border of the zones."""
     to_utm = pyproj.Transformer.from_crs(4326, 32633, always_xy=True)
     east, north = to_utm.transform(12.0, 66.006)
     left, top = round((east - 1600) / 10) * 10.0, round((north + 1500) / 10) * 10.0
     y, x = np.mgrid[:300, :320]
     disc = np.hypot(left + 10 * x + 5 - east, top - 10 * y - 5 - north)
     power = (0.05 + 0.45 / (1 + np.exp((disc - 400) / 20))).astype(np.float32)
-    for when in scenes.passes():
+    for when in scenes.passes(year):
         scenes.write_raster(
             folder / f"rtc_S1A_IW_HH_ro014_{when:%Y%m%dT%H%M%S}.tif",
             power,
@@ -67,8 +66,39 @@ def rasters(tmp_path_factory: pytest.TempPathFactory) -> Path:
             mode="IW",
             acquired=when.isoformat(),
         )
+
+
+@pytest.fixture(scope="module")
+def rasters(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("rasters")
+    write_year(folder, 2023)
     catalog.build(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def two_years(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("years")
+    for year in (2022, 2023):
+        write_year(folder, year)
+    catalog.build(folder)
+    return folder
+
+
+def stopped(monkeypatch: pytest.MonkeyPatch, rasters: Path, out: Path, *, after: int, **options: Any) -> None:
+    """Map until Ctrl-C comes when so many tiles and years are done."""
+    real, done = execution.map_cube, []
+
+    def map_cube(*args: Any, **more: Any) -> Any:
+        if len(done) == after:
+            raise KeyboardInterrupt
+        done.append(args)
+        return real(*args, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(execution, "map_cube", map_cube)
+        with pytest.raises(KeyboardInterrupt):
+            run(rasters, out, Bright(always=True), **options)
 
 
 def run(rasters: Path, out: Path, segmenter: FakeSegmenter, **options: Any) -> pipeline.RegionReport:
@@ -180,3 +210,136 @@ def test_the_polygon_of_an_area_is_its_mask(rasters: Path, tmp_path: Path) -> No
     assert report.years[0].area_km2 == pytest.approx(area_km2(triangle), rel=0.03)
     inside = np.isfinite(store.open_store(tmp_path / "m" / "glaciers.zarr").probability.values)
     assert 0.4 < inside.mean() < 0.6
+
+
+# -- runs that break off, and runs that do not go together ------------------------------------------------------------
+@pytest.mark.parametrize("index", ["whole", "gone", "cut"])
+def test_a_first_run_that_breaks_off_goes_on(
+    rasters: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, index: str
+) -> None:
+    out = tmp_path / "m"
+    stopped(monkeypatch, rasters, out, after=1)
+    listed = json.loads((out / "tiles.json").read_text())["tiles"]
+    assert list(listed) == ["utm32n_all", "utm33n_all"]
+    assert [path.name for path in (out / "tiles").glob("*.zarr")] == ["utm32n_all.zarr"]
+    with pytest.raises(StoreError, match=r"no finished year: 2023 \(\d of \d units, to do in utm33n_all"):
+        pipeline.outlines_of_run(out)
+    if index == "gone":  # as runs of before the index came first left it
+        (out / "tiles.json").unlink()
+    elif index == "cut":
+        whole = (out / "tiles.json").read_text()
+        (out / "tiles.json").write_text(whole[: len(whole) // 2])
+    assert not pipeline.status_of_run(out).complete
+    again = run(rasters, out, Bright(always=True))
+    assert [bool(tile.units) for tile in again.tiles] == [False, True]
+    assert again.areas[2023][0] == pytest.approx(area_km2(shapely.box(*BOX)), rel=1e-7)
+    assert pipeline.status_of_run(out).complete
+    assert json.loads((out / "tiles.json").read_text())["tiles"] == listed
+
+
+def test_a_damaged_index_is_one_line_and_the_same_map_mends_it(
+    rasters: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "m"
+    before = run(rasters, out, Bright())
+    (out / "tiles.json").write_text("null")
+    with pytest.raises(SystemExit):
+        main(["outlines", str(out)])
+    told = capsys.readouterr().err.strip().splitlines()
+    assert len(told) == 1
+    assert "tiles.json does not list the tiles of a map; run the same map again" in told[0]
+    assert run(rasters, out, Bright()).areas == before.areas
+
+
+@pytest.mark.parametrize("option", ["overwrite", "retry_failed"])
+def test_a_run_that_broke_off_can_be_replaced_or_tried_again(
+    rasters: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    stopped(monkeypatch, rasters, tmp_path / "m", after=1)
+    (tmp_path / "m" / "tiles.json").unlink()
+    assert run(rasters, tmp_path / "m", Bright(always=True), **{option: True}).areas[2023][1] == 1
+
+
+def test_a_run_that_wrote_nothing_leaves_nothing(
+    rasters: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped(monkeypatch, rasters, tmp_path / "m", after=0)
+    assert not (tmp_path / "m").exists()
+    with pytest.raises(IcemapperError):
+        run(rasters, tmp_path / "m", Bright(), region=(20.0, 66.0, 20.01, 66.01))
+    assert not (tmp_path / "m").exists()
+
+
+def test_half_a_year_of_a_region_is_no_finished_year(
+    two_years: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, years = tmp_path / "m", (2022, 2023)
+    run(two_years, out, Bright(always=True), years=(2022,))
+    stopped(monkeypatch, two_years, out, after=2, years=years)  # both years of the first tile
+    with pytest.warns(UserWarning, match=r"unfinished: 2023 \(\d of \d units, to do in utm33n_all\)"):
+        _, drawn = pipeline.outlines_of_run(out)
+    assert list(drawn["year"]) == [2022]
+    found = pipeline.status_of_run(out)
+    assert not found.complete
+    assert [(Path(row.store).stem, row.year, row.done) for row in found.years if row.missing] == [
+        ("utm33n_all", 2023, 0)
+    ]
+    units = {row.store: row.units for row in found.years if row.year == 2022}
+    assert all(row.units == units[row.store] for row in found.years)
+    with pytest.warns(UserWarning, match="unfinished: 2023"):  # the other year alone does not make it whole
+        run(two_years, out, Bright(always=True), years=(2022,))
+    again = run(two_years, out, Bright(always=True), years=years)
+    assert again.areas[2023] == pytest.approx(again.areas[2022])
+    assert pipeline.status_of_run(out).complete
+
+
+def test_a_year_that_was_asked_for_and_never_begun_is_forgotten(
+    two_years: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped(monkeypatch, two_years, tmp_path / "m", after=1, years=(2022, 2023), region=(12.0, 66.0, 12.015, 66.012))
+    assert not pipeline.status_of_run(tmp_path / "m").complete
+    run(two_years, tmp_path / "m", Bright(always=True), region=(12.0, 66.0, 12.015, 66.012), years=(2022,))
+    assert pipeline.status_of_run(tmp_path / "m").complete
+
+
+def test_a_region_is_of_one_run(rasters: Path, tmp_path: Path) -> None:
+    """East of the border with other settings than west of it: neither may be added to the other."""
+    out, west, east = tmp_path / "m", (11.985, 66.0, 12.0, 66.012), (12.0, 66.0, 12.015, 66.012)
+    run(rasters, out, Bright(), region=west)
+    index = (out / "tiles.json").read_text()
+    for segmenter, options, difference in (
+        (Bright(context=2.0), {}, "weights_digest"),
+        (Bright(), {"gap": "zero"}, "settings.gap is nearest there and zero here"),
+        (Bright(context=2.0), {"overwrite": True}, "weights_digest"),  # the western tile would stay
+    ):
+        with pytest.raises(StoreError, match=f"utm32n_all.zarr of the same map belongs to another run: .*{difference}"):
+            run(rasters, out, segmenter, region=east, **options)
+        assert (out / "tiles.json").read_text() == index
+        assert [path.name for path in (out / "tiles").iterdir()] == ["utm32n_all.zarr"]
+    assert len(run(rasters, out, Bright(), region=east).areas) == 1
+    assert list(json.loads((out / "tiles.json").read_text())["tiles"]) == ["utm32n_all", "utm33n_all"]
+    assert pipeline.status_of_run(out).complete
+    whole = run(rasters, out, Bright(context=2.0), overwrite=True)
+    assert all(tile.units for tile in whole.tiles)
+
+
+def test_a_region_grows_by_parts_and_says_what_is_missing(two_years: Path, tmp_path: Path) -> None:
+    out = tmp_path / "m"
+    run(two_years, out, Bright(always=True), region=(11.985, 66.0, 12.0, 66.012), years=(2022,))
+    with pytest.warns(UserWarning, match="no outlines of utm32n_all in 2023"):
+        run(two_years, out, Bright(always=True), region=(12.0, 66.0, 12.015, 66.012), years=(2022, 2023))
+    assert pipeline.status_of_run(out).complete
+    _, drawn = pipeline.outlines_of_run(out, year=2022)
+    assert drawn["area_km2"].sum() == pytest.approx(area_km2(shapely.box(*BOX)), rel=1e-7)
+
+
+def test_tiles_of_one_region_do_not_share_pixels(rasters: Path, tmp_path: Path) -> None:
+    triangle = shapely.Polygon([(12.002, 66.001), (12.012, 66.001), (12.002, 66.009)])
+    out = tmp_path / "m"
+    run(rasters, out, Bright(), region=triangle)
+    index = (out / "tiles.json").read_text()
+    wide = (12.001, 66.0, 12.3, 66.012)  # more than a tile of one chunk
+    with pytest.raises(StoreError, match=r"tile utm33n_e\S+ would overlap the tile utm33n_all, .* another folder"):
+        run(rasters, out, Bright(), region=wide, tile=1)
+    assert (out / "tiles.json").read_text() == index
+    assert run(rasters, tmp_path / "n", Bright(), region=wide, tile=1).areas[2023][1] == 1

@@ -60,7 +60,14 @@ def write_tile(
 
 def write_index(folder: Path, tiles: dict[str, Zone], skipped: dict[str, str] | None = None) -> Path:
     owned = {zone.name: {"epsg": zone.epsg, "owned": shapely.to_geojson(zone.owned)} for zone in tiles.values()}
-    places = {name: {"zone": zone.name, "bounds": []} for name, zone in tiles.items()}
+    places = {
+        name: {
+            "zone": zone.name,
+            "bounds": [],
+            "years": sorted(store.provenance(folder / "tiles" / f"{name}.zarr")["years"]),
+        }
+        for name, zone in tiles.items()
+    }
     (folder / "tiles.json").write_text(json.dumps({"zones": owned, "tiles": places, "skipped": skipped or {}}))
     return folder
 
@@ -248,6 +255,56 @@ def test_a_tile_without_a_year_is_named_and_does_not_look_like_a_loss(tmp_path: 
     assert plain.loc[rs.YEARS[0], "unobserved_km2"] == 0
 
 
+def test_a_year_that_a_tile_was_asked_for_and_has_not_is_unfinished(tmp_path: Path) -> None:
+    folder = _chunked(tmp_path, years=rs.YEARS[:2], without={("east", rs.YEARS[1])})
+    content = json.loads((folder / "tiles.json").read_text())
+    for row in content["tiles"].values():
+        del row["years"]  # as the index of an older run, which broke off in the second tile
+    (folder / "tiles.json").write_text(json.dumps(content))
+    with pytest.warns(
+        UserWarning, match=rf"left out because unfinished: {rs.YEARS[1]} \(\d+ of \d+ units, to do in east"
+    ):
+        _, drawn = pipeline.outlines_of_run(folder)
+    assert set(drawn["year"]) == {rs.YEARS[0]}
+    with pytest.raises(StoreError, match=rf"{rs.YEARS[1]} is unfinished"):
+        pipeline.outlines_of_run(folder, year=rs.YEARS[1])
+    with pytest.raises(StoreError, match=rf"east.zarr: \d+ units of the year {rs.YEARS[1]} are not done"):
+        pipeline.areas_of_run(folder, **QUICK)
+    assert len(pipeline.areas_of_run(folder, years=(rs.YEARS[0],), **QUICK).table) == 1
+    found = pipeline.status_of_run(folder)
+    assert not found.complete
+    assert [(Path(row.store).stem, row.year) for row in found.years if not row.done] == [("east", rs.YEARS[1])]
+    content["skipped"] = {f"east {rs.YEARS[1]}": "no items"}
+    (folder / "tiles.json").write_text(json.dumps(content))
+    assert pipeline.status_of_run(folder).complete
+    assert set(pipeline.outlines_of_run(folder)[1]["year"]) == set(rs.YEARS[:2])
+
+
+def test_tiles_of_two_runs_are_no_one_map(tmp_path: Path) -> None:
+    """Another gap, and the same weights: what the tiles hold is not the same quantity."""
+    year = rs.YEARS[0]
+    folder = _chunked(tmp_path, years=(year,))
+    (zone,) = pipeline.tiled.zones_of(folder)
+    bounds = store.open_store(folder / "tiles" / "east.zarr").rio.bounds()
+    shutil.rmtree(folder / "tiles" / "east.zarr")
+    settings = {cv.ATTR_SETTINGS: json.dumps({"gap": "zero"})}
+    write_tile(folder, zone, "east", bounds, lambda _, y, x: np.zeros((y.size, x.size)), year, **settings)
+    for verb in (pipeline.outlines_of_run, pipeline.areas_of_run):
+        with pytest.raises(StoreError, match=r"mapped in different ways \(.*gap is not set there and zero here"):
+            verb(folder)
+
+
+def test_tiles_that_share_pixels_are_not_counted(tmp_path: Path) -> None:
+    folder = _chunked(tmp_path, years=rs.YEARS[:1])
+    (zone,) = pipeline.tiled.zones_of(folder)
+    left, bottom, right, _ = store.open_store(folder / "tiles" / "east.zarr").rio.bounds()
+    bounds = (left, bottom, right, bottom + CHUNK * PIXEL)
+    write_tile(folder, zone, "more", bounds, lambda _, y, x: np.zeros((y.size, x.size)), rs.YEARS[0])
+    write_index(folder, dict.fromkeys(("west", "east", "more"), zone))
+    with pytest.raises(StoreError, match=r"east.zarr and .*more.zarr overlap"):
+        pipeline.areas_of_run(folder, **QUICK)
+
+
 def test_regions_that_cannot_be_measured_are_refused(two_zones: Path, tmp_path: Path, capsys: Any) -> None:
     rs.glaciers().to_file(tmp_path / "truth.gpkg")
     folder = _chunked(tmp_path / "sensor", years=rs.YEARS[:2])
@@ -323,7 +380,8 @@ def test_a_tile_without_a_year_is_no_retreat(two_zones: Path, tmp_path: Path, mo
     (east,) = (zone for zone in pipeline.tiled.zones_of(folder) if zone.epsg == 32633)
     bounds = store.open_store(folder / "tiles" / f"{east.name}_all.zarr").rio.bounds()
     write_tile(folder, east, f"{east.name}_all", bounds, disc(east), 2023)
-    pipeline.outlines_of_run(folder)
+    with pytest.warns(UserWarning, match="no outlines of utm32n_all in 2023"):
+        pipeline.outlines_of_run(folder)
     boxes = write_boxes(tmp_path / "boxes.gpkg", east=90.0, west=270.0)
     retreat = pipeline.termini_of_run(folder, boxes).retreat.set_index("id")
     assert retreat["n_years"].to_dict() == {"east": 4, "west": 3}

@@ -84,6 +84,7 @@ def map_cube(
     mask: Any = None,
     overwrite: bool | Literal["year"] = False,
     retry_failed: bool = False,
+    beside: Iterable[Path] = (),
     chunk: int = conventions.LATTICE,
     client: Client | None = None,
     journal: journals.Journal | None = None,
@@ -110,6 +111,8 @@ def map_cube(
         As in `store.write`.
     retry_failed
         Whether to try again the units that failed in an earlier run; they are left alone otherwise.
+    beside
+        As in `store.session`.
     chunk
         Side of a block and of a unit of the store, pixels; a multiple of the stride.
     client
@@ -141,7 +144,7 @@ def map_cube(
     template = _template(series, area, segmenter, gap=gap, overlap=overlap, resample=resample, mask=mask)
     if likeness is not None:
         template = _with_applicability(template, likeness)
-    with store.session(template, path, year=year, chunk=chunk, overwrite=overwrite) as session:
+    with store.session(template, path, year=year, chunk=chunk, overwrite=overwrite, beside=beside) as session:
         written = Written(session.path, year, len(session.units), len(session.units) - len(session.missing))
         run = _Run(session, lattice, written, journal, on_outcome, retry_failed=retry_failed)
         run.job = functools.partial(

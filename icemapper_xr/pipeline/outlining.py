@@ -72,13 +72,16 @@ def drawing_of(source: str | Path, *, year: int | None = None) -> Drawing:
     Raises
     ------
     StoreError
-        If there is no map, or it lacks the year, or the year is unfinished.
+        If there is no map, or it lacks the year, or the year is unfinished, or its tiles are of different runs.
     """
     folder = Path(source)
     if tiled.is_region(folder):
-        years = _years(folder, tiled.standing(folder), year)
-        first = next(path for paths in tiled.zones_of(folder).values() for path in paths)
-        return Drawing(years, store.provenance(first), functools.partial(tiled.draw, folder))
+        known = tiled.standings(folder)
+        status = tiled.summed(known)
+        years = _years(folder, status, year, {one: ", ".join(tiled.unfinished(known, one)[:3]) for one in status})
+        facts = next(iter(tiled.provenances(folder).values()))
+        _tell_gaps(folder, {one: tiled.never_asked(folder, known, one) for one in years})
+        return Drawing(years, facts, functools.partial(tiled.draw, folder))
     cube = store.cube_of(source)
     stored = store.open_store(cube)
 
@@ -96,26 +99,47 @@ def drawing_of(source: str | Path, *, year: int | None = None) -> Drawing:
     return Drawing(_years(cube, store.status(cube), year), store.provenance(cube), draw)
 
 
-def _years(path: Path | str, status: Mapping[int, tuple[int, int]], year: int | None) -> tuple[int, ...]:
-    """Return the years that are complete; the others are named in a warning: half a year has half the ice."""
+def _years(
+    path: Path | str, status: Mapping[int, tuple[int, int]], year: int | None, tiles: Mapping[int, str] | None = None
+) -> tuple[int, ...]:
+    """Return the years that are complete; the others are named in a warning: half a year has half the ice.
+
+    `tiles` names by year those of a region that have units to do.
+    """
+    if year is not None and year not in status:
+        raise StoreError(f"{path} has the years {', '.join(map(str, status))}, not {year}; map that year first")
+    done = tuple(one for one, (written, total) in status.items() if written == total)
+    half = {
+        one: f"{written} of {total} units" + (f", to do in {tiles[one]}" if tiles else "")
+        for one, (written, total) in status.items()
+        if written < total
+    }
     if year is not None:
-        if year not in status:
-            raise StoreError(f"{path} has the years {', '.join(map(str, status))}, not {year}; map that year first")
-        written, total = status[year]
-        if written < total:
-            raise StoreError(f"{path}: {year} is unfinished ({written} of {total} units); run the same map again")
+        if year in half:
+            raise StoreError(f"{path}: {year} is unfinished ({half[year]}); run the same map again")
         return (year,)
-    done = [one for one, (written, total) in status.items() if written == total]
-    half = [f"{one} ({written} of {total} units)" for one, (written, total) in status.items() if written < total]
+    named = ", ".join(f"{one} ({words})" for one, words in half.items())
     if not done:
-        raise StoreError(f"{path} has no finished year: {', '.join(half) or 'none was begun'}; run the same map again")
+        raise StoreError(f"{path} has no finished year: {named or 'none was begun'}; run the same map again")
     if half:
         warnings.warn(
-            f"{path}: left out because unfinished: {', '.join(half)}; run the same map again to finish",
+            f"{path}: left out because unfinished: {named}; run the same map again to finish",
             UserWarning,
             stacklevel=4,
         )
-    return tuple(done)
+    return done
+
+
+def _tell_gaps(folder: Path, gaps: Mapping[int, Sequence[str]]) -> None:
+    """Warn of years that were asked of a part of the region only: the folder grew by another run."""
+    named = [f"{', '.join(names)} in {year}" for year, names in gaps.items() if names]
+    if named:
+        warnings.warn(
+            f"{folder}: some tiles were not mapped in all years, there are no outlines of {'; '.join(named)}; map "
+            "their region in that year, too, before years are compared",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def outlines_of_run(

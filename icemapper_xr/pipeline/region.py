@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from icemapper_xr import cluster as clusters
 from icemapper_xr import conventions, models, prediction, progress, regions, store, vectorise
 from icemapper_xr._types import Segmenter
 from icemapper_xr.errors import CatalogError, CubeError, IcemapperError, OptionError, StoreError
-from icemapper_xr.pipeline import execution, homes, journals, mapping, outlining, records, tiled, trust
+from icemapper_xr.pipeline import execution, homes, journals, listing, mapping, outlining, records, tiled, trust, units
 from icemapper_xr.settings import Area, MapSettings
 
 __all__ = ["RegionReport", "Tile", "as_region", "map_region", "parts_of"]
@@ -126,11 +125,12 @@ def map_region(
     )
     _refuse_foreign(folder)
     segmenter = models.loaded(weights, engine=chosen.engine, precision=chosen.precision, features=chosen.features)
-    parts = parts_of(chosen, region, segmenter.pixel_size)
+    parts, asked = parts_of(chosen, region, segmenter.pixel_size), mapping.years_of(chosen)
+    listed = listing.Listing(folder, parts, asked, resolution=segmenter.pixel_size, overwrite=overwrite)
     progress.note(f"{len(parts)} tiles in {len({part.zone.name for part in parts})} UTM zones")
     with clusters.connect(cluster, cluster_options) as client, _journal(folder, chosen, segmenter) as journal:
-        run = _Run(chosen, segmenter, folder, client, journal, overwrite=overwrite, retry_failed=retry_failed)
-        run.through(parts)
+        run = _Run(chosen, segmenter, listed, client, journal, overwrite=overwrite, retry_failed=retry_failed)
+        run.through(parts, asked)
     outlining.outlines_of_run(folder, threshold=chosen.threshold, min_area_km2=chosen.min_area_km2)
     drawn = vectorise.read(folder / outlining.OUTLINES)
     mapped = [tile for tile in run.tiles if not tile.skipped]
@@ -206,9 +206,16 @@ def parts_of(chosen: MapSettings, region: Any, pixel_size: float) -> tuple[regio
 def _refuse_foreign(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"{folder} is a file; name another folder for the output")
-    visible = folder.is_dir() and any(path.name != journals.LOGS for path in folder.iterdir())
-    if visible and not tiled.is_region(folder):
+    hidden = (f".{tiled.INDEX}", journals.LOGS)  # an index that was being written when its run was killed
+    visible = folder.is_dir() and any(not path.name.startswith(hidden) for path in folder.iterdir())
+    if visible and not tiled.is_region(folder) and not _has_tiles(folder):
         raise StoreError(f"{folder} holds files that are not of a region's map; name an empty or a new folder")
+
+
+def _has_tiles(folder: Path) -> bool:
+    """Whether there is a folder of tiles with nothing else in it: their index can be lost, they stay."""
+    tiles = folder / tiled.TILES
+    return tiles.is_dir() and all(".zarr" in path.name for path in tiles.iterdir())
 
 
 @contextlib.contextmanager
@@ -234,34 +241,41 @@ class _Run:
         self,
         chosen: MapSettings,
         segmenter: Segmenter,
-        folder: Path,
+        listed: listing.Listing,
         client: Any,
         journal: journals.Journal,
         *,
         overwrite: bool,
         retry_failed: bool,
     ) -> None:
-        self.chosen, self.segmenter, self.folder = chosen, segmenter, folder
+        self.chosen, self.segmenter, self.listed = chosen, segmenter, listed
         self.client, self.journal = client, journal
         self.overwrite, self.retry_failed = overwrite, retry_failed
         self.tiles: list[Tile] = []
         self.windows = prediction.Windows(0, 0)
         self._first_error: IcemapperError | None = None
+        self._begun = False
+        """Whether a unit was written, or found to be there."""
 
-    def through(self, parts: Sequence[regions.Part]) -> None:
+    def through(self, parts: Sequence[regions.Part], years: Sequence[int]) -> None:
         """Map all tiles in all years; skip, by name, those from which nothing can be made."""
-        years = mapping.years_of(self.chosen)
-        found = self._local(parts)
-        for number, part in enumerate(parts, 1):
-            progress.note(f"tile {number} of {len(parts)}: {part.name}")
-            self._tile(part, years, found)
-        if not any(tile.steps for tile in self.tiles):
-            assert self._first_error is not None
-            raise self._first_error
-        self._save(parts)
+        found = self._local()
+        self.listed.begin()
+        try:
+            for number, part in enumerate(parts, 1):
+                progress.note(f"tile {number} of {len(parts)}: {part.name}")
+                self._tile(part, years, found)
+            if not any(tile.steps for tile in self.tiles):
+                assert self._first_error is not None
+                raise self._first_error
+        except BaseException:
+            if not self._begun:
+                self.listed.withdraw()
+            raise
+        self.listed.save()
 
     def _tile(self, part: regions.Part, years: Sequence[int], found: _Index | None) -> None:
-        path = tiled.store_of(self.folder, part.name)
+        path = tiled.store_of(self.listed.folder, part.name)
         orbit: int | None = self.chosen.orbit
         polarisation: str | None = self.chosen.polarisation
         if store.is_store(path) and not self.overwrite:
@@ -283,6 +297,7 @@ class _Run:
             except (CatalogError, CubeError) as error:
                 self._first_error = self._first_error or error
                 self.tiles.append(Tile(part.name, year, skipped=str(error)))
+                self.listed.skip(part.name, year, str(error))
                 continue
             orbit, polarisation = mapping.known_series(series.attrs)
             self._write(part, path, year, series, again="year" if self.overwrite and position else self.overwrite)
@@ -291,6 +306,11 @@ class _Run:
         label = int(series.attrs.get(conventions.ATTR_YEAR, year))
         path.parent.mkdir(parents=True, exist_ok=True)
         with progress.units_bar(f"{part.name} {label}") as advance:
+
+            def tell(outcome: units.Outcome, total: execution.Written) -> None:
+                self._begun |= bool(total.written)
+                advance(total.kept + total.written, total.units, outcome.windows.evaluated)
+
             written = execution.map_cube(
                 series,
                 self.segmenter,
@@ -302,12 +322,13 @@ class _Run:
                 mask=part.mask,
                 overwrite=again,
                 retry_failed=self.retry_failed,
+                beside=self.listed.beside(part.name),
                 client=self.client,
                 journal=self.journal,
-                on_outcome=lambda outcome, total: advance(
-                    total.kept + total.written, total.units, outcome.windows.evaluated
-                ),
+                on_outcome=tell,
             )
+        self._begun = True
+        self.listed.mapped(part.name, label)
         orbit, polarisation = mapping.known_series(series.attrs)
         self.windows = prediction.Windows(*(a + b for a, b in zip(self.windows, written.windows, strict=True)))
         self.tiles.append(
@@ -330,31 +351,12 @@ class _Run:
                 "with --retry-failed"
             )
 
-    def _local(self, parts: Sequence[regions.Part]) -> _Index | None:
+    def _local(self) -> _Index | None:
         """Read a catalogue of files once; APIs are asked for each tile."""
         if not Path(self.chosen.catalog).exists():
             return None
         features = self.chosen.features or self.segmenter.features
         return _Index(catalogs.search(self.chosen.catalog, features=tuple(features)))
-
-    def _save(self, parts: Sequence[regions.Part]) -> None:
-        """Write which tile is where; what earlier runs mapped stays listed."""
-        import shapely
-
-        before = tiled.read_index(self.folder) if tiled.is_region(self.folder) else {"zones": {}, "tiles": {}}
-        zones, tiles = dict(before["zones"]), dict(before["tiles"])
-        for part in parts:
-            zone = part.zone
-            if tiled.store_of(self.folder, part.name).exists():
-                tiles[part.name] = {"zone": zone.name, "bounds": list(part.bounds)}
-                # Without the vertices that only the projection needs.
-                zones[zone.name] = {"epsg": zone.epsg, "owned": shapely.to_geojson(shapely.simplify(zone.owned, 0))}
-        for name in set(zones) & set(before["zones"]):
-            owned = shapely.union_all([shapely.from_geojson(one[name]["owned"]) for one in (zones, before["zones"])])
-            zones[name] = {**zones[name], "owned": shapely.to_geojson(owned)}
-        skipped = {f"{tile.name} {tile.year}": tile.skipped for tile in self.tiles if tile.skipped}
-        content = {"zones": zones, "tiles": tiles, "skipped": skipped}
-        (self.folder / tiled.INDEX).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 class _Index:

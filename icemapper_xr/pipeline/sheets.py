@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -42,8 +43,6 @@ class Sheet:
     """UTM zone and what it owns of the region; None: all of the raster counts."""
     box: Bounds | None = None
     """What of the raster is the tile's own."""
-    taken: tuple[Bounds, ...] = field(default=())
-    """What of it other tiles count already."""
 
     @property
     def grid(self) -> int:
@@ -67,8 +66,6 @@ class Sheet:
         around = shapely.buffer(shapely.box(*self.box), 10_000.0).segmentize(1000.0)
         parts = [shapely.intersection(there, shape) for shape in _turned(self.zone.to_degrees(around))]
         local = shapely.intersection(self.zone.project(shapely.union_all(parts)), shapely.box(*self.box))
-        for other in self.taken:
-            local = shapely.difference(local, shapely.box(*other))
         return gpd.GeoSeries([local], crs=self.probability.rio.crs.to_wkt())
 
     def near(self, frame: gpd.GeoDataFrame, reach: float) -> Any:
@@ -125,21 +122,20 @@ def of_store(path: Path | str, years: Sequence[int] | None) -> Opened:
         raise StoreError(f"{path} has the years {', '.join(map(str, there))}, not {missing[0]}; map that year first")
     if not chosen:
         raise StoreError(f"{path} has no year; map one first")
-    _refuse_unfinished(path, chosen)
+    for year in chosen:
+        _refuse_unfinished(path, year, len(store.todo(path, year)))
     facts = store.provenance(path)
     kinds, told = _acquisitions(facts, chosen)
     probability = dataset[cv.PROBABILITY].sel({cv.YEAR: list(chosen)})
     return Opened((Sheet("", path, probability, kinds, chosen),), chosen, facts, tuple(told))
 
 
-def _refuse_unfinished(path: Path | str, years: Sequence[int]) -> None:
-    for year in years:
-        left = len(store.todo(path, year))
-        if left:
-            raise StoreError(
-                f"{path}: {left} units of the year {year} are not done, its areas would be too small; run the same "
-                "`icemapper map` again, or choose other years with --years"
-            )
+def _refuse_unfinished(path: Path | str, year: int, left: int) -> None:
+    if left:
+        raise StoreError(
+            f"{path}: {left} units of the year {year} are not done, its areas would be too small; run the same "
+            "`icemapper map` again, or choose other years with --years"
+        )
 
 
 def _acquisitions(facts: Mapping[str, Any], years: Sequence[int]) -> tuple[tuple[Acquisition, ...], list[str]]:
@@ -175,10 +171,9 @@ def of_region(folder: Path, years: Sequence[int] | None) -> Opened:
     Raises
     ------
     StoreError
-        No tile has a year, a tile is not finished in one, or the tiles are of different weights.
+        No tile has a year, a tile is not finished in one, or the tiles overlap or are of different runs.
     """
-    zones = tiled.zones_of(folder)
-    facts = {path: store.provenance(path) for paths in zones.values() for path in paths}
+    zones, facts = tiled.zones_of(folder), tiled.provenances(folder)
     there = sorted({year for one in facts.values() for year in one["years"]})
     chosen = tuple(there) if years is None else tuple(sorted(set(years)))
     missing = [year for year in chosen if year not in there]
@@ -186,25 +181,16 @@ def of_region(folder: Path, years: Sequence[int] | None) -> Opened:
         raise StoreError(f"{folder} has the years {', '.join(map(str, there))}, not {missing[0]}; map that year first")
     if not chosen:
         raise StoreError(f"{folder} has no year; map one first")
-    _refuse_mixture(facts)
-    for path, one in facts.items():
-        _refuse_unfinished(path, [year for year in chosen if year in one["years"]])
+    for name, known in tiled.standings(folder).items():
+        for year, (done, units) in known.items():
+            if year in chosen:
+                _refuse_unfinished(tiled.store_of(folder, name), year, units - done)
     found, told = [], list(_told(folder, facts, chosen))
     for zone, paths in zones.items():
         for sheet, notes in _of_zone(zone, paths, facts, chosen):
             found.append(sheet)
             told += [f"{sheet.name}: {note}" for note in notes]
     return Opened(tuple(found), chosen, next(iter(facts.values())), tuple(told))
-
-
-def _refuse_mixture(facts: Mapping[Path, Mapping[str, Any]]) -> None:
-    first, *others = facts
-    for other in others:
-        if facts[other]["run"].get(cv.ATTR_WEIGHTS_DIGEST) != facts[first]["run"].get(cv.ATTR_WEIGHTS_DIGEST):
-            raise StoreError(
-                f"{first} and {other} were mapped with different weights, so their areas cannot be added up; map the "
-                "region anew with --overwrite"
-            )
 
 
 def _told(folder: Path, facts: Mapping[Path, Mapping[str, Any]], years: Sequence[int]) -> Iterator[str]:
@@ -232,14 +218,14 @@ def _of_zone(
     zone: regions.Zone, paths: Sequence[Path], facts: Mapping[Path, Mapping[str, Any]], years: Sequence[int]
 ) -> Iterator[tuple[Sheet, list[str]]]:
     boxes = {path: Bounds(*store.open_store(path).rio.bounds()) for path in paths}
-    for k, path in enumerate(paths):
+    _refuse_overlap(boxes)
+    for path in paths:
         own = [year for year in years if year in facts[path]["years"]]
         if not own:
             continue
         around = [other for other in paths if _touch(boxes[path], boxes[other])]
         kinds, notes = _acquisitions(facts[path], own)
         by_year = dict(zip(own, kinds, strict=True))
-        taken = tuple(boxes[other] for other in paths[:k] if _overlap(boxes[path], boxes[other]))
         yield (
             Sheet(
                 name=path.stem,
@@ -249,7 +235,6 @@ def _of_zone(
                 years=tuple(own),
                 zone=zone,
                 box=boxes[path],
-                taken=taken,
             ),
             notes,
         )
@@ -259,8 +244,14 @@ def _touch(one: Bounds, other: Bounds) -> bool:
     return one.left <= other.right and other.left <= one.right and one.bottom <= other.top and other.bottom <= one.top
 
 
-def _overlap(one: Bounds, other: Bounds) -> bool:
-    return one.left < other.right and other.left < one.right and one.bottom < other.top and other.bottom < one.top
+def _refuse_overlap(boxes: Mapping[Path, Bounds]) -> None:
+    """Refuse tiles that share pixels: `map` lets none come about, but folders of before it did may have them."""
+    for (one, box), (other, near) in itertools.combinations(boxes.items(), 2):
+        if tiled.overlap(box, near):
+            raise StoreError(
+                f"{one} and {other} overlap, so that ice there would count twice; map the whole region into another "
+                "folder"
+            )
 
 
 def _window(path: Path, around: Sequence[Path], there: Mapping[Path, Any], years: Sequence[int]) -> xr.DataArray:

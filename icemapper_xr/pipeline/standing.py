@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,8 @@ class Standing:
     """How the newest run that is in the log ended; None if the log breaks off."""
     unreadable: tuple[str, ...]
     """Items that the newest run could not read somewhere."""
+    listed: bool = True
+    """Whether it is known which tiles the map of a region has; not where its index is gone or damaged."""
 
     @property
     def elsewhere(self) -> str | None:
@@ -59,7 +61,7 @@ class Standing:
     @property
     def complete(self) -> bool:
         """Whether nothing is left to do."""
-        return all(year.done == year.units for year in self.years)
+        return self.listed and all(year.done == year.units for year in self.years)
 
 
 def status_of_run(out: str | Path) -> Standing:
@@ -83,10 +85,14 @@ def status_of_run(out: str | Path) -> Standing:
     paths = list(_stores(out))
     if not paths:
         raise StoreError(f"there is no map in {out} yet: no run has got as far as its first unit; run `icemapper map`")
-    years = tuple(row for path in paths for row in _years(path))
+    due = _due(out)
+    begun = [row for path in paths for row in _years(path)]
+    years = tuple(sorted([*begun, *_lacking(begun, due or {})], key=lambda row: (row.store, row.year)))
     writers = (store.writer(path) for path in paths)
     log, ended, unreadable = _last_run(Path(out)) if not store.is_url(out) else (None, None, ())
-    return Standing(str(out), years, next((one for one in writers if one), None), log, ended, unreadable)
+    return Standing(
+        str(out), years, next((one for one in writers if one), None), log, ended, unreadable, listed=due is not None
+    )
 
 
 def _stores(out: str | Path) -> Iterator[str | Path]:
@@ -102,6 +108,26 @@ def _years(path: str | Path) -> Iterator[YearStanding]:
     for year, (done, units) in store.status(path).items():
         reasons = {(unit.row, unit.column): reason for unit, reason in failed.get(year, {}).items()}
         yield YearStanding(str(path), year, units, done, reasons, strips.get(year, (0, 0)))
+
+
+def _due(out: str | Path) -> dict[str, dict[int, tuple[int, int]]] | None:
+    """Return what the tiles of a region were asked for, by their stores; None if nothing tells, {} for one store."""
+    folder = Path(out)
+    if store.is_url(out) or store.exists(store.cube_of(out)):
+        return {}
+    try:
+        return {str(tiled.store_of(folder, name)): years for name, years in tiled.standings(folder).items()}
+    except StoreError:
+        return None
+
+
+def _lacking(begun: Iterable[YearStanding], due: Mapping[str, Mapping[int, tuple[int, int]]]) -> Iterator[YearStanding]:
+    """Years that tiles are asked for and have not begun."""
+    there = {(row.store, row.year) for row in begun}
+    for path, years in due.items():
+        for year, (done, units) in years.items():
+            if (path, year) not in there:
+                yield YearStanding(path, year, units, done)
 
 
 def _last_run(folder: Path) -> tuple[Path | None, str | None, tuple[str, ...]]:

@@ -22,6 +22,7 @@ from icemapper_xr.store.folders import (
     unpoint,
 )
 from icemapper_xr.store.handover import Handover
+from icemapper_xr.store.identity import unlike
 from icemapper_xr.store.layout import Unit
 from icemapper_xr.store.reading import (
     explained,
@@ -63,6 +64,7 @@ __all__ = [
     "session",
     "status",
     "todo",
+    "unlike",
     "unpoint",
     "write",
     "write_unit",

@@ -14,10 +14,13 @@ from icemapper_xr import _version, errors
 from icemapper_xr import conventions as cv
 from icemapper_xr.store.layout import Layout
 
-__all__ = ["check", "digest", "of_run", "of_year", "plain"]
+__all__ = ["check", "digest", "of_run", "of_year", "plain", "unlike"]
 
 YEARLY_ATTRS = (cv.ATTR_YEAR, cv.ATTR_ITEMS, cv.ATTR_START, cv.ATTR_STEPS_MISSING, *cv.ATTRS_OF_SERIES)
 """Attributes of a result that belong to one year and not to the run."""
+
+OF_PLACE = (cv.ATTR_ORBIT, cv.ATTR_ORBIT_STATE, cv.ATTR_POLARISATION, "crs", "area")
+"""What of a run each tile of a region has for itself, beside the polygons of its mask."""
 
 _SHOWN = 60
 
@@ -88,6 +91,18 @@ def check(there: Mapping[str, Any], here: Mapping[str, Any], *, what: str) -> No
     raise errors.StoreError(
         f"{what} belongs to another run: {differences}. Name another output, or replace it with overwrite"
     )
+
+
+def unlike(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """Tell in what the runs of two tiles of one region differ that shapes values; empty if they are alike."""
+    return "; ".join(_differences(_of_region(there), _of_region(here)))
+
+
+def _of_region(run: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in run.items() if key not in OF_PLACE}
+    if isinstance(settings := run.get("settings"), Mapping):
+        kept["settings"] = {key: value for key, value in settings.items() if key != "mask"}
+    return kept
 
 
 def _settings(value: Any) -> Any:

@@ -52,6 +52,7 @@ def session(
     chunk: int = cv.LATTICE,
     shard: int | None = None,
     overwrite: bool | Literal["year"] = False,
+    beside: Iterable[str | os.PathLike[str]] = (),
 ) -> Iterator[Session]:
     """Open one year of a store for writing, under its lock; whoever asks writes the missing units by `write_unit`.
 
@@ -59,6 +60,8 @@ def session(
     ----------
     result, path, year, chunk, shard, overwrite
         As in `write`; of the result only names, types, coordinates and attributes are used.
+    beside
+        Stores of the other tiles of a region, there or not: its tiles must be of one run, each with its own orbit.
 
     Yields
     ------
@@ -69,12 +72,13 @@ def session(
     Raises
     ------
     StoreError
-        As `write`.
+        As `write`; or a store beside it is another run's.
     """
     location = Location.parse(path)
     selected = layouts.select_year(result, year)
     layout = layouts.of_result(selected, chunk=chunk, shard=shard)
     run, facts = identity.of_run(selected.attrs, layout), identity.of_year(selected.attrs)
+    _refuse_mixture(run, map(Location.parse, beside))
     with lock.hold(location):
         place = staging.prepare(location, layout, run, selected.attrs, overwrite=overwrite is True)
         afresh = bool(overwrite) and not place.staged
@@ -115,6 +119,27 @@ class Target:
     """Position of the year in the store."""
     fingerprint: str
     """Of the run: a worker that outlived a killed run must not write into the store of the next."""
+
+
+def _refuse_mixture(run: Mapping[str, Any], beside: Iterable[Location]) -> None:
+    """Refuse a tile that is not made as those of its region; one of them tells, as each was compared when it came."""
+    there = next(((place, known) for place in beside if (known := _begun_run(place)) is not None), None)
+    if there is not None and (told := identity.unlike(there[1], run)):
+        raise errors.StoreError(
+            f"The store {there[0]} of the same map belongs to another run: {told}. Name another output, or replace the "
+            "whole map with overwrite"
+        )
+
+
+def _begun_run(location: Location) -> Mapping[str, Any] | None:
+    """Return the run of a store; None if there is none, or nothing in it."""
+    with contextlib.suppress(errors.StoreError):
+        group = skeleton.open_group(location)
+        ours = skeleton.meta(group)
+        if any(reading.begun(location, group, int(year)) for year in ours["years"]):
+            known: Mapping[str, Any] = ours["run"]
+            return known
+    return None
 
 
 def _digest_of_year(run: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
