@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from icemapper_xr import filters, progress
-from icemapper_xr.analysis import blocks, bootstrap, pieces, reference
+from icemapper_xr.analysis import blocks, bootstrap, pieces, projecting, reference
 from icemapper_xr.analysis.bootstrap import CommonBias
 from icemapper_xr.analysis.dependence import Dependence
 from icemapper_xr.analysis.series import Acquisition
@@ -194,7 +194,7 @@ def _shapes(run: Run, region: gpd.GeoDataFrame | None, glaciers: gpd.GeoDataFram
     zones = {sheet.zone.epsg: sheet.zone for sheet in run.sheets if sheet.zone is not None}
     crs: Any = "EPSG:4326" if zones else run.probability.rio.crs.to_wkt()
     if region is not None:
-        whole: Any = shapely.union_all(region.geometry.to_crs(crs).to_numpy())
+        whole: Any = shapely.union_all(projecting.project(region, crs).to_numpy())
     elif zones:
         whole = shapely.union_all([zone.owned for zone in zones.values()])
     else:
@@ -202,7 +202,7 @@ def _shapes(run: Run, region: gpd.GeoDataFrame | None, glaciers: gpd.GeoDataFram
     names, shapes = ["region"], [whole]
     if glaciers is not None and len(glaciers):
         names += list(map(str, glaciers.index))
-        shapes += list(glaciers.geometry.to_crs(crs))
+        shapes += list(projecting.project(glaciers, crs))
     return gpd.GeoDataFrame({}, geometry=shapes, index=names, crs=crs)
 
 
