@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import pyproj
 import pytest
 import shapely
 
 from icemapper_xr import pipeline
-from icemapper_xr.analysis import inventories
+from icemapper_xr.analysis import inventories, surges
 from icemapper_xr.cli import main
 from icemapper_xr.errors import AnalysisError, IcemapperError, OptionError
+from icemapper_xr.pipeline import comparisons
 from tests import results_support as rs
 
 YEARS = (2020, 2021, 2022)
@@ -83,6 +86,31 @@ def test_surges_are_tested_on_the_rates_of_the_map(mapped: Path, tmp_path: Path)
         pipeline.surges_of_run(mapped, tmp_path / "empty.txt", **QUICK)
     with pytest.raises(OptionError, match="cannot be read"):
         pipeline.surges_of_run(mapped, tmp_path / "nowhere.txt", **QUICK)
+
+
+PLACES = {
+    "arctic": [(15, 78), (15.2, 78.01), (30, 80), (25, 79), (60, 76), (179.99, 71), (-179.99, 71)],
+    "antarctic": [(-60, -64), (-60.2, -64.01), (-60, -70), (0, -75), (179.99, -78), (-179.99, -78)],
+    "andes": [(-77.6, -9.1), (-77.7, -9.2), (-70, -18), (-68, -16), (-75, 4.8)],
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_blocks_of_glaciers_in_degrees_are_those_of_kilometres(place: str) -> None:
+    points = np.array(PLACES[place], dtype=float)
+    shapes = gpd.GeoSeries(shapely.buffer(shapely.points(points), 0.01), crs=4326)
+    centres = comparisons.centres(shapes)
+    x, y = centres.x.to_numpy(), centres.y.to_numpy()
+    number = surges.spatial_blocks(x, y)
+    assert np.unique(number).size >= 4
+    lon, lat = points.T
+    for i, k in itertools.combinations(range(len(points)), 2):
+        metres = pyproj.Geod(ellps="WGS84").inv(lon[i], lat[i], lon[k], lat[k])[2]
+        assert np.hypot(x[i] - x[k], y[i] - y[k]) == pytest.approx(metres, rel=0.2)
+        assert number[i] != number[k] or metres < 100e3
+    flat = shapes.iloc[:2].to_crs(3413)
+    assert centres.crs.is_projected
+    assert comparisons.centres(flat).crs == flat.crs  # a projected map keeps its grid
 
 
 # -- inventories ------------------------------------------------------------------------------------------------------

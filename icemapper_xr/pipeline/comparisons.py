@@ -26,6 +26,16 @@ __all__ = [
 ]
 
 
+NORTHERN: Final = "EPSG:6931"
+"""EASE-Grid 2.0 of the north (Brodzik et al. 2012, doi:10.3390/ijgi1010032): azimuthal, equal-area."""
+SOUTHERN: Final = "EPSG:6932"
+"""The same of the south."""
+GLOBAL: Final = "EPSG:6933"
+"""The same of low latitudes and of both hemispheres together: cylindrical, equal-area."""
+POLEWARD: Final = 30.0
+"""Latitude from which on a polar grid bends shapes less than the cylindrical one, which is true there."""
+
+
 # -- surging and other glaciers ---------------------------------------------------------------------------------------
 @dataclass(frozen=True, eq=False)
 class SurgeReport:
@@ -103,8 +113,8 @@ def surges_of_run(
     tests = {}
     for name, part in members.groupby("filter", sort=False):
         some = part[part["mean_km2"] > 0]
-        centres = shapes.geometry.loc[list(some["id"])].representative_point()
-        blocks = surges.spatial_blocks(centres.x, centres.y, size_km=block_km)
+        places = centres(shapes.geometry.loc[list(some["id"])])
+        blocks = surges.spatial_blocks(places.x, places.y, size_km=block_km)
         tests[str(name)] = surges.surge_test(
             some["relative_rate"].to_numpy(dtype=np.float64),
             some["id"].isin(listed).to_numpy(),
@@ -117,6 +127,17 @@ def surges_of_run(
     content = {"method": _SURGE_METHOD, "notes": report.notes, "tests": {k: asdict(v) for k, v in tests.items()}}
     tables.write_bytes(target, (json.dumps(content, indent=1) + "\n").encode())
     return SurgeReport(tests, target, report.notes)
+
+
+def centres(shapes: gpd.GeoSeries) -> gpd.GeoSeries:
+    """Return a point in each glacier, in metres: shapes in degrees go to an equal-area grid that suits their place."""
+    points = shapes.representative_point()
+    if not points.crs.is_geographic:
+        return points
+    degrees = points.to_crs(4326)
+    south, north = degrees.y.min(), degrees.y.max()
+    grid = NORTHERN if south >= POLEWARD else SOUTHERN if north <= -POLEWARD else GLOBAL
+    return degrees.to_crs(grid)
 
 
 def _listed(path: Path) -> set[str]:
