@@ -17,6 +17,7 @@ from icemapper_xr import conventions as cv
 from icemapper_xr.cli import main
 from icemapper_xr.errors import AnalysisError, IcemapperError, OptionError, StoreError, VectorError
 from icemapper_xr.models import own
+from icemapper_xr.pipeline import measuring
 from tests import results_support as rs
 
 QUICK = {"n_draws": 300, "landscape_draws": 300}
@@ -212,7 +213,11 @@ def test_common_bias_has_the_size_of_margin_times_shift(mapped: Path, tmp_path: 
     shared = pipeline.rates_of_run(mapped, out=tmp_path / "o.csv", orbit_bias_m=3.0, **options)
     row = rows(shared.table, kind="region").loc["region"]
     assert row["independent_upper"] - row["independent_lower"] > 1.5 * half
-    assert row["paired_upper"] - row["paired_lower"] < half / 4  # what an orbit's years share cancels
+    draws = next(s for s in shared.measured[0].series if s.kind == "region").errors["common_orbit"]
+    assert np.polyfit(rs.YEARS, draws, 1)[0].std() * 1.96 < half / 4  # what an orbit's years share cancels ...
+    assert np.isnan(row["paired_lower"])  # ... which is no knowledge of what changes
+    assert any("shared by all years" in note and "year_bias_m" in note for note in shared.notes)
+    assert not any("shared by all years" in note for note in found.notes)
 
 
 def test_the_filter_is_inside_the_draws_of_shifts(mapped: Path, tmp_path: Path) -> None:
@@ -234,6 +239,24 @@ def test_the_filter_is_inside_the_draws_of_shifts(mapped: Path, tmp_path: Path) 
             assert ratio[4] < 0.75  # the median of three has 0.67 of the deviation
         else:
             np.testing.assert_allclose(ratio, left, rtol=0.02)  # A retreats by 20 m a year: nothing to filter
+
+
+@pytest.mark.parametrize(
+    ("sensors", "options", "known"),
+    [
+        (("S1A", "S1A"), {"orbit_bias_m": 5.0, "sensor_bias_m": 5.0}, False),
+        (("S1A", "S1C"), {"orbit_bias_m": 5.0}, False),
+        (("S1A", "S1C"), {"sensor_bias_m": 5.0}, True),
+        (("S1A", "S1A"), {"year_bias_m": 5.0}, True),
+        (("S1A", "S1A"), {}, False),
+    ],
+)
+def test_errors_are_known_to_change_where_a_bias_differs_between_the_years(
+    tmp_path: Path, sensors: tuple[str, ...], options: dict, known: bool
+) -> None:
+    folder = rs.write_map(tmp_path, (2020, 2021), platforms=list(sensors))
+    settings = measuring.MeasureSettings(**options, **QUICK)
+    assert measuring.measure_run(folder, settings).changing_errors == known
 
 
 # -- years and acquisitions -------------------------------------------------------------------------------------------

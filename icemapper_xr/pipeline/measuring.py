@@ -88,8 +88,29 @@ def measure_run(source: str | Path, settings: MeasureSettings) -> Measured:
     survey = surveying.survey(run, settings, size=size, glaciers=glaciers, region=region, truth=truth)
     found = tuple(_series(run, settings, glaciers, survey, truth, dependence))
     method = (*_method(run, settings, truth is not None), *words)
-    changing = truth is None or len(truth.years) > 1 or settings.year_bias_m > 0
+    changing = _known_to_change(run, settings, truth)
+    if truth is None and not changing and len(run.years) > 1 and (settings.orbit_bias_m or settings.sensor_bias_m):
+        notes.append(
+            "the common bias is shared by all years, so nothing is known of errors that change from year to year: no "
+            "paired interval of a rate, unless year_bias_m says how much the margin shifts"
+        )
     return Measured(run, settings, found, _shapes(run, region, glaciers), method, tuple(notes), changing)
+
+
+def _known_to_change(run: Run, settings: MeasureSettings, truth: Truth | None) -> bool:
+    """Whether anything says how errors differ between years: shifts of years, several references, or a step.
+
+    A bias of the orbit or sensor counts where a raster's years differ in it. In a single map that is the sensor, as all
+    its years are of one orbit; across maps the shift is the offset that their common years take off.
+    """
+    steps = ((settings.orbit_bias_m, "relative_orbit"), (settings.sensor_bias_m, "sensor"))
+    differs = any(
+        len({getattr(kind, name) for kind in sheet.acquisitions}) > 1
+        for sigma, name in steps
+        if sigma > 0
+        for sheet in run.sheets
+    )
+    return settings.year_bias_m > 0 or (truth is not None and len(truth.years) > 1) or differs
 
 
 def _series(
