@@ -68,6 +68,30 @@ def test_boxes_that_say_nothing_have_a_clear_line(mapped: Path, tmp_path: Path) 
     assert not (mapped / "termini.csv").exists()
 
 
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"azimuth": np.nan}, "box A east: its azimuth is nan"),
+        ({"azimuth": [np.inf]}, "box A east: its azimuth is inf"),
+        ({"width": ["wide"]}, "box A east: its width is 'wide'"),
+        ({"length": [None]}, "box A east: its length is (None|nan)"),
+        ({"length": [-5.0]}, "box A east: its length is -5"),
+        ({"width": [0.0]}, "box A east: its width is 0"),
+    ],
+)
+def test_boxes_whose_numbers_are_none_are_named(mapped: Path, tmp_path: Path, columns: dict, message: str) -> None:
+    boxes().assign(**columns).to_parquet(tmp_path / "boxes.parquet")
+    with pytest.raises(AnalysisError, match=message) as error:
+        pipeline.termini_of_run(mapped, tmp_path / "boxes.parquet", out=tmp_path / "t.csv")
+    assert "\n" not in str(error.value)
+
+
+def test_numbers_of_boxes_may_be_written_as_text(mapped: Path, tmp_path: Path) -> None:
+    boxes().assign(width=["200"], length=["5000.0"]).to_file(tmp_path / "boxes.gpkg")
+    report = pipeline.termini_of_run(mapped, tmp_path / "boxes.gpkg", out=tmp_path / "t.csv")
+    assert report.retreat["rate"].iloc[0] == pytest.approx(-rs.RETREAT["A"] * np.sqrt(rs.SCALE), rel=2e-3)
+
+
 # -- surges -----------------------------------------------------------------------------------------------------------
 def test_surges_are_tested_on_the_rates_of_the_map(mapped: Path, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("# fixed in 2015\nA\n")

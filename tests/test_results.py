@@ -10,14 +10,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import rasterio
+import rioxarray  # noqa: F401
 import shapely
+import xarray as xr
 
 from icemapper_xr import calibrate, pipeline, vectorise
 from icemapper_xr import conventions as cv
 from icemapper_xr.cli import main
 from icemapper_xr.errors import AnalysisError, IcemapperError, OptionError, StoreError, VectorError
 from icemapper_xr.models import own
-from icemapper_xr.pipeline import measuring
+from icemapper_xr.pipeline import measuring, requests, runs
 from tests import results_support as rs
 
 QUICK = {"n_draws": 300, "landscape_draws": 300}
@@ -173,6 +175,54 @@ def test_with_and_without_layover_and_shadow(mapped: Path, tmp_path: Path) -> No
     assert a["clear_hard_km2"] == pytest.approx(a["hard_km2"] / 2, rel=0.01)
     b = rows(found.table, id="B").loc[2016]
     assert b["clear_soft_km2"] == pytest.approx(b["soft_km2"], rel=1e-4)  # a corner of its domain is in the mask
+
+
+def _flags(path: Path, crs: object, left: float, top: float, size: float, n: int = 100) -> Path:
+    profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "height": n, "width": n}
+    with rasterio.open(path, "w", crs=crs, transform=rasterio.Affine(size, 0, left, 0, -size, top), **profile) as file:
+        file.write(np.ones((n, n), np.uint8), 1)
+    return path
+
+
+@pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
+def test_a_raster_of_layover_that_says_nothing_of_the_map_is_refused(mapped: Path, tmp_path: Path) -> None:
+    far = _flags(tmp_path / "far.tif", rs.EPSG, rs.LEFT + 1e5, rs.TOP, 100)
+    bare = _flags(tmp_path / "bare.tif", None, rs.LEFT, rs.TOP, 100)
+    other = _flags(tmp_path / "other.tif", 4326, -60.0, 70.0, 0.01)
+    for path, message in (
+        (far, r"far.tif lies outside the map.*check its place and its CRS"),
+        (bare, r"bare.tif has no CRS; write"),
+        (other, r"other.tif lies outside the map"),
+    ):
+        with pytest.raises(OptionError, match=message):
+            pipeline.areas_of_run(mapped, out=tmp_path / "m.csv", excluded=path, years=(2016,), **QUICK)
+    world = _flags(tmp_path / "world.tif", 4326, -180.0, 90.0, 3.6)
+    found = pipeline.areas_of_run(mapped, out=tmp_path / "m.csv", excluded=world, years=(2016,), **QUICK)
+    assert (found.table["clear_soft_km2"] == 0).all()
+
+
+@pytest.mark.parametrize("turn", [0.0, 360.0])
+def test_a_raster_in_degrees_meets_a_map_at_the_antimeridian(tmp_path: Path, turn: float) -> None:
+    x = np.arange(387_000.0, 397_000, 100)  # 180 W lies at 392 km
+    like = xr.DataArray(np.zeros((50, 100), np.float32), {"y": 7.9e6 - 100 * np.arange(50), "x": x}, ("y", "x"))
+    like = like.rio.write_crs(32601)
+    path = _flags(tmp_path / "flags.tif", 4326, -180.0 + turn, 72.0, 0.02)
+    requests.check_excluded([like], path)
+    with pytest.raises(OptionError, match="lies outside the map"):
+        requests.check_excluded([like], _flags(tmp_path / "far.tif", 4326, 0.0, 72.0, 0.02))
+
+
+def test_glaciers_without_ids_are_refused_and_whole_numbers_stay_whole(mapped: Path, tmp_path: Path) -> None:
+    plain = rs.glaciers().rename(columns={"glacier_id": "rgi_id"})
+    for name, ids in {"text": ["A", None], "number": [1.0, np.nan], "blank": ["A", " "]}.items():
+        plain.assign(rgi_id=ids).to_parquet(tmp_path / f"{name}.parquet")
+        with pytest.raises(AnalysisError, match=rf"1 of 2 rows of .*{name}.parquet have no rgi_id; .*") as error:
+            runs.read_glaciers(tmp_path / f"{name}.parquet")
+        assert "\n" not in str(error.value)
+    plain.assign(rgi_id=[2.0, 1.0]).to_parquet(tmp_path / "whole.parquet")
+    assert list(runs.read_glaciers(tmp_path / "whole.parquet")[0].index) == ["1", "2"]
+    plain.assign(rgi_id=[7, 12]).to_file(tmp_path / "whole.gpkg")
+    assert set(runs.read_glaciers(tmp_path / "whole.gpkg")[0].index) == {"7", "12"}
 
 
 def test_a_calibration_file_is_applied_and_said(mapped: Path, tmp_path: Path) -> None:

@@ -84,6 +84,8 @@ def measure_run(source: str | Path, settings: MeasureSettings) -> Measured:
     glaciers = requests.glaciers_of(run, settings, notes)
     region = requests.region_of(settings, notes)
     truth = requests.truth_of(run, settings, notes)
+    if settings.excluded is not None:
+        requests.check_excluded([sheet.probability for sheet in run.sheets], settings.excluded)
     size, dependence, words = requests.block_size(run, truth, settings)
     survey = surveying.survey(run, settings, size=size, glaciers=glaciers, region=region, truth=truth)
     found = tuple(_series(run, settings, glaciers, survey, truth, dependence))

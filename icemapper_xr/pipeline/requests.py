@@ -25,7 +25,16 @@ from icemapper_xr.pipeline.sheets import Sheet
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["MeasureSettings", "Truth", "block_size", "excluded_of", "glaciers_of", "region_of", "truth_of"]
+__all__ = [
+    "MeasureSettings",
+    "Truth",
+    "block_size",
+    "check_excluded",
+    "excluded_of",
+    "glaciers_of",
+    "region_of",
+    "truth_of",
+]
 
 Array = npt.NDArray[np.float64]
 
@@ -281,6 +290,37 @@ def _apart(parts: Sequence[_Part], reach: float) -> Array:
     rows, gap = max(field.shape[1] for field in found), int(np.ceil(reach)) + 1
     padded = [np.pad(f, ((0, 0), (0, rows - f.shape[1]), (0, gap))) for f in found]
     return np.concatenate(padded, axis=2) if len(found) > 1 else found[0]
+
+
+def check_excluded(rasters: Sequence[xr.DataArray], path: Path) -> None:
+    """Refuse a raster of layover and shadow that meets none of a map's rasters: it would leave all of them clear.
+
+    Raises
+    ------
+    OptionError
+        It cannot be read, has no CRS, or lies elsewhere.
+    """
+    import rasterio
+    import shapely
+    from rasterio.warp import transform_bounds
+
+    try:
+        with rasterio.open(path) as source:
+            crs, own = source.crs, shapely.box(*source.bounds)
+    except (OSError, rasterio.errors.RasterioError) as error:
+        raise OptionError(f"the raster of layover and shadow {path} cannot be read: {error}") from error
+    if crs is None:
+        raise OptionError(f"the raster of layover and shadow {path} has no CRS; write the one it is in into the file")
+    turns = (-360.0, 0.0, 360.0) if crs.is_geographic else (0.0,)
+    for like in rasters:
+        left, bottom, right, top = transform_bounds(like.rio.crs, crs, *like.rio.bounds())
+        right += 360.0 if right < left else 0.0  # across the antimeridian
+        if any(own.intersects(shapely.box(left + turn, bottom, right + turn, top)) for turn in turns):
+            return
+    raise OptionError(
+        f"the raster of layover and shadow {path} lies outside the map, nothing of which it would exclude; check its "
+        "place and its CRS"
+    )
 
 
 def excluded_of(like: xr.DataArray, path: Path) -> xr.DataArray:
