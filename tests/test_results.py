@@ -430,6 +430,31 @@ def test_references_that_say_nothing_are_refused(mapped: Path, reference: Path, 
     assert region["independent_lower"] < region["independent_upper"]
 
 
+@pytest.mark.parametrize(
+    ("years", "expected"),
+    [
+        (["2016", "2020", "2024"], (2016, 2020, 2024)),
+        (pd.to_datetime(["2016-08-01", "2020-07-15", "2024-09-01"]), (2016, 2020, 2024)),
+        ([2016.2, 2016.8, 2024], "2 of 3 rows of the reference .* have no whole year, the first has 2016.2; give"),
+        ([2016, np.nan, 2024], "1 of 3 rows of the reference .* have no year; give"),
+        (["2016", "summer 2020", "2024"], "1 of 3 rows of the reference .* the first has summer 2020"),
+    ],
+)
+def test_years_of_a_reference_are_whole_years_however_they_are_written(
+    mapped: Path, reference: Path, tmp_path: Path, years: list, expected: object
+) -> None:
+    path = tmp_path / "dated.parquet"
+    vectorise.read(reference).assign(year=years).to_parquet(path)
+    settings = requests.MeasureSettings(reference=path, **QUICK)
+    run = runs.open_run(mapped)
+    if isinstance(expected, str):
+        with pytest.raises(AnalysisError, match=expected) as error:
+            requests.truth_of(run, settings, [])
+        assert "\n" not in str(error.value)
+    else:
+        assert requests.truth_of(run, settings, []).years == expected
+
+
 def test_tiles_without_their_index_are_measured_one_by_one(tmp_path: Path) -> None:
     rs.write_map(tmp_path / "tiles", (2020,))
     (tmp_path / "tiles" / "glaciers.zarr").rename(tmp_path / "tiles" / "z33N_1.zarr")

@@ -14,7 +14,7 @@ from icemapper_xr import vectorise
 from icemapper_xr.analysis import rates, termini
 from icemapper_xr.analysis.series import Acquisition
 from icemapper_xr.errors import AnalysisError
-from icemapper_xr.pipeline import runs, tables
+from icemapper_xr.pipeline import dating, runs, tables
 from icemapper_xr.pipeline.sheets import Sheet
 
 if TYPE_CHECKING:
@@ -76,7 +76,10 @@ def termini_of_run(
     target = tables.target(source, out, "termini.csv")
     run = runs.open_run(source, calibration=None)
     points = _points(Path(boxes))
-    shapes, notes = vectorise.read_polygons(outlines or run.folder / OUTLINES, what="outlines")
+    drawn = outlines or run.folder / OUTLINES
+    shapes, notes = vectorise.read_polygons(drawn, what="outlines")
+    if cv.YEAR in shapes:
+        shapes = shapes.assign(**{cv.YEAR: dating.whole_years(shapes[cv.YEAR], what=f"the outlines {drawn}")})
     by_crs: dict[str, gpd.GeoDataFrame] = {}
     lengths, retreat = [], []
     reach = float((points["length"] + points["width"]).max()) if len(points) else 0.0
