@@ -495,9 +495,6 @@ def test_the_commands_print_tables_and_one_line_errors(mapped: Path, tmp_path: P
 
 def test_real_retreat_around_ny_alesund(shared: Path, tmp_path: Path) -> None:
     """Outlines of 1936, 1990 and 2007 as maps: areas and rates by glacier are those of the polygons themselves."""
-    import rioxarray  # noqa: F401
-    import xarray as xr
-
     from icemapper_xr import store
     from icemapper_xr.analysis import domains
 

@@ -14,7 +14,7 @@ from icemapper_xr import vectorise
 from icemapper_xr.analysis import rates, termini
 from icemapper_xr.analysis.series import Acquisition
 from icemapper_xr.errors import AnalysisError
-from icemapper_xr.pipeline import dating, runs, tables
+from icemapper_xr.pipeline import dated, runs, tables
 from icemapper_xr.pipeline.sheets import Sheet
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def termini_of_run(
     drawn = outlines or run.folder / OUTLINES
     shapes, notes = vectorise.read_polygons(drawn, what="outlines")
     if cv.YEAR in shapes:
-        shapes = shapes.assign(**{cv.YEAR: dating.whole_years(shapes[cv.YEAR], what=f"the outlines {drawn}")})
+        shapes = shapes.assign(**{cv.YEAR: dated.whole_years(shapes[cv.YEAR], what=f"the outlines {drawn}")})
     by_crs: dict[str, gpd.GeoDataFrame] = {}
     lengths, retreat = [], []
     reach = float((points["length"] + points["width"]).max()) if len(points) else 0.0
@@ -155,7 +155,7 @@ def _numbers(points: gpd.GeoDataFrame, name: str, path: Path) -> pd.Series:
     """Return a column as numbers, refusing what is none."""
     import pandas as pd
 
-    values = pd.to_numeric(points[name], errors="coerce").astype(float)
+    values: pd.Series = pd.to_numeric(points[name], errors="coerce").astype(float)
     wrong = ~np.isfinite(values) if name == "azimuth" else ~(np.isfinite(values) & (values > 0))
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])

@@ -18,7 +18,7 @@ from icemapper_xr import settings as settings_
 from icemapper_xr.analysis import blocks, bootstrap, cells, domains, margins, reference
 from icemapper_xr.analysis.dependence import Dependence
 from icemapper_xr.errors import AnalysisError, OptionError
-from icemapper_xr.pipeline import dating, runs
+from icemapper_xr.pipeline import dated, runs
 from icemapper_xr.pipeline.runs import Run
 from icemapper_xr.pipeline.sheets import Sheet
 
@@ -183,7 +183,7 @@ def _by_year(frame: gpd.GeoDataFrame, run: Run, settings: MeasureSettings) -> di
     if settings.reference_year is not None:
         parts = {settings.reference_year: frame}
     elif cv.YEAR in frame:
-        years = dating.whole_years(frame[cv.YEAR], what=f"the reference {settings.reference}")
+        years = dated.whole_years(frame[cv.YEAR], what=f"the reference {settings.reference}")
         parts = {int(year): part for year, part in frame.groupby(years)}
     else:
         raise OptionError(

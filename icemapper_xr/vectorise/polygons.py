@@ -47,9 +47,9 @@ def inside(rings: tracing.Rings, holes: IntArray) -> npt.NDArray[np.bool_]:
     if not holes.size:
         return found
     x, y = rings.locate((0.0, 1.0), (0.0, -1.0))
-    first = rings.starts
+    first: Any = shapely.points(x[rings.starts], y[rings.starts])
     shells, _ = _shells(rings, holes, x, y)
-    hole, ring = shapely.STRtree(shapely.points(x[first], y[first])).query(shells, predicate="contains")
+    hole, ring = shapely.STRtree(first).query(shells, predicate="contains")
     found[ring[holes[hole] != ring]] = True
     return found
 
