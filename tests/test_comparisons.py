@@ -91,6 +91,13 @@ def test_boxes_whose_numbers_are_none_are_named(mapped: Path, tmp_path: Path, co
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("geometry", [None, shapely.Point(), shapely.box(0, 0, 1, 1)])
+def test_boxes_without_a_point_are_refused(mapped: Path, tmp_path: Path, geometry: object) -> None:
+    boxes().set_geometry(gpd.GeoSeries([geometry], crs=rs.EPSG)).to_parquet(tmp_path / "boxes.parquet")
+    with pytest.raises(AnalysisError, match="must be points with a CRS"):
+        pipeline.termini_of_run(mapped, tmp_path / "boxes.parquet", out=tmp_path / "t.csv")
+
+
 def test_numbers_of_boxes_may_be_written_as_text(mapped: Path, tmp_path: Path) -> None:
     boxes().assign(width=["200"], length=["5000.0"]).to_file(tmp_path / "boxes.gpkg")
     report = pipeline.termini_of_run(mapped, tmp_path / "boxes.gpkg", out=tmp_path / "t.csv")
@@ -272,5 +279,5 @@ def test_the_commands_answer(mapped: Path, tmp_path: Path, capsys) -> None:
     squares([10.0], [2000]).to_file(tmp_path / "a.gpkg")
     squares([9.0], [2010]).to_file(tmp_path / "b.gpkg")
     main(["inventories", str(tmp_path / "a.gpkg"), str(tmp_path / "b.gpkg"), "--draws", "1000", "--recent-rate", "-0.2",
-          "--recent-half-width", "0.05"])  # fmt: skip
+          "--recent-half-width", "0.05", "--second-year", "2010"])  # fmt: skip
     assert "acceleration: " in capsys.readouterr().out

@@ -144,7 +144,7 @@ def _points(path: Path) -> gpd.GeoDataFrame:
         raise AnalysisError(
             f"the boxes {path} lack the column {missing[0]!r}; azimuth (degrees), width, length (m) are wanted"
         )
-    if points.crs is None or set(points.geom_type) - {"Point"}:
+    if points.crs is None or set(points.geom_type) - {"Point"} or points.geometry.is_empty.any():
         raise AnalysisError(f"the boxes {path} must be points with a CRS: the middle of each box's upstream side")
     if "id" not in points:
         points = points.assign(id=[str(k + 1) for k in range(len(points))])
