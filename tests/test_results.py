@@ -19,7 +19,7 @@ from icemapper_xr import conventions as cv
 from icemapper_xr.cli import main
 from icemapper_xr.errors import AnalysisError, IcemapperError, OptionError, StoreError, VectorError
 from icemapper_xr.models import own
-from icemapper_xr.pipeline import measuring, requests, runs
+from icemapper_xr.pipeline import layover, measuring, requests, runs
 from tests import results_support as rs
 
 QUICK = {"n_draws": 300, "landscape_draws": 300}
@@ -207,9 +207,9 @@ def test_a_raster_in_degrees_meets_a_map_at_the_antimeridian(tmp_path: Path, tur
     like = xr.DataArray(np.zeros((50, 100), np.float32), {"y": 7.9e6 - 100 * np.arange(50), "x": x}, ("y", "x"))
     like = like.rio.write_crs(32601)
     path = _flags(tmp_path / "flags.tif", 4326, -180.0 + turn, 72.0, 0.02)
-    requests.check_excluded([like], path)
+    layover.check([like], path)
     with pytest.raises(OptionError, match="lies outside the map"):
-        requests.check_excluded([like], _flags(tmp_path / "far.tif", 4326, 0.0, 72.0, 0.02))
+        layover.check([like], _flags(tmp_path / "far.tif", 4326, 0.0, 72.0, 0.02))
 
 
 def test_glaciers_without_ids_are_refused_and_whole_numbers_stay_whole(mapped: Path, tmp_path: Path) -> None:

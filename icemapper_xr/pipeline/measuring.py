@@ -15,7 +15,7 @@ from icemapper_xr.analysis import blocks, bootstrap, pieces, projecting, referen
 from icemapper_xr.analysis.bootstrap import CommonBias
 from icemapper_xr.analysis.dependence import Dependence
 from icemapper_xr.analysis.series import Acquisition
-from icemapper_xr.pipeline import requests, runs, surveying
+from icemapper_xr.pipeline import layover, requests, runs, surveying
 from icemapper_xr.pipeline.requests import MeasureSettings, Truth
 from icemapper_xr.pipeline.runs import Run
 from icemapper_xr.pipeline.surveying import FILTERED, UNFILTERED
@@ -85,7 +85,7 @@ def measure_run(source: str | Path, settings: MeasureSettings) -> Measured:
     region = requests.region_of(settings, notes)
     truth = requests.truth_of(run, settings, notes)
     if settings.excluded is not None:
-        requests.check_excluded([sheet.probability for sheet in run.sheets], settings.excluded)
+        layover.check([sheet.probability for sheet in run.sheets], settings.excluded)
     size, dependence, words = requests.block_size(run, truth, settings)
     survey = surveying.survey(run, settings, size=size, glaciers=glaciers, region=region, truth=truth)
     found = tuple(_series(run, settings, glaciers, survey, truth, dependence))
