@@ -45,6 +45,17 @@ def test_cell_areas_equal_geodesic_polygons(crs):
         assert found == pytest.approx(area_of_cell_by_geodesics(crs, x, y, h), rel=1e-6)
 
 
+@pytest.mark.parametrize("pole", [90.0, -90.0])
+def test_cells_at_the_pole_of_a_geographic_grid(pole):
+    h, inward = 0.01, -np.sign(pole)
+    y, x = pole + inward * h * (np.arange(12) + 0.5), 15.0 + h * np.arange(3)
+    found = cells.cell_areas(y, x, "EPSG:4326")
+    expected = [area_of_cell_by_geodesics("EPSG:4326", x[0], value, h) for value in y]
+    np.testing.assert_allclose(found[:, 0], expected, rtol=1e-5)
+    with pytest.raises(AnalysisError, match="outside the area where its CRS"):
+        cells.cell_areas(pole - inward * h * (np.arange(3) + 0.5), x, "EPSG:4326")
+
+
 def raster_around(values, *, crs="EPSG:32633", left=500e3, top=8.7e6, size=10.0, years=None):
     rows, columns = values.shape[-2:]
     coords = {"y": top - (np.arange(rows) + 0.5) * size, "x": left + (np.arange(columns) + 0.5) * size}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import geopandas as gpd
 import numpy as np
+import pyproj
 import pytest
 import shapely
 import xarray as xr
@@ -9,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from icemapper_xr.analysis import areas, blocks, domains, margins, pieces, reference
+from icemapper_xr.analysis import areas, blocks, cells, domains, margins, pieces, projecting, reference
 from icemapper_xr.errors import AnalysisError, OptionError
 from tests.support import raise_if_dask_computes
-from tests.test_analysis_areas import raster_around
+from tests.test_analysis_areas import GEOD, raster_around
 
 LEFT, TOP = 500e3, 8.7e6
 
@@ -69,6 +70,44 @@ def test_shares_count_overlaps_once_and_add_up_to_the_area():
     found = domains.shares(shapes, raster)
     assert float(found.sum()) * 100 == pytest.approx(inside.area, rel=2e-3)
     assert float(found.max()) == 1
+
+
+def test_long_edges_in_degrees_are_those_of_the_parallels():
+    box = shapely.box(12, 78, 18, 79)
+    raster = raster_around(np.zeros((800, 800), np.float32), left=420e3, top=8.80e6, size=200.0).probability
+    found = domains.shares(gpd.GeoSeries([box], crs=4326), raster)
+    true = abs(GEOD.geometry_area_perimeter(box.segmentize(0.01))[0])
+    share = float((found * cells.cell_area(raster)).sum())
+    assert share == pytest.approx(true, rel=1e-5)  # by its four corners: 26 km2 less, 306 km2 elsewhere
+    lon, lat = (np.array(v) for v in zip((12.05, 78.5), (15, 78.002), (15, 78.998), (15, 79.002), strict=True))
+    x, y = pyproj.Transformer.from_crs(4326, 32633, always_xy=True).transform(lon, lat)
+    at = found.sel(x=xr.DataArray(x), y=xr.DataArray(y), method="nearest")
+    np.testing.assert_array_equal(at, [1, 1, 1, 0])
+    table = areas.polygon_areas(raster.fillna(1.0) + 1, gpd.GeoSeries([box], crs=4326))
+    assert float(table.soft_area.squeeze()) * 1e6 == pytest.approx(true, rel=1e-5)
+    flat = gpd.GeoSeries([shapely.box(400e3, 8.6e6, 600e3, 8.7e6)], crs=32633)
+    np.testing.assert_array_equal(projecting.project(flat, 32633).values, flat.values)
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        shapely.box(178, 70, 183, 71),
+        shapely.MultiPolygon([shapely.box(178, 70, 180, 71), shapely.box(-180, 70, -177, 71)]),
+        shapely.Polygon([(178, 70), (-177, 70), (-177, 71), (178, 71)]),
+    ],
+)
+def test_polygons_across_the_antimeridian_keep_their_place_however_they_are_written(box):
+    local = projecting.project(gpd.GeoSeries([box], index=["a"], crs=4326), 32601)
+    assert list(local.index) == ["a"]
+    expected = gpd.GeoSeries([shapely.box(178, 70, 183, 71).segmentize(0.01)], crs=4326).to_crs(32601)[0]
+    assert local["a"].symmetric_difference(expected).area < 1e-6 * expected.area
+
+
+def test_a_box_around_the_earth_is_no_line():
+    ring = projecting.project(gpd.GeoSeries([shapely.box(-180, 60, 180, 80)], crs=4326), 6931)[0]
+    cap = 2 * np.pi * 6371007**2 * (np.sin(np.radians(80)) - np.sin(np.radians(60)))
+    assert ring.area == pytest.approx(cap, rel=0.01)
 
 
 def test_block_numbers_are_those_of_the_blocks():

@@ -99,6 +99,18 @@ def test_two_years_give_a_rate_without_a_student_interval():
     assert found.independent[1] + 0.5 == pytest.approx(1.96 * 0.1 * np.sqrt(2) / 4)
 
 
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 6])
+def test_theil_sen_has_an_interval_only_where_slopes_of_pairs_can_hold_that_much(n):
+    """The slopes of all pairs lie on one side of the true one with probability 1/n!, on either with 2/n!."""
+    rng = np.random.default_rng(n)
+    years, found = YEARS[:n], rates.theil_sen(YEARS[:n], rng.normal(size=n))[1]
+    assert (found is not None) == (n >= 5)
+    assert (rates.theil_sen(years, rng.normal(size=n), confidence=0.9)[1] is not None) == (n >= 4)
+    if found is not None:
+        held = [low < 0 < high for _, (low, high) in (rates.theil_sen(years, row) for row in rng.normal(size=(600, n)))]
+        assert np.mean(held) > 0.93
+
+
 def test_bad_series_have_a_clear_line():
     with pytest.raises(AnalysisError, match="at least two years; only 2020 is given"):
         rates.trend([2020], [1.0])

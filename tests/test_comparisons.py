@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import itertools
 import json
 from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import pyproj
 import pytest
 import shapely
 
 from icemapper_xr import pipeline
-from icemapper_xr.analysis import inventories
+from icemapper_xr.analysis import inventories, surges
 from icemapper_xr.cli import main
 from icemapper_xr.errors import AnalysisError, IcemapperError, OptionError
+from icemapper_xr.pipeline import comparisons
 from tests import results_support as rs
 
 YEARS = (2020, 2021, 2022)
@@ -60,9 +64,44 @@ def test_boxes_that_say_nothing_have_a_clear_line(mapped: Path, tmp_path: Path) 
     short.to_file(tmp_path / "short.gpkg")
     report = pipeline.termini_of_run(mapped, tmp_path / "short.gpkg", out=tmp_path / "s.json")
     assert report.retreat["note"].iloc[0] == "3 years leave the box and are not used: no rate"
+    half = rs.glaciers(years=YEARS).assign(year=[y + 0.5 for y in YEARS for _ in rs.CENTRES])
+    half.to_file(tmp_path / "half.gpkg")
+    with pytest.raises(AnalysisError, match=r"6 of 6 rows of the outlines .*half.gpkg have no whole year"):
+        pipeline.termini_of_run(mapped, tmp_path / "short.gpkg", outlines=tmp_path / "half.gpkg")
     boxes().iloc[:0].to_file(tmp_path / "none.gpkg")
     assert not len(pipeline.termini_of_run(mapped, tmp_path / "none.gpkg", out=tmp_path / "n.csv").retreat)
     assert not (mapped / "termini.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"azimuth": np.nan}, "box A east: its azimuth is nan"),
+        ({"azimuth": [np.inf]}, "box A east: its azimuth is inf"),
+        ({"width": ["wide"]}, "box A east: its width is 'wide'"),
+        ({"length": [None]}, "box A east: its length is (None|nan)"),
+        ({"length": [-5.0]}, "box A east: its length is -5"),
+        ({"width": [0.0]}, "box A east: its width is 0"),
+    ],
+)
+def test_boxes_whose_numbers_are_none_are_named(mapped: Path, tmp_path: Path, columns: dict, message: str) -> None:
+    boxes().assign(**columns).to_parquet(tmp_path / "boxes.parquet")
+    with pytest.raises(AnalysisError, match=message) as error:
+        pipeline.termini_of_run(mapped, tmp_path / "boxes.parquet", out=tmp_path / "t.csv")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("geometry", [None, shapely.Point(), shapely.box(0, 0, 1, 1)])
+def test_boxes_without_a_point_are_refused(mapped: Path, tmp_path: Path, geometry: object) -> None:
+    boxes().set_geometry(gpd.GeoSeries([geometry], crs=rs.EPSG)).to_parquet(tmp_path / "boxes.parquet")
+    with pytest.raises(AnalysisError, match="must be points with a CRS"):
+        pipeline.termini_of_run(mapped, tmp_path / "boxes.parquet", out=tmp_path / "t.csv")
+
+
+def test_numbers_of_boxes_may_be_written_as_text(mapped: Path, tmp_path: Path) -> None:
+    boxes().assign(width=["200"], length=["5000.0"]).to_file(tmp_path / "boxes.gpkg")
+    report = pipeline.termini_of_run(mapped, tmp_path / "boxes.gpkg", out=tmp_path / "t.csv")
+    assert report.retreat["rate"].iloc[0] == pytest.approx(-rs.RETREAT["A"] * np.sqrt(rs.SCALE), rel=2e-3)
 
 
 # -- surges -----------------------------------------------------------------------------------------------------------
@@ -85,10 +124,36 @@ def test_surges_are_tested_on_the_rates_of_the_map(mapped: Path, tmp_path: Path)
         pipeline.surges_of_run(mapped, tmp_path / "nowhere.txt", **QUICK)
 
 
+PLACES = {
+    "arctic": [(15, 78), (15.2, 78.01), (30, 80), (25, 79), (60, 76), (179.99, 71), (-179.99, 71)],
+    "antarctic": [(-60, -64), (-60.2, -64.01), (-60, -70), (0, -75), (179.99, -78), (-179.99, -78)],
+    "andes": [(-77.6, -9.1), (-77.7, -9.2), (-70, -18), (-68, -16), (-75, 4.8)],
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_blocks_of_glaciers_in_degrees_are_those_of_kilometres(place: str) -> None:
+    points = np.array(PLACES[place], dtype=float)
+    shapes = gpd.GeoSeries(shapely.buffer(shapely.points(points), 0.01), crs=4326)
+    centres = comparisons.centres(shapes)
+    x, y = centres.x.to_numpy(), centres.y.to_numpy()
+    number = surges.spatial_blocks(x, y)
+    assert np.unique(number).size >= 4
+    lon, lat = points.T
+    for i, k in itertools.combinations(range(len(points)), 2):
+        metres = pyproj.Geod(ellps="WGS84").inv(lon[i], lat[i], lon[k], lat[k])[2]
+        assert np.hypot(x[i] - x[k], y[i] - y[k]) == pytest.approx(metres, rel=0.2)
+        assert number[i] != number[k] or metres < 100e3
+    flat = shapes.iloc[:2].to_crs(3413)
+    assert centres.crs.is_projected
+    assert comparisons.centres(flat).crs == flat.crs  # a projected map keeps its grid
+
+
 # -- inventories ------------------------------------------------------------------------------------------------------
 def squares(areas_km2, years) -> gpd.GeoDataFrame:
     sides = np.sqrt(np.asarray(areas_km2) * 1e6)
-    shapes = [shapely.box(0, 0, side, side) for side in sides]
+    ends = np.cumsum(sides + 1000)
+    shapes = [shapely.box(end - side, 0, end, side) for side, end in zip(sides, ends, strict=True)]
     return gpd.GeoDataFrame({"year": years}, geometry=shapes, crs=6931)
 
 
@@ -121,17 +186,86 @@ def test_inventories_without_dates_or_glaciers_are_refused(tmp_path: Path) -> No
     good.rename(columns={"year": "src_date"}).assign(src_date="2016-08-01").to_file(tmp_path / "rgi.gpkg")
     good.drop(columns="year").to_file(tmp_path / "undated.gpkg")
     good.assign(year=2000).to_file(tmp_path / "same.gpkg")
+    good.iloc[:0].to_file(tmp_path / "nothing.gpkg")
     found = pipeline.inventories_of_files(tmp_path / "good.gpkg", tmp_path / "rgi.gpkg", n_draws=1000)
     assert found.second.mean_year == 2016
     for first, second, options, message in (
         ("good.gpkg", "undated.gpkg", {}, "neither 'year' nor 'src_date'"),
         ("good.gpkg", "same.gpkg", {}, "years overlap"),
         ("good.gpkg", "rgi.gpkg", {"min_area_km2": 20}, "no glacier of 20 km2"),
+        ("good.gpkg", "nothing.gpkg", {}, "nothing.gpkg has no glacier of 0 km2"),
         ("good.gpkg", "rgi.gpkg", {"recent_rate": -1.0}, "belong together"),
         ("good.gpkg", "rgi.gpkg", {"out": tmp_path / "x.csv"}, "must end in .json"),
     ):
         with pytest.raises(IcemapperError, match=message):
             pipeline.inventories_of_files(tmp_path / first, tmp_path / second, **options)
+
+
+def inventory(path: Path, areas_km2, years, **columns) -> Path:
+    squares(areas_km2, years).assign(**columns).to_parquet(path)
+    return path
+
+
+def test_several_years_of_the_same_ice_are_no_inventory(tmp_path: Path) -> None:
+    first = inventory(tmp_path / "first.parquet", [9.0], [2005])
+    ice = squares([9.0, 8.9, 8.8], [2016, 2020, 2024])
+    ice.geometry = [shapely.box(0, 0, np.sqrt(a * 1e6), np.sqrt(a * 1e6)) for a in (9.0, 8.9, 8.8)]
+    ice.to_parquet(tmp_path / "years.parquet")
+    with pytest.raises(AnalysisError, match=r"2 of 3 outlines of .*years.parquet lie mostly in .*2016.*second-y"):
+        pipeline.inventories_of_files(first, tmp_path / "years.parquet", n_draws=1000)
+    with pytest.raises(AnalysisError, match=r"no outline of 2019; it has those of 2016, 2020, 2024"):
+        pipeline.inventories_of_files(first, tmp_path / "years.parquet", n_draws=1000, second_year=2019)
+    found = pipeline.inventories_of_files(first, tmp_path / "years.parquet", n_draws=1000, second_year=2024)
+    assert found.second.area == pytest.approx(8.8, rel=1e-4)
+    assert found.stages.first.mean == pytest.approx(-0.2 / 19, abs=0.01)
+    apart = inventory(tmp_path / "ids.parquet", [5.0, 5.0, 3.0], [2005, 2010, 2005], glac_id=["G1", "G1", "G2"])
+    with pytest.raises(AnalysisError, match=r"1 glaciers .*several years \(glac_id G1: 2005, 2010\).*--first-year"):
+        pipeline.inventories_of_files(apart, first, n_draws=1000)
+    inventory(tmp_path / "parts.parquet", [5.0, 4.0], [2005, 2005], glac_id=["G1", "G1"])
+    ours = squares([9.0, 0.05], [2016, 2016])  # a little that lies double is no reason
+    ours.geometry = [shapely.box(0, 0, 3000, 3000), shapely.box(100, 100, 320, 320)]
+    ours.to_parquet(tmp_path / "little.parquet")
+    found = pipeline.inventories_of_files(tmp_path / "parts.parquet", tmp_path / "little.parquet", n_draws=1000)
+    assert found.first.area == pytest.approx(9.0, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("years", "expected"),
+    [
+        (pd.to_datetime(["2005-08-01", "2008-07-15"]), {2005: 10.0, 2008: 5.0}),
+        ([dt.date(2005, 8, 1), dt.date(2008, 7, 15)], {2005: 10.0, 2008: 5.0}),
+        (["2005", "2008"], {2005: 10.0, 2008: 5.0}),
+        ([2005.0, 2008.0], {2005: 10.0, 2008: 5.0}),
+        ([2005.9, 2008.0], "1 of 2 rows of .* no whole year, the first has 2005.9; give a whole year"),
+        (["2005", "summer"], "1 of 2 rows of .* the first has summer"),
+        ([2005, None], "1 of 2 rows of .* have no year"),
+        ([20050801, 20080801], "2 of 2 rows of .* the first has 20050801"),
+    ],
+)
+def test_years_of_an_inventory_are_whole_years_however_they_are_written(tmp_path: Path, years, expected) -> None:
+    first = inventory(tmp_path / "first.parquet", [10.0, 5.0], years)
+    second = inventory(tmp_path / "second.parquet", [12.0], [2016])
+    if isinstance(expected, str):
+        with pytest.raises(AnalysisError, match=expected) as error:
+            pipeline.inventories_of_files(first, second, n_draws=1000)
+        assert "\n" not in str(error.value)
+    else:
+        found = pipeline.inventories_of_files(first, second, n_draws=1000).first.years
+        assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_glacier_that_shrinks_below_the_smallest_area_is_not_lost(tmp_path: Path) -> None:
+    ids = {"rgi_id": ["a", "b", "c"]}
+    first = inventory(tmp_path / "first.parquet", [2.05, 9.0, 1.0], [2005] * 3, **ids)
+    second = inventory(tmp_path / "second.parquet", [1.95, 8.9, 0.9], [2016] * 3, **ids)
+    found = pipeline.inventories_of_files(first, second, n_draws=1000, min_area_km2=2.0)
+    assert (found.first.area, found.second.area) == pytest.approx((11.05, 10.85), rel=1e-4)
+    assert any("2 km2 in either inventory (by rgi_id)" in note for note in found.notes)
+    second = inventory(tmp_path / "second.parquet", [1.95, 8.9, 0.9], [2016] * 3)
+    found = pipeline.inventories_of_files(first, second, n_draws=1000, min_area_km2=2.0)
+    assert found.second.area == pytest.approx(8.9, rel=1e-4)
+    assert "one that shrinks below it counts as lost" in found.summary()
+    assert pipeline.inventories_of_files(first, second, n_draws=1000).notes == ()
 
 
 def test_the_commands_answer(mapped: Path, tmp_path: Path, capsys) -> None:
@@ -145,5 +279,5 @@ def test_the_commands_answer(mapped: Path, tmp_path: Path, capsys) -> None:
     squares([10.0], [2000]).to_file(tmp_path / "a.gpkg")
     squares([9.0], [2010]).to_file(tmp_path / "b.gpkg")
     main(["inventories", str(tmp_path / "a.gpkg"), str(tmp_path / "b.gpkg"), "--draws", "1000", "--recent-rate", "-0.2",
-          "--recent-half-width", "0.05"])  # fmt: skip
+          "--recent-half-width", "0.05", "--second-year", "2010"])  # fmt: skip
     assert "acceleration: " in capsys.readouterr().out

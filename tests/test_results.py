@@ -10,13 +10,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import rasterio
+import rioxarray  # noqa: F401
 import shapely
+import xarray as xr
 
 from icemapper_xr import calibrate, pipeline, vectorise
 from icemapper_xr import conventions as cv
 from icemapper_xr.cli import main
 from icemapper_xr.errors import AnalysisError, IcemapperError, OptionError, StoreError, VectorError
 from icemapper_xr.models import own
+from icemapper_xr.pipeline import layover, measuring, requests, runs
 from tests import results_support as rs
 
 QUICK = {"n_draws": 300, "landscape_draws": 300}
@@ -174,6 +177,54 @@ def test_with_and_without_layover_and_shadow(mapped: Path, tmp_path: Path) -> No
     assert b["clear_soft_km2"] == pytest.approx(b["soft_km2"], rel=1e-4)  # a corner of its domain is in the mask
 
 
+def _flags(path: Path, crs: object, left: float, top: float, size: float, n: int = 100) -> Path:
+    profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "height": n, "width": n}
+    with rasterio.open(path, "w", crs=crs, transform=rasterio.Affine(size, 0, left, 0, -size, top), **profile) as file:
+        file.write(np.ones((n, n), np.uint8), 1)
+    return path
+
+
+@pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
+def test_a_raster_of_layover_that_says_nothing_of_the_map_is_refused(mapped: Path, tmp_path: Path) -> None:
+    far = _flags(tmp_path / "far.tif", rs.EPSG, rs.LEFT + 1e5, rs.TOP, 100)
+    bare = _flags(tmp_path / "bare.tif", None, rs.LEFT, rs.TOP, 100)
+    other = _flags(tmp_path / "other.tif", 4326, -60.0, 70.0, 0.01)
+    for path, message in (
+        (far, r"far.tif lies outside the map.*check its place and its CRS"),
+        (bare, r"bare.tif has no CRS; write"),
+        (other, r"other.tif lies outside the map"),
+    ):
+        with pytest.raises(OptionError, match=message):
+            pipeline.areas_of_run(mapped, out=tmp_path / "m.csv", excluded=path, years=(2016,), **QUICK)
+    world = _flags(tmp_path / "world.tif", 4326, -180.0, 90.0, 3.6)
+    found = pipeline.areas_of_run(mapped, out=tmp_path / "m.csv", excluded=world, years=(2016,), **QUICK)
+    assert (found.table["clear_soft_km2"] == 0).all()
+
+
+@pytest.mark.parametrize("turn", [0.0, 360.0])
+def test_a_raster_in_degrees_meets_a_map_at_the_antimeridian(tmp_path: Path, turn: float) -> None:
+    x = np.arange(387_000.0, 397_000, 100)  # 180 W lies at 392 km
+    like = xr.DataArray(np.zeros((50, 100), np.float32), {"y": 7.9e6 - 100 * np.arange(50), "x": x}, ("y", "x"))
+    like = like.rio.write_crs(32601)
+    path = _flags(tmp_path / "flags.tif", 4326, -180.0 + turn, 72.0, 0.02)
+    layover.check([like], path)
+    with pytest.raises(OptionError, match="lies outside the map"):
+        layover.check([like], _flags(tmp_path / "far.tif", 4326, 0.0, 72.0, 0.02))
+
+
+def test_glaciers_without_ids_are_refused_and_whole_numbers_stay_whole(mapped: Path, tmp_path: Path) -> None:
+    plain = rs.glaciers().rename(columns={"glacier_id": "rgi_id"})
+    for name, ids in {"text": ["A", None], "number": [1.0, np.nan], "blank": ["A", " "]}.items():
+        plain.assign(rgi_id=ids).to_parquet(tmp_path / f"{name}.parquet")
+        with pytest.raises(AnalysisError, match=rf"1 of 2 rows of .*{name}.parquet have no rgi_id; .*") as error:
+            runs.read_glaciers(tmp_path / f"{name}.parquet")
+        assert "\n" not in str(error.value)
+    plain.assign(rgi_id=[2.0, 1.0]).to_parquet(tmp_path / "whole.parquet")
+    assert list(runs.read_glaciers(tmp_path / "whole.parquet")[0].index) == ["1", "2"]
+    plain.assign(rgi_id=[7, 12]).to_file(tmp_path / "whole.gpkg")
+    assert set(runs.read_glaciers(tmp_path / "whole.gpkg")[0].index) == {"7", "12"}
+
+
 def test_a_calibration_file_is_applied_and_said(mapped: Path, tmp_path: Path) -> None:
     model = calibrate.Monotone((0.0, 0.9), (0.5, 0.98))
     calibrate.write(model, tmp_path / "model.json")
@@ -212,7 +263,11 @@ def test_common_bias_has_the_size_of_margin_times_shift(mapped: Path, tmp_path: 
     shared = pipeline.rates_of_run(mapped, out=tmp_path / "o.csv", orbit_bias_m=3.0, **options)
     row = rows(shared.table, kind="region").loc["region"]
     assert row["independent_upper"] - row["independent_lower"] > 1.5 * half
-    assert row["paired_upper"] - row["paired_lower"] < half / 4  # what an orbit's years share cancels
+    draws = next(s for s in shared.measured[0].series if s.kind == "region").errors["common_orbit"]
+    assert np.polyfit(rs.YEARS, draws, 1)[0].std() * 1.96 < half / 4  # what an orbit's years share cancels ...
+    assert np.isnan(row["paired_lower"])  # ... which is no knowledge of what changes
+    assert any("shared by all years" in note and "year_bias_m" in note for note in shared.notes)
+    assert not any("shared by all years" in note for note in found.notes)
 
 
 def test_the_filter_is_inside_the_draws_of_shifts(mapped: Path, tmp_path: Path) -> None:
@@ -234,6 +289,24 @@ def test_the_filter_is_inside_the_draws_of_shifts(mapped: Path, tmp_path: Path) 
             assert ratio[4] < 0.75  # the median of three has 0.67 of the deviation
         else:
             np.testing.assert_allclose(ratio, left, rtol=0.02)  # A retreats by 20 m a year: nothing to filter
+
+
+@pytest.mark.parametrize(
+    ("sensors", "options", "known"),
+    [
+        (("S1A", "S1A"), {"orbit_bias_m": 5.0, "sensor_bias_m": 5.0}, False),
+        (("S1A", "S1C"), {"orbit_bias_m": 5.0}, False),
+        (("S1A", "S1C"), {"sensor_bias_m": 5.0}, True),
+        (("S1A", "S1A"), {"year_bias_m": 5.0}, True),
+        (("S1A", "S1A"), {}, False),
+    ],
+)
+def test_errors_are_known_to_change_where_a_bias_differs_between_the_years(
+    tmp_path: Path, sensors: tuple[str, ...], options: dict, known: bool
+) -> None:
+    folder = rs.write_map(tmp_path, (2020, 2021), platforms=list(sensors))
+    settings = measuring.MeasureSettings(**options, **QUICK)
+    assert measuring.measure_run(folder, settings).changing_errors == known
 
 
 # -- years and acquisitions -------------------------------------------------------------------------------------------
@@ -357,6 +430,31 @@ def test_references_that_say_nothing_are_refused(mapped: Path, reference: Path, 
     assert region["independent_lower"] < region["independent_upper"]
 
 
+@pytest.mark.parametrize(
+    ("years", "expected"),
+    [
+        (["2016", "2020", "2024"], (2016, 2020, 2024)),
+        (pd.to_datetime(["2016-08-01", "2020-07-15", "2024-09-01"]), (2016, 2020, 2024)),
+        ([2016.2, 2016.8, 2024], "2 of 3 rows of the reference .* have no whole year, the first has 2016.2; give"),
+        ([2016, np.nan, 2024], "1 of 3 rows of the reference .* have no year; give"),
+        (["2016", "summer 2020", "2024"], "1 of 3 rows of the reference .* the first has summer 2020"),
+    ],
+)
+def test_years_of_a_reference_are_whole_years_however_they_are_written(
+    mapped: Path, reference: Path, tmp_path: Path, years: list, expected: object
+) -> None:
+    path = tmp_path / "dated.parquet"
+    vectorise.read(reference).assign(year=years).to_parquet(path)
+    settings = requests.MeasureSettings(reference=path, **QUICK)
+    run = runs.open_run(mapped)
+    if isinstance(expected, str):
+        with pytest.raises(AnalysisError, match=expected) as error:
+            requests.truth_of(run, settings, [])
+        assert "\n" not in str(error.value)
+    else:
+        assert requests.truth_of(run, settings, []).years == expected
+
+
 def test_tiles_without_their_index_are_measured_one_by_one(tmp_path: Path) -> None:
     rs.write_map(tmp_path / "tiles", (2020,))
     (tmp_path / "tiles" / "glaciers.zarr").rename(tmp_path / "tiles" / "z33N_1.zarr")
@@ -397,9 +495,6 @@ def test_the_commands_print_tables_and_one_line_errors(mapped: Path, tmp_path: P
 
 def test_real_retreat_around_ny_alesund(shared: Path, tmp_path: Path) -> None:
     """Outlines of 1936, 1990 and 2007 as maps: areas and rates by glacier are those of the polygons themselves."""
-    import rioxarray  # noqa: F401
-    import xarray as xr
-
     from icemapper_xr import store
     from icemapper_xr.analysis import domains
 

@@ -222,6 +222,17 @@ def test_tiles_of_one_zone_give_the_numbers_of_one_store(in_tiles: Path, in_one:
     assert tables[0]["margin_km"].iloc[0] > 30
 
 
+def test_glaciers_of_a_region_are_compared_within_blocks_of_kilometres(in_tiles: Path, tmp_path: Path) -> None:
+    """Shapes of a region are in degrees, and 7.5 km are no part of a block of 50 000 degrees."""
+    rs.glaciers().to_file(tmp_path / "glaciers.gpkg")
+    (tmp_path / "list.txt").write_text("A\n")
+    options = {"glaciers": tmp_path / "glaciers.gpkg", "n_strata": 1, "temporal": False, **QUICK}
+    far = {"out": tmp_path / "s.json", "block_km": 2000.0, **options}
+    assert pipeline.surges_of_run(in_tiles, tmp_path / "list.txt", **far).tests["none"].n_cells == 1
+    with pytest.raises(AnalysisError, match="no size stratum of a spatial block has both"):
+        pipeline.surges_of_run(in_tiles, tmp_path / "list.txt", **{**far, "block_km": 3.0})
+
+
 def test_orbits_of_tiles_share_no_bias_and_years_do(tmp_path: Path, in_tiles: Path) -> None:
     folder = _chunked(tmp_path, orbits=(14, 174), years=rs.YEARS[:2])
     options = {"temporal": False, "n_draws": 4000, "landscape_draws": 100}

@@ -100,6 +100,25 @@ def test_a_body_in_a_hole_of_a_body_in_a_hole() -> None:
     assert big.n_holes.tolist() == [1, 1]
 
 
+def test_a_filled_hole_takes_the_bodies_in_it_along() -> None:
+    r = distance((200, 200), 100.0, 100.0)
+    p = (r < 90) & (r > 70) | (r < 50) & (r > 30) | (r < 10)
+    areas = [float(shapely.Polygon(ring).area) for ring in shapely.get_parts(_rings(p))]
+    everything = vectorise.outlines(raster(p), crs_out=None, min_hole_km2=2.0)
+    assert len(everything) == 1
+    assert everything.n_holes.item() == 0
+    assert everything.area.item() == pytest.approx(max(areas))
+    assert everything.area_km2.item() == pytest.approx(max(areas) / 1e6, rel=1e-3)
+    inner = vectorise.outlines(raster(p), crs_out=None, min_hole_km2=0.5)  # the outer hole stays, that of the ring goes
+    assert inner.n_holes.tolist() == [1, 0]
+    assert shapely.union_all(inner.geometry.values).area == pytest.approx(inner.area.sum())
+
+
+def _rings(p: npt.NDArray[np.bool_]) -> Any:
+    found = vectorise.outlines(raster(p), crs_out=None, **NO_LIMITS)
+    return shapely.MultiLineString([ring for body in found.geometry for ring in (body.exterior, *body.interiors)])
+
+
 def test_raster_area_is_kept_where_nothing_is_interpolated() -> None:
     """A block of ones among zeros: the line runs half way between the centres, with corners cut by 1/8 pixel."""
     p = np.zeros((12, 15))

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from icemapper_xr import conventions as cv
-from icemapper_xr.analysis import cells
+from icemapper_xr.analysis import cells, projecting
 from icemapper_xr.errors import AnalysisError, OptionError
 
 if TYPE_CHECKING:
@@ -193,9 +193,7 @@ def polygon_areas(
     source = _source(result, variable, threshold)
     if not 1 <= supersample <= 16:
         raise OptionError(f"supersample={supersample} lies outside 1..16; 4 is the default")
-    if polygons.crs is None:
-        raise AnalysisError("the polygons have no CRS; set the one they are in with polygons.set_crs(...)")
-    local = polygons.geometry.to_crs(source.geometry.wkt)
+    local = projecting.project(polygons, source.geometry.wkt)
     shapes: Any = np.asarray(local.values, dtype=object)
     if source.array.chunks is not None:
         from dask.delayed import delayed

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from icemapper_xr.analysis import projecting
 from icemapper_xr.errors import AnalysisError, OptionError
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def blocks(
 
     if region.crs is None:
         raise AnalysisError("the region has no CRS; set the one it is in with region.set_crs(...)")
-    local = region.geometry if crs is None else region.geometry.to_crs(crs)
+    local = region.geometry if crs is None else projecting.project(region, crs)
     if local.crs.is_geographic:
         raise AnalysisError(f"blocks need a projected CRS, {local.crs.name!r} is in degrees; pass crs=")
     if not size > 0:

@@ -119,16 +119,17 @@ def areas_on_grid(y: Array, x: Array, dy: float, dx: float, wkt: str) -> Array:
 
 def _scale(y: Array, x: Array, step: float, wkt: str) -> Array:
     """True area per unit area of the CRS at each node, m2."""
-    h = step / 4
+    h, pole = step / 4, _pole(wkt)
     yy, xx = np.meshgrid(y, x, indexing="ij")
     transformer = _equal_area(wkt, bool(_southern(float(y.mean()), float(x.mean()), wkt)))
     east = transformer.transform(xx + h, yy)
     west = transformer.transform(xx - h, yy)
-    north = transformer.transform(xx, yy + h)
-    south = transformer.transform(xx, yy - h)
+    above, below = np.minimum(yy + h, pole), np.maximum(yy - h, -pole)  # at a pole the difference is one-sided
+    north = transformer.transform(xx, above)
+    south = transformer.transform(xx, below)
     with np.errstate(invalid="ignore"):  # infinite outside the CRS: the caller looks
         x_x, y_x = (east[0] - west[0]) / (2 * h), (east[1] - west[1]) / (2 * h)
-        x_y, y_y = (north[0] - south[0]) / (2 * h), (north[1] - south[1]) / (2 * h)
+        x_y, y_y = (north[0] - south[0]) / (above - below), (north[1] - south[1]) / (above - below)
         return np.asarray(np.abs(x_x * y_y - x_y * y_x))
 
 
@@ -164,6 +165,14 @@ def _wkt_of(text: str) -> str:
     import pyproj
 
     return str(pyproj.CRS.from_user_input(text).to_wkt())
+
+
+@lru_cache(maxsize=64)
+def _pole(wkt: str) -> float:
+    """Return the largest y of a geographic CRS; a projected one has no end that is known."""
+    import pyproj
+
+    return 90.0 if pyproj.CRS.from_wkt(wkt).is_geographic else np.inf
 
 
 def wkt_of(crs: Any) -> str:

@@ -15,8 +15,8 @@ import numpy.typing as npt
 import xarray as xr
 
 from icemapper_xr import conventions as cv
-from icemapper_xr.analysis import areas, cells
-from icemapper_xr.errors import AnalysisError, OptionError
+from icemapper_xr.analysis import areas, cells, projecting
+from icemapper_xr.errors import OptionError
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -173,9 +173,7 @@ def _extent(y: Array, x: Array, dy: float, dx: float) -> tuple[float, float, flo
 
 # -- the way there ----------------------------------------------------------------------------------------------------
 def local_shapes(polygons: gpd.GeoDataFrame | gpd.GeoSeries, like: xr.DataArray) -> Any:
-    if polygons.crs is None:
-        raise AnalysisError("the polygons have no CRS; set the one they are in with polygons.set_crs(...)")
-    return np.asarray(polygons.geometry.to_crs(cells.wkt_of(cells.crs_of(like))).values, dtype=object)
+    return np.asarray(projecting.project(polygons, cells.wkt_of(cells.crs_of(like))).values, dtype=object)
 
 
 def _raster(function: Any, like: xr.DataArray, dtype: Any, shapes: Any, *extra: Any) -> xr.DataArray:

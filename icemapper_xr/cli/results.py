@@ -198,6 +198,8 @@ def inventories_(
     second: Path,
     out: Path | None = None,
     *,
+    first_year: int | None = None,
+    second_year: int | None = None,
     min_area_km2: float = 0.0,
     relative_sigma: float | None = None,
     recent_rate: Annotated[float | None, Parameter(allow_leading_hyphen=True)] = None,
@@ -215,8 +217,12 @@ def inventories_(
         Outlines of the younger one, the same glaciers.
     out
         .json; default: none is written.
+    first_year
+        Year to take of a first file that holds several of the same ice; default: all of it.
+    second_year
+        The same of the second, for example of outlines.gpkg.
     min_area_km2
-        Smallest glacier that counts.
+        Smallest glacier that counts; with the same ids in both files the larger outline decides.
     relative_sigma
         Relative standard error of an inventory's area; default: that of the publication, 0.00755.
     recent_rate
@@ -235,6 +241,8 @@ def inventories_(
         first,
         second,
         out=out,
+        first_year=first_year,
+        second_year=second_year,
         min_area_km2=min_area_km2,
         recent_rate=recent_rate,
         recent_half_width=recent_half_width,

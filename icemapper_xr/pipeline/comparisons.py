@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from icemapper_xr import conventions as cv
-from icemapper_xr import vectorise
 from icemapper_xr.analysis import inventories, rates, surges
 from icemapper_xr.errors import AnalysisError, OptionError
-from icemapper_xr.pipeline import tables
+from icemapper_xr.pipeline import dated, tables
 from icemapper_xr.pipeline.rates import fit_rates
 
 if TYPE_CHECKING:
@@ -24,6 +22,16 @@ __all__ = [
     "inventories_of_files",
     "surges_of_run",
 ]
+
+
+NORTHERN: Final = "EPSG:6931"
+"""EASE-Grid 2.0 of the north (Brodzik et al. 2012, doi:10.3390/ijgi1010032): azimuthal, equal-area."""
+SOUTHERN: Final = "EPSG:6932"
+"""The same of the south."""
+GLOBAL: Final = "EPSG:6933"
+"""The same of low latitudes and of both hemispheres together: cylindrical, equal-area."""
+POLEWARD: Final = 30.0
+"""Latitude from which on a polar grid bends shapes less than the cylindrical one, which is true there."""
 
 
 # -- surging and other glaciers ---------------------------------------------------------------------------------------
@@ -103,8 +111,8 @@ def surges_of_run(
     tests = {}
     for name, part in members.groupby("filter", sort=False):
         some = part[part["mean_km2"] > 0]
-        centres = shapes.geometry.loc[list(some["id"])].representative_point()
-        blocks = surges.spatial_blocks(centres.x, centres.y, size_km=block_km)
+        places = centres(shapes.geometry.loc[list(some["id"])])
+        blocks = surges.spatial_blocks(places.x, places.y, size_km=block_km)
         tests[str(name)] = surges.surge_test(
             some["relative_rate"].to_numpy(dtype=np.float64),
             some["id"].isin(listed).to_numpy(),
@@ -117,6 +125,17 @@ def surges_of_run(
     content = {"method": _SURGE_METHOD, "notes": report.notes, "tests": {k: asdict(v) for k, v in tests.items()}}
     tables.write_bytes(target, (json.dumps(content, indent=1) + "\n").encode())
     return SurgeReport(tests, target, report.notes)
+
+
+def centres(shapes: gpd.GeoSeries) -> gpd.GeoSeries:
+    """Return a point in each glacier, in metres: shapes in degrees go to an equal-area grid that suits their place."""
+    points = shapes.representative_point()
+    if not points.crs.is_geographic:
+        return points
+    degrees = points.to_crs(4326)
+    south, north = degrees.y.min(), degrees.y.max()
+    grid = NORTHERN if south >= POLEWARD else SOUTHERN if north <= -POLEWARD else GLOBAL
+    return degrees.to_crs(grid)
 
 
 def _listed(path: Path) -> set[str]:
@@ -140,6 +159,8 @@ class InventoryReport:
     stages: inventories.Stages
     factor: inventories.Acceleration | None
     out: Path | None
+    notes: tuple[str, ...] = ()
+    """What a reader has to know."""
 
     def summary(self) -> str:
         """Text: both inventories, both stages, and the factor."""
@@ -160,6 +181,7 @@ class InventoryReport:
                 f"signs in {f.p_other_sign:.1%} of the draws"
             )
         lines.append("- Monte Carlo of Maslov et al. (2025), both stages; the second is the result")
+        lines += [f"- {line}" for line in self.notes]
         return "\n".join(lines)
 
 
@@ -168,6 +190,8 @@ def inventories_of_files(
     second: str | Path,
     *,
     out: str | Path | None = None,
+    first_year: int | None = None,
+    second_year: int | None = None,
     min_area_km2: float = 0.0,
     relative_sigma: float = inventories.RELATIVE_SIGMA,
     recent_rate: float | None = None,
@@ -180,12 +204,15 @@ def inventories_of_files(
     Parameters
     ----------
     first, second
-        Outlines of the older and the younger inventory, the same glaciers in both, with the date of each: a column
-        `year`, or RGI's `src_date`.
+        Outlines of the older and the younger inventory, the same glaciers in both, each once, with its date: a column
+        `year` (whole years or dates), or RGI's `src_date`.
     out
         File to write (.json); None writes none.
+    first_year, second_year
+        Year to take of a file that holds several of the same ice, as `outlines.gpkg` does; None takes all of it.
     min_area_km2
-        Smallest glacier that counts, km2.
+        Smallest glacier that counts, km2: of those with the same id (`glacier_id`, `rgi_id` or `glac_id`) in both files
+        the larger outline decides, otherwise each file by itself.
     relative_sigma
         Relative standard error of an inventory's area.
     recent_rate, recent_half_width
@@ -196,7 +223,7 @@ def inventories_of_files(
     Raises
     ------
     AnalysisError
-        A file without dates or glaciers, or inventories whose years overlap.
+        A file without dates or glaciers, or with the same ice more than once, or inventories whose years overlap.
     OptionError
         One of the two numbers of the recent rate is missing.
     """
@@ -205,55 +232,29 @@ def inventories_of_files(
     if (recent_rate is None) != (recent_half_width is None):
         raise OptionError("recent_rate and recent_half_width belong together; give both or none")
     target = None if out is None else _json_target(Path("."), out, "")
-    one, two = (_inventory(Path(path), min_area_km2, relative_sigma) for path in (first, second))
+    notes: list[str] = []
+    asked = ((Path(first), first_year, "first"), (Path(second), second_year, "second"))
+    frames = dated.counted([dated.read(*one, notes) for one in asked], min_area_km2, notes)
+    one, two = (
+        dated.inventory(frame, path, min_area_km2, relative_sigma)
+        for frame, (path, *_) in zip(frames, asked, strict=True)
+    )
     stages = inventories.inventory_rate(one, two, n_draws=n_draws, seed=seed)
     factor = None
     if recent_rate is not None and recent_half_width is not None:
         factor = inventories.acceleration(
             recent_rate, recent_half_width / rates.PUBLISHED_Z, stages.second.draws, seed=seed
         )
-    report = InventoryReport(one, two, stages, factor, target)
+    report = InventoryReport(one, two, stages, factor, target, tuple(notes))
     if target is not None:
         rows = {
             name: {"mean": s.mean, "half_width": s.half_width, "percentiles": s.percentiles}
             for name, s in zip(("stage 1", "stage 2"), stages, strict=True)
         }
-        content = {"first": asdict(one), "second": asdict(two), **rows, "acceleration": factor and asdict(factor)}
+        content: dict[str, Any] = {"first": asdict(one), "second": asdict(two), **rows}
+        content |= {"acceleration": factor and asdict(factor), "notes": notes}
         tables.write_bytes(target, (json.dumps(content, indent=1) + "\n").encode())
     return report
-
-
-def _inventory(path: Path, min_area_km2: float, relative_sigma: float) -> inventories.Inventory:
-    import pandas as pd
-
-    frame, _ = vectorise.read_polygons(path, what="inventory")
-    if cv.YEAR in frame:
-        years = pd.to_numeric(frame[cv.YEAR], errors="coerce")
-    elif "src_date" in frame:
-        years = pd.to_datetime(frame["src_date"], errors="coerce").dt.year
-    else:
-        raise AnalysisError(
-            f"the inventory {path} has neither 'year' nor 'src_date'; the date of each outline is needed"
-        )
-    area = pd.Series(_geodesic_km2(frame), frame.index)
-    keep = (area >= min_area_km2) & (area > 0)
-    if not keep.any():
-        raise AnalysisError(f"the inventory {path} has no glacier of {min_area_km2:g} km2 or more")
-    if years[keep].isna().any():
-        raise AnalysisError(
-            f"{int(years[keep].isna().sum())} outlines of {path} have no date; leave them out or date them"
-        )
-    shares = area[keep].groupby(years[keep].astype(int)).sum()
-    by_year = dict(zip(shares.index.tolist(), shares.tolist(), strict=True))
-    return inventories.Inventory(float(area[keep].sum()), by_year, relative_sigma)
-
-
-def _geodesic_km2(frame: gpd.GeoDataFrame) -> list[float]:
-    import pyproj
-
-    geod = pyproj.Geod(ellps="WGS84")
-    fine = frame.geometry if frame.crs.is_geographic else frame.geometry.segmentize(1000.0)
-    return [abs(geod.geometry_area_perimeter(g)[0]) / 1e6 for g in fine.to_crs(4326).orient_polygons()]
 
 
 def _json_target(source: str | Path, out: str | Path | None, name: str) -> Path:

@@ -14,7 +14,7 @@ from icemapper_xr import vectorise
 from icemapper_xr.analysis import rates, termini
 from icemapper_xr.analysis.series import Acquisition
 from icemapper_xr.errors import AnalysisError
-from icemapper_xr.pipeline import runs, tables
+from icemapper_xr.pipeline import dated, runs, tables
 from icemapper_xr.pipeline.sheets import Sheet
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["TerminusReport", "termini_of_run"]
 
 OUTLINES: Final = "outlines.gpkg"
+_NUMBERS: Final = {"azimuth": "degrees", "width": "metres above 0", "length": "metres above 0"}
+"""Columns of a box, and what they are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +68,7 @@ def termini_of_run(
     Raises
     ------
     AnalysisError
-        A column is missing, or a box begins outside the map, or meets no outline.
+        A column is missing or holds what is no number, or a box begins outside the map, or meets no outline.
     """
     import geopandas as gpd
     import pandas as pd
@@ -74,7 +76,10 @@ def termini_of_run(
     target = tables.target(source, out, "termini.csv")
     run = runs.open_run(source, calibration=None)
     points = _points(Path(boxes))
-    shapes, notes = vectorise.read_polygons(outlines or run.folder / OUTLINES, what="outlines")
+    drawn = outlines or run.folder / OUTLINES
+    shapes, notes = vectorise.read_polygons(drawn, what="outlines")
+    if cv.YEAR in shapes:
+        shapes = shapes.assign(**{cv.YEAR: dated.whole_years(shapes[cv.YEAR], what=f"the outlines {drawn}")})
     by_crs: dict[str, gpd.GeoDataFrame] = {}
     lengths, retreat = [], []
     reach = float((points["length"] + points["width"]).max()) if len(points) else 0.0
@@ -134,16 +139,30 @@ def _not_mapped(sheets: Sequence[Sheet], box: gpd.GeoSeries, years: Sequence[int
 
 def _points(path: Path) -> gpd.GeoDataFrame:
     points = vectorise.read(path)
-    missing = [name for name in ("azimuth", "width", "length") if name not in points]
+    missing = [name for name in _NUMBERS if name not in points]
     if missing:
         raise AnalysisError(
             f"the boxes {path} lack the column {missing[0]!r}; azimuth (degrees), width, length (m) are wanted"
         )
-    if points.crs is None or set(points.geom_type) - {"Point"}:
+    if points.crs is None or set(points.geom_type) - {"Point"} or points.geometry.is_empty.any():
         raise AnalysisError(f"the boxes {path} must be points with a CRS: the middle of each box's upstream side")
     if "id" not in points:
         points = points.assign(id=[str(k + 1) for k in range(len(points))])
-    return points
+    return points.assign(**{name: _numbers(points, name, path) for name in _NUMBERS})
+
+
+def _numbers(points: gpd.GeoDataFrame, name: str, path: Path) -> pd.Series:
+    """Return a column as numbers, refusing what is none."""
+    import pandas as pd
+
+    values: pd.Series = pd.to_numeric(points[name], errors="coerce").astype(float)
+    wrong = ~np.isfinite(values) if name == "azimuth" else ~(np.isfinite(values) & (values > 0))
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        given = points[name].iloc[row]
+        shown = repr(given) if isinstance(given, str) else str(given)
+        raise AnalysisError(f"box {points['id'].iloc[row]}: its {name} is {shown}; give {_NUMBERS[name]} in {path}")
+    return values
 
 
 def _retreat(identity: Any, found: pd.DataFrame, gone: list[int], kinds: dict[int, Acquisition]) -> dict[str, Any]:

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from icemapper_xr import filters, progress
-from icemapper_xr.analysis import blocks, bootstrap, pieces, reference
+from icemapper_xr.analysis import blocks, bootstrap, pieces, projecting, reference
 from icemapper_xr.analysis.bootstrap import CommonBias
 from icemapper_xr.analysis.dependence import Dependence
 from icemapper_xr.analysis.series import Acquisition
-from icemapper_xr.pipeline import requests, runs, surveying
+from icemapper_xr.pipeline import layover, requests, runs, surveying
 from icemapper_xr.pipeline.requests import MeasureSettings, Truth
 from icemapper_xr.pipeline.runs import Run
 from icemapper_xr.pipeline.surveying import FILTERED, UNFILTERED
@@ -84,12 +84,35 @@ def measure_run(source: str | Path, settings: MeasureSettings) -> Measured:
     glaciers = requests.glaciers_of(run, settings, notes)
     region = requests.region_of(settings, notes)
     truth = requests.truth_of(run, settings, notes)
+    if settings.excluded is not None:
+        layover.check([sheet.probability for sheet in run.sheets], settings.excluded)
     size, dependence, words = requests.block_size(run, truth, settings)
     survey = surveying.survey(run, settings, size=size, glaciers=glaciers, region=region, truth=truth)
     found = tuple(_series(run, settings, glaciers, survey, truth, dependence))
     method = (*_method(run, settings, truth is not None), *words)
-    changing = truth is None or len(truth.years) > 1 or settings.year_bias_m > 0
+    changing = _known_to_change(run, settings, truth)
+    if truth is None and not changing and len(run.years) > 1 and (settings.orbit_bias_m or settings.sensor_bias_m):
+        notes.append(
+            "the common bias is shared by all years, so nothing is known of errors that change from year to year: no "
+            "paired interval of a rate, unless year_bias_m says how much the margin shifts"
+        )
     return Measured(run, settings, found, _shapes(run, region, glaciers), method, tuple(notes), changing)
+
+
+def _known_to_change(run: Run, settings: MeasureSettings, truth: Truth | None) -> bool:
+    """Whether anything says how errors differ between years: shifts of years, several references, or a step.
+
+    A bias of the orbit or sensor counts where a raster's years differ in it. In a single map that is the sensor, as all
+    its years are of one orbit; across maps the shift is the offset that their common years take off.
+    """
+    steps = ((settings.orbit_bias_m, "relative_orbit"), (settings.sensor_bias_m, "sensor"))
+    differs = any(
+        len({getattr(kind, name) for kind in sheet.acquisitions}) > 1
+        for sigma, name in steps
+        if sigma > 0
+        for sheet in run.sheets
+    )
+    return settings.year_bias_m > 0 or (truth is not None and len(truth.years) > 1) or differs
 
 
 def _series(
@@ -194,7 +217,7 @@ def _shapes(run: Run, region: gpd.GeoDataFrame | None, glaciers: gpd.GeoDataFram
     zones = {sheet.zone.epsg: sheet.zone for sheet in run.sheets if sheet.zone is not None}
     crs: Any = "EPSG:4326" if zones else run.probability.rio.crs.to_wkt()
     if region is not None:
-        whole: Any = shapely.union_all(region.geometry.to_crs(crs).to_numpy())
+        whole: Any = shapely.union_all(projecting.project(region, crs).to_numpy())
     elif zones:
         whole = shapely.union_all([zone.owned for zone in zones.values()])
     else:
@@ -202,7 +225,7 @@ def _shapes(run: Run, region: gpd.GeoDataFrame | None, glaciers: gpd.GeoDataFram
     names, shapes = ["region"], [whole]
     if glaciers is not None and len(glaciers):
         names += list(map(str, glaciers.index))
-        shapes += list(glaciers.geometry.to_crs(crs))
+        shapes += list(projecting.project(glaciers, crs))
     return gpd.GeoDataFrame({}, geometry=shapes, index=names, crs=crs)
 
 

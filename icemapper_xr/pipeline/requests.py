@@ -1,4 +1,4 @@
-"""What is asked of a finished map, and the files that go in: glaciers, region, reference, layover and shadow."""
+"""What is asked of a finished map, and the vectors that go in: glaciers, region, reference."""
 
 from __future__ import annotations
 
@@ -18,14 +18,21 @@ from icemapper_xr import settings as settings_
 from icemapper_xr.analysis import blocks, bootstrap, cells, domains, margins, reference
 from icemapper_xr.analysis.dependence import Dependence
 from icemapper_xr.errors import AnalysisError, OptionError
-from icemapper_xr.pipeline import runs
+from icemapper_xr.pipeline import dated, runs
 from icemapper_xr.pipeline.runs import Run
 from icemapper_xr.pipeline.sheets import Sheet
 
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["MeasureSettings", "Truth", "block_size", "excluded_of", "glaciers_of", "region_of", "truth_of"]
+__all__ = [
+    "MeasureSettings",
+    "Truth",
+    "block_size",
+    "glaciers_of",
+    "region_of",
+    "truth_of",
+]
 
 Array = npt.NDArray[np.float64]
 
@@ -174,7 +181,8 @@ def _by_year(frame: gpd.GeoDataFrame, run: Run, settings: MeasureSettings) -> di
     if settings.reference_year is not None:
         parts = {settings.reference_year: frame}
     elif cv.YEAR in frame:
-        parts = {int(year): part for year, part in frame.groupby(cv.YEAR)}
+        years = dated.whole_years(frame[cv.YEAR], what=f"the reference {settings.reference}")
+        parts = {int(year): part for year, part in frame.groupby(years)}
     else:
         raise OptionError(
             f"the reference {settings.reference} has no column 'year'; say its year with reference_year "
@@ -281,29 +289,3 @@ def _apart(parts: Sequence[_Part], reach: float) -> Array:
     rows, gap = max(field.shape[1] for field in found), int(np.ceil(reach)) + 1
     padded = [np.pad(f, ((0, 0), (0, rows - f.shape[1]), (0, gap))) for f in found]
     return np.concatenate(padded, axis=2) if len(found) > 1 else found[0]
-
-
-def excluded_of(like: xr.DataArray, path: Path) -> xr.DataArray:
-    """Read where layover or shadow is: (y, x) bool on the cells of a raster."""
-    import rasterio
-    import rioxarray
-    from rasterio.vrt import WarpedVRT
-
-    try:
-        with (
-            rasterio.open(path) as source,
-            WarpedVRT(
-                source,
-                crs=like.rio.crs,
-                transform=like.rio.transform(),
-                width=like.sizes[cv.X],
-                height=like.sizes[cv.Y],
-            ) as warped,
-        ):
-            opened: Any = rioxarray.open_rasterio(warped, masked=True)
-            flags: xr.DataArray = opened.isel(band=0, drop=True).load()
-    except (OSError, rasterio.errors.RasterioError) as error:
-        raise OptionError(f"the raster of layover and shadow {path} cannot be read: {error}") from error
-    found = (flags.notnull() & (flags != 0)).assign_coords({cv.Y: like[cv.Y], cv.X: like[cv.X]})
-    sizes = {dim: like.chunksizes[dim] for dim in (cv.Y, cv.X) if dim in like.chunksizes}
-    return found.drop_vars(cv.SPATIAL_REF, errors="ignore").chunk(sizes) if sizes else found

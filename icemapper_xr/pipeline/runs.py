@@ -13,7 +13,7 @@ import xarray as xr
 from icemapper_xr import calibrate, store, vectorise
 from icemapper_xr import conventions as cv
 from icemapper_xr.analysis.series import Acquisition
-from icemapper_xr.errors import StoreError
+from icemapper_xr.errors import AnalysisError, StoreError
 from icemapper_xr.pipeline import calibrations, sheets, tiled
 from icemapper_xr.pipeline.sheets import Sheet
 
@@ -116,6 +116,11 @@ def read_glaciers(path: str | Path) -> tuple[gpd.GeoDataFrame, tuple[str, ...]]:
         Polygons with `glacier_id` (else `rgi_id`, `glac_id`, `id`, or the row's number); rows of one id, of all years,
         are united. Optional: `name` or `glac_name`; `terminus` (land, marine, lake) or RGI 7's `term_type`.
 
+    Raises
+    ------
+    AnalysisError
+        A glacier has no id.
+
     Returns
     -------
     tuple
@@ -123,17 +128,16 @@ def read_glaciers(path: str | Path) -> tuple[gpd.GeoDataFrame, tuple[str, ...]]:
         notes.
     """
     import geopandas as gpd
-    import pandas as pd
 
     frame, notes = vectorise.read_polygons(path, what="glaciers")
     column = next((name for name in ID_COLUMNS if name in frame), None)
-    ids = frame[column].astype(str) if column else pd.Series([str(k + 1) for k in range(len(frame))], frame.index)
+    ids = _ids(frame, column, path)
     if column is None and len(frame):
         notes = (*notes, f"{Path(path).name} has none of {', '.join(ID_COLUMNS)}: glaciers are numbered by row")
     named = next((name for name in NAME_COLUMNS if name in frame), None)
     table = gpd.GeoDataFrame(
         {
-            "glacier_id": ids.to_numpy(),
+            "glacier_id": ids,
             "name": frame[named].fillna("").astype(str).to_numpy() if named else np.full(len(frame), "", object),
             "terminus": _termini(frame),
         },
@@ -143,6 +147,19 @@ def read_glaciers(path: str | Path) -> tuple[gpd.GeoDataFrame, tuple[str, ...]]:
     if table["glacier_id"].duplicated().any():
         return table.dissolve(by="glacier_id", aggfunc="last", sort=True), notes
     return table.set_index("glacier_id").sort_index(), notes
+
+
+def _ids(frame: gpd.GeoDataFrame, column: str | None, path: str | Path) -> list[str]:
+    """Return the ids of a column as text, whole numbers without decimals; without a column the rows' numbers."""
+    if column is None:
+        return [str(k + 1) for k in range(len(frame))]
+    missing = frame[column].isna() | (frame[column].astype(str).str.strip() == "")
+    if missing.any():
+        raise AnalysisError(
+            f"{int(missing.sum())} of {len(frame)} rows of {path} have no {column}; fill it in, or leave those rows out"
+        )
+    # A column of whole numbers that once had a gap is read as 1.0, 2.0.
+    return [str(int(v)) if isinstance(v, float) and v.is_integer() else str(v) for v in frame[column].tolist()]
 
 
 def _termini(frame: gpd.GeoDataFrame) -> list[str]:

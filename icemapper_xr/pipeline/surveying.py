@@ -12,7 +12,7 @@ import xarray as xr
 from icemapper_xr import conventions as cv
 from icemapper_xr import filters, progress, store
 from icemapper_xr.analysis import blocks, pieces
-from icemapper_xr.pipeline import requests, sheets
+from icemapper_xr.pipeline import layover, sheets
 from icemapper_xr.pipeline.requests import MeasureSettings, Truth
 from icemapper_xr.pipeline.runs import Run
 from icemapper_xr.pipeline.sheets import Sheet
@@ -103,7 +103,7 @@ def _one(
     where = pieces.layout(p, size=size, glaciers=glaciers, reach=settings.reach, region=cut)
     tiles = pieces.layout(p, size=blocks.TILE_SIZE, region=cut)
     reference = None if truth is None else truth.on(sheet)
-    clear = None if settings.excluded is None else ~requests.excluded_of(p, settings.excluded)
+    clear = None if settings.excluded is None else ~layover.flagged(p, settings.excluded)
     lazy = {name: _lazy(_plane(p, name, settings), where, tiles, settings, reference, clear) for name in names}
     with progress.dask_bar("Areas"), store.explained(sheet.path):
         (done,) = compute(lazy)

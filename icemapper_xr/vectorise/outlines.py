@@ -50,7 +50,7 @@ def outlines(
     min_area_km2
         Smallest body kept, km2; 0.01 is that of RGI 7 and GLIMS.
     min_hole_km2
-        Smallest hole kept, km2; smaller ones are filled. The default 0 keeps every nunatak.
+        Smallest hole kept, km2; smaller ones are filled, with the bodies in them. The default 0 keeps every nunatak.
     year
         Year to outline; None takes all years of the result.
     crs_out
@@ -207,12 +207,14 @@ def _select(
     min_area: float,
     min_hole: float,
 ) -> tuple[polygons.Bodies, dict[str, Any]]:
-    """Drop small holes, then small bodies; measure what stays."""
+    """Drop small holes with all that lies in them, then small bodies; measure what stays."""
     keep_hole = area[bodies.holes] >= min_hole
+    filled = polygons.inside(rings, bodies.holes[~keep_hole])
+    keep_hole &= ~filled[bodies.holes]
     holes, body = bodies.holes[keep_hole], bodies.body[keep_hole]
     count = bodies.outer.size
     net = area[bodies.outer] - np.bincount(body, area[holes], count)
-    keep = net >= min_area
+    keep = (net >= min_area) & ~filled[bodies.outer]
     position = np.cumsum(keep) - 1
     keep_hole = keep[body]
     holes, body = holes[keep_hole], position[body[keep_hole]]

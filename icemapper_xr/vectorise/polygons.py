@@ -11,7 +11,7 @@ import shapely
 
 from icemapper_xr.vectorise import measures, tracing
 
-__all__ = ["Bodies", "assemble", "build"]
+__all__ = ["Bodies", "assemble", "build", "inside"]
 
 IntArray = npt.NDArray[np.int64]
 
@@ -39,6 +39,19 @@ def assemble(rings: tracing.Rings) -> Bodies:
     body = _smallest_around(x[first], y[first], *_shells(rings, outer, x, y), area[outer])
     order = np.lexsort((holes, body))
     return Bodies(outer, holes[order], body[order])
+
+
+def inside(rings: tracing.Rings, holes: IntArray) -> npt.NDArray[np.bool_]:
+    """Tell which rings lie in one of some holes, however deep: (n_rings,) bool; a hole is not in itself."""
+    found = np.zeros(len(rings), dtype=bool)
+    if not holes.size:
+        return found
+    x, y = rings.locate((0.0, 1.0), (0.0, -1.0))
+    first: Any = shapely.points(x[rings.starts], y[rings.starts])
+    shells, _ = _shells(rings, holes, x, y)
+    hole, ring = shapely.STRtree(first).query(shells, predicate="contains")
+    found[ring[holes[hole] != ring]] = True
+    return found
 
 
 def _shells(

@@ -1,0 +1,182 @@
+"""Outlines with dates: calendar years from whatever column a file has them in, and inventories of such outlines."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from icemapper_xr import conventions as cv
+from icemapper_xr import vectorise
+from icemapper_xr.analysis import inventories
+from icemapper_xr.errors import AnalysisError
+from icemapper_xr.pipeline import runs
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+    import pandas as pd
+
+__all__ = ["counted", "inventory", "read", "whole_years"]
+
+_FIRST, _LAST = 1000, 9999
+"""Numbers that can be years: 20160801 is none."""
+_REMEDY: Final = "give a whole year (2016) or a date in each row, or leave those rows out"
+DOUBLE: Final = 0.01
+"""Share of an inventory's area that may lie in two outlines (a judgement: about the error of the area)."""
+_KM2: Final = "_km2"
+_IDS: Final = runs.ID_COLUMNS[:3]
+"""Columns that name a glacier; a mere `id` may number the rows."""
+
+
+def whole_years(column: pd.Series, *, what: str) -> pd.Series:
+    """Return the calendar year of each row.
+
+    Parameters
+    ----------
+    column
+        Whole years, as numbers or text; or dates, of which the year is taken. A decimal year is refused: whether 2005.9
+        is meant as a day of 2005 or as an epoch near 2006 only its author knows.
+    what
+        Whose years they are, with the file, for messages.
+
+    Returns
+    -------
+    pandas.Series
+        int, the index of the column.
+
+    Raises
+    ------
+    AnalysisError
+        A year is missing or not whole, or no year of four digits.
+    """
+    import pandas as pd
+
+    missing = column.isna()
+    if missing.any():
+        raise AnalysisError(f"{int(missing.sum())} of {len(column)} rows of {what} have no {column.name}; {_REMEDY}")
+    dates = pd.api.types.is_datetime64_any_dtype(column) or column.map(lambda v: isinstance(v, dt.date)).all()
+    years = pd.to_datetime(column).dt.year if dates else pd.to_numeric(column, errors="coerce").astype(float)
+    wrong = ~(years.between(_FIRST, _LAST) & (years == np.floor(years)))
+    if wrong.any():
+        raise AnalysisError(
+            f"{int(wrong.sum())} of {len(column)} rows of {what} have no whole {column.name}, the first has "
+            f"{column[wrong].iloc[0]}; {_REMEDY}"
+        )
+    return years.astype(int)
+
+
+# -- inventories ------------------------------------------------------------------------------------------------------
+def read(path: Path, year: int | None, which: str, notes: list[str]) -> gpd.GeoDataFrame:
+    """Read an inventory with the year and the area of each outline, refused if it has the same ice more than once.
+
+    Parameters
+    ----------
+    path
+        Polygons with `year` or `src_date`.
+    year
+        Year to take; None takes all.
+    which
+        `first` or `second`, for messages.
+    notes
+        What a reader has to know is added to it.
+    """
+    import pandas as pd
+
+    frame, told = vectorise.read_polygons(path, what="inventory")
+    notes.extend(told)
+    frame = frame.reset_index(drop=True)
+    if cv.YEAR in frame:
+        dates = frame[cv.YEAR]
+    elif "src_date" in frame:
+        dates = pd.to_datetime(frame["src_date"], errors="coerce", format="mixed")
+    else:
+        raise AnalysisError(
+            f"the inventory {path} has neither 'year' nor 'src_date'; the date of each outline is needed"
+        )
+    years = whole_years(dates, what=f"the inventory {path}")
+    frame = frame.assign(**{cv.YEAR: years, _KM2: _geodesic_km2(frame)})
+    if year is not None:
+        frame = frame[years == year]
+        if not len(frame):
+            there = ", ".join(map(str, sorted(set(years))))
+            raise AnalysisError(f"the inventory {path} has no outline of {year}; it has those of {there}")
+    _refuse_doubles(frame, path, f"name the year to take with {which}_year (--{which}-year)")
+    return frame
+
+
+def _refuse_doubles(frame: gpd.GeoDataFrame, path: Path, remedy: str) -> None:
+    """Refuse an inventory in which the same ice counts more than once."""
+    for column in (name for name in _IDS if name in frame):
+        years = frame.groupby(column)[cv.YEAR].unique()
+        several = years[years.map(len) > 1]
+        if len(several):
+            named = f"{column} {several.index[0]}: {', '.join(map(str, sorted(several.iloc[0])))}"
+            raise AnalysisError(
+                f"{len(several)} glaciers of {path} have outlines of several years ({named}), an inventory has each "
+                f"once; {remedy}"
+            )
+    row, other = _within_others(np.asarray(frame.geometry.values, dtype=object))
+    if frame[_KM2].iloc[np.unique(row)].sum() > DOUBLE * frame[_KM2].sum():
+        one, two = ((int(frame.index[k[0]]) + 1, int(frame[cv.YEAR].iloc[k[0]])) for k in (row, other))
+        raise AnalysisError(
+            f"{np.unique(row).size} of {len(frame)} outlines of {path} lie mostly in others (row {one[0]}, of "
+            f"{one[1]}, in row {two[0]}, of {two[1]}), an inventory has the same ice once; {remedy}, or leave the "
+            "doubles out"
+        )
+
+
+def _within_others(shapes: npt.NDArray[np.object_]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the rows that lie in a larger one (of equal ones in the earlier) with more than half of them, and that."""
+    import shapely
+
+    pairs = shapely.STRtree(shapes).query(shapes)
+    one, two = pairs[:, pairs[0] < pairs[1]]
+    area = shapely.area(shapes)
+    row, other = np.where(area[one] < area[two], (one, two), (two, one))
+    # Neighbours along a divide meet in a corner of their boxes: that they share little needs no overlay.
+    boxes: Any = shapely.box(*shapely.bounds(shapes).T)
+    near = shapely.area(shapely.intersection(boxes[row], boxes[other])) > area[row] / 2
+    row, other = row[near], other[near]
+    double = shapely.area(shapely.intersection(shapes[row], shapes[other])) > area[row] / 2
+    return row[double], other[double]
+
+
+def counted(
+    frames: Sequence[gpd.GeoDataFrame], min_area_km2: float, notes: list[str]
+) -> tuple[gpd.GeoDataFrame, gpd.GeoDataFrame]:
+    """Leave small glaciers out: by id those that are small in both inventories, without ids each file by itself."""
+    one, two = frames
+    column = next((n for n in _IDS if all(n in f and f[n].notna().all() for f in frames)), None)
+    if not min_area_km2 > 0:
+        return one, two
+    if column is None or not set(one[column]) & set(two[column]):
+        notes.append(
+            f"glaciers below {min_area_km2:g} km2 are left out of each inventory by itself: one that shrinks below it "
+            f"counts as lost with all its area (the same ids in both files, {' or '.join(_IDS)}, would avoid that)"
+        )
+        return one[one[_KM2] >= min_area_km2], two[two[_KM2] >= min_area_km2]
+    sums = [frame.groupby(column)[_KM2].sum() for frame in frames]
+    large = {name for each in sums for name in each.index[each >= min_area_km2]}
+    notes.append(f"a glacier counts if it has {min_area_km2:g} km2 in either inventory (by {column})")
+    return one[one[column].isin(large)], two[two[column].isin(large)]
+
+
+def inventory(frame: gpd.GeoDataFrame, path: Path, min_area_km2: float, sigma: float) -> inventories.Inventory:
+    """Add up the outlines that count, year by year."""
+    shares = frame.groupby(cv.YEAR)[_KM2].sum()
+    if not shares.sum() > 0:
+        raise AnalysisError(f"the inventory {path} has no glacier of {min_area_km2:g} km2 or more")
+    by_year = dict(zip(shares.index.tolist(), shares.tolist(), strict=True))
+    return inventories.Inventory(float(shares.sum()), by_year, sigma)
+
+
+def _geodesic_km2(frame: gpd.GeoDataFrame) -> list[float]:
+    import pyproj
+
+    geod = pyproj.Geod(ellps="WGS84")
+    fine = frame.geometry if frame.crs.is_geographic else frame.geometry.segmentize(1000.0)
+    return [abs(geod.geometry_area_perimeter(g)[0]) / 1e6 for g in fine.to_crs(4326).orient_polygons()]
