@@ -22,6 +22,7 @@ __all__ = ["Choice", "Index", "Place", "Size", "margin_factor", "seconds_text", 
 
 Edges = npt.NDArray[np.int64]
 """First and end of intervals (n, 2), pixels from the origin of the CRS."""
+_AT_ONCE: Final = 64
 _TURNS: Final = np.array([-360.0, 0.0, 360.0])
 
 
@@ -72,11 +73,9 @@ def size(place: Place, segmenter: Segmenter, *, overlap: float) -> Size:
     if place.mask is None:
         return Size(units, len(rows) * len(columns), int(pixels.sum()))
     down, across = (np.array([(span.start, span.read) for span in axis]) for axis in axes)
-    blocks = _met(place.mask, down, across, segmenter.pixel_size, np.ones(pixels.shape, bool))
-    # First by block: most windows of a large tile lie in blocks without anything.
-    owners = np.ix_(_owners(down, rows), _owners(across, columns))
-    windows = _met(place.mask, rows, columns, segmenter.pixel_size, blocks[owners])
-    return Size(units, int(np.count_nonzero(windows)), int(pixels[blocks].sum()))
+    blocks = _met(place.mask, down, across, segmenter.pixel_size)
+    windows = _count_met(place.mask, rows, columns, segmenter.pixel_size)
+    return Size(units, windows, int(pixels[blocks].sum()))
 
 
 def _kept(span: prediction.Span) -> int:
@@ -89,24 +88,39 @@ def _windows(spans: Sequence[prediction.Span], lattice: prediction.Lattice) -> E
     return np.array([(start, start + lattice.window) for start in np.concatenate(starts)])
 
 
-def _owners(blocks: Edges, windows: Edges) -> npt.NDArray[np.intp]:
-    """Return the block that each window begins in."""
-    return np.searchsorted(blocks[:, 0], windows[:, 0], side="right") - 1
-
-
-def _met(
-    mask: regions.Mask, rows: Edges, columns: Edges, size: float, asked: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.bool_]:
-    """Which boxes (row, column), of those asked about, have a pixel of the mask."""
+def _boxes(mask: regions.Mask, rows: Edges, columns: Edges, size: float) -> Any:
+    """Boxes (row, column) in the CRS, as far as a mask looks at their pixels."""
     import shapely
 
     inset = 0.0 if mask.touched else 0.5  # the centre of a pixel counts, not its edge
-    row, column = np.nonzero(asked)
-    left, right = (columns[column, 0] + inset) * size, (columns[column, 1] - inset) * size
-    top, bottom = -(rows[row, 0] + inset) * size, -(rows[row, 1] - inset) * size
-    met = np.zeros(asked.shape, bool)
-    met[row, column] = shapely.intersects(mask.shape, shapely.box(left, bottom, right, top))
+    left, right = (columns[:, 0] + inset) * size, (columns[:, 1] - inset) * size
+    top, bottom = -(rows[:, 0] + inset) * size, -(rows[:, 1] - inset) * size
+    return shapely.box(left[None, :], bottom[:, None], right[None, :], top[:, None])
+
+
+def _met(mask: regions.Mask, rows: Edges, columns: Edges, size: float) -> npt.NDArray[np.bool_]:
+    """Which boxes (row, column) have a pixel of the mask."""
+    import shapely
+
+    met: npt.NDArray[np.bool_] = shapely.intersects(mask.shape, _boxes(mask, rows, columns, size))
     return met
+
+
+def _count_met(mask: regions.Mask, rows: Edges, columns: Edges, size: float) -> int:
+    """Count such boxes: by halves, since of the millions of a region most lie wholly in the mask or out of it."""
+    import shapely
+
+    if len(rows) * len(columns) <= _AT_ONCE:
+        return int(np.count_nonzero(_met(mask, rows, columns, size)))
+    down, across = (np.array([(edges[0, 0], edges[-1, 1])]) for edges in (rows, columns))
+    around = _boxes(mask, down, across, size)[0, 0]
+    if not shapely.intersects(mask.shape, around):
+        return 0
+    if shapely.contains(mask.shape, around):
+        return len(rows) * len(columns)
+    if len(rows) >= len(columns):
+        return sum(_count_met(mask, half, columns, size) for half in np.array_split(rows, 2))
+    return sum(_count_met(mask, rows, half, size) for half in np.array_split(columns, 2))
 
 
 @dataclass(frozen=True)
