@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from typing import Any, Literal, Self
 
 import pydantic
+from pydantic_core import PydanticCustomError
 
 from icemapper_xr import conventions
 from icemapper_xr.errors import OptionError
@@ -14,6 +16,8 @@ __all__ = ["Area", "MapSettings", "Strict", "check_years", "parse_years"]
 
 FIRST_YEAR = 2014
 """Year of the first Sentinel-1 data."""
+_MONTH_DAY = re.compile(r"\d\d-\d\d")
+_LEAP_YEAR = 2024
 
 
 class Strict(pydantic.BaseModel):
@@ -85,7 +89,7 @@ class MapSettings(Strict):
     resample: conventions.Resampling | None = None
     """How to bring a cube of another pixel size to the weights' one; None refuses."""
     resampling: conventions.Resampling | None = None
-    """How the reader brings rasters of another pixel size to `resolution`; None refuses."""
+    """How the reader brings rasters of another pixel size, or in degrees, to `resolution`; None refuses."""
     orbit: int | None = pydantic.Field(default=None, ge=1, le=175)
     """Relative orbit; None is the best covered of the first year."""
     polarisation: Literal["VV", "HH"] | None = None
@@ -114,6 +118,16 @@ class MapSettings(Strict):
     """Side of a region's tile in chunks of 1152 pixels."""
     store: str | None = None
     """Path or URL of the cube; None is `glaciers.zarr` in the output folder."""
+
+    @pydantic.field_validator("start")
+    @classmethod
+    def _month_and_day(cls, value: str | None) -> str | None:
+        try:
+            if value is None or (_MONTH_DAY.fullmatch(value) and dt.date.fromisoformat(f"{_LEAP_YEAR}-{value}")):
+                return value
+        except ValueError:
+            pass
+        raise PydanticCustomError("month_day", "Not a month and day; write MM-DD, for example 07-01")
 
 
 def parse_years(text: str) -> tuple[int, ...]:

@@ -79,8 +79,8 @@ def stride_of(window: int, overlap: float) -> int:
     >>> stride_of(384, 0.5), stride_of(384, 0.25), stride_of(384, 0)
     (192, 288, 384)
     """
-    if not 0 <= overlap <= 0.5:
-        raise OptionError(f"overlap is {overlap}, but must lie between 0 and 0.5; 0.5 is the published value")
+    if not isinstance(overlap, int | float | np.number) or not 0 <= overlap <= 0.5:
+        raise OptionError(f"overlap is {overlap!r}, but must be a number from 0 to 0.5; 0.5 is the published value")
     stride = window * (1 - overlap)
     if not float(stride).is_integer():
         raise OptionError(

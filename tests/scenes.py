@@ -105,19 +105,23 @@ def write_coherence(folder: Path, *, year: int = 2023, baseline: int = 12, orbit
     return files
 
 
-def write_weights(path: Path, *, features: tuple[str, ...] = ("rtc",), pooling: str = "maxpool", seed: int = 0) -> Path:
-    """Write a tiny untrained network in the original's file format."""
+def write_weights(
+    path: Path,
+    *,
+    features: tuple[str, ...] = ("rtc",),
+    pooling: str = "maxpool",
+    seed: int = 0,
+    said: tuple[str, ...] = ("features", "window", "pixel_size", "n_steps", "training"),
+) -> Path:
+    """Write a tiny untrained network in the original's file format, with the attributes `said`."""
     import keras
 
     from icemapper_xr.models import icemapper, weights
 
     keras.utils.set_random_seed(seed)
     model = icemapper.build(channels=len(features), pooling=pooling, filters=2)
-    weights.write(
-        model,
-        path,
-        attrs={"features": list(features), "window": WINDOW, "pixel_size": 10.0, "n_steps": 15, "training": "none"},
-    )
+    known = {"features": list(features), "window": WINDOW, "pixel_size": 10.0, "n_steps": 15, "training": "none"}
+    weights.write(model, path, attrs={name: known[name] for name in said})
     return path
 
 

@@ -160,6 +160,26 @@ def test_another_pixel_size_is_refused_before_anything_is_read(tmp_path: Path) -
     np.testing.assert_allclose(ds.rtc[0], expected, atol=1e-4)
 
 
+def test_rasters_in_degrees_are_refused_unless_it_is_said_how_to_resample_them(tmp_path: Path) -> None:
+    """Pixels of 0.005 degrees (556 x 115 m here) became a cube of 10 m, every pixel of it finite."""
+    options = {"left": 14.9, "top": 78.5, "size": 0.005, "epsg": 4326}
+    power = np.random.default_rng(3).gamma(4, 0.03, (60, 80))
+    observations = [
+        observe(write(tmp_path / f"{k}.tif", power, **options), utc(2023, 1, 13, 6) + dt.timedelta(days=24 * k))
+        for k in range(15)
+    ]
+    area = cube.area_grid(bbox=(15.0, 78.3, 15.05, 78.31), margin=0)
+    words = r"\d+\.tif \(item \d+\) has pixels of 0\.005 degrees, the cube has 10 m; name resampling="
+    with pytest.raises(CubeError, match=words):
+        cube.build(observations, area=area, year=2023)
+    unknown = [dataclasses.replace(one, epsg=None, transform=None, shape=None) for one in observations]
+    for engine in ("stackstac", "odc"):
+        ds = cube.build(unknown, area=area, year=2023, engine=engine)  # the catalogue does not say: the file does
+        with pytest.raises(CubeError, match=words):
+            ds.compute()
+    assert np.isfinite(cube.build(observations, area=area, year=2023, resampling="bilinear").rtc[0]).all()
+
+
 def test_bad_input_is_refused(tmp_path: Path, area: cube.AreaGrid) -> None:
     observations = scene(tmp_path)
     with pytest.raises(OptionError, match="engine 'other' is unknown"):

@@ -139,6 +139,21 @@ def test_bad_options(tmp_path: Path) -> None:
         cube.open_rasters(grd=backscatter, resampling="cubic")  # type: ignore[arg-type]
     with pytest.raises(UnitsError, match="looks like dB, not power"):
         cube.open_rasters(grd=backscatter, scale="power")
+    for chunk in (0, -5, 10.5, "64", float("inf"), None):
+        with pytest.raises(OptionError, match="is not a number of pixels; give a whole number"):
+            cube.open_rasters(grd=backscatter, chunk=chunk)  # type: ignore[arg-type]
+
+
+def test_dates_that_do_not_ascend_are_refused_with_their_files(tmp_path: Path) -> None:
+    """Sorted without their files they named each file by the date of another."""
+    backscatter, _ = lists(tmp_path)
+    days = [f"2023-{1 + k // 2:02}-{1 + 14 * (k % 2):02}" for k in range(15)]
+    for files, times, pair in (
+        (backscatter[::-1], days[::-1], r"2023-08-01 of \S*grd_14.tif comes before 2023-07-15 of \S*grd_13.tif"),
+        (backscatter, [days[1], days[0], *days[2:]], r"2023-01-15 of \S*grd_00.tif comes before 2023-01-01"),
+    ):
+        with pytest.raises(OptionError, match=pair):
+            cube.open_rasters(grd=files, times=times)
 
 
 # -- the published program --------------------------------------------------------------------------------------------

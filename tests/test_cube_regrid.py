@@ -146,6 +146,7 @@ def test_same_size_is_the_same_cube() -> None:
         (30, 10, "average", "use 'bilinear' or 'nearest'"),
         (5, 10, "nearest", "use 'average'"),
         (10, -1, "nearest", "not a positive"),
+        (10, 10, "cubic", "resampling 'cubic' is unknown"),
     ],
 )
 def test_bad_requests_are_refused(size: float, wanted: float, method: Any, text: str) -> None:

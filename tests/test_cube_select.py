@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -63,6 +64,22 @@ def test_the_steps_of_a_year_are_24_days_long_and_named_by_their_centres() -> No
 
 
 @pytest.mark.parametrize(
+    "start",
+    [
+        "2023-07-01",
+        dt.date(2023, 7, 1),
+        dt.datetime(2023, 7, 1, 23, 30),
+        dt.datetime(2023, 6, 30, 23, 30, tzinfo=dt.timezone(-dt.timedelta(hours=5))),
+        np.datetime64("2023-07-01T23:30", "ns"),
+        pd.Timestamp("2023-07-01 23:30"),
+        pd.Timestamp("2023-06-30 23:30-05:00"),
+    ],
+)
+def test_a_day_is_a_date_or_a_moment(start: Any) -> None:
+    assert select.steps(start=start, today=TODAY).start == dt.date(2023, 7, 1)
+
+
+@pytest.mark.parametrize(
     ("options", "text"),
     [
         ({"year": 2027}, "2027 lies in the future; take one up to 2026"),
@@ -71,7 +88,15 @@ def test_the_steps_of_a_year_are_24_days_long_and_named_by_their_centres() -> No
         ({"start": "1999-01-01"}, "before Sentinel-1"),
         ({"year": 2020.5}, "not a year"),
         ({}, "name year="),
-        ({"start": "soon"}, "start: 'soon' is not a date"),
+        ({"year": "abc"}, "year 'abc' is not a year"),
+        ({"year": float("nan")}, "year nan is not a year"),
+        ({"start": "soon"}, "start: 'soon' is not a date; write YYYY-MM-DD"),
+        ({"start": "01.07.2023"}, "start: '01.07.2023' is not a date"),  # 7 January to pandas
+        ({"start": "2023-7"}, "start: '2023-7' is not a date"),
+        ({"start": 20230701}, "start: 20230701 is not a date"),
+        ({"start": np.datetime64("NaT")}, "is not a date"),
+        ({"start": pd.NaT}, "start: NaT is not a date"),
+        ({"times": [f"{day}/06/2023" for day in range(1, 16)]}, "times: '1/06/2023' is not a date"),
         ({"times": ["2023-01-01"] * 15}, "15 dates, 1 of them different"),
         ({"times": ["2023-01-01"]}, "1 dates"),
         ({"times": [f"2026-06-{day:02}" for day in range(1, 16)]}, "2026-06-15 lies in the future"),

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 import icemapper_xr as ix
 from icemapper_xr import applicability, conventions, prediction, store, tiling
-from icemapper_xr._types import Bounds
+from icemapper_xr._types import Bounds, FloatArray
+from icemapper_xr.cube import read
 from icemapper_xr.errors import CubeError, OptionError, StoreError
 from icemapper_xr.pipeline import execution, journals, trust, units, verbs
 from icemapper_xr.testing import CallCounter, FakeSegmenter
@@ -161,6 +162,22 @@ def test_a_map_tells_where_its_input_is_unlike_the_training(series, run, tmp_pat
     assert trust.unlike_share(half, threshold=0.0) == pytest.approx((0.5, 0.5))
     assert trust.unlike_share(half.assign(probability=half.probability * 0), threshold=0.5) == pytest.approx((0, 0.5))
     assert trust.unlike_share(stored.drop_vars("applicability"), threshold=0.0) is None
+
+
+def test_threads_leave_the_settings_of_dask_alone(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks set the scheduler of all threads: where they overlapped, it stayed for the rest of the process."""
+    seen, decibel = [], read.decibel
+
+    def note(power: FloatArray) -> FloatArray:
+        seen.append(dask.config.get("scheduler"))
+        return decibel(power)
+
+    monkeypatch.setattr(read, "decibel", note)
+    with dask.config.set(scheduler="threads"):
+        written = run(FakeSegmenter(window=32))
+        assert dask.config.get("scheduler") == "threads"
+    assert written.written == 16
+    assert set(seen) == {"threads"}
 
 
 def test_what_predict_wrote_is_resumed_and_has_the_same_files(series, run, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import rasterio
 import xarray as xr
 
 import icemapper_xr as ix
-from icemapper_xr import catalog, pipeline, store
+from icemapper_xr import applicability, catalog, pipeline, store
 from icemapper_xr.errors import CubeError, IcemapperError, OptionError, StoreError
 from icemapper_xr.testing import CallCounter, FakeSegmenter
 from tests import scenes
@@ -173,10 +173,40 @@ def test_coarser_rasters_are_mapped_when_told_how(tmp_path: Path) -> None:
     np.testing.assert_allclose(stored, result.probability, atol=1e-5)
 
 
+def test_an_unknown_resampling_is_refused_on_the_right_pixel_size_too(folder: Path) -> None:
+    cube = ix.open_cube(catalog=folder, year=2023, margin=32, **where())
+    with pytest.raises(OptionError, match="resampling 'cubic' is unknown; use nearest, bilinear, average"):
+        ix.predict(cube, weights=FakeSegmenter(window=32), resample="cubic")
+    assert ix.predict(cube, weights=FakeSegmenter(window=32), resample="average").sizes == {"y": 90, "x": 80}
+
+
+def test_weights_that_do_not_say_their_features_have_an_applicability(folder: Path, tmp_path: Path) -> None:
+    path = scenes.write_weights(tmp_path / "mute.h5", said=("window", "pixel_size", "n_steps"))
+    cube = ix.open_cube(catalog=folder, year=2023, margin=32, **where()).compute()
+    for ask in (
+        lambda: ix.predict(cube, weights=path, features=("rtc",), applicability=True),
+        lambda: cube.icemapper.applicability(weights=path),
+    ):
+        with pytest.raises(OptionError, match=r"nothing is known of the training data of the weights \S*mute\.h5"):
+            ask()
+    rows = [applicability.summaries([cube.rtc.values[:, :96, :96]]).reshape(-1, 8).repeat(2 + k, 0) for k in range(8)]
+    model = applicability.fit(rows, features=("rtc",), pixel_size=10.0, source="here")
+    applicability.write(model, applicability.beside(path))
+    result = ix.predict(cube, weights=path, features=("rtc",), applicability=True)
+    xr.testing.assert_equal(
+        result.applicability, cube.icemapper.applicability(weights=path).sel(y=result.y, x=result.x)
+    )
+
+
 @pytest.mark.parametrize(
     ("change", "match"),
     [
         ({"years": ()}, "no year"),
+        ({"start": "7"}, "start is '7': not a month and day; write MM-DD, for example 07-01"),  # July to pandas
+        ({"start": "01.07.2023"}, "start is '01.07.2023': not a month"),
+        ({"start": "13-01"}, "start is '13-01': not a month"),
+        ({"start": "02-29"}, "start: '2023-02-29' is not a date"),
+        ({"times": tuple(f"{day:02}.06.2023" for day in range(1, 16))}, "times: '01.06.2023' is not a date"),
         ({"years": (2099,)}, "future"),
         ({"years": (2010,)}, "2010"),
         ({"overlap": 0.9}, "overlap"),

@@ -313,9 +313,12 @@ def uneven() -> xr.Dataset:
         (make_cube().isel(time=slice(14)), {}, CubeError, "14 time steps"),
         (make_cube(resolution=30), {}, CubeError, r"30 m.*10 m.*resolution=10"),
         (make_cube().isel(y=slice(None, None, -1)), {}, CubeError, "descending"),
+        (make_cube().isel(time=slice(None, None, -1)), {}, CubeError, "times do not ascend"),
+        (make_cube().isel(time=[0, 0, *range(1, 14)]), {}, CubeError, "times do not ascend"),
         (uneven(), {}, CubeError, "evenly"),
         (make_cube(), {"gap": "mean"}, OptionError, "'mean'"),
         (make_cube(), {"overlap": 0.7}, OptionError, r"0\.7"),
+        (make_cube(), {"overlap": "0.5"}, OptionError, r"overlap is '0\.5', but must be a number"),
         (make_cube().transpose("y", "x", "time"), {}, CubeError, "transpose"),
     ],
 )
@@ -324,3 +327,21 @@ def test_what_would_give_a_wrong_map_is_refused(
 ) -> None:
     with pytest.raises(error, match=match):
         prediction.probability(cube, FakeSegmenter(window=32), **options)
+
+
+def test_a_mask_must_lie_on_the_pixels_of_the_cube() -> None:
+    cube = make_cube((64, 64))
+    mask = xr.ones_like(cube.rtc[0], dtype=bool).drop_vars("time")
+    for shift in ({"y": 85.0}, {"x": 4.0}, {"x": 0.02}):
+        moved = mask.assign_coords({dim: mask[dim] + metres for dim, metres in shift.items()})
+        with pytest.raises(OptionError, match=f"mask's {next(iter(shift))} coordinates are not the cube's"):
+            prediction.probability(cube, FakeSegmenter(window=32), mask=moved)
+    for bad, words in (
+        (mask.values, "is of type ndarray"),
+        (xr.ones_like(cube.rtc, dtype=bool), r"has dims \('time', 'y', 'x'\)"),
+        (mask[0], r"has dims \('x',\)"),
+    ):
+        with pytest.raises(OptionError, match=f"the mask {words}, but must be a DataArray"):
+            prediction.probability(cube, FakeSegmenter(window=32), mask=bad)
+    near = mask.assign_coords(x=mask.x + 0.005).transpose("x", "y")
+    prediction.probability(cube, FakeSegmenter(window=32), mask=near)

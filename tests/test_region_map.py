@@ -183,6 +183,21 @@ def test_a_mask_leaves_out_what_cannot_be_ice(rasters: Path, tmp_path: Path) -> 
         run(rasters, tmp_path / "n", Bright(), mask=tmp_path / "none.gpkg")
 
 
+def test_a_plan_of_a_region_knows_its_mask(rasters: Path, tmp_path: Path) -> None:
+    land = tmp_path / "land.geojson"
+    gpd.GeoDataFrame(geometry=[shapely.box(11.98, 65.9, 11.992, 66.1)], crs=4326).to_file(land)
+    options = {"mask": land, "years": (2023,), "region": BOX}
+    for buffer in (0.0, 400.0):
+        plan = pipeline.plan_map(catalog=rasters, weights=Bright(), rate=1.0, mask_buffer=buffer, **options)
+        report = run(rasters, tmp_path / f"{buffer:g}", Bright(), mask_buffer=buffer, **options)
+        assert plan.windows == report.windows.evaluated
+        assert plan.tiles == len(report.tiles)
+    with pytest.raises(OptionError, match="the tiles of a region lie in its folder"):
+        pipeline.plan_map(catalog=rasters, weights=Bright(), rate=1.0, store="a.zarr", **options)
+    with pytest.raises(OptionError, match="start: '2023-02-29' is not a date"):
+        pipeline.plan_map(catalog=rasters, weights=Bright(), rate=1.0, start="02-29", **options)
+
+
 def test_outlines_are_drawn_anew(rasters: Path, tmp_path: Path) -> None:
     run(rasters, tmp_path / "m", Bright())
     target, drawn = pipeline.outlines_of_run(tmp_path / "m", tmp_path / "high.parquet", threshold=0.9)

@@ -10,10 +10,13 @@ import sys
 import time
 from pathlib import Path
 
+import geopandas as gpd
 import numpy as np
+import pyproj
 import pytest
+import shapely
 
-from icemapper_xr import cli, pipeline, store
+from icemapper_xr import cli, pipeline, regions, store
 from icemapper_xr._types import Bounds, Observation
 from icemapper_xr.errors import ClusterError, OptionError, StoreError
 from icemapper_xr.pipeline import estimates, execution, journals, planning, units, verbs
@@ -45,6 +48,56 @@ def test_a_plan_counts_what_the_map_then_does(folder: Path, tmp_path: Path) -> N
     assert plan.years[0].gigabytes == pytest.approx(15 * 150 * 140 * 4 / 1e9, rel=0.1)
     assert plan.seconds == pytest.approx(49 / 7.0)
     assert plan.problems == ()
+
+
+def test_a_plan_of_an_area_knows_its_mask(folder: Path, tmp_path: Path) -> None:
+    """The polygon of the area and the file of the mask leave the windows that the map then evaluates."""
+    west, south, east, north = (round(edge, 4) for edge in lonlat())
+    land = str(tmp_path / "land.geojson")
+    gpd.GeoDataFrame(geometry=[shapely.box(west - 1, south - 1, west + 0.01, north + 1)], crs=4326).to_file(land)
+    triangle = shapely.Polygon([(west, south), (east, south), (west, north)])
+    options = {"catalog": folder, "weights": FakeSegmenter(window=32), "years": (2023,)}
+    areas = (
+        {**where(), "mask": land, "mask_buffer": 0.0},
+        {**where(), "mask": land, "mask_buffer": 200.0},
+        {"geometry": triangle, "mask": land, "mask_buffer": 0.0},
+        {"geometry": triangle},
+        where(),
+    )
+    planned = [pipeline.plan_map(**options, rate=1.0, **area).windows for area in areas]
+    reports = [pipeline.map_glaciers(**options, out=tmp_path / f"{k}", **area) for k, area in enumerate(areas)]
+    assert planned == [report.windows.evaluated for report in reports]
+    assert planned[0] < planned[1] < planned[4]
+    assert planned[2] < planned[3] < planned[4]
+    with pytest.raises(OptionError, match=r"the mask /nonexistent\.gpkg does not exist"):
+        pipeline.plan_map(**options, rate=1.0, mask="/nonexistent.gpkg", **where())
+
+
+def lonlat() -> tuple[float, float, float, float]:
+    """Box of the area in degrees."""
+    return pyproj.Transformer.from_crs(scenes.EPSG, 4326, always_xy=True).transform_bounds(*scenes.inner())
+
+
+def test_the_command_plan_takes_the_mask_of_map(folder: Path, tmp_path: Path, capsys) -> None:
+    weights = scenes.write_weights(tmp_path / "tiny.h5")
+    bounds = [str(edge) for edge in scenes.inner()]
+    options = ["--catalog", folder, "--bounds", *bounds, "--crs", f"EPSG:{scenes.EPSG}", "--year", 2023]
+    plan = ["plan", *map(str, options), "--weights", str(weights), "--rate", "1", "--mask-buffer", "0"]
+    west, south, _, north = lonlat()
+    land = tmp_path / "land.geojson"
+    gpd.GeoDataFrame(geometry=[shapely.box(west - 1, south, west + 0.004, north)], crs=4326).to_file(land)
+    cli.main([*plan, "--mask", str(land)])
+    masked = capsys.readouterr().out
+    cli.main(plan)
+    windows = [int(text.partition("windows")[2].split()[0]) for text in (masked, capsys.readouterr().out)]
+    assert 0 < windows[0] < windows[1] == 49
+    for more, words in (
+        (["--mask", "/nonexistent.gpkg"], "the mask /nonexistent.gpkg does not exist"),
+        (["--region", "07"], "region and bbox, bounds or geometry are both given"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            cli.main([*plan, *more])
+        assert words in capsys.readouterr().err
 
 
 def test_a_plan_refuses_what_cannot_fit(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,32 +134,27 @@ def test_a_tile_takes_the_orbit_with_the_most_steps_and_one_pass_a_step() -> Non
     full = [observation(k, orbit=14, day=12 * k + 2, west=14.5, south=77.5) for k in range(30)]
     half = [observation(100 + k, orbit=87, day=24 * k + 5, west=14.5, south=77.5) for k in range(7)]
     far = [observation(200 + k, orbit=3, day=24 * k + 5, west=100.0, south=70.0) for k in range(15)]
-    index = estimates.Index.of([*full, *half, *far]).within("2023-01-01")
+    index = estimates.Index.of([*full, *half, *far]).within(dt.date(2023, 1, 1))
     assert index.choose(box, features=("rtc",), orbit=None, polarisation=None) == (14, 15, 15, 15.0)
     assert index.choose(box, features=("rtc",), orbit=87, polarisation=None) == (87, 7, 7, 7.0)
     assert index.choose(box, features=("rtc",), orbit=99, polarisation=None) is None
-    across = estimates.Index.of([observation(0, orbit=1, day=3, west=179.0, south=70.0)]).within("2023-01-01")
+    across = estimates.Index.of([observation(0, orbit=1, day=3, west=179.0, south=70.0)]).within(dt.date(2023, 1, 1))
     beyond = across.choose(Bounds(-179.9, 70.5, -179.5, 71.0), features=("rtc",), orbit=None, polarisation=None)
     assert beyond is not None
     assert beyond.share == pytest.approx(1.0)
 
 
 def test_tiles_count_only_blocks_that_their_mask_meets() -> None:
-    import shapely
-
     bounds = Bounds(0.0, 0.0, 4 * 11_520.0, 4 * 11_520.0)
-
-    class Corner:
-        shape = shapely.box(0, 0, 11_000, 11_000)
-
     whole, corner = (
         estimates.size(estimates.Place(32633, bounds, mask), FakeSegmenter(window=384), overlap=0.5)
-        for mask in (None, Corner())
+        for mask in (None, regions.Mask.of(shapely.box(0, 0, 11_000, 11_000)))
     )
     assert whole.units == corner.units == 16
     assert whole.pixels == (4 * 1152) ** 2
     assert corner.pixels == 2 * 1152**2  # the cell itself, and the one to the left whose halo reaches into it: below 0
-    assert corner.windows < whole.windows
+    assert whole.windows == 25 * 25
+    assert corner.windows == 7 * 7  # of 3840 m every 1920 m from -1920 m on
 
 
 # -- status -----------------------------------------------------------------------------------------------------------

@@ -91,7 +91,7 @@ class SeriesOptions:
     resample: Literal["nearest", "bilinear", "average"] | None = None
     """How to bring the cube to the weights' pixel size."""
     resampling: Literal["nearest", "bilinear", "average"] | None = None
-    """How to read rasters of another pixel size than the cube's."""
+    """How to read rasters of another pixel size than the cube's, or in degrees."""
     orbit: int | None = None
     """Relative orbit; default: the best covered."""
     polarisation: Literal["VV", "HH"] | None = None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from icemapper_xr.cli._app import ANYWHERE, HERE, USUAL, AreaOptions, RunOptions, SeriesOptions, app, table
+from icemapper_xr.cli._app import ANYWHERE, AREA, HERE, USUAL, AreaOptions, RunOptions, SeriesOptions, app, table
 
 if TYPE_CHECKING:
     from icemapper_xr.pipeline import Plan, Standing
@@ -21,9 +21,10 @@ def plan(
     out: Path | None = None,
     store: str | None = None,
     area: AreaOptions = ANYWHERE,
-    region: Annotated[list[str] | None, Parameter(consume_multiple=True, allow_leading_hyphen=True)] = None,
-    mask: Path | None = None,
-    tile: int = 8,
+    region: Annotated[list[str] | None, Parameter(consume_multiple=True, group=AREA, allow_leading_hyphen=True)] = None,
+    mask: Annotated[Path | None, Parameter(group=AREA)] = None,
+    mask_buffer: Annotated[float, Parameter(group=AREA)] = 1000.0,
+    tile: Annotated[int, Parameter(group=AREA)] = 8,
     series: SeriesOptions = USUAL,
     rate: float | None = None,
     run: RunOptions = HERE,
@@ -43,7 +44,9 @@ def plan(
     region
         Area in tiles: codes or names of RGI regions (07), polygon files, or boxes west,south,east,north.
     mask
-        Polygons outside of which there cannot be ice.
+        File of land or glacier polygons: what lies outside is neither read nor mapped.
+    mask_buffer
+        Metres by which the mask is grown.
     tile
         Side of a tile in chunks of 1152 pixels.
     rate
@@ -59,6 +62,7 @@ def plan(
         store=store,
         region=region,
         mask=mask,
+        mask_buffer=mask_buffer,
         tile=tile,
         rate=rate,
         **series.keywords(),

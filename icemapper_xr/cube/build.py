@@ -167,7 +167,7 @@ def plan(
     engine
         'stackstac' or 'odc'.
     resampling
-        'nearest', 'bilinear' or 'average' for data of another pixel size, which is refused without.
+        'nearest', 'bilinear' or 'average' for data of another pixel size or in degrees, refused without.
     chunk
         Pixels between chunk edges, counted from the origin of the CRS.
     sign

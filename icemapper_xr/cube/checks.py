@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 import math
 import warnings
 from collections.abc import Sequence
@@ -124,28 +125,33 @@ def pixel_sizes(observations: Sequence[Observation], grid: Grid, resampling: con
     OptionError
         The resampling is unknown.
     CubeError
-        The pixel sizes differ by more than 1 % and no resampling is named.
+        No resampling is named, and the pixel sizes differ by more than 1 % or a raster is in degrees.
     """
     if resampling is not None:
         if resampling not in conventions.RESAMPLINGS:
             raise OptionError(f"resampling {resampling!r} is unknown; use {', '.join(conventions.RESAMPLINGS)}")
         return
-    metric: dict[int, bool] = {}
     for observation in observations:
         size, epsg = observation.pixel_size, observation.epsg
         if size is None or epsg is None:
-            continue
-        if epsg not in metric:
-            metric[epsg] = _is_metric(epsg)
-        if metric[epsg] and not math.isclose(size, grid.resolution, rel_tol=_PIXEL_TOLERANCE):
+            continue  # told when it is read
+        metres = _metres(epsg)
+        if metres is None:
             raise CubeError(
-                f"item {observation.item_id} has pixels of {size:g} m, the cube has {grid.resolution:g} m; "
-                f"name resampling= (bilinear, nearest or average) or resolution={size:g}"
+                f"{observation.href} (item {observation.item_id}) has pixels of {size:g} degrees, the cube has "
+                f"{grid.resolution:g} m; name resampling= (bilinear, nearest or average)"
+            )
+        if not math.isclose(size * metres, grid.resolution, rel_tol=_PIXEL_TOLERANCE):
+            raise CubeError(
+                f"item {observation.item_id} has pixels of {size * metres:g} m, the cube has {grid.resolution:g} m; "
+                f"name resampling= (bilinear, nearest or average) or resolution={size * metres:g}"
             )
 
 
-def _is_metric(epsg: int) -> bool:
+@functools.lru_cache
+def _metres(epsg: int) -> float | None:
+    """Return the length of a CRS's unit; None where it is an angle."""
     import pyproj
 
     crs = pyproj.CRS.from_epsg(epsg)
-    return bool(crs.is_projected and all(axis.unit_name == "metre" for axis in crs.axis_info))
+    return float(crs.axis_info[0].unit_conversion_factor) if crs.is_projected else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from icemapper_xr._types import FloatArray, Grid, Observation
 from icemapper_xr.cube import footprints, read
 from icemapper_xr.errors import OptionError
 
-__all__ = ["SLICE", "Frame", "anchored_chunks", "blank", "first_valid", "of_slices", "wrap"]
+__all__ = ["SLICE", "Frame", "anchored_chunks", "blank", "first_valid", "of_slices", "whole_chunk", "wrap"]
 
 SLICE = "slice"
 """Dimension of what a loader returns: one entry per group of observations asked for."""
@@ -34,9 +35,21 @@ def anchored_chunks(grid: Grid, chunk: int | None) -> tuple[Chunks, Chunks]:
     """
     if chunk is None:
         return (grid.shape.y,), (grid.shape.x,)
-    if chunk != int(chunk) or chunk < 1:
-        raise OptionError(f"chunk {chunk} is not a number of pixels; give a whole number such as {conventions.LATTICE}")
-    return tuple(_cut(first, length, chunk) for first, length in zip(grid.index, grid.shape, strict=True))  # type: ignore[return-value]
+    side = whole_chunk(chunk)
+    return tuple(_cut(first, length, side) for first, length in zip(grid.index, grid.shape, strict=True))  # type: ignore[return-value]
+
+
+def whole_chunk(chunk: Any) -> int:
+    """Return the side of a chunk in pixels.
+
+    Raises
+    ------
+    OptionError
+        It is no whole number above 0.
+    """
+    if isinstance(chunk, int | float | np.number) and math.isfinite(chunk) and chunk == int(chunk) and chunk >= 1:
+        return int(chunk)
+    raise OptionError(f"chunk {chunk!r} is not a number of pixels; give a whole number such as {conventions.LATTICE}")
 
 
 def _cut(first: int, length: int, chunk: int) -> Chunks:

@@ -47,7 +47,8 @@ class Loader(Protocol):
         chunk
             Pixels between chunk edges, counted from the origin of the CRS; None is one chunk.
         resampling
-            For rasters of another pixel size (None refuses them when read) or off the grid (None is bilinear).
+            For rasters of another pixel size or in degrees (None refuses them when read) or off the grid (None is
+            bilinear).
         sign
             Called with the href when a raster is opened.
         faults

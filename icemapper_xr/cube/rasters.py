@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import xarray as xr
 
 from icemapper_xr import conventions
 from icemapper_xr._types import FloatArray
-from icemapper_xr.cube import rasterfiles, read, resample, select
+from icemapper_xr.cube import frames, rasterfiles, read, resample, select, timeaxis
 from icemapper_xr.errors import OptionError
 
 __all__ = ["open_rasters"]
@@ -46,7 +47,7 @@ def open_rasters(
         What the backscatter is ('gamma0', 'sigma0', 'beta0'), for the record; None is gamma0 for rtc, unknown for
         grd.
     times
-        15 dates; None numbers the steps from 0.
+        The 15 dates of the files, ascending; None numbers the steps from 0.
     resampling
         For rasters on another grid: 'bilinear' (in linear power), 'nearest' or 'average'.
     chunk
@@ -61,7 +62,7 @@ def open_rasters(
     Raises
     ------
     OptionError
-        There is no list, one has not 15 files, or an option is unknown.
+        There is no list, one has not 15 files, the dates do not ascend, or an option is unknown.
     CubeError
         A file is missing, not a raster, has several bands, no CRS, or is not north-up.
     UnitsError
@@ -76,6 +77,8 @@ def open_rasters(
         raise OptionError(f"scale {scale!r} is unknown; use dB, power or amplitude")
     if resampling not in conventions.RESAMPLINGS:
         raise OptionError(f"resampling {resampling!r} is unknown; use {', '.join(conventions.RESAMPLINGS)}")
+    chunk = frames.whole_chunk(chunk)
+    time = None if times is None else _dates(times, lists)
     target = rasterfiles.checked_reference(lists, reference)
     for feature, paths in lists.items():
         for path in paths:
@@ -85,13 +88,27 @@ def open_rasters(
         own = scale if feature != "insar" else "1"
         data = _lazy(paths, own, target, resampling, chunk)
         variables[feature] = _variable(data, feature, quantity)
-    dataset = _dataset(variables, lists, target, times)
+    dataset = _dataset(variables, lists, target, time)
     reading = {"resolution": target.transform.a, "resampling": resampling, "scale": scale}
     dataset.attrs[conventions.ATTR_READING] = json.dumps(reading, sort_keys=True)
     return dataset
 
 
 # -- the cube ---------------------------------------------------------------------------------------------------------
+
+
+def _dates(times: Sequence[Any], lists: Mapping[conventions.Feature, list[str]]) -> Any:
+    """Return the dates of the files, which have the order of their files: to sort them alone would mislabel these."""
+    days = [timeaxis.day_of(time, "times") for time in times]
+    axis = select.steps(times=days)
+    paths = next(iter(lists.values()))
+    for k, (before, after) in enumerate(itertools.pairwise(days)):
+        if after <= before:
+            raise OptionError(
+                f"times do not ascend: {before} of {paths[k]} comes before {after} of {paths[k + 1]}; put the files "
+                "and their dates in order of time"
+            )
+    return np.array(axis.centres, dtype="datetime64[ns]")
 
 
 def _lazy(paths: Sequence[str], scale: str, target: rasterfiles.Reference, resampling: str, chunk: int) -> Any:
@@ -139,14 +156,12 @@ def _dataset(
     variables: Mapping[str, xr.DataArray],
     lists: Mapping[conventions.Feature, list[str]],
     target: rasterfiles.Reference,
-    times: Sequence[Any] | None,
+    dates: Any,
 ) -> xr.Dataset:
     import rioxarray  # noqa: F401  (registers .rio)
 
     size, _, left, _, _, top = tuple(target.transform)[:6]
-    time: Any = np.arange(_N)
-    if times is not None:
-        time = np.array(select.steps(times=times).centres, dtype="datetime64[ns]")
+    time = np.arange(_N) if dates is None else dates
     coordinates: dict[str, Any] = {
         conventions.TIME: time,
         conventions.Y: top - size * (np.arange(target.rows) + 0.5),
@@ -157,7 +172,7 @@ def _dataset(
         coordinates[conventions.ITEMS.format(feature=feature)] = (conventions.TIME, names)
     items = sorted({Path(path).name for paths in lists.values() for path in paths})
     attributes: dict[str, Any] = {conventions.ATTR_ITEMS: items, conventions.ATTR_CATALOG: "rasters"}
-    if times is not None:
+    if dates is not None:
         attributes[conventions.ATTR_START] = str(time[0])[:10]
         attributes[conventions.ATTR_YEAR] = int(str(time[_N // 2])[:4])
     dataset = xr.Dataset(dict(variables), coords=coordinates, attrs=attributes)

@@ -50,7 +50,7 @@ class Source:
     band: int = 1
     nodata: float | None = None
     resampling: str | None = None
-    """None refuses another pixel size and is bilinear off the file's own grid."""
+    """None refuses another pixel size and degrees, and is bilinear off the file's own grid."""
     clip: tuple[float, float, float, float] | None = None
     """Bounds beyond which nothing is read."""
 
@@ -116,7 +116,7 @@ def onto(source: Source, piece: resample.Piece, sign: Signer | None = None, faul
     ------
     CubeError
         The file is missing or damaged, access to it is denied, it has no CRS, is not north-up, or has another pixel
-        size and no resampling is named.
+        size or degrees and no resampling is named.
     """
     import rasterio
     import rasterio.errors
@@ -164,13 +164,19 @@ def _check(dataset: Any, source: Source, piece: resample.Piece) -> None:
         raise CubeError(f"{where} is not a north-up grid of square pixels; warp it to one first")
     if source.band > dataset.count:
         raise CubeError(f"{where} has {dataset.count} bands, band {source.band} was asked for")
-    if source.resampling is None and dataset.crs.is_projected:
-        factor = dataset.crs.linear_units_factor[1]
-        if abs(a * factor / piece.resolution - 1) > _PIXEL_TOLERANCE:
-            raise CubeError(
-                f"{where} has pixels of {a * factor:g} m, the cube has {piece.resolution:g} m; "
-                f"name resampling= ('bilinear', 'nearest' or 'average') or resolution={a * factor:g}"
-            )
+    if source.resampling is not None:
+        return
+    if not dataset.crs.is_projected:
+        raise CubeError(
+            f"{where} has pixels of {a:g} degrees, the cube has {piece.resolution:g} m; "
+            "name resampling= ('bilinear', 'nearest' or 'average')"
+        )
+    factor = dataset.crs.linear_units_factor[1]
+    if abs(a * factor / piece.resolution - 1) > _PIXEL_TOLERANCE:
+        raise CubeError(
+            f"{where} has pixels of {a * factor:g} m, the cube has {piece.resolution:g} m; "
+            f"name resampling= ('bilinear', 'nearest' or 'average') or resolution={a * factor:g}"
+        )
 
 
 def _clipped(

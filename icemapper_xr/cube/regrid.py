@@ -44,10 +44,12 @@ def to_pixel_size(
     Raises
     ------
     OptionError
-        The ratio is not whole, or the method does not suit it.
+        The method is unknown, the ratio is not whole, or the method does not suit it.
     CubeError
         The dataset has no regular grid of square pixels.
     """
+    if method not in conventions.RESAMPLINGS:
+        raise OptionError(f"resampling {method!r} is unknown; use {', '.join(conventions.RESAMPLINGS)}")
     own = _pixel_size(dataset)
     if not (math.isfinite(pixel_size) and pixel_size > 0):
         raise OptionError(f"pixel size {pixel_size} is not a positive number of metres")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from icemapper_xr import conventions
 from icemapper_xr.errors import OptionError
 
-__all__ = ["Steps", "midnight", "steps"]
+__all__ = ["Steps", "day_of", "midnight", "steps"]
 
 FIRST_YEAR = 2014
 """Launch of Sentinel-1A."""
@@ -41,9 +44,9 @@ def steps(
     year
         Calendar year; the series starts on 1 January unless `start` says otherwise.
     start
-        First day of the first step.
+        First day of the first step, as `day_of` takes it.
     times
-        15 dates, which override `year` and `start`.
+        15 dates, which override `year` and `start`, in any order.
     today
         For tests; None is the clock's.
 
@@ -54,7 +57,7 @@ def steps(
     """
     today = today or dt.datetime.now(dt.UTC).date()
     if times is not None:
-        days = sorted({_day(time, "times") for time in times})
+        days = sorted({day_of(time, "times") for time in times})
         if len(days) != len(times) or len(days) != _N:
             raise OptionError(f"times has {len(times)} dates, {len(days)} of them different; {_N} are wanted")
         _check_year(days[0].year, days[0], today)
@@ -63,16 +66,17 @@ def steps(
         return Steps(tuple(midnight(day) for day in days), days[0], days[_N // 2].year, named=True)
     if start is None and year is None:
         raise OptionError("name year=, start= or times=")
-    first = dt.date(_whole_year(year), 1, 1) if start is None else _day(start, "start")
+    first = dt.date(_whole_year(year), 1, 1) if start is None else day_of(start, "start")
     _check_year(first.year if year is None else _whole_year(year), first, today)
     centres = tuple(midnight(first) + dt.timedelta(days=_STEP * (k + 0.5)) for k in range(_N))
     return Steps(centres, first, centres[_N // 2].year if year is None else int(year))
 
 
 def _whole_year(year: Any) -> int:
-    if isinstance(year, bool) or int(year) != year or not 1 <= int(year) <= 9999:
-        raise OptionError(f"year {year!r} is not a year; give a whole number such as 2023")
-    return int(year)
+    number = isinstance(year, int | float | np.number) and not isinstance(year, bool)
+    if number and dt.MINYEAR <= year <= dt.MAXYEAR and year == int(year):
+        return int(year)
+    raise OptionError(f"year {year!r} is not a year; give a whole number such as 2023")
 
 
 def _check_year(year: int, first: dt.date, today: dt.date) -> None:
@@ -82,18 +86,36 @@ def _check_year(year: int, first: dt.date, today: dt.date) -> None:
         raise OptionError(f"the year {min(year, first.year)} is before Sentinel-1; take one from {FIRST_YEAR} on")
 
 
-def _day(value: Any, name: str) -> dt.date:
-    import pandas as pd
+def day_of(value: Any, name: str) -> dt.date:
+    """Return the day of a date, in UTC.
 
-    try:
-        stamp = pd.Timestamp(value)
-    except (TypeError, ValueError) as error:
-        raise OptionError(f"{name}: {value!r} is not a date; write 2023-07-01") from error
-    if pd.isna(stamp):
-        raise OptionError(f"{name}: {value!r} is not a date; write 2023-07-01")
-    if stamp.tzinfo is not None:
-        stamp = stamp.tz_convert("UTC")
-    return stamp.date()
+    Parameters
+    ----------
+    value
+        An ISO date as text, or a date, datetime, numpy.datetime64 or pandas.Timestamp; with a time zone it is
+        converted to UTC.
+    name
+        What to call it in an error.
+
+    Raises
+    ------
+    OptionError
+        It is none of these. Other text is not guessed at: 01.07.2023 is July to some and January to others.
+
+    Examples
+    --------
+    >>> day_of("2023-07-01", "start")
+    datetime.date(2023, 7, 1)
+    """
+    day = value.astype("datetime64[D]").item() if isinstance(value, np.datetime64) else value
+    if isinstance(day, dt.datetime):  # a pandas.Timestamp too
+        day = (day if day.tzinfo is None else day.astimezone(dt.UTC)).date()
+    if isinstance(day, str):
+        with contextlib.suppress(ValueError):
+            return dt.date.fromisoformat(day)
+    if isinstance(day, dt.date) and not isinstance(day, dt.datetime):  # as NaT still is
+        return day
+    raise OptionError(f"{name}: {value!r} is not a date; write YYYY-MM-DD, for example 2023-07-01")
 
 
 def midnight(day: dt.date) -> dt.datetime:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from icemapper_xr import conventions, prediction, tiling
+from icemapper_xr import conventions, prediction, regions, tiling
 from icemapper_xr._types import Bounds, Observation, Segmenter
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Choice", "Index", "Place", "Size", "margin_factor", "seconds_text", "size"]
 
+Edges = npt.NDArray[np.int64]
+"""First and end of intervals (n, 2), pixels from the origin of the CRS."""
+_AT_ONCE: Final = 64
 _TURNS: Final = np.array([-360.0, 0.0, 360.0])
 
 
@@ -30,13 +33,8 @@ class Place:
     crs: Any
     bounds: Bounds
     """In the CRS."""
-    mask: Any
-    """None, or an object with polygons in the CRS as `shape`."""
-
-    @property
-    def area(self) -> float:
-        """Square metres of the bounds."""
-        return (self.bounds.right - self.bounds.left) * (self.bounds.top - self.bounds.bottom)
+    mask: regions.Mask | None
+    """Pixels wanted; None for all of them."""
 
 
 class Size(NamedTuple):
@@ -45,7 +43,7 @@ class Size(NamedTuple):
     units: int
     windows: int
     pixels: int
-    """Of the units that are to be mapped."""
+    """Of the units that have something of the mask in what they read."""
 
 
 class Choice(NamedTuple):
@@ -65,41 +63,64 @@ def margin_factor(segmenter: Segmenter, overlap: float) -> float:
 
 
 def size(place: Place, segmenter: Segmenter, *, overlap: float) -> Size:
-    """Count units, windows and pixels of a tile; blocks that its mask leaves out count for nothing."""
+    """Count units, windows and pixels of a tile; windows and blocks that its mask leaves out count for nothing."""
     lattice = prediction.lattice(place.bounds, segmenter.pixel_size, window=segmenter.window, overlap=overlap)
-    rows, columns = lattice.rows, lattice.columns
-    down = np.array([_windows(span, lattice) for span in rows])
-    across = np.array([_windows(span, lattice) for span in columns])
-    kept = [np.array([_kept(span) for span in axis]) for axis in (rows, columns)]
-    wanted = np.ones((len(rows), len(columns)), bool) if place.mask is None else _meets(place, lattice, segmenter)
+    axes = lattice.rows, lattice.columns
+    kept = [np.array([_kept(span) for span in axis]) for axis in axes]
     pixels = np.outer(*kept)
-    return Size(
-        units=int(np.count_nonzero(pixels)),
-        windows=int((np.outer(down, across) * wanted).sum()),
-        pixels=int((pixels * wanted).sum()),
-    )
+    units = int(np.count_nonzero(pixels))
+    rows, columns = (_windows(axis, lattice) for axis in axes)
+    if place.mask is None:
+        return Size(units, len(rows) * len(columns), int(pixels.sum()))
+    down, across = (np.array([(span.start, span.read) for span in axis]) for axis in axes)
+    blocks = _met(place.mask, down, across, segmenter.pixel_size)
+    windows = _count_met(place.mask, rows, columns, segmenter.pixel_size)
+    return Size(units, windows, int(pixels[blocks].sum()))
 
 
 def _kept(span: prediction.Span) -> int:
     return 0 if span.keep is None else span.keep[1] - span.keep[0]
 
 
-def _windows(span: prediction.Span, lattice: prediction.Lattice) -> int:
-    return (span.read - span.start - lattice.window) // lattice.stride + 1
+def _windows(spans: Sequence[prediction.Span], lattice: prediction.Lattice) -> Edges:
+    """Edges of all windows along an axis."""
+    starts = [np.arange(span.start, span.read - lattice.window + 1, lattice.stride) for span in spans]
+    return np.array([(start, start + lattice.window) for start in np.concatenate(starts)])
 
 
-def _meets(place: Place, lattice: prediction.Lattice, segmenter: Segmenter) -> npt.NDArray[np.bool_]:
-    """Which blocks have something of the mask in what they read."""
+def _boxes(mask: regions.Mask, rows: Edges, columns: Edges, size: float) -> Any:
+    """Boxes (row, column) in the CRS, as far as a mask looks at their pixels."""
     import shapely
 
-    resolution = segmenter.pixel_size
-    left, right = (np.array([getattr(s, end) for s in lattice.columns]) * resolution for end in ("start", "read"))
-    top, bottom = (-np.array([getattr(s, end) for s in lattice.rows]) * resolution for end in ("start", "read"))
-    shape = place.mask.shape
-    shapely.prepare(shape)
-    cells = shapely.box(left[None, :], bottom[:, None], right[None, :], top[:, None])
-    met: npt.NDArray[np.bool_] = shapely.intersects(shape, cells)
+    inset = 0.0 if mask.touched else 0.5  # the centre of a pixel counts, not its edge
+    left, right = (columns[:, 0] + inset) * size, (columns[:, 1] - inset) * size
+    top, bottom = -(rows[:, 0] + inset) * size, -(rows[:, 1] - inset) * size
+    return shapely.box(left[None, :], bottom[:, None], right[None, :], top[:, None])
+
+
+def _met(mask: regions.Mask, rows: Edges, columns: Edges, size: float) -> npt.NDArray[np.bool_]:
+    """Which boxes (row, column) have a pixel of the mask."""
+    import shapely
+
+    met: npt.NDArray[np.bool_] = shapely.intersects(mask.shape, _boxes(mask, rows, columns, size))
     return met
+
+
+def _count_met(mask: regions.Mask, rows: Edges, columns: Edges, size: float) -> int:
+    """Count such boxes: by halves, since of the millions of a region most lie wholly in the mask or out of it."""
+    import shapely
+
+    if len(rows) * len(columns) <= _AT_ONCE:
+        return int(np.count_nonzero(_met(mask, rows, columns, size)))
+    down, across = (np.array([(edges[0, 0], edges[-1, 1])]) for edges in (rows, columns))
+    around = _boxes(mask, down, across, size)[0, 0]
+    if not shapely.intersects(mask.shape, around):
+        return 0
+    if shapely.contains(mask.shape, around):
+        return len(rows) * len(columns)
+    if len(rows) >= len(columns):
+        return sum(_count_met(mask, half, columns, size) for half in np.array_split(rows, 2))
+    return sum(_count_met(mask, rows, half, size) for half in np.array_split(columns, 2))
 
 
 @dataclass(frozen=True)
@@ -140,9 +161,9 @@ class Index:
         """Number of different items."""
         return int(np.unique(self.item_numbers).size)
 
-    def within(self, start: str) -> Index:
+    def within(self, start: dt.date) -> Index:
         """Keep the observations of the series that begins on a day."""
-        first = dt.datetime.fromisoformat(start).replace(tzinfo=dt.UTC).timestamp() / 86_400
+        first = float((start - dt.date(1970, 1, 1)).days)
         span = conventions.N_STEPS * conventions.STEP_DAYS
         kept = (self.days >= first - conventions.STEP_TOLERANCE_DAYS) & (self.days < first + span)
         return Index(

@@ -295,7 +295,7 @@ def _margin(segmenter: Segmenter, resolution: float) -> int:
     return math.ceil(segmenter.window * segmenter.pixel_size / resolution) + 2
 
 
-def _mask(chosen: MapSettings, series: cube.Series) -> regions.Mask | None:
+def mask_of(chosen: MapSettings, series: cube.Series) -> regions.Mask | None:
     """Return what the polygon of the area and the file of the mask leave, in the CRS of the map."""
     return regions.wanted(series.area, geometry=chosen.area.geometry, mask=chosen.mask, mask_buffer=chosen.mask_buffer)
 
@@ -329,7 +329,7 @@ def _write(
                 gap=chosen.gap,
                 overlap=chosen.overlap,
                 resample=chosen.resample,
-                mask=_mask(chosen, series),
+                mask=mask_of(chosen, series),
                 overwrite=overwrite,
                 on_outcome=lambda outcome, total: advance(
                     total.kept + total.written, total.units, outcome.windows.evaluated

@@ -16,8 +16,10 @@ import numpy as np
 from icemapper_xr import cluster as clusters
 from icemapper_xr import conventions, models, progress, regions, store
 from icemapper_xr._types import Bounds, Segmenter
+from icemapper_xr.cube import select
 from icemapper_xr.errors import OptionError
 from icemapper_xr.pipeline import estimates, execution, mapping, units
+from icemapper_xr.pipeline.region import parts_of
 from icemapper_xr.settings import MapSettings
 
 __all__ = ["Plan", "YearPlan", "plan_map"]
@@ -94,7 +96,8 @@ def plan_map(
     geometry: Any = None,
     region: Any = None,
     mask: str | Path | None = None,
-    tile: int = 8,
+    mask_buffer: float = regions.BUFFER_M,
+    tile: int = regions.TILE_CHUNKS,
     years: Sequence[int] = (),
     rate: float | None = None,
     cluster: str | None = None,
@@ -109,9 +112,10 @@ def plan_map(
         As in `map_glaciers`.
     out
         Where the map would be written: its disk is looked at, or that of ``store``; a bucket is not.
-    region, mask, tile
-        An area in tiles, as `icemapper_xr.regions` takes it: RGI region, polygon file, box, or a list; a file of
-        polygons outside of which there cannot be ice; side of a tile in chunks.
+    region, tile
+        An area in tiles instead, and the side of a tile in chunks, as in `map_region`.
+    mask, mask_buffer
+        File of polygons outside of which there cannot be ice, of an area or of a region; metres by which it is grown.
     rate
         Windows per second of one worker; None measures some windows here, with the threads that a worker would have.
 
@@ -130,18 +134,22 @@ def plan_map(
         weights=str(weights if isinstance(weights, str | Path) else getattr(weights, "name", weights)),
         area=mapping.area_of(bbox, bounds, crs, geometry),
         years=tuple(years),
+        mask=None if mask is None else str(mask),
+        mask_buffer=mask_buffer,
+        tile=tile,
         **options,
     )
+    if region is not None:
+        _check_region(chosen)
     if rate is not None and not (math.isfinite(rate) and rate > 0):
         raise OptionError(f"rate={rate} must be a number of windows per second above 0")
     segmenter = models.loaded(weights, engine=chosen.engine, precision=chosen.precision, features=chosen.features)
     run = clusters.ClusterOptions() if cluster_options is None else cluster_options
     workers, threads = _shape(cluster, run)
     if region is None:
-        places, rows = _one_area(chosen, segmenter)
+        counted, rows = _one_area(chosen, segmenter)
     else:
-        places, rows = _many_tiles(chosen, segmenter, region, mask, tile)
-    counted = [estimates.size(place, segmenter, overlap=chosen.overlap) for place in places]
+        counted, rows = _many_tiles(chosen, segmenter, region)
     disk = sum(count.units for count in counted) * conventions.LATTICE**2 * PIXEL_BYTES * len(rows)
     speed = rate or _measure(segmenter, threads)
     need, there = _memory(segmenter), _memory_there(cluster, run, workers)
@@ -150,7 +158,7 @@ def plan_map(
     pixel_km2 = (segmenter.pixel_size / 1000) ** 2
     return Plan(
         years=tuple(rows),
-        tiles=len(places),
+        tiles=len(counted),
         area_km2=sum(count.pixels for count in counted) * pixel_km2,
         units=sum(count.units for count in counted),
         windows=sum(count.windows for count in counted),
@@ -179,10 +187,18 @@ def _shape(cluster: str | None, options: clusters.ClusterOptions) -> tuple[int, 
     return options.workers or 1, options.threads or 4
 
 
-def _one_area(chosen: MapSettings, segmenter: Segmenter) -> tuple[list[estimates.Place], list[YearPlan]]:
+def _check_region(chosen: MapSettings) -> None:
+    """Refuse what a map of a region refuses."""
+    if chosen.area.named:
+        raise OptionError("region and bbox, bounds or geometry are both given: name the area by one of them")
+    if chosen.store is not None:
+        raise OptionError(f"store is {chosen.store}, but the tiles of a region lie in its folder: leave store out")
+
+
+def _one_area(chosen: MapSettings, segmenter: Segmenter) -> tuple[list[estimates.Size], list[YearPlan]]:
     """Plan an area by the very choice that the map would make."""
     rows: list[YearPlan] = []
-    places: list[estimates.Place] = []
+    counted: list[estimates.Size] = []
     orbit: int | None = chosen.orbit
     polarisation: str | None = chosen.polarisation
     for year in mapping.years_of(chosen):
@@ -190,68 +206,65 @@ def _one_area(chosen: MapSettings, segmenter: Segmenter) -> tuple[list[estimates
         series = mapping.plan_year(chosen, segmenter, year, orbit=orbit, polarisation=polarisation)
         orbit, polarisation = mapping.known_series(series.attrs)
         grid = execution.map_area(series, segmenter)
-        places = [estimates.Place(grid.epsg or grid.wkt, grid.bounds, None)]
+        place = estimates.Place(grid.epsg or grid.wkt, grid.bounds, mapping.mask_of(chosen, series))
+        counted = [estimates.size(place, segmenter, overlap=chosen.overlap)]
         boxes = [box for box in series.boxes.values() if box.right > box.left and box.top > box.bottom]
         pixels = sum((box.right - box.left) * (box.top - box.bottom) for box in boxes) / series.area.grid.resolution**2
         steps = int(series.attrs.get("steps_valid", 0))
         label = int(series.attrs.get(conventions.ATTR_YEAR, year))
         items = len({one.item_id for one in series.observations})
-        gigabytes = pixels * 4 * estimates.margin_factor(segmenter, chosen.overlap) / 1e9
+        wanted = counted[0].pixels / (grid.shape.y * grid.shape.x)
+        gigabytes = wanted * pixels * 4 * estimates.margin_factor(segmenter, chosen.overlap) / 1e9
         rows.append(YearPlan(label, items, len(series.observations), (steps, steps), (orbit,), gigabytes))
-    return places, rows
+    return counted, rows
 
 
-def _many_tiles(
-    chosen: MapSettings, segmenter: Segmenter, region: Any, mask: Any, tile: int
-) -> tuple[list[estimates.Place], list[YearPlan]]:
+def _many_tiles(chosen: MapSettings, segmenter: Segmenter, region: Any) -> tuple[list[estimates.Size], list[YearPlan]]:
     """Plan a region from the boxes of its items: the search is made once, and no footprint is cut with a tile."""
     from icemapper_xr import catalog as catalogs
 
     progress.note("cutting the region into tiles")
-    parts = regions.parts(
-        regions.resolve(region),
-        resolution=segmenter.pixel_size,
-        tile=tile,
-        mask=None if mask is None else regions.mask_of_file(mask),
-    )
-    places = [estimates.Place(part.epsg, part.bounds, part.mask) for part in parts]
-    progress.note(f"{len(places)} tiles; reading the catalogue")
+    parts = parts_of(chosen, region, segmenter.pixel_size)
+    counted = [
+        estimates.size(estimates.Place(part.epsg, part.bounds, part.mask), segmenter, overlap=chosen.overlap)
+        for part in parts
+    ]
+    progress.note(f"{len(parts)} tiles; reading the catalogue")
     features = chosen.features or segmenter.features
     found = catalogs.search(chosen.catalog, features=tuple(features))
     index = estimates.Index.of(found.observations)
     boxes = [part.lonlat() for part in parts]
     rows = []
     for year in mapping.years_of(chosen):
-        with progress.bar(f"{year}: tiles", total=len(places)) as advance:
-            rows.append(_tiles_of_year(chosen, segmenter, year, places, boxes, index, advance))
-    return places, rows
+        with progress.bar(f"{year}: tiles", total=len(parts)) as advance:
+            rows.append(_tiles_of_year(chosen, segmenter, year, counted, boxes, index, advance))
+    return counted, rows
 
 
 def _tiles_of_year(
     chosen: MapSettings,
     segmenter: Segmenter,
     year: int,
-    places: Sequence[estimates.Place],
+    counted: Sequence[estimates.Size],
     boxes: Sequence[Bounds],
     index: estimates.Index,
     advance: Any,
 ) -> YearPlan:
-    start = f"{year}-{chosen.start or '01-01'}"
+    start = None if chosen.start is None else f"{year}-{chosen.start}"
     features = chosen.features or segmenter.features
     factor = estimates.margin_factor(segmenter, chosen.overlap)
-    in_year = index.within(start)
+    in_year = index.within(select.steps(year=year, start=start, times=chosen.times).start)
     rasters, gigabytes, without = 0, 0.0, 0
     orbits: set[int | None] = set()
     steps: list[int] = []
-    for place, box in zip(places, boxes, strict=True):
+    for count, box in zip(counted, boxes, strict=True):
         choice = in_year.choose(box, features=features, orbit=chosen.orbit, polarisation=chosen.polarisation)
         advance()
         if choice is None:
             without += 1
             continue
-        pixels = place.area / segmenter.pixel_size**2
         rasters += choice.rasters
-        gigabytes += choice.share * pixels * 4 * factor / 1e9
+        gigabytes += choice.share * count.pixels * 4 * factor / 1e9
         orbits.add(choice.orbit)
         steps.append(choice.steps)
     spread = (min(steps), max(steps)) if steps else (0, 0)

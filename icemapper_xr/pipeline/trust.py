@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import dask.base
 import xarray as xr
@@ -81,10 +81,16 @@ def applicability(ds: xr.Dataset, *, weights: str | Path | Segmenter) -> xr.Data
     found = likeness_of(weights)
     if found is None:
         raise OptionError(
-            f"nothing is known of the training data of the weights {getattr(weights, 'digest', weights)}: "
+            f"nothing is known of the training data of the weights {_called(weights)}: "
             "applicability needs the file <weights>_applicability.json beside them"
         )
     return likeness.applicability(ds, found)
+
+
+def _called(weights: str | Path | Segmenter) -> Any:
+    if isinstance(weights, str | Path):
+        return weights
+    return getattr(weights, "path", weights.digest)
 
 
 def with_applicability(result: xr.Dataset, ds: xr.Dataset, *, weights: str | Path | Segmenter) -> xr.Dataset:
@@ -139,7 +145,7 @@ def likeness_of(weights: str | Path | Segmenter) -> likeness.Likeness | None:
     from icemapper_xr.models import own
 
     if isinstance(weights, str | Path):
-        path = models.resolve(weights).path
+        path = Path(models.info(weights)["path"])  # what its channels mean does not matter here
     else:
         file = own.with_digest(weights.digest).get("file")
         found: Path | None = own.folder() / file if file is not None else getattr(weights, "path", None)

@@ -205,7 +205,6 @@ def _region(job: Job) -> Grid:
 
 def _read(job: Job) -> tuple[list[FloatArray], tuple[str, ...]]:
     """Read the features of a block in model units, (time, y, x), with threads of this process."""
-    import dask
     import dask.base
 
     region = _region(job)
@@ -224,8 +223,9 @@ def _read(job: Job) -> tuple[list[FloatArray], tuple[str, ...]]:
         raise CubeError(f"the cube has no {', '.join(missing)}, which the weights want")
     lazy = [scaled[feature].isel(cut).data for feature in job.segmenter.features]
     remote = any("://" in one.href or one.href.startswith("/vsi") for one in job.series.observations)
-    with dask.config.set(scheduler="threads" if remote else "synchronous", num_workers=REMOTE_READERS):
-        features = list(dask.base.compute(*lazy))
+    # Not by dask.config, which is one for all threads: blocks that overlap would leave each other's setting behind.
+    how = {"scheduler": "threads", "num_workers": REMOTE_READERS} if remote else {"scheduler": "synchronous"}
+    features = list(dask.base.compute(*lazy, **how))
     faults.check(len(job.series.observations), share=job.unreadable_share)
     return features, faults.items
 

@@ -76,9 +76,9 @@ def open_cube(
     year
         Year of the series, 2014 or later.
     start
-        First day of the first step; None is 1 January of the year.
+        First day of the first step, YYYY-MM-DD or a date; None is 1 January of the year.
     times
-        The 15 dates to use, which overrides ``year`` and ``start``.
+        The 15 dates to use, likewise, which overrides ``year`` and ``start``.
     features
         ``"grd"``, ``"rtc"``, ``"insar"``.
     resolution
@@ -92,7 +92,7 @@ def open_cube(
     engine
         ``"stackstac"`` or ``"odc"``: the library that reads.
     resampling
-        How to read rasters of another pixel size; None refuses them.
+        How to read rasters of another pixel size, or in degrees; None refuses them.
     margin
         Pixels to read around the area: the window of the weights to be used.
     chunk
@@ -304,7 +304,8 @@ def predict(
     overlap : float
         Share of a window that the next one covers too: 0.5 as published, 0.25 or 0.
     mask : DataArray of bool, dims (y, x), optional
-        On the cube's grid: windows without any True are skipped, pixels that are False become NaN.
+        On the cube's grid, to a thousandth of a pixel: windows without any True are skipped, pixels that are False
+        become NaN.
     resample : {"bilinear", "nearest", "average"}, optional
         How to bring a cube of another pixel size to the weights' one; None refuses.
     applicability : bool
@@ -333,7 +334,7 @@ def predict(
     if not applicability:
         return result
     fitting = ds if resample is None else cube.to_pixel_size(ds, segmenter.pixel_size, method=resample)
-    return trust.with_applicability(result, fitting, weights=weights)
+    return trust.with_applicability(result, fitting, weights=segmenter)
 
 
 def model_units(ds: xr.Dataset, segmenter: Segmenter, *, resample: Resampling | None = None) -> xr.Dataset:

@@ -21,6 +21,9 @@ __all__ = ["Prediction", "pixel_size", "probability"]
 
 log = logging.getLogger(__name__)
 
+_ALIGNED = 1e-3
+"""Share of a pixel by which a mask may be shifted and still count as on the cube's grid."""
+
 
 class Prediction(NamedTuple):
     """Result of `probability`."""
@@ -98,6 +101,9 @@ def _check(cube: xr.Dataset, segmenter: Segmenter, gap: str) -> None:
     steps = cube.sizes[conventions.TIME]
     if steps != segmenter.n_steps:
         raise CubeError(f"the cube has {steps} time steps, the weights want {segmenter.n_steps}: choose the dates anew")
+    times = cube[conventions.TIME].values
+    if not np.all(times[1:] > times[:-1]):
+        raise CubeError("the cube's times do not ascend, and the network takes steps in order: ds.sortby('time')")
     found = pixel_size(cube)
     if not np.isclose(found, segmenter.pixel_size, rtol=1e-3):
         raise CubeError(
@@ -152,7 +158,8 @@ def probability(
     overlap : float
         Share of a window that the next one covers too: 0.5 (published), 0.25 or 0.
     mask : DataArray of bool, dims (y, x), optional
-        On the cube's grid. Windows without any True are not evaluated, and pixels that are False become NaN.
+        On the cube's grid, to a thousandth of a pixel. Windows without any True are not evaluated, and pixels that are
+        False become NaN.
 
     Returns
     -------
@@ -194,13 +201,21 @@ def probability(
 
 
 def _aligned(mask: xr.DataArray, cube: xr.Dataset) -> xr.DataArray:
-    for dim in (conventions.Y, conventions.X):
-        same = dim in mask.dims and mask.sizes[dim] == cube.sizes[dim]
-        if not same or not np.allclose(mask[dim].values, cube[dim].values):
+    """Return the mask in the order of the cube's dims, which it is then applied by."""
+    dims = (conventions.Y, conventions.X)
+    if not isinstance(mask, xr.DataArray) or set(mask.dims) != set(dims):
+        given = f"has dims {mask.dims}" if isinstance(mask, xr.DataArray) else f"is of type {type(mask).__name__}"
+        raise OptionError(
+            f"the mask {given}, but must be a DataArray (y, x): xr.DataArray(values, {{'y': ds.y, 'x': ds.x}})"
+        )
+    tolerance = _ALIGNED * pixel_size(cube)
+    for dim in dims:
+        same = mask.sizes[dim] == cube.sizes[dim]
+        if not same or not np.allclose(mask[dim].values, cube[dim].values, rtol=0, atol=tolerance):
             raise OptionError(f"the mask's {dim} coordinates are not the cube's; put it on the cube's grid first")
     if mask.dtype != bool:
         raise OptionError(f"the mask is {mask.dtype}, but must be bool: True where the map is wanted")
-    return mask.transpose(conventions.Y, conventions.X)
+    return mask.transpose(*dims)
 
 
 def _in_memory(
