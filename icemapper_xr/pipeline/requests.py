@@ -25,14 +25,7 @@ from icemapper_xr.pipeline.sheets import Sheet
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = [
-    "MeasureSettings",
-    "Truth",
-    "block_size",
-    "glaciers_of",
-    "region_of",
-    "truth_of",
-]
+__all__ = ["MeasureSettings", "Truth", "block_size", "glaciers_of", "region_of", "truth_of"]
 
 Array = npt.NDArray[np.float64]
 

@@ -60,7 +60,7 @@ class _Pooling(torch.autograd.Function):  # type: ignore[misc]
         ctx: Any, given: Tensor, weigh: Weigh, halve: bool, *parameters: Tensor
     ) -> tuple[Tensor, Tensor | None]:
         n, channels, steps, height, width = given.shape
-        x = _flat(given, steps)
+        x = _flat(given)
         sums = torch.stack([_sum_pixels(plane, channels) for plane in x.flatten(0, 1)])
         means = (sums / (height * width)).view(n, steps, channels).transpose(1, 2)[..., None, None]
         with torch.enable_grad():  # of the few numbers that the factors are made from
@@ -86,7 +86,7 @@ class _Pooling(torch.autograd.Function):  # type: ignore[misc]
         x, index = ctx.saved_tensors
         n, steps, height, columns = x.shape
         channels = ctx.channels
-        by_merged = _flat(by_merged[:, :, None], 1)[:, 0] / steps
+        by_merged = _flat(by_merged[:, :, None])[:, 0] / steps
         by_factor = torch.stack(
             [_sum_pixels(plane * by, channels) for sample, by in zip(x, by_merged, strict=True) for plane in sample]
         )
@@ -96,7 +96,7 @@ class _Pooling(torch.autograd.Function):  # type: ignore[misc]
         by_mean = by_mean / (height * columns // channels)
         result = torch.empty_like(x)
         if by_halved is not None:
-            by_halved = _planes(_flat(by_halved, steps).flatten(0, 1), channels)
+            by_halved = _planes(_flat(by_halved).flatten(0, 1), channels)
             planes = _planes(x.flatten(0, 1), channels)
         for i, (factor, mean) in enumerate(zip(_rows(factors.detach(), x), _rows(by_mean, x), strict=True)):
             for step in range(steps):
@@ -111,9 +111,9 @@ class _Pooling(torch.autograd.Function):  # type: ignore[misc]
         return given, None, None, *by_parameters
 
 
-def _flat(x: Tensor, steps: int) -> Tensor:
+def _flat(x: Tensor) -> Tensor:
     """Bring `(n, channel, time, y, x)` to `(n, time, y, x * channel)`, without a copy where it is channels-last."""
-    return x.permute(0, 2, 3, 4, 1).contiguous().flatten(3).view(x.shape[0], steps, x.shape[3], -1)
+    return x.permute(0, 2, 3, 4, 1).contiguous().flatten(3)
 
 
 def _planes(x: Tensor, channels: int) -> Tensor:

@@ -93,10 +93,11 @@ class OpenVinoNetwork:
 @functools.cache
 def computes(precision: Precision) -> bool:
     """Whether this process's processor computes in a precision of `HINTS`."""
+    if precision == "float32":  # every one does; the client that asks need not import OpenVINO for it
+        return True
     import openvino
 
-    hint = HINTS[precision]
-    return hint == "f32" or hint.upper() in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return HINTS[precision].upper() in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def converted(recipe: _base.Recipe, core: Any) -> Any:
