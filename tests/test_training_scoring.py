@@ -12,6 +12,7 @@ import pytest
 import rioxarray  # noqa: F401
 import shapely
 import xarray as xr
+from pyproj import Transformer
 
 from icemapper_xr import calibrate, cli, conventions, errors
 from icemapper_xr.conventions import Feature
@@ -378,3 +379,21 @@ def test_bad_input_is_one_line(
     assert len(told) == 1
     assert message in told[0]
     assert not list(tmp_path.iterdir())
+
+
+def test_an_area_in_degrees_keeps_its_edges_on_the_grid_of_the_map(tmp_path: Path) -> None:
+    """A parallel bends in UTM: with its vertices moved alone, a box of 6 degrees would miss the map by kilometres."""
+    grid = xr.DataArray(
+        np.zeros((160, 180), np.float32),
+        {"y": 8_790_500.0 - 1000 * np.arange(160), "x": 410_500.0 + 1000 * np.arange(180)},
+        ("y", "x"),
+    ).rio.write_crs(32633)
+    files = tmp_path / "glaciers.gpkg", tmp_path / "area.gpkg"
+    for file, box in zip(files, ((14.9, 78.4, 15.1, 78.5), (12, 78, 18, 79)), strict=True):
+        gpd.GeoDataFrame(geometry=[shapely.box(*box)], crs=4326).to_file(file)
+    outlines = cases.read_outlines(files[0], crs=grid.rio.crs, area=files[1])
+    known = cases.compared(grid, outlines).known
+    lon, lat = Transformer.from_crs(32633, 4326, always_xy=True).transform(*np.meshgrid(grid.x, grid.y))
+    inside = (lon > 12) & (lon < 18) & (lat > 78) & (lat < 79)
+    assert inside.sum() > 14_000
+    assert (known != inside).sum() <= 5

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from icemapper_xr import conventions, errors, progress, tiling, vectorise
 from icemapper_xr._types import FloatArray, Segmenter
+from icemapper_xr.analysis import projecting
 from icemapper_xr.conventions import Feature
 from icemapper_xr.prediction import core
 from icemapper_xr.training import patches, samples, scenes
@@ -39,9 +40,6 @@ __all__ = [
 ]
 
 BoolArray = npt.NDArray[np.bool_]
-BOX_STEP_M = 1000.0
-BOX_STEP_DEGREES = 0.01
-"""Length of the pieces that the sides of the box around outlines are cut into."""
 
 SEEDS = tuple(range(700_001, 700_021))
 """Seeds of the scenes for evaluation; no training and no validation uses them, nor do tests or the demo."""
@@ -260,9 +258,7 @@ def read_outlines(path: Path, *, crs: Any, area: Path | None = None, year: int |
     if area is not None:
         return Outlines(path, glaciers, _polygons(area))
     box = gpd.GeoSeries([shapely.box(*glaciers.to_crs(crs).total_bounds)], crs=crs)
-    # Its sides are straight in this CRS, and have to stay so in those of other tiles.
-    step = BOX_STEP_DEGREES if box.crs.is_geographic else BOX_STEP_M
-    return Outlines(path, glaciers, gpd.GeoDataFrame(geometry=box.segmentize(step)))
+    return Outlines(path, glaciers, gpd.GeoDataFrame(geometry=box))
 
 
 def compared(
@@ -296,7 +292,7 @@ def compared(
     values = np.asarray(layer.values, np.float32)
 
     def burn(frame: gpd.GeoSeries | gpd.GeoDataFrame) -> BoolArray:
-        shapes = [(one, 1) for one in frame.geometry.to_crs(crs) if one is not None and not one.is_empty]
+        shapes = [(one, 1) for one in projecting.project(frame, crs) if one is not None and not one.is_empty]
         if not shapes:
             return np.zeros(shape, bool)
         burnt: BoolArray = rasterio.features.rasterize(
