@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from icemapper_xr import applicability, conventions, prediction, store, tiling
 from icemapper_xr._types import Bounds, FloatArray
 from icemapper_xr.cube import read
 from icemapper_xr.errors import CubeError, OptionError, StoreError
-from icemapper_xr.pipeline import execution, journals, trust, units, verbs
+from icemapper_xr.pipeline import execution, journals, pools, trust, units, verbs
 from icemapper_xr.testing import CallCounter, FakeSegmenter
 from tests import map_support, scenes
 from tests.map_support import CHUNK, Tracing, chunk_files
@@ -328,6 +329,39 @@ def test_the_lazy_way_runs_on_the_active_client_with_the_network_on_gpus(
     digests = [digest for digest, _ in traced.lines()]
     assert len(digests) == len(set(digests)) == 49
     assert {worker for _, worker in traced.lines()} == {"gpu"}
+
+
+def test_a_map_whose_workers_are_all_gone_says_what_it_waits_for(run, monkeypatch, caplog, tmp_path: Path) -> None:
+    from distributed import LocalCluster
+
+    monkeypatch.setattr(pools, "PATIENCE", 0.2)
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0") as running,
+        Client(running, set_as_default=False) as client,
+    ):
+
+        def said_so(record: logging.LogRecord) -> bool:
+            if "no worker now" in record.getMessage():
+                running.scale(1)
+            return True
+
+        left: list[int] = []
+
+        def leave(outcome: units.Outcome, total: execution.Written) -> None:
+            if total.written == 3 and not left:
+                left.append(total.written)
+                running.scale(0)
+
+        logger = logging.getLogger(pools.__name__)
+        logger.addFilter(said_so)
+        try:
+            written = run(FakeSegmenter(window=32), client=client, on_outcome=leave)
+        finally:
+            logger.removeFilter(said_so)
+    assert written.written == 16
+    said = [record.getMessage() for record in caplog.records if record.name == pools.__name__]
+    assert said
+    assert "blocks wait for one: start some, or stop here" in said[0]
 
 
 def test_a_lost_worker_costs_nothing_but_its_block(client, run, tmp_path: Path) -> None:

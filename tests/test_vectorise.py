@@ -317,6 +317,13 @@ def test_measures_equal_geodesics() -> None:
     assert vectorise.total_area_km2(found.to_crs(3413)) == pytest.approx(area / 1e6, rel=1e-9)
 
 
+def test_areas_of_long_edges_are_those_of_straight_lines_on_the_map() -> None:
+    # In an equal-area CRS the area on the map is that on the ellipsoid; between geodesics it would be 0.8 % more.
+    boxes = gpd.GeoDataFrame(geometry=[shapely.box(-1e6, -2e6, 1e6, -1e6), shapely.box(0, 0, 1e5, 1e5)], crs=6931)
+    np.testing.assert_allclose(vectorise.areas_km2(boxes), [2e6, 1e4], rtol=1e-6)
+    assert vectorise.total_area_km2(boxes) == pytest.approx(2.01e6, rel=1e-6)
+
+
 def test_measures_across_180_degrees() -> None:
     lon, lat = np.array([179.99, -179.99, -179.99, 179.99]), np.array([70.0, 70.0, 70.01, 70.01])
     area, length = measures.ring_measures(lon, lat, np.array([0, 4]))

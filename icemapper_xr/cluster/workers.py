@@ -13,7 +13,7 @@ from icemapper_xr.errors import ClusterError, IcemapperError
 if TYPE_CHECKING:
     from distributed import Client, Worker
 
-__all__ = ["GPU", "lost", "one_model", "placement", "quietly", "slots", "threads"]
+__all__ = ["GPU", "lost", "one_model", "placement", "present", "quietly", "slots", "threads"]
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +89,11 @@ def slots(client: Client | None) -> int:
         return 1
     workers = _workers(client).values()
     return max(1, sum(GPU in worker["resources"] for worker in workers) or len(workers))
+
+
+def present(client: Client, *, gpus: bool) -> int:
+    """Return how many workers there are at this moment; with `gpus` of those that declare a GPU."""
+    return sum(GPU in worker["resources"] for worker in _workers(client).values()) if gpus else len(_workers(client))
 
 
 def threads(client: Client | None) -> int:

@@ -98,7 +98,7 @@ def read(path: Path, year: int | None, which: str, notes: list[str]) -> gpd.GeoD
             f"the inventory {path} has neither 'year' nor 'src_date'; the date of each outline is needed"
         )
     years = whole_years(dates, what=f"the inventory {path}")
-    frame = frame.assign(**{cv.YEAR: years, _KM2: _geodesic_km2(frame)})
+    frame = frame.assign(**{cv.YEAR: years, _KM2: vectorise.areas_km2(frame)})
     if year is not None:
         frame = frame[years == year]
         if not len(frame):
@@ -172,11 +172,3 @@ def inventory(frame: gpd.GeoDataFrame, path: Path, min_area_km2: float, sigma: f
         raise AnalysisError(f"the inventory {path} has no glacier of {min_area_km2:g} km2 or more")
     by_year = dict(zip(shares.index.tolist(), shares.tolist(), strict=True))
     return inventories.Inventory(float(shares.sum()), by_year, sigma)
-
-
-def _geodesic_km2(frame: gpd.GeoDataFrame) -> list[float]:
-    import pyproj
-
-    geod = pyproj.Geod(ellps="WGS84")
-    fine = frame.geometry if frame.crs.is_geographic else frame.geometry.segmentize(1000.0)
-    return [abs(geod.geometry_area_perimeter(g)[0]) / 1e6 for g in fine.to_crs(4326).orient_polygons()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import itertools
 import logging
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 
 PER_WORKER = 3
 """Blocks in flight per worker: one or two under way, one that waits, so that no worker is idle."""
+PATIENCE = 20.0
+"""Seconds without a block that ended after which somebody looks whether there are workers at all."""
 
 
 class Pool(Protocol):
@@ -93,6 +96,8 @@ class Workers:
         self._client = client
         self._places: dict[Any, units.Place] = {}
         self._ended = as_completed(loop=client.loop)
+        self._gpus = False
+        """Whether a block asked for a GPU, so that workers without one are no help."""
 
     @property
     def busy(self) -> int:
@@ -104,12 +109,14 @@ class Workers:
     def submit(self, function: Callable[[Any], units.Outcome], job: Any, place: units.Place, *, network: bool) -> None:
         row, column = place.block
         with cluster.lost(self._client):
+            resources = cluster.placement(self._client) if network else {}
+            self._gpus |= bool(resources)
             future = self._client.submit(
                 function,
                 job,
                 key=f"icemapper-{function.__name__}-{row}-{column}-{place.target.fingerprint[:8]}-{next(self._numbers)}",
                 pure=False,
-                resources=cluster.placement(self._client) if network else None,
+                resources=resources or None,
                 priority=0 if network else 1,
             )
         self._places[future] = place
@@ -117,6 +124,7 @@ class Workers:
 
     def next(self) -> tuple[units.Place, units.Outcome | Exception]:
         with cluster.lost(self._client):
+            self._wait()
             future = next(self._ended)
             place = self._places.pop(future)
             if future.status == "cancelled":
@@ -129,6 +137,27 @@ class Workers:
                 return place, error
             finally:
                 future.release()
+
+    def _wait(self) -> None:
+        """Wait for a block to end; say so, ever less often, where no worker is left that could.
+
+        For how long one may be missing nobody but the user knows: a job may wait in its queue for hours.
+        """
+        patience = PATIENCE
+        looked = time.monotonic()
+        while not self._ended.has_ready():
+            time.sleep(0.02)
+            if time.monotonic() - looked < patience:
+                continue
+            if cluster.present(self._client, gpus=self._gpus) == 0:
+                log.warning(
+                    "the cluster has no worker%s now, and %d blocks wait for one: start some, or stop here (what is "
+                    "done stays, the same command goes on from there)",
+                    " with a GPU" if self._gpus else "",
+                    self.busy,
+                )
+                patience *= 2
+            looked = time.monotonic()
 
     def stop(self) -> None:
         with cluster.quietly():

@@ -10,7 +10,7 @@ from __future__ import annotations
 from icemapper_xr.vectorise.band import BAND_COLUMNS, LEVELS, Band, band
 from icemapper_xr.vectorise.edges import at_data_edge
 from icemapper_xr.vectorise.files import read, read_polygons, write
-from icemapper_xr.vectorise.measures import total_area_km2
+from icemapper_xr.vectorise.measures import areas_km2, total_area_km2
 from icemapper_xr.vectorise.outlines import COLUMNS, body_ids, outlines
 from icemapper_xr.vectorise.simplify import simplify
 
@@ -19,6 +19,7 @@ __all__ = [
     "COLUMNS",
     "LEVELS",
     "Band",
+    "areas_km2",
     "at_data_edge",
     "band",
     "body_ids",

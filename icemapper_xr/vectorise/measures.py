@@ -10,7 +10,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["polygon_measures", "ring_measures", "shoelace", "total_area_km2"]
+__all__ = ["areas_km2", "polygon_measures", "ring_measures", "shoelace", "total_area_km2"]
 
 DoubleArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -21,6 +21,8 @@ F = 1 / 298.257223563
 """Flattening of WGS 84."""
 E2 = F * (2 - F)
 E = E2**0.5
+EDGE_M = 1000.0
+"""Length into which edges in a projected CRS are divided before they are bent onto the ellipsoid, metres."""
 
 
 def next_vertex(offsets: IntArray) -> IntArray:
@@ -102,17 +104,24 @@ def polygon_measures(polygons: npt.NDArray[np.object_]) -> tuple[DoubleArray, Do
     return np.asarray(total, np.float64), np.asarray(around, np.float64)
 
 
-def total_area_km2(gdf: gpd.GeoDataFrame) -> float:
-    """Sum of geodesic areas on WGS 84, km2, holes left out.
+def areas_km2(polygons: gpd.GeoDataFrame) -> DoubleArray:
+    """Geodesic area of each polygon on WGS 84, km2, holes left out; edges are straight in the polygons' own CRS.
 
     Parameters
     ----------
-    gdf
-        Polygons in any CRS; the column `area_km2` is not used.
+    polygons
+        In any CRS; in degrees an edge is a geodesic. The column `area_km2` is not used.
     """
     import pyproj
 
     geod = pyproj.Geod(ellps="WGS84")
-    return (
-        float(sum(abs(geod.geometry_area_perimeter(g)[0]) for g in gdf.geometry.to_crs(4326).orient_polygons())) / 1e6
-    )
+    crs = polygons.crs
+    shapes = polygons.geometry
+    if not crs.is_geographic:
+        shapes = shapes.segmentize(EDGE_M / crs.axis_info[0].unit_conversion_factor)
+    return np.array([abs(geod.geometry_area_perimeter(g)[0]) / 1e6 for g in shapes.to_crs(4326).orient_polygons()])
+
+
+def total_area_km2(polygons: gpd.GeoDataFrame) -> float:
+    """Sum of `areas_km2`."""
+    return float(areas_km2(polygons).sum())
