@@ -104,6 +104,43 @@ def test_numbers_of_boxes_may_be_written_as_text(mapped: Path, tmp_path: Path) -
     assert report.retreat["rate"].iloc[0] == pytest.approx(-rs.RETREAT["A"] * np.sqrt(rs.SCALE), rel=2e-3)
 
 
+def test_a_front_that_was_not_observed_is_no_retreat(tmp_path: Path) -> None:
+    plane = rs.probability(2020)
+    column = round((rs.CENTRES["A"][0] + 2000 - rs.LEFT) / rs.SIZE)
+    strip = plane.copy()
+    strip[:, column : column + 60] = np.nan
+    behind = plane.copy()
+    behind[:, column + 60 : column + 120] = np.nan  # beyond the front: water that a mask left out
+    planes = {2020: plane, 2021: behind, 2022: strip, 2023: plane}
+    folder = rs.write_map(tmp_path / "map", tuple(planes), planes=planes)
+    pipeline.outlines_of_run(folder)
+    boxes().to_file(tmp_path / "boxes.gpkg")
+    report = pipeline.termini_of_run(folder, tmp_path / "boxes.gpkg")
+    assert list(report.lengths["year"]) == [2020, 2021, 2023]
+    (row,) = report.retreat.itertuples()
+    assert row.rate == pytest.approx(0, abs=1e-6)
+    assert row.note.startswith("the ice ends where the map does in 2022")
+    pipeline.outlines_of_run(folder, out=tmp_path / "few.gpkg", simplify=100.0)
+    few = pipeline.termini_of_run(folder, tmp_path / "boxes.gpkg", outlines=tmp_path / "few.gpkg")
+    assert list(few.lengths["year"]) == [2020, 2021, 2023]
+
+
+def test_the_edge_of_the_map_is_no_steady_front(tmp_path: Path) -> None:
+    plane = rs.probability(2020)
+    plane[100:180, :200] = 1.0
+    folder = rs.write_map(tmp_path / "map", YEARS, planes=dict.fromkeys(YEARS, plane))
+    pipeline.outlines_of_run(folder)
+    west = gpd.GeoDataFrame(
+        {"id": ["west"], "azimuth": [270.0], "width": [200.0], "length": [9000.0]},
+        geometry=[shapely.Point(rs.LEFT + 4000, rs.TOP - 140 * rs.SIZE)],
+        crs=rs.EPSG,
+    )
+    west.to_file(tmp_path / "boxes.gpkg")
+    (row,) = pipeline.termini_of_run(folder, tmp_path / "boxes.gpkg").retreat.itertuples()
+    assert row.n_years == 0
+    assert row.note == "the ice ends where the map does in 2020, 2021, 2022: no rate"
+
+
 # -- surges -----------------------------------------------------------------------------------------------------------
 def test_surges_are_tested_on_the_rates_of_the_map(mapped: Path, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("# fixed in 2015\nA\n")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["TerminusReport", "termini_of_run"]
 
 OUTLINES: Final = "outlines.gpkg"
+_EDGE: Final = "touches_edge"
 _NUMBERS: Final = {"azimuth": "degrees", "width": "metres above 0", "length": "metres above 0"}
 """Columns of a box, and what they are."""
 
@@ -61,7 +62,8 @@ def termini_of_run(
         the CRS of the map, of a region's map in that of the UTM zone that the point lies in), `width` and `length`
         (metres), and an `id`.
     outlines
-        Outlines with a column `year`; None is ``outlines.gpkg`` in the map's folder.
+        Outlines with a column `year`; None is ``outlines.gpkg`` in the map's folder. Where they say that they end where
+        the data do (`touches_edge`), a year whose ice in the box does is left out.
     out
         File to write (.csv or .json); None is ``termini.csv`` in the map's folder.
 
@@ -95,11 +97,18 @@ def termini_of_run(
             found = termini.box_lengths(by_crs[crs], box, width=row.width).reset_index()
         except AnalysisError as error:
             raise AnalysisError(f"box {row.id}: {error}") from error
-        gone = _not_mapped(sheets, gpd.GeoSeries([box], crs=crs), run.years)
-        seen = found[~found[cv.YEAR].isin(gone)]
+        there = set(found[cv.YEAR])
+        gone = _not_mapped(sheets, gpd.GeoSeries([box], crs=crs), run.years) & there
+        short = _cut_short(sheets, by_crs[crs], box) & there - gone
+        seen = found[~found[cv.YEAR].isin(gone | short)]
         lengths.append(seen.assign(id=row.id))
         kinds = dict(zip(run.years, sheet.acquisitions, strict=True))
-        retreat.append(_retreat(row.id, seen, sorted(gone & set(found[cv.YEAR])), kinds))
+        notes_of_box = [
+            f"{what} in {', '.join(map(str, sorted(years)))}"
+            for what, years in (("not mapped", gone), ("the ice ends where the map does", short))
+            if years
+        ]
+        retreat.append(_retreat(row.id, seen, notes_of_box, kinds))
     columns = ["id", cv.YEAR, "length_m", "area_km2", "leaves_box"]
     table = pd.concat(lengths, ignore_index=True)[columns] if lengths else pd.DataFrame(columns=columns)
     rows = pd.DataFrame(retreat, columns=["id", "n_years", "rate", "lower", "upper", "p_value", "theil_sen", "note"])
@@ -137,6 +146,31 @@ def _not_mapped(sheets: Sequence[Sheet], box: gpd.GeoSeries, years: Sequence[int
     return gone
 
 
+def _cut_short(sheets: Sequence[Sheet], shapes: gpd.GeoDataFrame, box: Any) -> set[int]:
+    """Years whose ice in a box ends where the data end: what was not observed is no retreat, and no steady front.
+
+    Outlines that say nothing of it (`touches_edge`) were not drawn from a map.
+    """
+    if _EDGE not in shapes:
+        return set()
+    near = shapes[shapes[_EDGE].fillna(False).astype(bool) & shapes.intersects(box)]
+    if not len(near):
+        return set()
+    short: set[int] = set()
+    ice = near[[cv.YEAR, near.geometry.name]].set_geometry(near.intersection(box))
+    for sheet in sheets:
+        counted = sheet.cut(None)
+        local = ice.to_crs(sheet.probability.rio.crs.to_wkt())
+        if counted is not None:
+            local = local.set_geometry(local.intersection(counted.iloc[0]))
+        local = local.explode(ignore_index=True)
+        local = local[local.geom_type == "Polygon"]
+        # Long edges of simplified outlines run along unobserved pixels, too, not only their vertices.
+        local = local.set_geometry(local.segmentize(abs(sheet.probability.rio.resolution()[0])))
+        short |= set(local[cv.YEAR][vectorise.at_data_edge(sheet.probability, local)])
+    return short
+
+
 def _points(path: Path) -> gpd.GeoDataFrame:
     points = vectorise.read(path)
     missing = [name for name in _NUMBERS if name not in points]
@@ -165,13 +199,11 @@ def _numbers(points: gpd.GeoDataFrame, name: str, path: Path) -> pd.Series:
     return values
 
 
-def _retreat(identity: Any, found: pd.DataFrame, gone: list[int], kinds: dict[int, Acquisition]) -> dict[str, Any]:
+def _retreat(identity: Any, found: pd.DataFrame, why: list[str], kinds: dict[int, Acquisition]) -> dict[str, Any]:
     inside = found[~found["leaves_box"]]
     years = inside[cv.YEAR].to_numpy(dtype=np.float64)
     left = len(found) - len(inside)
-    notes = [f"{left} years leave the box and are not used"] if left else []
-    if gone:
-        notes.append(f"not mapped in {', '.join(map(str, gone))}")
+    notes = [*([f"{left} years leave the box and are not used"] if left else []), *why]
     note = "; ".join(notes)
     row: dict[str, Any] = {"id": identity, "n_years": len(years), "note": note}
     if len(years) < 2:
