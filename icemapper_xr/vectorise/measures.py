@@ -85,22 +85,24 @@ def _authalic(sine: DoubleArray) -> DoubleArray:
 
 
 def polygon_measures(polygons: npt.NDArray[np.object_]) -> tuple[DoubleArray, DoubleArray]:
-    """Area (m2, holes left out) and perimeter (m, holes counted) of polygons in longitude and latitude, on WGS 84."""
+    """Area (m2, holes left out) and perimeter (m, holes counted) of polygons in longitude and latitude, on WGS 84.
+
+    Parts of a MultiPolygon add up.
+    """
     import shapely
 
     if not polygons.size:
         return np.empty(0), np.empty(0)
-    owner = np.repeat(np.arange(polygons.size), 1 + shapely.get_num_interior_rings(polygons))
-    rings, ring_of = shapely.get_rings(polygons, return_index=True)
-    assert np.array_equal(owner, ring_of), "outer ring first, then its holes"
+    parts, polygon_of = shapely.get_parts(polygons, return_index=True)
+    rings, part_of = shapely.get_rings(parts, return_index=True)
     coordinates, ring = shapely.get_coordinates(rings, return_index=True)
     last = np.r_[ring[1:] != ring[:-1], True]  # closing vertices
     coordinates, sizes = coordinates[~last], np.bincount(ring[~last], minlength=rings.size)
     offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     area, length = ring_measures(coordinates[:, 0], coordinates[:, 1], offsets)
-    outer = np.r_[True, ring_of[1:] != ring_of[:-1]]
+    outer = np.r_[True, part_of[1:] != part_of[:-1]]  # of a part the outer ring comes first, then its holes
     signed = np.where(outer, np.abs(area), -np.abs(area))
-    total, around = (np.bincount(ring_of, values, polygons.size) for values in (signed, length))
+    total, around = (np.bincount(polygon_of[part_of], values, polygons.size) for values in (signed, length))
     return np.asarray(total, np.float64), np.asarray(around, np.float64)
 
 

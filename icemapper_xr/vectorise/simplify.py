@@ -5,16 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import shapely
 
 from icemapper_xr import conventions as cv
 from icemapper_xr import errors
-from icemapper_xr.vectorise import measures
+from icemapper_xr.vectorise import antimeridian, measures
 
 if TYPE_CHECKING:
     import geopandas as gpd
+    import pyproj
 
 __all__ = ["simplify"]
+
+SLIVER = 1e-9
+"""Share of a polygon below which a part that its mending splits off is none."""
 
 
 def simplify(outlines: gpd.GeoDataFrame, tolerance: float) -> gpd.GeoDataFrame:
@@ -23,7 +28,8 @@ def simplify(outlines: gpd.GeoDataFrame, tolerance: float) -> gpd.GeoDataFrame:
     Parameters
     ----------
     outlines
-        Polygons, single ones, in any CRS; polygons of one year (column `year`, if there is one) do not overlap.
+        Polygons in any CRS, in degrees cut at the antimeridian where they cross it; those of one year (column `year`, if
+        there is one) do not overlap.
     tolerance
         Metres: a vertex goes if the triangle with its neighbours is smaller than the square of it; 0 changes nothing.
         10 m is one pixel; convex outlines lose area (20 m: 0.3 % of a disc of 1 km radius), so take areas before.
@@ -46,13 +52,52 @@ def simplify(outlines: gpd.GeoDataFrame, tolerance: float) -> gpd.GeoDataFrame:
         raise errors.OptionError(f"simplify={tolerance:g}: the tolerance must be 0 m or more")
     if tolerance == 0 or not len(outlines):
         return outlines
-    metric = outlines.estimate_utm_crs() if outlines.crs.is_geographic else outlines.crs
-    flat = np.asarray(outlines.geometry.to_crs(metric).values, dtype=object)
+    metric, flat = _flat(outlines)
     years = outlines[cv.YEAR].fillna(0).to_numpy(dtype=int) if cv.YEAR in outlines else np.zeros(len(outlines), int)
     for year in np.unique(years):
         flat[years == year] = shapely.coverage_simplify(flat[years == year], tolerance)
     made: gpd.GeoDataFrame = outlines.set_geometry(flat, crs=metric).to_crs(outlines.crs)
+    shapes = np.asarray(made.geometry.values, dtype=object)
+    made = made.set_geometry(_mended(antimeridian.cut(shapes) if outlines.crs.is_geographic else shapes), crs=made.crs)
     if "area_km2" in made and "perimeter_km" in made:
-        area, length = measures.polygon_measures(np.asarray(made.geometry.to_crs(4326).values, dtype=object))
+        bodies = np.asarray(outlines.set_geometry(flat, crs=metric).to_crs(4326).geometry.values, dtype=object)
+        area, length = measures.polygon_measures(bodies)
         made = made.assign(area_km2=area / 1e6, perimeter_km=length / 1e3)
     return made
+
+
+def _flat(outlines: gpd.GeoDataFrame) -> tuple[pyproj.CRS, npt.NDArray[np.object_]]:
+    """Bring outlines to a plane in metres, what was cut at the antimeridian whole again."""
+    if not outlines.crs.is_geographic:
+        return outlines.crs, np.array(outlines.geometry.values, dtype=object)
+    shapes = np.asarray(outlines.geometry.values, dtype=object)
+    # Both sides of the cut get the same longitude, so that they meet to the last digit.
+    turned = shapely.transform(shapes, lambda c: np.column_stack([np.where(c[:, 0] == -180, 180, c[:, 0]), c[:, 1]]))
+    plane = _plane(turned)
+    flat = np.asarray(outlines.set_geometry(turned, crs=outlines.crs).to_crs(plane).geometry.values, dtype=object)
+    several = np.flatnonzero(shapely.get_num_geometries(flat) > 1)
+    flat[several] = [shapely.union_all(shapely.get_parts(flat[number])) for number in several]
+    return plane, flat
+
+
+def _plane(shapes: npt.NDArray[np.object_]) -> pyproj.CRS:
+    """Lambert's azimuthal equal-area plane, centred on polygons in degrees: what is taken away is measured by area."""
+    import pyproj
+
+    east, north = np.radians(shapely.get_coordinates(shapely.point_on_surface(shapely.get_parts(shapes)))).T
+    x, y, z = np.mean([np.cos(north) * np.cos(east), np.cos(north) * np.sin(east), np.sin(north)], axis=1)
+    lon, lat = np.degrees([np.arctan2(y, x), np.arctan2(z, np.hypot(x, y))])
+    return pyproj.CRS.from_proj4(f"+proj=laea +lat_0={lat:.1f} +lon_0={lon:.1f} +datum=WGS84 +units=m")
+
+
+def _mended(shapes: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
+    """Mend what became invalid on the way back: an edge that is straight in the plane bends by micrometres.
+
+    Outlines come as near to themselves as that where many samples lie on the threshold.
+    """
+    for number in np.flatnonzero(~shapely.is_valid(shapes)):
+        parts = shapely.get_parts(shapely.make_valid(shapes[number], method="structure", keep_collapsed=False))
+        area = shapely.area(parts)
+        kept = list(parts[area > SLIVER * area.sum()])
+        shapes[number] = shapely.orient_polygons(kept[0] if len(kept) == 1 else shapely.MultiPolygon(kept))
+    return shapes
