@@ -173,6 +173,26 @@ def test_apply_on_a_full_disk_keeps_the_map_that_was_there(tmp_path: Path, capsy
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.filterwarnings("default::UserWarning")
+def test_apply_warns_of_the_order_of_the_alphabet_and_of_other_pixels(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = scenes.write_weights(tmp_path / "tiny.h5")
+    rasters = [scenes.write_raster(tmp_path / f"g{k}.tif", np.full((70, 50), -10.0 - k)) for k in range(1, 16)]
+    command = ("apply", tmp_path / "out.tif", "--weights", weights, "--overwrite", "--rtc")
+    code, _, err = run(capsys, *command, *sorted(rasters))
+    assert code == 0
+    assert "rtc: g10.tif comes before g2.tif" in err
+    assert "pixels" not in err
+    assert "comes before" not in run(capsys, *command, *rasters)[2]
+    coarse = [
+        scenes.write_raster(tmp_path / f"c{k:02d}.tif", np.full((70, 50), -10.0), resolution=30.0) for k in range(15)
+    ]
+    code, _, err = run(capsys, *command, *coarse)
+    assert code == 0
+    assert "pixels of 30 metre, the weights were trained on 10 m" in err
+
+
 def test_apply_takes_urls(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     weights = scenes.write_weights(tmp_path / "tiny.h5")
     urls = [f"http://127.0.0.1:9/g{k:02d}.tif" for k in range(15)]

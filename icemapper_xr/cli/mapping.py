@@ -147,7 +147,8 @@ def apply(
     weights
         Name or path of the weights.
     grd
-        15 backscatter rasters in dB, in time order; the shell may expand them (--grd g*.tif).
+        15 backscatter rasters in dB, in time order; the shell may expand them (--grd g*.tif) if their numbers have
+        leading zeros.
     rtc
         15 terrain-corrected backscatter rasters in dB.
     insar

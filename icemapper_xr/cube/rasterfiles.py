@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ __all__ = ["PathLike", "Reference", "check_raster", "checked_reference", "lists_
 
 PathLike = str | os.PathLike[str]
 _N = conventions.N_STEPS
+_DIGITS = re.compile(r"(\d+)")
 _SAMPLES = 3
 _SAMPLE_PIXELS = 64
 
@@ -53,7 +55,10 @@ def reference_of(path: PathLike, *, any_grid: bool = False) -> Reference:
 
 
 def lists_of(**given: Iterable[PathLike] | None) -> dict[conventions.Feature, list[str]]:
-    """Return the lists given, in the order of the channels, as paths; each must have 15 files."""
+    """Return the lists given, in the order of the channels, as paths; each must have 15 files.
+
+    A list in the order of the alphabet that is not that of the numbers in its names (g10 before g2) is warned of.
+    """
     lists: dict[conventions.Feature, list[str]] = {}
     for feature in conventions.FEATURES:
         named = given[feature]
@@ -65,9 +70,23 @@ def lists_of(**given: Iterable[PathLike] | None) -> dict[conventions.Feature, li
         if len(paths) != _N:
             raise OptionError(f"{feature} has {len(paths)} files, {_N} are wanted, one a step in order of time")
         lists[feature] = [os.fspath(path) for path in paths]
+        _warn_of_alphabet(lists[feature], feature)
     if not lists:
         raise OptionError(f"name {_N} files for some of {', '.join(conventions.FEATURES)}")
     return lists
+
+
+def _warn_of_alphabet(paths: list[str], feature: str) -> None:
+    """Warn of what a shell makes of g*.tif where numbers lack leading zeros."""
+    names = [Path(path).name for path in paths]
+    counted = sorted(names, key=lambda name: [int(part) if part.isdigit() else part for part in _DIGITS.split(name)])
+    if names == sorted(names) != counted:
+        early, late = next((a, b) for a, b in zip(names, counted, strict=True) if a != b)
+        warnings.warn(
+            f"{feature}: {early} comes before {late}, as in the alphabet, but the order must be that of time: name the "
+            "files one by one, or give their numbers leading zeros",
+            stacklevel=3,
+        )
 
 
 def checked_reference(

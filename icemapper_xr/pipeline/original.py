@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -76,11 +78,24 @@ def apply(
         )
     progress.note(f"reading {sum(map(len, given.values()))} rasters")
     stack, profile = cube.parity_stack(**given, reference=reference)
+    _warn_of_pixels(profile, segmenter)
     with progress.bar("mapping windows") as advance:
         glacier = prediction.blend(stack, segmenter, on_windows=lambda done, total: advance(done, total=total))
     bands = {"background": np.float32(1) - glacier, "glacier": glacier}
     geotiff.write(target, bands, crs=profile["crs"], transform=profile["transform"])
     return target
+
+
+def _warn_of_pixels(profile: dict[str, Any], segmenter: Segmenter) -> None:
+    """Warn of pixels that the weights have not learned from; the original program takes any."""
+    crs, side = profile["crs"], abs(profile["transform"].a)
+    if crs.is_geographic or not np.isclose(side * crs.linear_units_factor[1], segmenter.pixel_size, rtol=0.01):
+        unit = "degrees" if crs.is_geographic else crs.linear_units
+        warnings.warn(
+            f"the rasters have pixels of {side:g} {unit}, the weights were trained on {segmenter.pixel_size:g} m and "
+            f"tested on no others; warp the rasters to {segmenter.pixel_size:g} m",
+            stacklevel=3,
+        )
 
 
 def _check_target(target: Path, overwrite: bool) -> None:

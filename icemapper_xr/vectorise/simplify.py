@@ -28,8 +28,8 @@ def simplify(outlines: gpd.GeoDataFrame, tolerance: float) -> gpd.GeoDataFrame:
     Parameters
     ----------
     outlines
-        Polygons in any CRS, in degrees cut at the antimeridian where they cross it; those of one year (column `year`, if
-        there is one) do not overlap.
+        Polygons in any CRS, in degrees cut at the antimeridian where they cross it; those of one year (column `year`,
+        where there is one) do not overlap.
     tolerance
         Metres: a vertex goes if the triangle with its neighbours is smaller than the square of it; 0 changes nothing.
         10 m is one pixel; convex outlines lose area (20 m: 0.3 % of a disc of 1 km radius), so take areas before.
