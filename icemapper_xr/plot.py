@@ -167,12 +167,13 @@ def _crs(probability: xr.DataArray, crs: Any) -> Any:
 
 def _view(raster: xr.DataArray) -> _View:
     """Thin a raster to what can be seen (block means where it is thinned), in km."""
-    data = raster.squeeze(drop=True)
+    data = raster.squeeze([dim for dim in raster.dims if dim not in (cv.Y, cv.X) and raster.sizes[dim] == 1], drop=True)
     if set(data.dims) != {cv.Y, cv.X}:
         raise errors.VectorError(f"A map needs rasters with dims ('y', 'x'), got {raster.dims}: pick one year or step")
-    data = data.transpose(cv.Y, cv.X)
+    data = data.transpose(cv.Y, cv.X).sortby(cv.Y, ascending=False)
     x, y = np.asarray(data[cv.X].values, float) / 1e3, np.asarray(data[cv.Y].values, float) / 1e3
-    half = (abs(x[1] - x[0]) if x.size > 1 else abs(y[1] - y[0])) / 2
+    steps = np.abs([*np.diff(x[:2]), *np.diff(y[:2]), cv.PIXEL_SIZE / 1e3])  # a single pixel does not tell its side
+    half = steps[0] / 2
     factor = -(-max(data.shape) // _MAX_PIXELS)
     if factor > 1:
         rows, columns = (n - n % factor for n in data.shape)

@@ -163,6 +163,7 @@ def test_a_wrong_shape_is_told(shape):
         {"engine": "onnx"},
         {"precision": "float16"},
         {"batch_size": 0},
+        {"batch_size": 2.0},
         {"threads": -1},
         {"threads": 1.5},
         {"engine": "openvino", "precision": "mixed_float16"},

@@ -107,6 +107,8 @@ def test_a_damaged_copy_is_refused_and_fetched_again(server, tmp_path):
     url, _ = server
     path = tmp_path / FILE
     path.write_bytes(CONTENT[:-1])
+    (row,) = [row for row in presets.list_weights(cache=tmp_path) if row["file"] == FILE]
+    assert not row["here"]
     with pytest.raises(errors.WeightsError, match=r"damaged.*icemapper weights fetch"):
         presets.resolve("maxpool_grd", cache=tmp_path)
     with pytest.raises(errors.WeightsError):
@@ -119,6 +121,14 @@ def test_offline_says_where_to_put_the_file(tmp_path):
     with pytest.raises(errors.WeightsError, match=r"offline\? Then get ICEmapper_maxpool_grd.h5 .* put it at") as error:
         fetch.fetch("maxpool_grd", url="http://127.0.0.1:9/weights", cache=tmp_path)
     assert str(tmp_path / FILE) in str(error.value)
+
+
+def test_a_cache_folder_that_is_none_is_told_before_anything_is_fetched(server, tmp_path):
+    url, requests = server
+    (tmp_path / "file").write_text("")
+    with pytest.raises(errors.WeightsError, match=r"cache folder .*file .*name another with --cache"):
+        fetch.fetch("maxpool_grd", url=url(kind="good"), cache=tmp_path / "file")
+    assert not requests
 
 
 def test_a_mirror_s_password_is_not_printed(tmp_path):

@@ -154,6 +154,9 @@ def test_window_and_pixel_size(ours, caplog):
     for window in (0, 100, -8):
         with pytest.raises(errors.OptionError, match="multiple of 8"):
             presets.resolve("tweightedpool_rtc", window=window)
+    for window in (64.5, "64"):
+        with pytest.raises(errors.OptionError, match=f"window={window!r} must be a whole number"):
+            presets.resolve("tweightedpool_rtc", window=window)
     with pytest.raises(errors.OptionError, match=r"trained on 10\.0 m"):
         presets.resolve("tweightedpool_rtc", pixel_size=20)
     path = support.answer("maxpool_grd").path
@@ -200,6 +203,29 @@ def test_features_in_any_form_of_hdf5(tmp_path, cache, names):
     with h5py.File(path, "r+") as file:
         file.attrs["features"] = names
     assert presets.resolve(path).features == ("rtc",)
+
+
+def test_files_and_options_of_another_type_are_told(tmp_path, cache):
+    path = tmp_path / "a.h5"
+    weights.write(support.network(channels=1), path, attrs={"features": ["rtc"]})
+    for options, message in (({"features": 5}, "features= says features"), ({"threads": "2"}, "threads='2' must be")):
+        with pytest.raises(errors.OptionError, match=message):
+            load_model(path, **options)
+    with pytest.raises(errors.OptionError, match="weights=None: give the name"):
+        load_model(None)
+    with h5py.File(path, "r+") as file:
+        file.attrs["training"] = h5py.Empty("f")
+    assert presets.resolve(path).training is None
+    with h5py.File(path, "r+") as file:
+        file.attrs["training"] = np.bytes_(b"\xff\xfe")
+    with pytest.raises(errors.WeightsError, match="cannot be read"):
+        presets.resolve(path)
+    with h5py.File(path, "r+") as file:
+        name = next(iter(file))
+        del file[name], file.attrs["training"]
+        file[name] = [1.0]
+    with pytest.raises(errors.WeightsError, match=f"{path}"):
+        presets.resolve(path)
 
 
 def test_options_reach_a_file_that_is_resolved_already(ours):

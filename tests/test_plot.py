@@ -66,6 +66,20 @@ def test_a_large_raster_is_thinned_by_means() -> None:
     np.testing.assert_allclose(drawn, 0.2, atol=1e-6)
 
 
+def test_north_is_up_whatever_the_order_of_the_rows() -> None:
+    p = np.zeros((30, 40), np.float32)
+    p[:5] = 1
+    north_up, drawn = raster(p), vectorise.outlines(raster(p))
+    expected = plot.map_figure(north_up, north_up, drawn).axes[1]
+    found = plot.map_figure(north_up.isel(y=slice(None, None, -1)), north_up.isel(y=slice(None, None, -1)), drawn).axes[
+        1
+    ]
+    assert found.get_ylim() == expected.get_ylim()
+    np.testing.assert_array_equal(found.images[0].get_array(), expected.images[0].get_array())
+    one = north_up[:1, :1]
+    plot.map_figure(one, one, drawn)
+
+
 def test_gaps_years_and_nothing_found(tmp_path: Path) -> None:
     gone = raster(np.full((30, 40), np.nan))
     empty = vectorise.outlines(gone)

@@ -399,8 +399,10 @@ def test_a_dataset_and_its_year() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"threshold": 0.0}, "threshold=0: must lie between 0 and 1"),
+        ({"threshold": 0.0}, "threshold=0.0: must lie between 0 and 1"),
         ({"threshold": float("nan")}, "threshold=nan"),
+        ({"threshold": "0.5"}, "threshold='0.5'"),
+        ({"crs_out": "nonsense"}, "crs_out='nonsense' is no CRS"),
         ({"min_area_km2": -1}, "min_area_km2=-1"),
         ({"min_hole_km2": float("nan")}, "min_hole_km2=nan"),
     ],

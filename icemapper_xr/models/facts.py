@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from icemapper_xr import errors
 from icemapper_xr.conventions import FEATURES, N_STEPS, PIXEL_SIZE, UNOBSERVED, WINDOW, Feature, Unobserved
@@ -57,10 +59,10 @@ def features(
 
 
 def _known(names: Sequence[str], source: str) -> tuple[Feature, ...]:
-    names = [names] if isinstance(names, str) else names
+    names = [names] if isinstance(names, str) or not isinstance(names, Iterable) else list(names)
     known = tuple(feature for name in names for feature in FEATURES if feature == name)
     if len(known) != len(names) or len(set(known)) != len(known) or not known:
-        raise errors.OptionError(f"{source} says features {list(names)}: each of {', '.join(FEATURES)} at most once")
+        raise errors.OptionError(f"{source} says features {names}: each of {', '.join(FEATURES)} at most once")
     return known
 
 
@@ -71,6 +73,8 @@ def _join(names: Sequence[str]) -> str:
 def window(path: Path, attrs: dict[str, Any], given: int | None, multiple: int) -> int:
     """Settle the window, pixels: what the caller says, else the attribute, else the published one."""
     said = _whole(path, attrs, "window")
+    if given is not None and not isinstance(given, int | np.integer):
+        raise errors.OptionError(f"window={given!r} must be a whole number of pixels")
     size = int(given if given is not None else said if said is not None else WINDOW)
     if given is not None and said is not None and said != given:
         _log.warning("window %d px given, but weights file %s was trained on %d px", given, path, said)

@@ -74,9 +74,9 @@ def _download(source: str, target: Path, *, show: bool) -> None:
     """Download into a folder of its own beside the target, check, then give the file its name."""
     import pooch
 
+    _make_folder(target.parent)
     by_hand = f"get {target.name} by other means and put it at {target}, or name a mirror with --url"
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
         with (
             tempfile.TemporaryDirectory(prefix=".fetch-", dir=target.parent) as folder,
             _quiet_pooch(),
@@ -93,6 +93,19 @@ def _download(source: str, target: Path, *, show: bool) -> None:
         reason = " ".join(str(error).split())[:300]
         message = f"{source} cannot be fetched ({reason}); offline? Then {by_hand}"
         raise errors.WeightsError(redact.text(message)) from error
+
+
+def _make_folder(folder: Path) -> None:
+    """Make the cache folder, and see that a file can be put there: a download that has no place is none."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise errors.WeightsError(
+            f"nothing can be written to the cache folder {folder} ({error.strerror}); name another with --cache or "
+            "$ICEMAPPER_CACHE"
+        ) from error
 
 
 def _checked(file: str, bar: Any) -> Callable[[str, Any, Any], None]:

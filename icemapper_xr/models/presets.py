@@ -91,6 +91,8 @@ def resolve(
     OptionError
         If features are missing or not what the weights want, or another option is out of its range.
     """
+    if not isinstance(name_or_path, str | Path):
+        raise errors.OptionError(f"weights={name_or_path!r}: give the name or the path of a weights file")
     path, origin = _find(name_or_path, cache)
     architecture = weights.read_architecture(path)
     attrs = weights.read_attrs(path)
@@ -126,7 +128,7 @@ def list_weights(*, cache: str | Path | None = None) -> list[dict[str, Any]]:
     for file in published.FILES:
         variant = published.parse_name(file)
         assert variant is not None
-        found = (folder / file).is_file()
+        found = (folder / file).is_file() and published.blob_id(folder / file) == published.FILES[file]
         rows.append(
             {
                 "name": file.removeprefix("ICEmapper_").removesuffix(".h5"),

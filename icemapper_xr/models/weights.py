@@ -175,7 +175,7 @@ def read_attrs(path: Path | str) -> dict[str, Any]:
     path = Path(path)
     with _open(path) as file:
         own = {k: v for k, v in file.attrs.items() if k not in ("layer_names", "backend", "keras_version")}
-    return {name: _plain(value) for name, value in own.items()}
+        return {name: _plain(value) for name, value in own.items()}
 
 
 # -- the file ---------------------------------------------------------------------------------------------------------
@@ -190,7 +190,7 @@ def _one_line(path: Path) -> Iterator[None]:
         raise errors.WeightsError(f"weights file {path} does not fit: {error}; {_REMEDY}") from error
     except FileNotFoundError as error:
         raise errors.WeightsError(f"weights file {path} does not exist: {_REMEDY}") from error
-    except (OSError, KeyError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile) as error:
+    except (AttributeError, OSError, KeyError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split())
         raise errors.WeightsError(f"weights file {path} cannot be read ({reason}): {_REMEDY}") from error
 
@@ -244,6 +244,10 @@ def _values(dataset: h5py.Dataset, role: str) -> FloatArray:
 
 def _plain(value: Any) -> Any:
     """Value of an HDF5 attribute as plain Python."""
+    import h5py
+
+    if isinstance(value, h5py.Empty):
+        return None
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     if isinstance(value, list):

@@ -79,11 +79,11 @@ def outlines(
 
 
 def _check_options(threshold: float, min_area_km2: float, min_hole_km2: float) -> None:
-    if not 0 < threshold < 1:
-        raise errors.OptionError(f"threshold={threshold:g}: must lie between 0 and 1")
+    if not (isinstance(threshold, int | float | np.number) and 0 < threshold < 1):
+        raise errors.OptionError(f"threshold={threshold!r}: must lie between 0 and 1")
     for name, value in (("min_area_km2", min_area_km2), ("min_hole_km2", min_hole_km2)):
-        if not value >= 0:
-            raise errors.OptionError(f"{name}={value:g}: must be 0 or more")
+        if not (isinstance(value, int | float | np.number) and value >= 0):
+            raise errors.OptionError(f"{name}={value!r}: must be 0 or more")
 
 
 def probability_of(result: xr.Dataset | xr.DataArray) -> xr.DataArray:
@@ -104,6 +104,15 @@ def probability_of(result: xr.Dataset | xr.DataArray) -> xr.DataArray:
     if data.rio.crs is None:
         raise errors.VectorError("The probability has no CRS: set it with .rio.write_crs(...)")
     return data
+
+
+def _crs_of(given: Any) -> pyproj.CRS:
+    import pyproj
+
+    try:
+        return pyproj.CRS.from_user_input(given)
+    except pyproj.exceptions.CRSError:
+        raise errors.OptionError(f"crs_out={given!r} is no CRS that pyproj knows: write it as EPSG:4326") from None
 
 
 def planes_of(data: xr.DataArray, year: int | None) -> Iterator[tuple[int | None, xr.DataArray]]:
@@ -134,7 +143,7 @@ def _outline_one(
     bodies = polygons.assemble(rings)
     x, y = rings.locate(xs, ys)
     source = pyproj.CRS.from_user_input(plane.rio.crs.to_wkt())
-    target = source if crs_out is None else pyproj.CRS.from_user_input(crs_out)
+    target = source if crs_out is None else _crs_of(crs_out)
     degrees = pyproj.CRS.from_epsg(4326)
     lon, lat = _to(source, degrees, x, y)
     if target.equals(degrees, ignore_axis_order=True):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -304,8 +303,8 @@ def _check(*, engine: str, batch_size: int | None, threads: int | None, precisio
         if value not in known:
             raise errors.OptionError(f"{name}={value!r} is unknown: use one of {', '.join(known)}")
     for name, number in (("batch_size", batch_size), ("threads", threads)):
-        if number is not None and (not math.isfinite(number) or number < 1 or int(number) != number):
-            raise errors.OptionError(f"{name}={number} must be a whole number, at least 1, or None")
+        if number is not None and not (isinstance(number, int | np.integer) and number >= 1):
+            raise errors.OptionError(f"{name}={number!r} must be a whole number, at least 1, or None")
     if engine == "openvino":
         if not _installed("openvino"):
             raise errors.OptionError(
