@@ -24,7 +24,10 @@ __all__ = ["DemoReport", "DemoYear", "run"]
 YEARS = (2016, 2024)
 WEIGHTS = "tweightedpool_rtcinsar_simulated"
 MARGIN = 128
-"""Pixels simulated around the mapped area: the window of the shipped weights."""
+"""Pixels simulated around the mapped area.
+
+Windows at its edge reach up to 256 px further and see mirror images there, as at the edge of every archive; simulating
+those, too, would take twice as long."""
 GLACIER_SHARE = 0.5
 """Share of the scene that is ice in the first year: that of Svalbard."""
 RESOLUTION = conventions.PIXEL_SIZE
