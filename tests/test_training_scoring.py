@@ -316,16 +316,32 @@ def test_changes_do_what_they_say() -> None:
     cube = rng.normal(-10, 2, (15, 7, 9, 2)).astype(np.float32)
     cube[..., 1] = rng.random((15, 7, 9))
     features: tuple[Feature, ...] = ("rtc", "insar")
-    mixed = sensitivity.shuffled(cube.copy(), features)
+    mixed = sensitivity.shuffled(cube.copy(), features, 1)
     assert not np.array_equal(mixed, cube)
     assert np.array_equal(np.sort(mixed, axis=0), np.sort(cube, axis=0))
-    assert np.isnan(sensitivity.without_melt(cube.copy(), features)).any((1, 2, 3)).sum() == 4
-    missing = np.isnan(sensitivity.gaps(3)(cube.copy(), features)).all((1, 2))
+    assert np.isnan(sensitivity.without_melt(cube.copy(), features, 1)).any((1, 2, 3)).sum() == 4
+    missing = np.isnan(sensitivity.gaps(3)(cube.copy(), features, 1)).all((1, 2))
     assert missing.sum(axis=0).tolist() == [3, 3]
-    coarse = sensitivity.coarser(cube.copy(), features)
+    coarse = sensitivity.coarser(cube.copy(), features, 1)
     assert coarse.shape == cube.shape
     assert coarse[4, 0, 0, 0] == pytest.approx(10 * np.log10((10 ** (cube[4, :3, :3, 0] / 10)).mean()), rel=1e-5)
     assert coarse[4, 5, 4, 1] == pytest.approx(cube[4, 3:6, 3:6, 1].mean(), rel=1e-5)
+
+
+def test_gaps_differ_from_scene_to_scene_and_those_of_fewer_are_among_those_of_more() -> None:
+    features: tuple[Feature, ...] = ("rtc", "insar")
+
+    def lost(number: int, seed: int, **draw: int) -> np.ndarray:
+        cube = np.zeros((15, 2, 2, 2), np.float32)
+        return np.isnan(sensitivity.gaps(number, **draw)(cube, features, seed)).all((1, 2))
+
+    steps = [lost(1, seed) for seed in range(700_001, 700_021)]
+    assert len({int(one[:, 0].argmax()) for one in steps}) > 5
+    assert sum(np.array_equal(one[:, 0], one[:, 1]) for one in steps) < 10
+    for number in (1, 2, 3):
+        assert (lost(number + 1, 7) >= lost(number, 7)).all()
+    assert np.array_equal(lost(4, 7), lost(4, 7))
+    assert not np.array_equal(lost(4, 7), lost(4, 7, draw=1))
 
 
 def test_sensitivity_is_a_table_by_change() -> None:

@@ -83,8 +83,8 @@ class Case:
         return np.asarray(self.probability > conventions.THRESHOLD) & self.known
 
 
-Change = Callable[[FloatArray], FloatArray]
-"""Changes a cube `(T, y, x, C)` before it is mapped."""
+Change = Callable[[FloatArray, int], FloatArray]
+"""Changes a cube `(T, y, x, C)`, of the scene with this seed, before it is mapped."""
 
 
 def world(seed: int, size: int, features: tuple[Feature, ...], *, shift_days: int = 0) -> World:
@@ -143,7 +143,7 @@ def simulated(
 
     for seed in progress.track(seeds, "evaluate", len(seeds)):
         made = _cached(cache, seed, size, segmenter.features, shift_days, make)
-        cube = made.cube if change is None else change(made.cube.copy())
+        cube = made.cube if change is None else change(made.cube.copy(), seed)
         seen = np.asarray(np.isfinite(made.cube).any(axis=0).all(axis=-1))
         yield Case(
             name=str(seed),
