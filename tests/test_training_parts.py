@@ -214,6 +214,27 @@ def test_hdf5_reads_crops_and_dates(tmp_path: Path) -> None:
         assert np.array_equal(one.truth(crop), group["outlines"][3:19, 5:21, 1] == 1)
 
 
+def test_a_file_in_the_place_of_another_is_read_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = Path("test.hdf5")
+    write_set(path)
+    (before, _) = hdf5.open_samples(path, ("rtc",))
+    crop = samples.Crop(0, 0, 8)
+    write_set(tmp_path / "new.hdf5", dates=30)
+    (tmp_path / "new.hdf5").replace(path)
+    (tmp_path / "elsewhere").mkdir()
+    write_set(tmp_path / "elsewhere" / "test.hdf5", dates=31)
+    (after, _) = hdf5.open_samples(path, ("rtc",))
+    assert (before.dates["rtc"], after.dates["rtc"]) == (29, 30)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    hdf5.close(tmp_path / path)
+    after.read("rtc", np.array([29]), crop)  # of the file that was named, wherever the process has gone
+    with pytest.raises(errors.OptionError, match=r"test\.hdf5 was changed while it was read: run this again"):
+        before.read("rtc", np.array([0]), crop)
+    hdf5.close(tmp_path / path)
+    h5py.File(tmp_path / path, "r+").close()
+
+
 def test_hdf5_faults_are_named(tmp_path: Path) -> None:
     with pytest.raises(errors.OptionError, match=r"train\.hdf5"):
         hdf5.open_samples(tmp_path / "train.hdf5", ("rtc",))

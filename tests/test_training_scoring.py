@@ -230,6 +230,7 @@ def test_published_layout_is_scored_on_whole_windows_without_the_padding(tmp_pat
     assert list(one["scenes"]) == ["T2_2020_ro14"]
     with pytest.raises(errors.OptionError, match="no sample"):
         list(cases.published(Exact(), path, only="T3*"))
+    h5py.File(path, "r+").close()  # an evaluation that has ended holds no file
 
     class Large(Exact):
         window = 64

@@ -199,26 +199,29 @@ def published(segmenter: Segmenter, path: Path, *, only: str = "*") -> Iterator[
     """
     from icemapper_xr.training import hdf5
 
-    found = hdf5.open_samples(path, segmenter.features, segmenter.n_steps)
-    wanted = [sample for sample in found if fnmatch.fnmatchcase(sample.name, only)]
-    if not wanted:
-        raise errors.OptionError(f"no sample of {path} is named {only!r}: the first one is {found[0].name!r}")
-    for sample in progress.track(wanted, "evaluate", len(wanted)):
-        if min(sample.shape) < segmenter.window:
-            raise errors.OptionError(
-                f"sample {sample.name} is {sample.shape[0]} x {sample.shape[1]} px, smaller than the weights' window "
-                f"of {segmenter.window} px: choose weights of a smaller window"
+    try:
+        found = hdf5.open_samples(path, segmenter.features, segmenter.n_steps)
+        wanted = [sample for sample in found if fnmatch.fnmatchcase(sample.name, only)]
+        if not wanted:
+            raise errors.OptionError(f"no sample of {path} is named {only!r}: the first one is {found[0].name!r}")
+        for sample in progress.track(wanted, "evaluate", len(wanted)):
+            if min(sample.shape) < segmenter.window:
+                raise errors.OptionError(
+                    f"sample {sample.name} is {sample.shape[0]} x {sample.shape[1]} px, smaller than the weights' "
+                    f"window of {segmenter.window} px: choose weights of a smaller window"
+                )
+            blended, truth, seen = _whole_windows(sample, segmenter)
+            inner = sample.inner
+            yield Case(
+                name=sample.name,
+                region=sample.name.split("_")[0],
+                probability=blended[inner],
+                truth=truth[inner],
+                known=seen[inner],
+                pixel_size=segmenter.pixel_size,
             )
-        blended, truth, seen = _whole_windows(sample, segmenter)
-        inner = sample.inner
-        yield Case(
-            name=sample.name,
-            region=sample.name.split("_")[0],
-            probability=blended[inner],
-            truth=truth[inner],
-            known=seen[inner],
-            pixel_size=segmenter.pixel_size,
-        )
+    finally:
+        hdf5.close(path)
 
 
 @dataclass(frozen=True, eq=False)

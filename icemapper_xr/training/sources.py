@@ -54,8 +54,11 @@ def open_data(
     """Open the data set, or the scenes with the processes that simulate them (`beside` is their settings file)."""
     source = Source(config, cache, make)
     if config.data is not None:
-        _check_left_out(config)
-        yield Data(source, source.training(), _published(config, "val", "validate on"))
+        try:
+            _check_left_out(config)
+            yield Data(source, source.training(), _published(config, "val", "validate on"))
+        finally:
+            _close(config.data)
         return
     wanted = scene_set(config, cache, make)
     if beside is None:
@@ -99,6 +102,14 @@ def _published(config: TrainingConfig, part: str, use: str) -> list[Sample]:
         if min(sample.shape) < max(config.sizes):
             raise errors.OptionError(f"sample {sample.name} is smaller than a window of {max(config.sizes)} px")
     return samples
+
+
+def _close(folder: Path) -> None:
+    """Close the files of a data set."""
+    from icemapper_xr.training import hdf5
+
+    for part in ("train", "val"):
+        hdf5.close(folder / f"{part}.hdf5")
 
 
 def training_set(config: TrainingConfig) -> str:
