@@ -37,6 +37,11 @@ class Version(NamedTuple):
     size: int
 
 
+USUAL = (-0.5, 1.5)
+"""What the middle value of a square of any scene lies between, in model units; dB do not."""
+SQUARE = 64
+"""Side of the square that is looked at, pixels."""
+
 _lock = threading.RLock()
 _files: dict[Version, Any] = {}
 
@@ -76,12 +81,13 @@ class Hdf5Sample:
 
 
 def open_samples(path: Path, features: tuple[Feature, ...], n_steps: int = N_STEPS) -> list[Hdf5Sample]:
-    """List the samples of a file, sorted by name; reads shapes and attributes only.
+    """List the samples of a file, sorted by name; reads shapes, attributes, and of each feature a small square.
 
     Raises
     ------
     OptionError
-        If the file is missing or no HDF5, or a sample lacks a feature, `outlines`, or its 15 indices.
+        If the file is missing or no HDF5, or a sample lacks a feature, `outlines`, or its 15 indices, or is not in
+        model units.
     """
     try:
         with _lock:
@@ -131,6 +137,7 @@ def _describe(
             )
         dates[feature] = group[feature].shape[0]
         base[feature] = _steps(attrs, feature, dates[feature], n_steps, where)
+        _check_units(group[feature], int(base[feature][n_steps // 2]), feature, where)
     inner = tuple(_inside(attrs, along, size, where) for along, size in (("height", height), ("width", width)))
     return Hdf5Sample(version, name, (height, width), (inner[0], inner[1]), base, dates, attrs)
 
@@ -142,7 +149,23 @@ def _steps(attrs: Mapping[str, Any], feature: Feature, count: int, n_steps: int,
     whole = index.dtype.kind in "iuf" and bool(np.all(index == np.floor(index)))
     if index.shape != (n_steps,) or not whole or index.min() < 0 or index.max() >= count:
         raise errors.OptionError(f"{where}: {name} must be {n_steps} whole numbers below {count}, the dates it has")
+    if np.any(np.diff(index) < 0):
+        raise errors.OptionError(f"{where}: {name} is {index.tolist()}, the steps must follow one another in time")
     return index.astype(np.int64)
+
+
+def _check_units(stack: h5py.Dataset, date: int, feature: Feature, where: str) -> None:
+    """Look at the middle of one date: a network would answer to dB, too, but nonsense."""
+    if stack.dtype.kind not in "iuf":
+        raise errors.OptionError(f"{where}: {feature} holds {stack.dtype}, numbers in model units are wanted")
+    rows, columns = (slice(max(0, (side - SQUARE) // 2), (side + SQUARE) // 2) for side in stack.shape[1:3])
+    values = np.asarray(stack[date, rows, columns, 0], np.float64)
+    middle = float(np.median(values[np.isfinite(values)])) if np.isfinite(values).any() else 0.0
+    if not USUAL[0] <= middle <= USUAL[1]:
+        raise errors.OptionError(
+            f"{where}: {feature} has values around {middle:.3g}, model units lie between 0 and 1: scale it as published, "
+            "(x - minimum) / (maximum - minimum)"
+        )
 
 
 def _inside(attrs: Mapping[str, Any], along: str, size: int, where: str) -> slice:
