@@ -163,8 +163,8 @@ def _check_units(stack: h5py.Dataset, date: int, feature: Feature, where: str) -
     middle = float(np.median(values[np.isfinite(values)])) if np.isfinite(values).any() else 0.0
     if not USUAL[0] <= middle <= USUAL[1]:
         raise errors.OptionError(
-            f"{where}: {feature} has values around {middle:.3g}, model units lie between 0 and 1: scale it as published, "
-            "(x - minimum) / (maximum - minimum)"
+            f"{where}: {feature} has values around {middle:.3g}, model units lie between 0 and 1: scale it "
+            "as published, (x - minimum) / (maximum - minimum)"
         )
 
 
