@@ -70,6 +70,27 @@ def test_scene_goes_through_the_cache(tmp_path: Path) -> None:
     assert np.array_equal(scene.truth(crop), truth[1:9, 2:10])
 
 
+def test_trainings_of_other_features_share_a_scene(tmp_path: Path) -> None:
+    radar = scenes.SceneSet(tiny(), tmp_path, make)
+    radar.fill()
+    [seen] = radar.validation()  # has the files open
+    asked = []
+
+    def make_lacking(seed: int, size: int, features: tuple[Feature, ...]) -> tuple[np.ndarray, npt.NDArray[np.bool_]]:
+        asked.append(features)
+        return make(seed, size, features)
+
+    both = scenes.SceneSet(tiny(features=("rtc", "insar")), tmp_path, make_lacking)
+    both.fill()
+    assert set(asked) == {("insar",)}
+    assert not radar.missing()
+    [scene] = both.validation()
+    crop, dates = samples.Crop(0, 0, 32), np.arange(15)
+    assert np.array_equal(scene.read("rtc", dates, crop), seen.read("rtc", dates, crop), equal_nan=True)
+    assert np.isfinite(scene.read("insar", dates, crop)).any()
+    assert [path.name for path in tmp_path.glob(".scene-*")] == []
+
+
 def test_scenes_of_a_step_depend_on_the_step_alone(tmp_path: Path) -> None:
     wanted = scenes.SceneSet(tiny(), tmp_path, make)
     wanted.fill()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import IO
 
 import geopandas as gpd
 import h5py
@@ -168,6 +169,12 @@ def test_calibration_is_judged_beside_the_probability() -> None:
     assert report["shannon"]["all"]["error"] > 0.1  # a confidence in bits is no probability
 
 
+def test_two_scenes_of_one_name_are_refused() -> None:
+    one = case(np.where(square(10, 30), 0.9, 0.1), square(10, 30), name="map")
+    with pytest.raises(errors.OptionError, match=r"two scenes are called 'map': give each a name of its own"):
+        scoring.evaluate([one, one])
+
+
 # -- where the scenes come from ---------------------------------------------------------------------------------------
 def test_simulated_scenes_are_scored_and_cached(tmp_path: Path) -> None:
     segmenter = ByCoherence()
@@ -184,6 +191,31 @@ def test_simulated_scenes_are_scored_and_cached(tmp_path: Path) -> None:
 
     again = list(cases.simulated(segmenter, seeds=(1, 5), size=48, make=never, cache=tmp_path))
     assert np.array_equal(again[1].probability, found[1].probability, equal_nan=True)
+
+
+def test_a_cached_scene_is_whole_or_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(file: IO[bytes], **_: object) -> None:
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    def iou() -> float:
+        return float(
+            scoring.evaluate(cases.simulated(ByCoherence(), seeds=(1,), size=48, make=made, cache=tmp_path))["pixels"][
+                "iou"
+            ]
+        )
+
+    with monkeypatch.context() as patched:
+        patched.setattr(np, "savez", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            iou()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert iou() == 1
+    (path,) = (path for path in tmp_path.rglob("*") if path.is_file())
+    (tmp_path / "usual").touch()
+    assert path.stat().st_mode == (tmp_path / "usual").stat().st_mode
+    path.write_bytes(path.read_bytes()[:1000])
+    assert iou() == 1
 
 
 def test_a_real_scene_has_classes_that_agree_with_its_truth() -> None:
