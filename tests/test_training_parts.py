@@ -80,6 +80,12 @@ def test_a_table_of_the_preset_keeps_what_is_not_named(tmp_path: Path) -> None:
         ("pixel_size = 30.0", "simulated scenes have 10 m"),
         ("window = 16\n[scenes]\nsize = 16", "scenes.size"),
         ("[scenes]\nseed = -5", "scenes.seed"),
+        ("window = 320", "half of it must divide 1152 px; give one of 8, 16, 24, 32,"),
+        ("[scenes]\nseed = 699990", "699990 to 700053 meet the seeds 700001 to 700020, which are for evaluation"),
+        ("[scenes]\nvalidation_seed = 800010", "800010 to 800013 meet the seeds 800001 to 800012, which are for cal"),
+        ("learning_rate = inf", "learning_rate"),
+        ("pixel_size = inf", "pixel_size"),
+        ("[augmentation]\nshift_sigma = inf", "shift_sigma"),
     ],
 )
 def test_bad_settings_are_named_in_one_line(tmp_path: Path, text: str, part: str) -> None:

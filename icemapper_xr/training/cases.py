@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
-import tempfile
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from icemapper_xr.analysis import projecting
 from icemapper_xr.conventions import Feature
 from icemapper_xr.prediction import core
 from icemapper_xr.training import patches, samples, scenes
+from icemapper_xr.training.config import CALIBRATION_SEEDS, SEEDS
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -40,11 +42,6 @@ __all__ = [
 ]
 
 BoolArray = npt.NDArray[np.bool_]
-
-SEEDS = tuple(range(700_001, 700_021))
-"""Seeds of the scenes for evaluation; no training and no validation uses them, nor do tests or the demo."""
-CALIBRATION_SEEDS = tuple(range(800_001, 800_013))
-"""Seeds of the scenes that calibrations are fitted on; neither trained on nor evaluated."""
 
 
 @dataclass(frozen=True)
@@ -383,13 +380,21 @@ def _cached(
     if cache is None:
         return make(seed, size, features, **options)
     path = cache / f"evaluation_{scenes.simulator_digest()}" / f"{seed}_{size}px_{shift_days:+d}d.npz"
-    if not path.exists():
-        made = make(seed, size, conventions.FEATURES, **options)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-            coded = np.zeros(0, np.uint8) if made.classes is None else made.classes
-            np.savez(file, cube=made.cube.astype(np.float16), truth=made.truth, classes=coded, region=made.region)
-        Path(file.name).replace(path)
+    if path.exists():
+        try:
+            return _kept(path, features)
+        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error):
+            progress.note(f"{path} is damaged: the scene is simulated anew")
+    made = make(seed, size, conventions.FEATURES, **options)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with scenes.appearing(path) as file:
+        coded = np.zeros(0, np.uint8) if made.classes is None else made.classes
+        np.savez(file, cube=made.cube.astype(np.float16), truth=made.truth, classes=coded, region=made.region)
+    return _kept(path, features)
+
+
+def _kept(path: Path, features: tuple[Feature, ...]) -> World:
+    """Read a scene from the cache."""
     with np.load(path, allow_pickle=False) as kept:
         channels = [conventions.FEATURES.index(feature) for feature in features]
         classes = kept["classes"] if kept["classes"].size else None
