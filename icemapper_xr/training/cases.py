@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from icemapper_xr import conventions, errors, progress, tiling, vectorise
 from icemapper_xr._types import FloatArray, Segmenter
-from icemapper_xr.analysis import projecting
+from icemapper_xr.analysis import dates, projecting
 from icemapper_xr.conventions import Feature
 from icemapper_xr.prediction import core
 from icemapper_xr.training import patches, samples, scenes
@@ -248,6 +248,8 @@ def read_outlines(path: Path, *, crs: Any, area: Path | None = None, year: int |
     ------
     OptionError
         If the outlines are of several years, but none of `year`.
+    AnalysisError
+        If a row has no whole year where others have one.
     VectorError
         If a file cannot be read, has no CRS, no polygons, or other shapes.
     """
@@ -326,14 +328,23 @@ def meeting(found: Iterable[Case], outlines: Outlines) -> Iterator[Case]:
 
 
 def _of_year(outlines: Any, year: int | None, path: Path) -> Any:
-    """Take the outlines of a year from a table of several."""
-    if year is None or "year" not in outlines.columns or outlines["year"].nunique() < 2:
+    """Take the outlines of a year from a table that has years; one that is of another year is taken, and told."""
+    column = next((name for name in outlines.columns if str(name).lower() == conventions.YEAR), None)
+    if year is None or column is None or outlines[column].isna().all():
         return outlines
-    chosen = outlines[outlines["year"] == year]
-    if chosen.empty:
-        years = ", ".join(map(str, sorted(outlines["year"].unique())))
-        raise errors.OptionError(f"{path} has outlines of {years}, none of {year}: compare a map of one of these")
-    return chosen
+    found = dates.whole_years(outlines[column], what=f"the outlines {path}")
+    there = sorted(set(found))
+    if there == [year]:
+        return outlines
+    if len(there) == 1:
+        progress.note(
+            f"{path} has outlines of {there[0]}, the map is of {year}: what changed between counts as an error"
+        )
+        return outlines
+    if year not in there:
+        named = ", ".join(map(str, there))
+        raise errors.OptionError(f"{path} has outlines of {named}, none of {year}: compare a map of one of these")
+    return outlines[found == year]
 
 
 def _polygons(path: Path) -> gpd.GeoDataFrame:
@@ -395,7 +406,7 @@ def _cached(
 
 def _kept(path: Path, features: tuple[Feature, ...]) -> World:
     """Read a scene from the cache."""
-    with np.load(path, allow_pickle=False) as kept:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
         channels = [conventions.FEATURES.index(feature) for feature in features]
         classes = kept["classes"] if kept["classes"].size else None
         return World(kept["cube"][..., channels].astype(np.float32), kept["truth"], classes, str(kept["region"]))
