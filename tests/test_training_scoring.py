@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import shutil
+import sys
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import geopandas as gpd
 import h5py
@@ -15,9 +18,10 @@ import shapely
 import xarray as xr
 from pyproj import Transformer
 
-from icemapper_xr import calibrate, cli, conventions, errors
+from icemapper_xr import calibrate, cli, conventions, errors, progress
 from icemapper_xr.conventions import Feature
-from icemapper_xr.training import bodies, cases, margins, scorecard, scoring, sensitivity
+from icemapper_xr.models import own
+from icemapper_xr.training import bodies, cases, margins, scorecard, scoring, sensitivity, verbs
 
 LEGEND = {0: "sea", 3: "rock", 4: "snow patch", 9: "ice"}
 
@@ -343,6 +347,32 @@ def test_outlines_of_several_years_are_those_of_the_map_s(tmp_path: Path) -> Non
         against_outlines(map_, both, year=2020)
 
 
+@pytest.mark.parametrize("column", ["year", "Year"])
+def test_years_of_outlines_are_read_however_they_are_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], column: str
+) -> None:
+    true = shapely.box(500_100, 8_000_000 - 300, 500_300, 8_000_000 - 100)
+    map_ = map_of(np.where(square(10, 30), 0.9, 0.1))
+
+    def of(*years: object) -> Path:
+        path = tmp_path / "years.gpkg"
+        path.unlink(missing_ok=True)
+        shapes = [true.buffer(100), true, true][: len(years)]
+        gpd.GeoDataFrame({column: list(years)}, geometry=shapes, crs=32633).to_file(path)
+        return path
+
+    for years in (("2016", "2024"), (2016.0, 2024.0)):
+        assert scoring.evaluate([against_outlines(map_, of(*years), year=2024)])["pixels"]["iou"] == 1
+    with pytest.raises(errors.AnalysisError, match=r"1 of 3 rows of the outlines .*years\.gpkg have no [yY]ear"):
+        against_outlines(map_, of("2016", "2024", None), year=2024)
+    progress.enable(True)
+    try:
+        against_outlines(map_, of(2016), year=2024)
+    finally:
+        progress.enable(False)
+    assert "has outlines of 2016, the map is of 2024" in capsys.readouterr().err
+
+
 # -- changed input ----------------------------------------------------------------------------------------------------
 def test_changes_do_what_they_say() -> None:
     rng = np.random.default_rng(0)
@@ -392,6 +422,88 @@ def test_sensitivity_is_a_table_by_change() -> None:
     json.dumps(table, allow_nan=False)
 
 
+# -- the verbs ---------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def by_coherence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the verbs score a network that knows the answer, on scenes made in a moment."""
+    monkeypatch.setattr(verbs.models, "load_model", lambda *_, **__: ByCoherence())
+    monkeypatch.setattr(verbs.scenes, "simulated", functools.partial(cases.simulated, make=made))
+
+
+def never(*_: object, **__: object) -> None:
+    raise AssertionError("the work began")
+
+
+@pytest.mark.usefixtures("by_coherence")
+def test_the_source_of_scores_names_every_scene(tmp_path: Path) -> None:
+    def source(*seeds: int) -> str:
+        return str(verbs.evaluate_weights("x", seeds=seeds, size=48, calibration=None)["source"])
+
+    assert source(1, 2, 3) == "simulated scenes of 48 px, seeds 1 to 3"
+    assert source(1, 9, 2) == "simulated scenes of 48 px, seeds 1, 9, 2"
+    assert source(7) == "simulated scenes of 48 px, seed 7"
+    model = verbs.calibrate_weights("x", seeds=(1, 9, 2), size=48)
+    assert model.source == "weights by-coherence; 3 simulated scenes of 48 px, seeds 1, 9, 2"
+    with h5py.File(tmp_path / "test.hdf5", "w") as file:
+        for name in ("A_2020", "B_2020"):
+            group = file.create_group(name)
+            group["rtc"] = group["insar"] = np.full((15, 32, 32, 1), 0.6, np.float32)
+            group["outlines"] = np.stack([~square(4, 9, 32), square(4, 9, 32)], axis=-1)
+    for only, told in ((None, "test.hdf5"), ("A_*", "test.hdf5, A_*")):
+        report = verbs.evaluate_weights("x", data=tmp_path / "test.hdf5", only=only, calibration=None)
+        assert report["source"] == told
+
+
+@pytest.mark.usefixtures("by_coherence")
+def test_scenes_that_the_weights_learned_from_are_told() -> None:
+    shipped = "tweightedpool_rtc_simulated"  # trained on the seeds from 300000 on
+    report = verbs.evaluate_weights(shipped, seeds=(300_000, 5), size=48, calibration=None)
+    assert report["source"].endswith("seeds 300000, 5, of which the weights learned from seed 300000")
+    model = verbs.calibrate_weights(shipped, seeds=(300_000, 300_001), size=48)
+    assert model.source.endswith(", of which the weights learned from seeds 300000 to 300001")
+    unseen = verbs.evaluate_weights(shipped, seeds=(900_000,), size=48, calibration=None)
+    assert unseen["source"] == "simulated scenes of 48 px, seed 900000"
+
+
+@pytest.mark.usefixtures("by_coherence")
+@pytest.mark.parametrize(
+    ("verb", "options", "message"),
+    [
+        ("evaluate_weights", {"out": "file"}, "file cannot be made a folder"),
+        ("evaluate_weights", {"out": "file/below"}, "below cannot be made a folder"),
+        ("evaluate_weights", {"cache": "file"}, "file cannot be made a folder"),
+        ("evaluate_weights", {"register": True}, "mine.h5 is not in"),
+        ("calibrate_weights", {"out": "folder"}, "folder is a folder: name a file"),
+        ("calibrate_weights", {"out": "file/c.json"}, "file cannot be made a folder"),
+        ("calibrate_weights", {"register": True}, "mine.h5 is not in"),
+    ],
+)
+def test_where_to_write_is_tried_before_the_work(
+    verb: str, options: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(verbs.scoring, "evaluate", never)
+    monkeypatch.setattr(verbs.scoring, "reliabilities", never)
+    Path("file").touch()
+    Path("folder").mkdir()
+    shutil.copy(own.folder() / "ICEmapper_tweightedpool_rtc_simulated.h5", "mine.h5")
+    with pytest.raises(errors.OptionError, match=message):
+        getattr(verbs, verb)("mine.h5", seeds=(1,), size=48, **options)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder", "mine.h5"]
+
+
+def test_a_training_tries_where_to_write_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from icemapper_xr.training import fit
+
+    monkeypatch.setattr(fit, "train", never)
+    (tmp_path / "a.toml").write_text("steps = 1\n")
+    (tmp_path / "file").touch()
+    for options in ({"out": "file"}, {"export": "file/below"}, {"cache": "file"}):
+        places = {"out": tmp_path / "out"} | {name: tmp_path / place for name, place in options.items()}
+        with pytest.raises(errors.OptionError, match="cannot be made a folder"):
+            verbs.train_weights(tmp_path / "a.toml", **places)  # type: ignore[arg-type]
+
+
 # -- bad input --------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("command", "message"),
@@ -428,6 +540,15 @@ def test_bad_input_is_one_line(
     assert len(told) == 1
     assert message in told[0]
     assert not list(tmp_path.iterdir())
+
+
+def test_a_backend_that_is_not_there_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)  # whether it is installed or not
+    with pytest.raises(SystemExit):
+        cli.main(["train", "a.toml", "--backend", "torch"])
+    assert "--backend torch is not installed: `pip install torch`, or leave it out" in capsys.readouterr().err
 
 
 def test_an_area_in_degrees_keeps_its_edges_on_the_grid_of_the_map(tmp_path: Path) -> None:

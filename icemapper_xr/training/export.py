@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from icemapper_xr import applicability, errors
 from icemapper_xr.conventions import N_STEPS
-from icemapper_xr.training import fit, likeness, scenes, sources, state
+from icemapper_xr.training import fit, likeness, places, scenes, sources, state
 from icemapper_xr.training.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -91,8 +91,7 @@ def _write(
 ) -> Path:
     from icemapper_xr.models import own, weights
 
-    logs = folder / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
+    logs = places.folder(folder / "logs")
     path = folder / f"{config.name}.h5"
     before = weights.sha256(path) if path.exists() else None
     weights.write(model, path, attrs=attributes(config, scores))
