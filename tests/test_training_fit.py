@@ -656,12 +656,12 @@ def test_windows_of_which_nothing_is_known_are_not_scored(tmp_path: Path) -> Non
         def predict_on_batch(self, x: np.ndarray) -> np.ndarray:
             return np.stack([np.ones(x.shape[:1] + x.shape[2:4]), np.zeros(x.shape[:1] + x.shape[2:4])], axis=-1)
 
-    scores = fit.score(Never(), [Half()], tiny())  # type: ignore[arg-type, list-item]
+    scores = fit.score(Never(), [Half()], tiny())  # type: ignore[list-item]
     assert scores["val_iou_patches"] == 0.5  # of the two windows inside one has a glacier
     outside = Half()
     outside.inner = (slice(0, 0), slice(0, 0))
     with pytest.raises(errors.OptionError, match="nothing was observed in the validation samples"):
-        fit.score(Never(), [outside], tiny())  # type: ignore[arg-type, list-item]
+        fit.score(Never(), [outside], tiny())  # type: ignore[list-item]
 
 
 def test_warm_start_leaves_out_the_pooling_where_its_kind_differs(tmp_path: Path) -> None:
