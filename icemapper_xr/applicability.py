@@ -72,6 +72,30 @@ class Likeness:
     """The smaller of a square's shares by density and by dip, at `QUANTILES`."""
     source: str = ""
     """Where the numbers come from."""
+    digest: str = ""
+    """SHA-256 of the weights that were trained on these data; empty: not said."""
+
+    def __post_init__(self) -> None:
+        if not self.features or self.features != tuple(name for name in cv.FEATURES if name in self.features):
+            raise errors.OptionError(f"features {self.features} are not some of {cv.FEATURES}, in this order")
+        numbers, shares, levels = JOINT * len(self.features), len(self.weights), len(QUANTILES)
+        shapes: dict[str, tuple[int, ...]] = {
+            "pixel_size": (),
+            "weights": (shares,),
+            "means": (shares, numbers),
+            "precisions": (shares, numbers, numbers),
+            "densities": (levels,),
+            "dips": (0 if self.features[0] == "insar" else levels,),
+            "shares": (levels,),
+        }
+        for name, shape in shapes.items():
+            values = np.asarray(getattr(self, name), np.float64)
+            if values.shape != shape or not np.isfinite(values).all():
+                raise errors.OptionError(f"{name} has the shape {values.shape}, {shape} finite numbers are wanted")
+        if falling := [name for name in ("densities", "dips", "shares") if np.any(np.diff(getattr(self, name)) < 0)]:
+            raise errors.OptionError(f"{falling[0]} must not fall")
+        if self.pixel_size <= 0 or not self.weights or min(self.weights) < 0:
+            raise errors.OptionError("pixel_size must be above 0, and so must the weights")
 
     def density(self, summary: Array) -> Array:
         """Return the logarithm of the density, `(...)`, for summaries `(..., numbers)`."""
@@ -371,6 +395,7 @@ def read(path: Path) -> Likeness:
             tuple(told["dips"]),
             tuple(told["shares"]),
             str(told.get("source", "")),
+            str(told.get("digest", "")),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise errors.OptionError(f"applicability {path} cannot be read ({error}): fit it anew") from error

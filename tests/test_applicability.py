@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import dask
@@ -135,6 +136,46 @@ def test_files_are_numbers(model: likeness.Likeness, tmp_path: Path) -> None:
     path.write_text("{}")
     with pytest.raises(errors.OptionError, match="fit it anew"):
         likeness.read(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"means": 3}, r"means has the shape \(3, 7\), \(6, 7\) finite"),
+        ({"precisions": [[[1.0]]] * 6}, "precisions has the shape"),
+        ({"densities": 5}, "densities has the shape"),
+        ({"densities": [float("nan")] * 17}, "densities has the shape"),
+        ({"shares": [1.0, 0.5] + [2.0] * 15}, "shares must not fall"),
+        ({"dips": []}, "dips has the shape"),
+        ({"weights": [-1.0] * 6}, "and so must the weights"),
+        ({"features": ["x"]}, "are not some of"),
+        ({"features": []}, "are not some of"),
+        ({"means": [["a"] * 7] * 6}, "could not convert"),
+    ],
+)
+def test_numbers_that_describe_nothing_are_refused(
+    model: likeness.Likeness, tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    path = tmp_path / "a.json"
+    likeness.write(model, path)
+    told = json.loads(path.read_text())
+    cut = {name: told[name][:value] if isinstance(value, int) else value for name, value in changes.items()}
+    path.write_text(json.dumps({**told, **cut}))
+    with pytest.raises(errors.OptionError, match=rf"a\.json cannot be read .*{message}.*fit it anew"):
+        likeness.read(path)
+
+
+def test_a_description_of_other_weights_is_left_out(model: likeness.Likeness, tmp_path: Path) -> None:
+    import shutil
+
+    from icemapper_xr.models import own, weights
+    from icemapper_xr.pipeline import trust
+
+    path = tmp_path / "mine.h5"
+    shutil.copy(own.folder() / "ICEmapper_tweightedpool_rtc_simulated.h5", path)
+    for digest, told in ((weights.sha256(path), True), ("", True), ("0" * 64, False)):
+        likeness.write(dataclasses.replace(model, digest=digest), likeness.beside(path))
+        assert (trust.likeness_of(path) is not None) == told
 
 
 def test_it_stands_next_to_the_probability(

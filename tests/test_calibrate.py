@@ -195,6 +195,10 @@ def test_files_hold_plain_numbers(tmp_path):
         ({"kind": "monotone", "x": [0, None], "y": [0.5, 1]}, "plain numbers"),
         ({"kind": "kernel_ridge", "x": [0, 1], "dual_coef": [1, "a"]}, "plain numbers"),
         ({"kind": "kernel_ridge", "x": [0, 1], "dual_coef": [1, 1], "gamma": -1}, "gamma"),
+        ({"kind": "monotone", "x": "01", "y": "11"}, "'01' is no list"),
+        ({"kind": "monotone", "x": ["0", "1"], "y": [0.5, 1]}, "is no list"),
+        ({"kind": "monotone", "x": [0, 2], "y": [0.5, 1]}, "reach from 0 to 2; confidence is 0 to 1"),
+        ({"kind": "kernel_ridge", "x": [-1, 1], "dual_coef": [1, 1]}, "reach from -1 to 1"),
         ({"kernel": "rbf", "x": [0, 1], "dual_coef": [1, 1]}, "kernel 'rbf'"),
     ],
 )
@@ -206,6 +210,9 @@ def test_numbers_that_make_no_map_are_refused(numbers, words):
 def test_bad_input_has_a_clear_line(tmp_path):
     with pytest.raises(OptionError, match="cannot be read"):
         calibrate.read(tmp_path / "missing.json")
+    (tmp_path / "flat.json").write_text('{"kind": "monotone", "x": [0, 1], "y": [0.4, 1]}')
+    with pytest.raises(OptionError, match=r"calibration .*flat\.json: the y of a monotone"):
+        calibrate.read(tmp_path / "flat.json")
     with pytest.raises(OptionError, match="no variable 'probability'"):
         calibrate.calibrate(xr.Dataset({"a": 1}), calibrate.published())
     with pytest.raises(AnalysisError, match="all bins are empty"):

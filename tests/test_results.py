@@ -253,6 +253,20 @@ def test_the_calibration_of_the_weights_is_taken_by_their_digest(tmp_path: Path,
     assert found.table["soft_km2"].iloc[0] == pytest.approx(expected, rel=1e-3)
 
 
+def test_scores_against_outlines_judge_the_calibration_of_the_weights(tmp_path: Path) -> None:
+    entry = next(entry for entry in own.read_index() if entry["calibration"] is not None)
+    folder = rs.write_map(tmp_path, (2020,), attrs={cv.ATTR_WEIGHTS_DIGEST: entry["digest"]})
+    rs.glaciers(years=(2020,)).to_file(tmp_path / "mine.gpkg")
+    main(["evaluate", str(folder), "--outlines", str(tmp_path / "mine.gpkg"), "--out", str(tmp_path / "scores")])
+    told = json.loads((tmp_path / "scores" / "scores.json").read_text())
+    assert "calibrated" in told["calibration"]
+    none = pipeline.scores_of_run(folder, tmp_path / "mine.gpkg", calibration="none")
+    assert "calibrated" not in none["calibration"]
+    (tmp_path / "file").touch()
+    with pytest.raises(OptionError, match="file cannot be made a folder"):
+        pipeline.scores_of_run(folder, tmp_path / "mine.gpkg", out=tmp_path / "file")
+
+
 def test_common_bias_has_the_size_of_margin_times_shift(mapped: Path, tmp_path: Path) -> None:
     options = {"temporal": False, "n_draws": 4000, "landscape_draws": 100}
     found = pipeline.rates_of_run(mapped, out=tmp_path / "y.csv", year_bias_m=3.0, **options)

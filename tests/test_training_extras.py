@@ -9,7 +9,8 @@ import pydantic
 import pytest
 
 from icemapper_xr import applicability, errors
-from icemapper_xr.training import eventlog, fit, likeness, samples, scenes, sources
+from icemapper_xr.models import weights
+from icemapper_xr.training import eventlog, export, fit, likeness, samples, scenes, sources
 from tests.test_training_fit import make, tiny
 from tests.test_training_parts import write_set
 
@@ -109,3 +110,20 @@ class Bare:
 
 def test_numbers_lie_beside_the_weights(tmp_path: Path) -> None:
     assert applicability.beside(tmp_path / "ICEmapper_a.h5").name == "ICEmapper_a_applicability.json"
+
+
+def test_the_description_of_earlier_weights_does_not_stay_beside_new_ones(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    told = applicability.fit([rng.normal(size=(100, 8)) for _ in range(8)], features=("rtc",), pixel_size=10.0)
+    row = {"step": 1.0, "val_iou_pixels": 0.5}
+
+    def write(seed: int, described: applicability.Likeness | None) -> Path:
+        model = fit.network(tiny(seed=seed))
+        return export.export(fit.Trained(model, [row], {}, tmp_path, described), tiny(seed=seed), tmp_path)
+
+    path = write(1, told)
+    assert applicability.read(applicability.beside(path)).digest == weights.sha256(path)
+    assert write(1, None) == path
+    assert applicability.beside(path).exists()  # the same weights
+    write(2, None)
+    assert not applicability.beside(path).exists()

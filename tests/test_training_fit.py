@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import filelock
 import numpy as np
@@ -68,6 +69,27 @@ def test_scene_goes_through_the_cache(tmp_path: Path) -> None:
     assert np.allclose(got, expected, atol=1e-4, equal_nan=True)
     assert np.isnan(got).any()
     assert np.array_equal(scene.truth(crop), truth[1:9, 2:10])
+
+
+def test_trainings_of_other_features_share_a_scene(tmp_path: Path) -> None:
+    radar = scenes.SceneSet(tiny(), tmp_path, make)
+    radar.fill()
+    [seen] = radar.validation()  # has the files open
+    asked = []
+
+    def make_lacking(seed: int, size: int, features: tuple[Feature, ...]) -> tuple[np.ndarray, npt.NDArray[np.bool_]]:
+        asked.append(features)
+        return make(seed, size, features)
+
+    both = scenes.SceneSet(tiny(features=("rtc", "insar")), tmp_path, make_lacking)
+    both.fill()
+    assert set(asked) == {("insar",)}
+    assert not radar.missing()
+    [scene] = both.validation()
+    crop, dates = samples.Crop(0, 0, 32), np.arange(15)
+    assert np.array_equal(scene.read("rtc", dates, crop), seen.read("rtc", dates, crop), equal_nan=True)
+    assert np.isfinite(scene.read("insar", dates, crop)).any()
+    assert [path.name for path in tmp_path.glob(".scene-*")] == []
 
 
 def test_scenes_of_a_step_depend_on_the_step_alone(tmp_path: Path) -> None:
@@ -580,6 +602,66 @@ def test_warm_start_of_another_size_is_refused(tmp_path: Path) -> None:
         warm.start(fit.network(tiny(filters=4)), path, ("rtc",))
     with pytest.raises(errors.OptionError, match="another depth"):
         warm.start(fit.network(tiny(levels=2)), path, ("rtc",))
+
+
+def test_warm_start_takes_a_feature_that_is_written_as_plain_text(tmp_path: Path) -> None:
+    from icemapper_xr.models import weights
+    from icemapper_xr.training import warm
+
+    given, new = fit.network(tiny(seed=5)), fit.network(tiny())
+    weights.write(given, tmp_path / "a.h5", attrs={"features": "rtc"})
+    assert warm.features_of(tmp_path / "a.h5") == ("rtc",)
+    warm.start(new, tmp_path / "a.h5", ("rtc",))
+    kernels = [state.arrays_of([one.get_layer("encoder_0").convolutions[0].kernel])[0] for one in (given, new)]
+    assert np.array_equal(*kernels)
+
+
+def test_warm_start_must_not_have_seen_what_is_left_out(tmp_path: Path) -> None:
+    from icemapper_xr.models import weights
+    from icemapper_xr.training import export, sources, warm
+
+    def begun(name: str, **attrs: object) -> TrainingConfig:
+        weights.write(fit.network(tiny()), tmp_path / name, attrs={"features": ["rtc"], **attrs})
+        return tiny(leave_out=("alpine",), warm_start=tmp_path / name)
+
+    seen = begun("seen.h5", **export.attributes(tiny(), {}))
+    with pytest.raises(errors.OptionError, match=r"seen\.h5 has learned from what leave_out=\['alpine'\] keeps"):
+        fit.train(seen, tmp_path / "run", make=make)
+    spared = begun("spared.h5", **export.attributes(tiny(leave_out=("alpine", "coast")), {}))
+    warm.check_left_out(spared)
+    assert "but those of alpine; no accuracy" in sources.training_set(spared)
+    unknown = begun("unknown.h5")
+    warm.check_left_out(unknown)
+    assert "but those of alpine (which unknown.h5, with which it began, may have seen);" in sources.training_set(
+        unknown
+    )
+
+
+def test_windows_of_which_nothing_is_known_are_not_scored(tmp_path: Path) -> None:
+    class Half:
+        """Glacier in the upper half, and only the left half inside."""
+
+        name, shape, inner = "half", (32, 32), (slice(0, 32), slice(0, 16))
+        base: ClassVar = {"rtc": np.arange(15)}
+
+        def read(self, feature: Feature, dates: np.ndarray, crop: samples.Crop) -> np.ndarray:
+            return np.full((len(dates), crop.size, crop.size), 0.6, np.float32)
+
+        def truth(self, crop: samples.Crop) -> np.ndarray:
+            return np.broadcast_to(np.arange(32)[:, None] < 16, (32, 32))[crop.slices]
+
+    class Never:
+        """Answers that there is no glacier."""
+
+        def predict_on_batch(self, x: np.ndarray) -> np.ndarray:
+            return np.stack([np.ones(x.shape[:1] + x.shape[2:4]), np.zeros(x.shape[:1] + x.shape[2:4])], axis=-1)
+
+    scores = fit.score(Never(), [Half()], tiny())  # type: ignore[list-item]
+    assert scores["val_iou_patches"] == 0.5  # of the two windows inside one has a glacier
+    outside = Half()
+    outside.inner = (slice(0, 0), slice(0, 0))
+    with pytest.raises(errors.OptionError, match="nothing was observed in the validation samples"):
+        fit.score(Never(), [outside], tiny())  # type: ignore[list-item]
 
 
 def test_warm_start_leaves_out_the_pooling_where_its_kind_differs(tmp_path: Path) -> None:

@@ -80,6 +80,12 @@ def test_a_table_of_the_preset_keeps_what_is_not_named(tmp_path: Path) -> None:
         ("pixel_size = 30.0", "simulated scenes have 10 m"),
         ("window = 16\n[scenes]\nsize = 16", "scenes.size"),
         ("[scenes]\nseed = -5", "scenes.seed"),
+        ("window = 320", "half of it must divide 1152 px; give one of 8, 16, 24, 32,"),
+        ("[scenes]\nseed = 699990", "699990 to 700053 meet the seeds 700001 to 700020, which are for evaluation"),
+        ("[scenes]\nvalidation_seed = 800010", "800010 to 800013 meet the seeds 800001 to 800012, which are for cal"),
+        ("learning_rate = inf", "learning_rate"),
+        ("pixel_size = inf", "pixel_size"),
+        ("[augmentation]\nshift_sigma = inf", "shift_sigma"),
     ],
 )
 def test_bad_settings_are_named_in_one_line(tmp_path: Path, text: str, part: str) -> None:
@@ -214,6 +220,27 @@ def test_hdf5_reads_crops_and_dates(tmp_path: Path) -> None:
         assert np.array_equal(one.truth(crop), group["outlines"][3:19, 5:21, 1] == 1)
 
 
+def test_a_file_in_the_place_of_another_is_read_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = Path("test.hdf5")
+    write_set(path)
+    (before, _) = hdf5.open_samples(path, ("rtc",))
+    crop = samples.Crop(0, 0, 8)
+    write_set(tmp_path / "new.hdf5", dates=30)
+    (tmp_path / "new.hdf5").replace(path)
+    (tmp_path / "elsewhere").mkdir()
+    write_set(tmp_path / "elsewhere" / "test.hdf5", dates=31)
+    (after, _) = hdf5.open_samples(path, ("rtc",))
+    assert (before.dates["rtc"], after.dates["rtc"]) == (29, 30)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    hdf5.close(tmp_path / path)
+    after.read("rtc", np.array([29]), crop)  # of the file that was named, wherever the process has gone
+    with pytest.raises(errors.OptionError, match=r"test\.hdf5 was changed while it was read: run this again"):
+        before.read("rtc", np.array([0]), crop)
+    hdf5.close(tmp_path / path)
+    h5py.File(tmp_path / path, "r+").close()
+
+
 def test_hdf5_faults_are_named(tmp_path: Path) -> None:
     with pytest.raises(errors.OptionError, match=r"train\.hdf5"):
         hdf5.open_samples(tmp_path / "train.hdf5", ("rtc",))
@@ -239,6 +266,9 @@ def test_hdf5_faults_are_named(tmp_path: Path) -> None:
         ("@rtc_base_time_idx", None, "rtc_base_time_idx must be 15 whole numbers below 29"),
         ("@rtc_base_time_idx", "a", "rtc_base_time_idx must be"),
         ("@rtc_base_time_idx", np.arange(15) + 0.7, "rtc_base_time_idx must be"),
+        ("@rtc_base_time_idx", np.arange(15)[::-1], "the steps must follow one another in time"),
+        ("rtc", np.full((29, 64, 64, 1), -12.5), r"rtc has values around -12\.5, model units lie between 0 and 1"),
+        ("rtc", np.full((29, 64, 64, 1), b"a"), r"rtc holds \|S1, numbers in model units are wanted"),
         ("@pad_height", -4, "pad_height=-4 and orig_height=48 do not lie within its 64"),
         ("@orig_width", 60, "pad_width=16 and orig_width=60"),
         ("@pad_width", "b", "pad_width is 'b', a whole number is wanted"),

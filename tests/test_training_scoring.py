@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import shutil
+import sys
 from pathlib import Path
+from typing import IO, Any
 
 import geopandas as gpd
 import h5py
@@ -14,9 +18,10 @@ import shapely
 import xarray as xr
 from pyproj import Transformer
 
-from icemapper_xr import calibrate, cli, conventions, errors
+from icemapper_xr import calibrate, cli, conventions, errors, progress
 from icemapper_xr.conventions import Feature
-from icemapper_xr.training import bodies, cases, margins, scorecard, scoring, sensitivity
+from icemapper_xr.models import own
+from icemapper_xr.training import bodies, cases, margins, scorecard, scoring, sensitivity, verbs
 
 LEGEND = {0: "sea", 3: "rock", 4: "snow patch", 9: "ice"}
 
@@ -168,6 +173,12 @@ def test_calibration_is_judged_beside_the_probability() -> None:
     assert report["shannon"]["all"]["error"] > 0.1  # a confidence in bits is no probability
 
 
+def test_two_scenes_of_one_name_are_refused() -> None:
+    one = case(np.where(square(10, 30), 0.9, 0.1), square(10, 30), name="map")
+    with pytest.raises(errors.OptionError, match=r"two scenes are called 'map': give each a name of its own"):
+        scoring.evaluate([one, one])
+
+
 # -- where the scenes come from ---------------------------------------------------------------------------------------
 def test_simulated_scenes_are_scored_and_cached(tmp_path: Path) -> None:
     segmenter = ByCoherence()
@@ -184,6 +195,31 @@ def test_simulated_scenes_are_scored_and_cached(tmp_path: Path) -> None:
 
     again = list(cases.simulated(segmenter, seeds=(1, 5), size=48, make=never, cache=tmp_path))
     assert np.array_equal(again[1].probability, found[1].probability, equal_nan=True)
+
+
+def test_a_cached_scene_is_whole_or_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(file: IO[bytes], **_: object) -> None:
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    def iou() -> float:
+        return float(
+            scoring.evaluate(cases.simulated(ByCoherence(), seeds=(1,), size=48, make=made, cache=tmp_path))["pixels"][
+                "iou"
+            ]
+        )
+
+    with monkeypatch.context() as patched:
+        patched.setattr(np, "savez", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            iou()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert iou() == 1
+    (path,) = (path for path in tmp_path.rglob("*") if path.is_file())
+    (tmp_path / "usual").touch()
+    assert path.stat().st_mode == (tmp_path / "usual").stat().st_mode
+    path.write_bytes(path.read_bytes()[:1000])
+    assert iou() == 1
 
 
 def test_a_real_scene_has_classes_that_agree_with_its_truth() -> None:
@@ -230,6 +266,7 @@ def test_published_layout_is_scored_on_whole_windows_without_the_padding(tmp_pat
     assert list(one["scenes"]) == ["T2_2020_ro14"]
     with pytest.raises(errors.OptionError, match="no sample"):
         list(cases.published(Exact(), path, only="T3*"))
+    h5py.File(path, "r+").close()  # an evaluation that has ended holds no file
 
     class Large(Exact):
         window = 64
@@ -310,22 +347,64 @@ def test_outlines_of_several_years_are_those_of_the_map_s(tmp_path: Path) -> Non
         against_outlines(map_, both, year=2020)
 
 
+@pytest.mark.parametrize("column", ["year", "Year"])
+def test_years_of_outlines_are_read_however_they_are_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], column: str
+) -> None:
+    true = shapely.box(500_100, 8_000_000 - 300, 500_300, 8_000_000 - 100)
+    map_ = map_of(np.where(square(10, 30), 0.9, 0.1))
+
+    def of(*years: object) -> Path:
+        path = tmp_path / "years.gpkg"
+        path.unlink(missing_ok=True)
+        shapes = [true.buffer(100), true, true][: len(years)]
+        gpd.GeoDataFrame({column: list(years)}, geometry=shapes, crs=32633).to_file(path)
+        return path
+
+    for years in (("2016", "2024"), (2016.0, 2024.0)):
+        assert scoring.evaluate([against_outlines(map_, of(*years), year=2024)])["pixels"]["iou"] == 1
+    with pytest.raises(errors.AnalysisError, match=r"1 of 3 rows of the outlines .*years\.gpkg have no [yY]ear"):
+        against_outlines(map_, of("2016", "2024", None), year=2024)
+    progress.enable(True)
+    try:
+        against_outlines(map_, of(2016), year=2024)
+    finally:
+        progress.enable(False)
+    assert "has outlines of 2016, the map is of 2024" in capsys.readouterr().err
+
+
 # -- changed input ----------------------------------------------------------------------------------------------------
 def test_changes_do_what_they_say() -> None:
     rng = np.random.default_rng(0)
     cube = rng.normal(-10, 2, (15, 7, 9, 2)).astype(np.float32)
     cube[..., 1] = rng.random((15, 7, 9))
     features: tuple[Feature, ...] = ("rtc", "insar")
-    mixed = sensitivity.shuffled(cube.copy(), features)
+    mixed = sensitivity.shuffled(cube.copy(), features, 1)
     assert not np.array_equal(mixed, cube)
     assert np.array_equal(np.sort(mixed, axis=0), np.sort(cube, axis=0))
-    assert np.isnan(sensitivity.without_melt(cube.copy(), features)).any((1, 2, 3)).sum() == 4
-    missing = np.isnan(sensitivity.gaps(3)(cube.copy(), features)).all((1, 2))
+    assert np.isnan(sensitivity.without_melt(cube.copy(), features, 1)).any((1, 2, 3)).sum() == 4
+    missing = np.isnan(sensitivity.gaps(3)(cube.copy(), features, 1)).all((1, 2))
     assert missing.sum(axis=0).tolist() == [3, 3]
-    coarse = sensitivity.coarser(cube.copy(), features)
+    coarse = sensitivity.coarser(cube.copy(), features, 1)
     assert coarse.shape == cube.shape
     assert coarse[4, 0, 0, 0] == pytest.approx(10 * np.log10((10 ** (cube[4, :3, :3, 0] / 10)).mean()), rel=1e-5)
     assert coarse[4, 5, 4, 1] == pytest.approx(cube[4, 3:6, 3:6, 1].mean(), rel=1e-5)
+
+
+def test_gaps_differ_from_scene_to_scene_and_those_of_fewer_are_among_those_of_more() -> None:
+    features: tuple[Feature, ...] = ("rtc", "insar")
+
+    def lost(number: int, seed: int, **draw: int) -> np.ndarray:
+        cube = np.zeros((15, 2, 2, 2), np.float32)
+        return np.isnan(sensitivity.gaps(number, **draw)(cube, features, seed)).all((1, 2))
+
+    steps = [lost(1, seed) for seed in range(700_001, 700_021)]
+    assert len({int(one[:, 0].argmax()) for one in steps}) > 5
+    assert sum(np.array_equal(one[:, 0], one[:, 1]) for one in steps) < 10
+    for number in (1, 2, 3):
+        assert (lost(number + 1, 7) >= lost(number, 7)).all()
+    assert np.array_equal(lost(4, 7), lost(4, 7))
+    assert not np.array_equal(lost(4, 7), lost(4, 7, draw=1))
 
 
 def test_sensitivity_is_a_table_by_change() -> None:
@@ -341,6 +420,88 @@ def test_sensitivity_is_a_table_by_change() -> None:
     table = sensitivity.sensitivity(ByCoherence(), seeds=(1,), size=48, make=bare)
     assert table["unchanged"]["area_bias"] is None
     json.dumps(table, allow_nan=False)
+
+
+# -- the verbs ---------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def by_coherence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the verbs score a network that knows the answer, on scenes made in a moment."""
+    monkeypatch.setattr(verbs.models, "load_model", lambda *_, **__: ByCoherence())
+    monkeypatch.setattr(verbs.scenes, "simulated", functools.partial(cases.simulated, make=made))
+
+
+def never(*_: object, **__: object) -> None:
+    raise AssertionError("the work began")
+
+
+@pytest.mark.usefixtures("by_coherence")
+def test_the_source_of_scores_names_every_scene(tmp_path: Path) -> None:
+    def source(*seeds: int) -> str:
+        return str(verbs.evaluate_weights("x", seeds=seeds, size=48, calibration=None)["source"])
+
+    assert source(1, 2, 3) == "simulated scenes of 48 px, seeds 1 to 3"
+    assert source(1, 9, 2) == "simulated scenes of 48 px, seeds 1, 9, 2"
+    assert source(7) == "simulated scenes of 48 px, seed 7"
+    model = verbs.calibrate_weights("x", seeds=(1, 9, 2), size=48)
+    assert model.source == "weights by-coherence; 3 simulated scenes of 48 px, seeds 1, 9, 2"
+    with h5py.File(tmp_path / "test.hdf5", "w") as file:
+        for name in ("A_2020", "B_2020"):
+            group = file.create_group(name)
+            group["rtc"] = group["insar"] = np.full((15, 32, 32, 1), 0.6, np.float32)
+            group["outlines"] = np.stack([~square(4, 9, 32), square(4, 9, 32)], axis=-1)
+    for only, told in ((None, "test.hdf5"), ("A_*", "test.hdf5, A_*")):
+        report = verbs.evaluate_weights("x", data=tmp_path / "test.hdf5", only=only, calibration=None)
+        assert report["source"] == told
+
+
+@pytest.mark.usefixtures("by_coherence")
+def test_scenes_that_the_weights_learned_from_are_told() -> None:
+    shipped = "tweightedpool_rtc_simulated"  # trained on the seeds from 300000 on
+    report = verbs.evaluate_weights(shipped, seeds=(300_000, 5), size=48, calibration=None)
+    assert report["source"].endswith("seeds 300000, 5, of which the weights learned from seed 300000")
+    model = verbs.calibrate_weights(shipped, seeds=(300_000, 300_001), size=48)
+    assert model.source.endswith(", of which the weights learned from seeds 300000 to 300001")
+    unseen = verbs.evaluate_weights(shipped, seeds=(900_000,), size=48, calibration=None)
+    assert unseen["source"] == "simulated scenes of 48 px, seed 900000"
+
+
+@pytest.mark.usefixtures("by_coherence")
+@pytest.mark.parametrize(
+    ("verb", "options", "message"),
+    [
+        ("evaluate_weights", {"out": "file"}, "file cannot be made a folder"),
+        ("evaluate_weights", {"out": "file/below"}, "below cannot be made a folder"),
+        ("evaluate_weights", {"cache": "file"}, "file cannot be made a folder"),
+        ("evaluate_weights", {"register": True}, "mine.h5 is not in"),
+        ("calibrate_weights", {"out": "folder"}, "folder is a folder: name a file"),
+        ("calibrate_weights", {"out": "file/c.json"}, "file cannot be made a folder"),
+        ("calibrate_weights", {"register": True}, "mine.h5 is not in"),
+    ],
+)
+def test_where_to_write_is_tried_before_the_work(
+    verb: str, options: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(verbs.scoring, "evaluate", never)
+    monkeypatch.setattr(verbs.scoring, "reliabilities", never)
+    Path("file").touch()
+    Path("folder").mkdir()
+    shutil.copy(own.folder() / "ICEmapper_tweightedpool_rtc_simulated.h5", "mine.h5")
+    with pytest.raises(errors.OptionError, match=message):
+        getattr(verbs, verb)("mine.h5", seeds=(1,), size=48, **options)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder", "mine.h5"]
+
+
+def test_a_training_tries_where_to_write_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from icemapper_xr.training import fit
+
+    monkeypatch.setattr(fit, "train", never)
+    (tmp_path / "a.toml").write_text("steps = 1\n")
+    (tmp_path / "file").touch()
+    for options in ({"out": "file"}, {"export": "file/below"}, {"cache": "file"}):
+        places = {"out": tmp_path / "out"} | {name: tmp_path / place for name, place in options.items()}
+        with pytest.raises(errors.OptionError, match="cannot be made a folder"):
+            verbs.train_weights(tmp_path / "a.toml", **places)  # type: ignore[arg-type]
 
 
 # -- bad input --------------------------------------------------------------------------------------------------------
@@ -379,6 +540,15 @@ def test_bad_input_is_one_line(
     assert len(told) == 1
     assert message in told[0]
     assert not list(tmp_path.iterdir())
+
+
+def test_a_backend_that_is_not_there_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)  # whether it is installed or not
+    with pytest.raises(SystemExit):
+        cli.main(["train", "a.toml", "--backend", "torch"])
+    assert "--backend torch is not installed: `pip install torch`, or leave it out" in capsys.readouterr().err
 
 
 def test_an_area_in_degrees_keeps_its_edges_on_the_grid_of_the_map(tmp_path: Path) -> None:

@@ -76,8 +76,6 @@ class Monotone:
     def __post_init__(self) -> None:
         _check_knots(self.x, self.y, "y")
         y = np.asarray(self.y)
-        if self.x[0] < 0:
-            raise OptionError(f"the x of a calibration begins at {self.x[0]:g}; confidence is 0 or more")
         if y.min() < 0.5 or y.max() > 1 or np.any(np.diff(y) < 0):
             raise OptionError("the y of a monotone calibration must rise from 0.5 or more to 1 or less; fit it anew")
 
@@ -94,6 +92,8 @@ def _check_knots(x: tuple[float, ...], y: tuple[float, ...], name: str) -> None:
         raise OptionError(f"a calibration needs as many {name} as x, at least one; it has {len(y)} and {len(x)}")
     if not np.all(np.isfinite([*x, *y])) or np.any(np.diff(x) <= 0):
         raise OptionError(f"the x of a calibration must rise and all its numbers be finite; got x={x[:3]}...")
+    if x[0] < 0 or x[-1] > 1:
+        raise OptionError(f"the x of a calibration reach from {x[0]:g} to {x[-1]:g}; confidence is 0 to 1")
 
 
 def to_dict(model: Model) -> dict[str, Any]:
@@ -114,17 +114,25 @@ def from_dict(numbers: dict[str, Any]) -> Model:
         raise OptionError(f"kernel {numbers['kernel']!r} of a calibration is unknown; only 'laplacian' is")
     source = str(numbers.get("source", ""))
     try:
-        x = tuple(float(value) for value in numbers["x"])
+        x = _listed(numbers["x"])
         if kind == KernelRidge.kind:
-            dual = tuple(float(value) for value in numbers["dual_coef"])
-            return KernelRidge(x, dual, float(numbers.get("gamma", 1.0)), source)
+            return KernelRidge(x, _listed(numbers["dual_coef"]), float(numbers.get("gamma", 1.0)), source)
         if kind == Monotone.kind:
-            return Monotone(x, tuple(float(value) for value in numbers["y"]), source)
+            return Monotone(x, _listed(numbers["y"]), source)
+    except OptionError:  # numbers, but none that make a map
+        raise
     except KeyError as error:
         raise OptionError(f"a calibration of kind {kind!r} needs the numbers {error}; write it with `write`") from error
     except (TypeError, ValueError) as error:
         raise OptionError(f"a calibration is plain numbers, but {error}; write it with `write`") from error
     raise OptionError(f"calibration kind {kind!r} is unknown; use 'monotone' or 'kernel_ridge'")
+
+
+def _listed(values: Any) -> tuple[float, ...]:
+    """Take a list of numbers; a text is a list of letters."""
+    if not isinstance(values, list | tuple) or any(isinstance(value, str) for value in values):
+        raise TypeError(f"{values!r:.60} is no list of them")
+    return tuple(float(value) for value in values)
 
 
 def write(model: Model, path: str | Path) -> None:
@@ -146,7 +154,10 @@ def read(path: str | Path) -> Model:
         raise OptionError(f"calibration {path} cannot be read: {error}; pass a file written by `write`") from error
     if not isinstance(numbers, dict):
         raise OptionError(f"calibration {path} holds a {type(numbers).__name__}; pass a file written by `write`")
-    return from_dict(numbers)
+    try:
+        return from_dict(numbers)
+    except OptionError as error:
+        raise OptionError(f"calibration {path}: {error}") from error
 
 
 def published() -> KernelRidge:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 from typing import Annotated, Literal
@@ -47,6 +48,10 @@ def train(
         depend on it.
     """
     if backend is not None:
+        if importlib.util.find_spec(backend) is None:
+            from icemapper_xr import errors
+
+            raise errors.OptionError(f"--backend {backend} is not installed: `pip install {backend}`, or leave it out")
         os.environ["KERAS_BACKEND"] = backend
     from icemapper_xr.training import verbs
 
@@ -130,8 +135,7 @@ def evaluate(
     if outlines is not None:
         from icemapper_xr import pipeline
 
-        chosen = None if calibration in ("auto", "none") else Path(calibration)
-        report = pipeline.scores_of_run(target, outlines, year=year, area=area, calibration=chosen, out=out)
+        report = pipeline.scores_of_run(target, outlines, year=year, area=area, calibration=calibration, out=out)
     else:
         report = verbs.evaluate_weights(
             target,

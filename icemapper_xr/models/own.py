@@ -9,7 +9,7 @@ from typing import Any, Final
 from icemapper_xr import errors
 from icemapper_xr.models import facts, weights
 
-__all__ = ["INDEX", "entry_of", "folder", "read_index", "register", "with_digest"]
+__all__ = ["INDEX", "check", "entry_of", "folder", "read_index", "register", "with_digest"]
 
 INDEX: Final = "index.json"
 
@@ -43,6 +43,18 @@ def with_digest(digest: str | None) -> dict[str, Any]:
     return next((entry for entry in read_index() if entry["digest"] == digest), {})
 
 
+def check(path: str | Path) -> Path:
+    """Refuse a file that `register` could not enter; returns its full path."""
+    path = Path(path).resolve()
+    if path.parent != folder().resolve():
+        raise errors.OptionError(f"weights file {path} is not in {folder()}: copy it there first")
+    attrs = weights.read_attrs(path)
+    missing = [name for name in ("features", "window", "pixel_size") if name not in attrs]
+    if missing:
+        raise errors.OptionError(f"weights file {path} lacks the root attributes {missing}: write it with attrs=")
+    return path
+
+
 def register(
     path: str | Path, *, training: str | None = None, scores: Any = None, calibration: Any = None
 ) -> dict[str, Any]:
@@ -50,13 +62,8 @@ def register(
 
     The file must say its features, window and pixel size in its root attributes (`weights.write(..., attrs=...)`).
     """
-    path = Path(path).resolve()
-    if path.parent != folder().resolve():
-        raise errors.OptionError(f"weights file {path} is not in {folder()}: copy it there first")
+    path = check(path)
     architecture, attrs = weights.read_architecture(path), weights.read_attrs(path)
-    missing = [name for name in ("features", "window", "pixel_size") if name not in attrs]
-    if missing:
-        raise errors.OptionError(f"weights file {path} lacks the root attributes {missing}: write it with attrs=")
     entry = {
         "file": path.name,
         "digest": architecture.digest,

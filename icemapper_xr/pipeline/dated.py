@@ -1,8 +1,7 @@
-"""Outlines with dates: calendar years from whatever column a file has them in, and inventories of such outlines."""
+"""Outlines with dates, and inventories of them."""
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -13,18 +12,15 @@ import numpy.typing as npt
 from icemapper_xr import conventions as cv
 from icemapper_xr import vectorise
 from icemapper_xr.analysis import inventories
+from icemapper_xr.analysis.dates import whole_years
 from icemapper_xr.errors import AnalysisError
 from icemapper_xr.pipeline import runs
 
 if TYPE_CHECKING:
     import geopandas as gpd
-    import pandas as pd
 
 __all__ = ["counted", "inventory", "read", "whole_years"]
 
-_FIRST, _LAST = 1000, 9999
-"""Numbers that can be years: 20160801 is none."""
-_REMEDY: Final = "give a whole year (2016) or a date in each row, or leave those rows out"
 DOUBLE: Final = 0.01
 """Share of an inventory's area that may lie in two outlines (a judgement: about the error of the area)."""
 _KM2: Final = "_km2"
@@ -32,44 +28,6 @@ _IDS: Final = runs.ID_COLUMNS[:3]
 """Columns that name a glacier; a mere `id` may number the rows."""
 
 
-def whole_years(column: pd.Series, *, what: str) -> pd.Series:
-    """Return the calendar year of each row.
-
-    Parameters
-    ----------
-    column
-        Whole years, as numbers or text; or dates, of which the year is taken. A decimal year is refused: whether 2005.9
-        is meant as a day of 2005 or as an epoch near 2006 only its author knows.
-    what
-        Whose years they are, with the file, for messages.
-
-    Returns
-    -------
-    pandas.Series
-        int, the index of the column.
-
-    Raises
-    ------
-    AnalysisError
-        A year is missing or not whole, or no year of four digits.
-    """
-    import pandas as pd
-
-    missing = column.isna()
-    if missing.any():
-        raise AnalysisError(f"{int(missing.sum())} of {len(column)} rows of {what} have no {column.name}; {_REMEDY}")
-    dates = pd.api.types.is_datetime64_any_dtype(column) or column.map(lambda v: isinstance(v, dt.date)).all()
-    years = pd.to_datetime(column).dt.year if dates else pd.to_numeric(column, errors="coerce").astype(float)
-    wrong = ~(years.between(_FIRST, _LAST) & (years == np.floor(years)))
-    if wrong.any():
-        raise AnalysisError(
-            f"{int(wrong.sum())} of {len(column)} rows of {what} have no whole {column.name}, the first has "
-            f"{column[wrong].iloc[0]}; {_REMEDY}"
-        )
-    return years.astype(int)
-
-
-# -- inventories ------------------------------------------------------------------------------------------------------
 def read(path: Path, year: int | None, which: str, notes: list[str]) -> gpd.GeoDataFrame:
     """Read an inventory with the year and the area of each outline, refused if it has the same ice more than once.
 

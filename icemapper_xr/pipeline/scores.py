@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from icemapper_xr import calibrate, progress, store
 from icemapper_xr import conventions as cv
+from icemapper_xr import progress, store
 from icemapper_xr.errors import OptionError
-from icemapper_xr.pipeline import runs
+from icemapper_xr.pipeline import calibrations, runs
 from icemapper_xr.pipeline.sheets import Sheet
-from icemapper_xr.training import cases, scorecard, scoring
+from icemapper_xr.training import cases, places, scorecard, scoring
 
 __all__ = ["scores_of_run"]
 
@@ -22,7 +22,7 @@ def scores_of_run(
     *,
     year: int | None = None,
     area: str | Path | None = None,
-    calibration: str | Path | None = None,
+    calibration: str | Path | None = "auto",
     out: str | Path | None = None,
 ) -> dict[str, Any]:
     """Score a finished map against outlines of your own.
@@ -39,7 +39,8 @@ def scores_of_run(
     area
         Polygons of the area in which the outlines are complete; None: the box around them.
     calibration
-        A file written by `calibrate`; None judges none.
+        'auto' takes the one that ships with the weights of the map, if there is one; a file written by `calibrate`;
+        None judges none.
     out
         Folder for the scores.
 
@@ -79,8 +80,10 @@ def scores_of_run(
         for sheet in progress.track(sheets, "compare", len(sheets))
         if sheet.near(truth.area, 0.0).any()
     )
-    model = None if calibration is None else calibrate.read(calibration)
-    attrs = store.open_store(run.sheets[0].path).attrs
+    path = run.sheets[0].path
+    model, _ = calibrations.calibration_of(calibration, store.provenance(path))
+    attrs = store.open_store(path).attrs
+    places.folders(out)
     report = {
         "weights": str(attrs.get(cv.ATTR_WEIGHTS, "")),
         "digest": str(attrs.get(cv.ATTR_WEIGHTS_DIGEST, "")),

@@ -10,7 +10,7 @@ import xarray as xr
 
 from icemapper_xr import applicability as likeness
 from icemapper_xr import calibrate as maps
-from icemapper_xr import conventions, models
+from icemapper_xr import conventions, models, progress
 from icemapper_xr._types import Segmenter
 from icemapper_xr.errors import OptionError
 
@@ -141,16 +141,24 @@ def _unlike_pixels(stored: xr.Dataset, threshold: float) -> tuple[int, int, int,
 
 
 def likeness_of(weights: str | Path | Segmenter) -> likeness.Likeness | None:
-    """Find the numbers that belong to some weights; None where there are none."""
+    """Find the numbers that belong to some weights; None where there are none, or those of other weights."""
     from icemapper_xr.models import own
 
     if isinstance(weights, str | Path):
-        path = Path(models.info(weights)["path"])  # what its channels mean does not matter here
+        facts = models.info(weights)  # what its channels mean does not matter here
+        path, digest = Path(facts["path"]), facts["digest"]
     else:
-        file = own.with_digest(weights.digest).get("file")
+        digest = weights.digest
+        file = own.with_digest(digest).get("file")
         found: Path | None = own.folder() / file if file is not None else getattr(weights, "path", None)
         if found is None:
             return None
         path = found
     beside = likeness.beside(path)
-    return likeness.read(beside) if beside.is_file() else None
+    if not beside.is_file():
+        return None
+    numbers = likeness.read(beside)
+    if numbers.digest not in ("", digest):
+        progress.note(f"{beside} describes the training data of other weights than {path.name}: left out")
+        return None
+    return numbers

@@ -51,7 +51,8 @@ def _run(options: argparse.Namespace) -> None:
 
         with sources.open_data(config, cache, beside=options.config) as data:
             last = (config.steps or 1) - 1
-            print(likeness.write_beside(options.describe, data.training(last), config, sources.training_set(config)))
+            described = likeness.describe(data.training(last), config, sources.training_set(config))
+            print(likeness.write_beside(options.describe, described))
         return
     from icemapper_xr.training import export, verbs
 

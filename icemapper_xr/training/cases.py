@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
-import tempfile
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +15,11 @@ import numpy.typing as npt
 
 from icemapper_xr import conventions, errors, progress, tiling, vectorise
 from icemapper_xr._types import FloatArray, Segmenter
-from icemapper_xr.analysis import projecting
+from icemapper_xr.analysis import dates, projecting
 from icemapper_xr.conventions import Feature
 from icemapper_xr.prediction import core
 from icemapper_xr.training import patches, samples, scenes
+from icemapper_xr.training.config import CALIBRATION_SEEDS, SEEDS
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -40,11 +42,6 @@ __all__ = [
 ]
 
 BoolArray = npt.NDArray[np.bool_]
-
-SEEDS = tuple(range(700_001, 700_021))
-"""Seeds of the scenes for evaluation; no training and no validation uses them, nor do tests or the demo."""
-CALIBRATION_SEEDS = tuple(range(800_001, 800_013))
-"""Seeds of the scenes that calibrations are fitted on; neither trained on nor evaluated."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +80,8 @@ class Case:
         return np.asarray(self.probability > conventions.THRESHOLD) & self.known
 
 
-Change = Callable[[FloatArray], FloatArray]
-"""Changes a cube `(T, y, x, C)` before it is mapped."""
+Change = Callable[[FloatArray, int], FloatArray]
+"""Changes a cube `(T, y, x, C)`, of the scene with this seed, before it is mapped."""
 
 
 def world(seed: int, size: int, features: tuple[Feature, ...], *, shift_days: int = 0) -> World:
@@ -143,7 +140,7 @@ def simulated(
 
     for seed in progress.track(seeds, "evaluate", len(seeds)):
         made = _cached(cache, seed, size, segmenter.features, shift_days, make)
-        cube = made.cube if change is None else change(made.cube.copy())
+        cube = made.cube if change is None else change(made.cube.copy(), seed)
         seen = np.asarray(np.isfinite(made.cube).any(axis=0).all(axis=-1))
         yield Case(
             name=str(seed),
@@ -199,26 +196,29 @@ def published(segmenter: Segmenter, path: Path, *, only: str = "*") -> Iterator[
     """
     from icemapper_xr.training import hdf5
 
-    found = hdf5.open_samples(path, segmenter.features, segmenter.n_steps)
-    wanted = [sample for sample in found if fnmatch.fnmatchcase(sample.name, only)]
-    if not wanted:
-        raise errors.OptionError(f"no sample of {path} is named {only!r}: the first one is {found[0].name!r}")
-    for sample in progress.track(wanted, "evaluate", len(wanted)):
-        if min(sample.shape) < segmenter.window:
-            raise errors.OptionError(
-                f"sample {sample.name} is {sample.shape[0]} x {sample.shape[1]} px, smaller than the weights' window "
-                f"of {segmenter.window} px: choose weights of a smaller window"
+    try:
+        found = hdf5.open_samples(path, segmenter.features, segmenter.n_steps)
+        wanted = [sample for sample in found if fnmatch.fnmatchcase(sample.name, only)]
+        if not wanted:
+            raise errors.OptionError(f"no sample of {path} is named {only!r}: the first one is {found[0].name!r}")
+        for sample in progress.track(wanted, "evaluate", len(wanted)):
+            if min(sample.shape) < segmenter.window:
+                raise errors.OptionError(
+                    f"sample {sample.name} is {sample.shape[0]} x {sample.shape[1]} px, smaller than the weights' "
+                    f"window of {segmenter.window} px: choose weights of a smaller window"
+                )
+            blended, truth, seen = _whole_windows(sample, segmenter)
+            inner = sample.inner
+            yield Case(
+                name=sample.name,
+                region=sample.name.split("_")[0],
+                probability=blended[inner],
+                truth=truth[inner],
+                known=seen[inner],
+                pixel_size=segmenter.pixel_size,
             )
-        blended, truth, seen = _whole_windows(sample, segmenter)
-        inner = sample.inner
-        yield Case(
-            name=sample.name,
-            region=sample.name.split("_")[0],
-            probability=blended[inner],
-            truth=truth[inner],
-            known=seen[inner],
-            pixel_size=segmenter.pixel_size,
-        )
+    finally:
+        hdf5.close(path)
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,6 +248,8 @@ def read_outlines(path: Path, *, crs: Any, area: Path | None = None, year: int |
     ------
     OptionError
         If the outlines are of several years, but none of `year`.
+    AnalysisError
+        If a row has no whole year where others have one.
     VectorError
         If a file cannot be read, has no CRS, no polygons, or other shapes.
     """
@@ -326,14 +328,23 @@ def meeting(found: Iterable[Case], outlines: Outlines) -> Iterator[Case]:
 
 
 def _of_year(outlines: Any, year: int | None, path: Path) -> Any:
-    """Take the outlines of a year from a table of several."""
-    if year is None or "year" not in outlines.columns or outlines["year"].nunique() < 2:
+    """Take the outlines of a year from a table that has years; one that is of another year is taken, and told."""
+    column = next((name for name in outlines.columns if str(name).lower() == conventions.YEAR), None)
+    if year is None or column is None or outlines[column].isna().all():
         return outlines
-    chosen = outlines[outlines["year"] == year]
-    if chosen.empty:
-        years = ", ".join(map(str, sorted(outlines["year"].unique())))
-        raise errors.OptionError(f"{path} has outlines of {years}, none of {year}: compare a map of one of these")
-    return chosen
+    found = dates.whole_years(outlines[column], what=f"the outlines {path}")
+    there = sorted(set(found))
+    if there == [year]:
+        return outlines
+    if len(there) == 1:
+        progress.note(
+            f"{path} has outlines of {there[0]}, the map is of {year}: what changed between counts as an error"
+        )
+        return outlines
+    if year not in there:
+        named = ", ".join(map(str, there))
+        raise errors.OptionError(f"{path} has outlines of {named}, none of {year}: compare a map of one of these")
+    return outlines[found == year]
 
 
 def _polygons(path: Path) -> gpd.GeoDataFrame:
@@ -380,14 +391,22 @@ def _cached(
     if cache is None:
         return make(seed, size, features, **options)
     path = cache / f"evaluation_{scenes.simulator_digest()}" / f"{seed}_{size}px_{shift_days:+d}d.npz"
-    if not path.exists():
-        made = make(seed, size, conventions.FEATURES, **options)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-            coded = np.zeros(0, np.uint8) if made.classes is None else made.classes
-            np.savez(file, cube=made.cube.astype(np.float16), truth=made.truth, classes=coded, region=made.region)
-        Path(file.name).replace(path)
-    with np.load(path, allow_pickle=False) as kept:
+    if path.exists():
+        try:
+            return _kept(path, features)
+        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error):
+            progress.note(f"{path} is damaged: the scene is simulated anew")
+    made = make(seed, size, conventions.FEATURES, **options)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with scenes.appearing(path) as file:
+        coded = np.zeros(0, np.uint8) if made.classes is None else made.classes
+        np.savez(file, cube=made.cube.astype(np.float16), truth=made.truth, classes=coded, region=made.region)
+    return _kept(path, features)
+
+
+def _kept(path: Path, features: tuple[Feature, ...]) -> World:
+    """Read a scene from the cache."""
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
         channels = [conventions.FEATURES.index(feature) for feature in features]
         classes = kept["classes"] if kept["classes"].size else None
         return World(kept["cube"][..., channels].astype(np.float32), kept["truth"], classes, str(kept["region"]))

@@ -13,13 +13,15 @@ import pydantic
 from pydantic import Field
 
 from icemapper_xr import errors
-from icemapper_xr.conventions import FEATURES, PIXEL_SIZE, Feature, Pooling, Unobserved
+from icemapper_xr.conventions import FEATURES, LATTICE, PIXEL_SIZE, Feature, Pooling, Unobserved
 
 if TYPE_CHECKING:
     import numpy as np
 
 __all__ = [
+    "CALIBRATION_SEEDS",
     "ORIGINAL",
+    "SEEDS",
     "Augmentation",
     "LossSettings",
     "SceneSettings",
@@ -35,11 +37,16 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 StepPrecision = Literal["float32", "bfloat16"]
 
+SEEDS = tuple(range(700_001, 700_021))
+"""Seeds of the scenes for evaluation; no training and no validation uses them, nor do tests or the demo."""
+CALIBRATION_SEEDS = tuple(range(800_001, 800_013))
+"""Seeds of the scenes that calibrations are fitted on; neither trained on nor evaluated."""
+
 
 class _Settings(pydantic.BaseModel):
-    """A mistyped key is an error, and settings do not change under a run."""
+    """A mistyped key and a number that is none are errors, and settings do not change under a run."""
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class SceneSettings(_Settings):
@@ -280,6 +287,12 @@ class TrainingConfig(_Settings):
                 raise ValueError(f"a window of {size} px must be a multiple of {2**self.levels}")
             if self.data is None and size > self.scenes.size:
                 raise ValueError(f"a window of {size} px is larger than scenes.size={self.scenes.size}")
+        if LATTICE % (self.window / 2):
+            legal = [side for side in range(2**self.levels, LATTICE + 1, 2**self.levels) if LATTICE % (side / 2) == 0]
+            raise ValueError(
+                f"weights of a window of {self.window} px could not map: half of it must divide {LATTICE} px; give one "
+                f"of {', '.join(map(str, legal))}"
+            )
         if missing := set(self.features) - set(self.scenes.features or self.features):
             raise ValueError(f"scenes.features={self.scenes.features} lacks {', '.join(sorted(missing))}")
         if (self.steps is None) == (self.epochs is None):
@@ -296,9 +309,17 @@ class TrainingConfig(_Settings):
             for pattern in self.leave_out:
                 if not fnmatch.filter(WORLDS, pattern):
                     raise ValueError(f"leave_out: {pattern!r} fits no simulated world; they are {', '.join(WORLDS)}")
-        overlap = range(self.scenes.seed, self.scenes.seed + self.scenes.number)
-        if any(self.scenes.validation_seed + i in overlap for i in range(self.scenes.validation)):
+        learned = range(self.scenes.seed, self.scenes.seed + self.scenes.number)
+        validated = range(self.scenes.validation_seed, self.scenes.validation_seed + self.scenes.validation)
+        if set(validated) & set(learned):
             raise ValueError("scenes.validation_seed lies among the seeds of the training scenes")
+        for name, seeds in (("seed", learned), ("validation_seed", validated)):
+            for use, kept in (("evaluation", SEEDS), ("calibration", CALIBRATION_SEEDS)):
+                if self.data is None and set(seeds) & set(kept):
+                    raise ValueError(
+                        f"scenes.{name}={seeds.start}: {seeds.start} to {seeds[-1]} meet the seeds {kept[0]} to "
+                        f"{kept[-1]}, which are for {use} alone; begin elsewhere"
+                    )
         return self
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from icemapper_xr import applicability, errors
 from icemapper_xr.conventions import N_STEPS
-from icemapper_xr.training import fit, scenes, sources, state
+from icemapper_xr.training import fit, likeness, places, scenes, sources, state
 from icemapper_xr.training.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def export(trained: fit.Trained, config: TrainingConfig, folder: str | Path) -> 
     scores = {name: round(value, 4) for name, value in trained.scores.items()}
     path = _write(trained.model, config, Path(folder), trained.rows, scores)
     if trained.likeness is not None:
-        applicability.write(trained.likeness, applicability.beside(path))
+        likeness.write_beside(path, trained.likeness)
     return path
 
 
@@ -91,10 +91,12 @@ def _write(
 ) -> Path:
     from icemapper_xr.models import own, weights
 
-    logs = folder / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
+    logs = places.folder(folder / "logs")
     path = folder / f"{config.name}.h5"
+    before = weights.sha256(path) if path.exists() else None
     weights.write(model, path, attrs=attributes(config, scores))
+    if weights.sha256(path) != before:  # what earlier weights learned from says nothing of these
+        applicability.beside(path).unlink(missing_ok=True)
     part = logs / f"{config.name}.csv"
     state.write_csv(part, rows)
     if folder.resolve() == own.folder().resolve():

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from icemapper_xr import errors, progress
-from icemapper_xr.training import ahead, eventlog, likeness, metrics, optimiser, patches, scenes, sources, state
+from icemapper_xr.training import ahead, eventlog, likeness, metrics, optimiser, patches, places, scenes, sources, state
 from icemapper_xr.training.config import Schedule, TrainingConfig
 from icemapper_xr.training.samples import Sample
 from icemapper_xr.training.sources import Data
@@ -94,8 +94,7 @@ def train(
     """
     if workers < 0:
         raise errors.OptionError(f"workers={workers}: give the number of processes, 0 for none")
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = places.folder(Path(folder))
     scenes_in = Path(cache) if cache else folder / "scenes"
     # First all that can be wrong with the settings: the data may be minutes of simulation away.
     model = _model(config)
@@ -157,6 +156,7 @@ def _model(config: TrainingConfig) -> keras.Model:
     if config.warm_start is None:
         warm.balance(model, config.features)
     else:
+        warm.check_left_out(config)
         warm.start(model, config.warm_start, config.features)
     for norm in optimiser.batch_norms(model):
         norm.momentum = config.momentum
@@ -282,7 +282,10 @@ def _validate(
 
 
 def score(model: keras.Model, held_out: Sequence[Sample], config: TrainingConfig) -> dict[str, float]:
-    """Score a network in inference mode on whole windows side by side, read a batch at a time."""
+    """Score a network in inference mode on whole windows side by side, read a batch at a time.
+
+    Windows of which nothing is known say nothing: without glacier and answer they would count as right.
+    """
     counts: list[metrics.Counts] = []
     for sample in held_out:
         windows = patches.windows(sample, config)
@@ -290,7 +293,10 @@ def score(model: keras.Model, held_out: Sequence[Sample], config: TrainingConfig
             answers = model.predict_on_batch(np.stack([x for x, _ in some]))
             for (_, y), answer in zip(some, answers, strict=True):
                 known = y.sum(axis=-1) > 0
-                counts.append(metrics.count(answer[..., 1] > 0.5, y[..., 1] > 0.5, known))
+                if known.any():
+                    counts.append(metrics.count(answer[..., 1] > 0.5, y[..., 1] > 0.5, known))
+    if not counts:
+        raise errors.OptionError("nothing was observed in the validation samples: name others")
     together = metrics.total(counts)
     return {
         "val_iou_pixels": together.iou,

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,17 +24,33 @@ from icemapper_xr.training.samples import Crop, IntArray
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["Hdf5Sample", "open_samples"]
+__all__ = ["Hdf5Sample", "Version", "close", "open_samples"]
+
+
+class Version(NamedTuple):
+    """A file as it is when its samples are listed: what is written in its place later is another one."""
+
+    path: Path
+    inode: int
+    changed: int
+    """Time of the last change, ns."""
+    size: int
+
+
+USUAL = (-0.5, 1.5)
+"""What the middle value of a square of any scene lies between, in model units; dB do not."""
+SQUARE = 64
+"""Side of the square that is looked at, pixels."""
 
 _lock = threading.RLock()
-_files: dict[Path, Any] = {}
+_files: dict[Version, Any] = {}
 
 
 @dataclass(frozen=True)
 class Hdf5Sample:
-    """One group of a file in the published layout. Files stay open, one handle per process."""
+    """One group of a file in the published layout. Files stay open until `close`, one handle per process."""
 
-    path: Path
+    file: Version
     name: str
     """`<tile>_<year>_ro<orbit>`."""
     shape: tuple[int, int]
@@ -48,14 +64,14 @@ class Hdf5Sample:
         # h5py wants rising indices without repeats; the dates in between are few.
         first, last = int(dates.min()), int(dates.max()) + 1
         with _lock:
-            stack = _handle(self.path)[self.name][feature][first:last, *crop.slices, 0]
+            stack = _handle(self.file)[self.name][feature][first:last, *crop.slices, 0]
         picked: FloatArray = np.asarray(stack, np.float32)[dates - first]
         return picked
 
     def truth(self, crop: Crop) -> npt.NDArray[np.bool_]:
         """Return `(size, size)`, True on glacier."""
         with _lock:
-            labels = _handle(self.path)[self.name]["outlines"][*crop.slices, :]
+            labels = _handle(self.file)[self.name]["outlines"][*crop.slices, :]
         glacier: npt.NDArray[np.bool_] = labels[..., 1] > labels[..., 0]
         return glacier
 
@@ -65,17 +81,19 @@ class Hdf5Sample:
 
 
 def open_samples(path: Path, features: tuple[Feature, ...], n_steps: int = N_STEPS) -> list[Hdf5Sample]:
-    """List the samples of a file, sorted by name; reads shapes and attributes only.
+    """List the samples of a file, sorted by name; reads shapes, attributes, and of each feature a small square.
 
     Raises
     ------
     OptionError
-        If the file is missing or no HDF5, or a sample lacks a feature, `outlines`, or its 15 indices.
+        If the file is missing or no HDF5, or a sample lacks a feature, `outlines`, or its 15 indices, or is not in
+        model units.
     """
     try:
         with _lock:
-            file = _handle(path)
-            samples = [_describe(file, name, path, features, n_steps) for name in sorted(file)]
+            version = _version(path)
+            file = _handle(version)
+            samples = [_describe(file[name], name, path, version, features, n_steps) for name in sorted(file)]
     except (OSError, KeyError, RuntimeError, AttributeError) as error:  # the latter: a group in a data set's place
         reason = "it is a folder" if path.is_dir() else " ".join(str(error).split())
         raise errors.OptionError(
@@ -87,10 +105,19 @@ def open_samples(path: Path, features: tuple[Feature, ...], n_steps: int = N_STE
     return samples
 
 
-def _describe(file: h5py.File, name: str, path: Path, features: tuple[Feature, ...], n_steps: int) -> Hdf5Sample:
+def close(path: Path) -> None:
+    """Close a file, so that others can write it; what is read of it later opens it again."""
+    resolved = path.resolve()
+    with _lock:
+        for version in [one for one in _files if one.path == resolved]:
+            _files.pop(version).close()
+
+
+def _describe(
+    group: h5py.Group, name: str, path: Path, version: Version, features: tuple[Feature, ...], n_steps: int
+) -> Hdf5Sample:
     """Check one group and collect its facts."""
     where = f"sample {name} in {path}"
-    group = file[name]
     lacking = [key for key in (*features, "outlines") if not hasattr(group, "keys") or key not in group]
     if lacking:
         raise errors.OptionError(
@@ -110,8 +137,9 @@ def _describe(file: h5py.File, name: str, path: Path, features: tuple[Feature, .
             )
         dates[feature] = group[feature].shape[0]
         base[feature] = _steps(attrs, feature, dates[feature], n_steps, where)
+        _check_units(group[feature], int(base[feature][n_steps // 2]), feature, where)
     inner = tuple(_inside(attrs, along, size, where) for along, size in (("height", height), ("width", width)))
-    return Hdf5Sample(path, name, (height, width), (inner[0], inner[1]), base, dates, attrs)
+    return Hdf5Sample(version, name, (height, width), (inner[0], inner[1]), base, dates, attrs)
 
 
 def _steps(attrs: Mapping[str, Any], feature: Feature, count: int, n_steps: int, where: str) -> IntArray:
@@ -121,7 +149,23 @@ def _steps(attrs: Mapping[str, Any], feature: Feature, count: int, n_steps: int,
     whole = index.dtype.kind in "iuf" and bool(np.all(index == np.floor(index)))
     if index.shape != (n_steps,) or not whole or index.min() < 0 or index.max() >= count:
         raise errors.OptionError(f"{where}: {name} must be {n_steps} whole numbers below {count}, the dates it has")
+    if np.any(np.diff(index) < 0):
+        raise errors.OptionError(f"{where}: {name} is {index.tolist()}, the steps must follow one another in time")
     return index.astype(np.int64)
+
+
+def _check_units(stack: h5py.Dataset, date: int, feature: Feature, where: str) -> None:
+    """Look at the middle of one date: a network would answer to dB, too, but nonsense."""
+    if stack.dtype.kind not in "iuf":
+        raise errors.OptionError(f"{where}: {feature} holds {stack.dtype}, numbers in model units are wanted")
+    rows, columns = (slice(max(0, (side - SQUARE) // 2), (side + SQUARE) // 2) for side in stack.shape[1:3])
+    values = np.asarray(stack[date, rows, columns, 0], np.float64)
+    middle = float(np.median(values[np.isfinite(values)])) if np.isfinite(values).any() else 0.0
+    if not USUAL[0] <= middle <= USUAL[1]:
+        raise errors.OptionError(
+            f"{where}: {feature} has values around {middle:.3g}, model units lie between 0 and 1: scale it "
+            "as published, (x - minimum) / (maximum - minimum)"
+        )
 
 
 def _inside(attrs: Mapping[str, Any], along: str, size: int, where: str) -> slice:
@@ -143,11 +187,19 @@ def _whole(attrs: Mapping[str, Any], name: str, otherwise: int, where: str) -> i
     return int(value.item())
 
 
-def _handle(path: Path) -> h5py.File:
-    """Open a file once per process."""
+def _version(path: Path) -> Version:
+    """Look at a file; the path holds wherever the process goes."""
+    facts = path.stat()
+    return Version(path.resolve(), facts.st_ino, facts.st_mtime_ns, facts.st_size)
+
+
+def _handle(version: Version) -> h5py.File:
+    """Open a file once per process, if it still is the one whose samples were listed."""
     import h5py
 
     with _lock:
-        if path not in _files:
-            _files[path] = h5py.File(path, "r")
-        return _files[path]
+        if version not in _files:
+            if _version(version.path) != version:
+                raise errors.OptionError(f"{version.path} was changed while it was read: run this again")
+            _files[version] = h5py.File(version.path, "r")
+        return _files[version]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -55,8 +56,10 @@ def describe(samples: Sequence[Sample], config: TrainingConfig, source: str) -> 
     )
 
 
-def write_beside(weights: Path, samples: Sequence[Sample], config: TrainingConfig, source: str) -> Path:
-    """Write the numbers beside a weights file; returns their path."""
-    path = applicability.beside(weights)
-    applicability.write(describe(samples, config, source), path)
-    return path
+def write_beside(path: Path, described: applicability.Likeness) -> Path:
+    """Write the numbers beside the weights file that learned from these data; returns their path."""
+    from icemapper_xr.models import weights
+
+    beside = applicability.beside(path)
+    applicability.write(dataclasses.replace(described, digest=weights.sha256(path)), beside)
+    return beside

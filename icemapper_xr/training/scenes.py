@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import IO
 
 import filelock
 import numpy as np
@@ -29,7 +30,7 @@ from icemapper_xr.training import samples
 from icemapper_xr.training.config import TrainingConfig
 from icemapper_xr.training.samples import Crop, IntArray
 
-__all__ = ["CachedScene", "SceneMaker", "SceneSet", "producer", "simulated", "simulator_digest"]
+__all__ = ["CachedScene", "SceneMaker", "SceneSet", "appearing", "producer", "simulated", "simulator_digest"]
 
 SceneMaker = Callable[[int, int, tuple[Feature, ...]], tuple[FloatArray, npt.NDArray[np.bool_]]]
 """Called with seed, size and features; returns the cube `(T, y, x, C)` in dB or 1, NaN = gap, and the truth."""
@@ -255,29 +256,30 @@ class SceneSet:
         return self.config.scenes.features or self.config.features
 
     def _store(self, seed: int) -> None:
-        """Simulate one scene; its folder appears whole or not at all."""
-        features = self._features
-        cube, truth = self.make(seed, self.config.scenes.size, features)
+        """Simulate what a scene lacks: a folder appears whole or not at all, one that others use is added to."""
+        lacking = tuple(f for f in self._features if not (self._folder(seed) / f"{f}.npy").exists())
+        cube, truth = self.make(seed, self.config.scenes.size, lacking)
         with tempfile.TemporaryDirectory(dir=self.cache, prefix=".scene-") as folder:
             part = Path(folder) / "part"
             part.mkdir()
-            for channel, feature in enumerate(features):
+            for channel, feature in enumerate(lacking):
                 # Half precision resolves 0.02 dB at -20 dB, far below the speckle.
                 np.save(part / f"{feature}.npy", cube[..., channel].astype(np.float16))
             np.save(part / "truth.npy", truth.astype(bool))
-            with contextlib.suppress(OSError):
-                if self._folder(seed).exists():
-                    shutil.rmtree(self._folder(seed))
+            with contextlib.suppress(OSError):  # it is there, with other features: their radar is the same
                 part.rename(self._folder(seed))
+                return
+            for feature in lacking:
+                (part / f"{feature}.npy").replace(self._folder(seed) / f"{feature}.npy")
 
     def _store_classes(self, seed: int) -> None:
         """Add the surface classes to a scene."""
-        with tempfile.NamedTemporaryFile(dir=self.cache, prefix=".classes-", delete=False) as part:
-            np.save(part, self.classes(seed, self.config.scenes.size))
-        Path(part.name).replace(self._folder(seed) / "classes.npy")
+        with appearing(self._folder(seed) / "classes.npy") as file:
+            np.save(file, self.classes(seed, self.config.scenes.size))
 
     def _wait(self, seed: int) -> CachedScene:
-        known = _scenes.get(self._folder(seed))
+        key = self._folder(seed), self._features, bool(self.config.scenes.focus)
+        known = _scenes.get(key)
         if known is not None:
             return known
         until = time.monotonic() + self.patience
@@ -293,7 +295,7 @@ class SceneSet:
                     "look at the messages of the simulation, and run the training again with --resume"
                 )
             time.sleep(POLL_SECONDS)
-        return _scenes.setdefault(self._folder(seed), CachedScene(self._folder(seed)))
+        return _scenes.setdefault(key, CachedScene(self._folder(seed)))
 
 
 def surface_codes() -> dict[str, int]:
@@ -303,8 +305,20 @@ def surface_codes() -> dict[str, int]:
     return {name: code for code, name in LEGEND.items()}
 
 
-_scenes: dict[Path, CachedScene] = {}
-"""Scenes opened by this process: their memory maps are made once."""
+_scenes: dict[tuple[Path, tuple[Feature, ...], bool], CachedScene] = {}
+"""Scenes opened by this process, by what of them is wanted: their memory maps are made once."""
+
+
+@contextlib.contextmanager
+def appearing(path: Path) -> Iterator[IO[bytes]]:
+    """Give a file to write that takes its place at `path` if the block succeeds, and else leaves nothing."""
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with part.open("xb") as file:  # with the rights that the user's other files have
+            yield file
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from icemapper_xr.training import places
+
 __all__ = ["figure", "table", "write"]
 
 FALSE = "called glacier"
@@ -14,18 +16,19 @@ FALSE = "called glacier"
 
 def write(report: Mapping[str, Any], folder: Path) -> list[Path]:
     """Write `scores.json`, `scores.txt` and `scores.png` into a folder, each whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    drawing = folder / ".scores.part.png"
-    made = figure(report)
-    made.savefig(drawing, dpi=110)
-    written = []
-    for name, text in (("scores.json", json.dumps(report, indent=1) + "\n"), ("scores.txt", table(report) + "\n")):
-        part = folder / f".{name}.part"
-        part.write_text(text, encoding="utf-8")
-        part.replace(folder / name)
-        written.append(folder / name)
-    drawing.replace(folder / "scores.png")
-    return [*written, folder / "scores.png"]
+    places.folder(folder)
+    texts = {"scores.json": json.dumps(report, indent=1) + "\n", "scores.txt": table(report) + "\n"}
+    parts = {folder / name: folder / f".{name}.part" for name in (*texts, "scores.png")}
+    try:
+        figure(report).savefig(parts[folder / "scores.png"], dpi=110, format="png")
+        for name, text in texts.items():
+            parts[folder / name].write_text(text, encoding="utf-8")
+        for path, part in parts.items():
+            part.replace(path)
+    finally:
+        for part in parts.values():
+            part.unlink(missing_ok=True)
+    return list(parts)
 
 
 def table(report: Mapping[str, Any]) -> str:

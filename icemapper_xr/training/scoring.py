@@ -69,6 +69,8 @@ class Evaluation:
         if not case.known.any():
             progress.note(f"{case.name}: nothing was observed, left out")
             return
+        if case.name in self.counts:
+            raise errors.OptionError(f"two scenes are called {case.name!r}: give each a name of its own, with name=")
         mapped, truth = case.mapped, case.truth & case.known
         one = metrics.count(mapped, truth, case.known)
         signed = margins.distances(mapped, truth, case.pixel_size, case.known)

@@ -9,7 +9,7 @@ import numpy as np
 
 from icemapper_xr import progress
 from icemapper_xr._types import FloatArray, Segmenter
-from icemapper_xr.conventions import FEATURE_RANGES, Feature
+from icemapper_xr.conventions import FEATURE_RANGES, FEATURES, Feature
 from icemapper_xr.training import cases, metrics, scoring
 
 __all__ = ["CHANGES", "coarser", "gaps", "sensitivity", "shuffled", "without_melt"]
@@ -19,34 +19,45 @@ MELT_STEPS: Final = (6, 7, 8, 9)
 SHIFTS: Final = (-12, 12)
 """Shifts of the series' start, days."""
 
-Changer = Callable[[FloatArray, tuple[Feature, ...]], FloatArray]
+Changer = Callable[[FloatArray, tuple[Feature, ...], int], FloatArray]
+"""Changes a cube `(T, y, x, C)` of these features, of the scene with this seed."""
 
 
-def shuffled(cube: FloatArray, features: tuple[Feature, ...]) -> FloatArray:
+def shuffled(cube: FloatArray, features: tuple[Feature, ...], seed: int) -> FloatArray:
     """Put the time steps in a random order, the same for all features."""
     order = np.random.default_rng(1).permutation(cube.shape[0])
     return np.ascontiguousarray(cube[order])
 
 
-def without_melt(cube: FloatArray, features: tuple[Feature, ...]) -> FloatArray:
+def without_melt(cube: FloatArray, features: tuple[Feature, ...], seed: int) -> FloatArray:
     """Take out all steps of the melt season."""
     cube[list(MELT_STEPS)] = np.nan
     return cube
 
 
-def gaps(number: int) -> Changer:
-    """Take out so many random steps, other ones in each feature."""
+def gaps(number: int, *, draw: int = 0) -> Changer:
+    """Take out so many random steps, other ones in each scene and feature.
 
-    def change(cube: FloatArray, features: tuple[Feature, ...]) -> FloatArray:
-        rng = np.random.default_rng(number)
-        for channel in range(cube.shape[-1]):
-            cube[rng.permutation(cube.shape[0])[:number], ..., channel] = np.nan
+    The steps of `number` gaps are among those of one gap more: what another gap costs is not which steps were drawn.
+
+    Parameters
+    ----------
+    number
+        Steps to take out of each feature.
+    draw
+        Number of the draw: another one takes out other steps.
+    """
+
+    def change(cube: FloatArray, features: tuple[Feature, ...], seed: int) -> FloatArray:
+        for channel, feature in enumerate(features):
+            order = np.random.default_rng([seed, draw, FEATURES.index(feature)]).permutation(cube.shape[0])
+            cube[order[:number], ..., channel] = np.nan
         return cube
 
     return change
 
 
-def coarser(cube: FloatArray, features: tuple[Feature, ...], factor: int = 3) -> FloatArray:
+def coarser(cube: FloatArray, features: tuple[Feature, ...], seed: int, factor: int = 3) -> FloatArray:
     """Average squares of `factor` pixels (backscatter in power), as a product of 30 m brought back to 10 m."""
     steps, rows, columns = cube.shape[:3]
     more = ((0, 0), (0, -rows % factor), (0, -columns % factor), (0, 0))
@@ -95,7 +106,7 @@ def sensitivity(segmenter: Segmenter, *, seeds: Sequence[int], size: int = 512, 
     table: dict[str, Any] = {"unchanged": score()}
     for name, change in CHANGES.items():
         progress.note(f"sensitivity: {name}")
-        table[name] = score(change=lambda cube, change=change: change(cube, segmenter.features))
+        table[name] = score(change=lambda cube, seed, change=change: change(cube, segmenter.features, seed))
     for days in SHIFTS:
         progress.note(f"sensitivity: start {days:+d} days")
         table[f"start shifted by {days:+d} days"] = score(shift_days=days)

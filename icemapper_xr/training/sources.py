@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from icemapper_xr import errors
-from icemapper_xr.training import scenes
+from icemapper_xr.training import scenes, warm
 from icemapper_xr.training.config import TrainingConfig
 from icemapper_xr.training.samples import Sample
 
@@ -54,8 +54,11 @@ def open_data(
     """Open the data set, or the scenes with the processes that simulate them (`beside` is their settings file)."""
     source = Source(config, cache, make)
     if config.data is not None:
-        _check_left_out(config)
-        yield Data(source, source.training(), _published(config, "val", "validate on"))
+        try:
+            _check_left_out(config)
+            yield Data(source, source.training(), _published(config, "val", "validate on"))
+        finally:
+            _close(config.data)
         return
     wanted = scene_set(config, cache, make)
     if beside is None:
@@ -101,12 +104,22 @@ def _published(config: TrainingConfig, part: str, use: str) -> list[Sample]:
     return samples
 
 
+def _close(folder: Path) -> None:
+    """Close the files of a data set."""
+    from icemapper_xr.training import hdf5
+
+    for part in ("train", "val"):
+        hdf5.close(folder / f"{part}.hdf5")
+
+
 def training_set(config: TrainingConfig) -> str:
     """Say in words what the weights learned from."""
-    if config.data is not None:
-        return f"data set of the published layout in {config.data.name}"
-    last = config.scenes.seed + config.scenes.number - 1
     without = f" but those of {', '.join(config.leave_out)}" if config.leave_out else ""
+    if config.warm_start is not None and warm.has_seen(config) is None:
+        without += f" (which {config.warm_start.name}, with which it began, may have seen)"
+    if config.data is not None:
+        return f"data set of the published layout in {config.data.name}{without}"
+    last = config.scenes.seed + config.scenes.number - 1
     return (
         f"{config.scenes.number} simulated Sentinel-1 scenes of {config.scenes.size} x {config.scenes.size} px "
         f"(seeds {config.scenes.seed} to {last}){without}; no accuracy on real ice is known"

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from icemapper_xr import calibrate as maps
-from icemapper_xr import errors, models
+from icemapper_xr import errors, models, progress
 from icemapper_xr._types import Segmenter
 from icemapper_xr.conventions import PIXEL_SIZE, ModelEngine
+from icemapper_xr.models import own
 from icemapper_xr.training import cases as scenes
-from icemapper_xr.training import scorecard, scoring, sensitivity
+from icemapper_xr.training import places, scorecard, scoring, sensitivity
+from icemapper_xr.training.config import SceneSettings
 
 __all__ = ["calibrate_weights", "evaluate_weights", "train_weights"]
 
@@ -68,8 +70,10 @@ def train_weights(
     path = Path(config)
     wanted = settings.load(path)
     folder = Path(out) if out is not None else Path("scratch") / path.stem
+    target = Path(export) if export is not None else folder
+    places.folders(folder, target / "logs", cache)
     trained = fit.train(wanted, folder, cache=cache, resume=resume, beside=path, workers=workers, describe=describe)
-    return exporting.export(trained, wanted, Path(export) if export is not None else folder)
+    return exporting.export(trained, wanted, target)
 
 
 def evaluate_weights(
@@ -126,17 +130,21 @@ def evaluate_weights(
     if data is not None:
         if changes:
             raise errors.OptionError("the sensitivity is measured on simulated scenes: leave data or changes out")
+        source = Path(data).name if only is None else f"{Path(data).name}, {only}"
         made = scenes.published(segmenter, Path(data), only=only or "*")
     else:
         _check_scenes(found, size, segmenter)
         made = scenes.simulated(segmenter, seeds=found, size=size, cache=kept)
+        source = f"simulated scenes of {size} px, {_named(found)}{_seen(weights, found)}"
+    if register:
+        own.check(models.resolve(weights).path)
+    judged = _calibration(weights, calibration)
+    places.folders(out, cache)
     report: dict[str, Any] = {
         "weights": Path(str(weights)).name,
         "digest": segmenter.digest,
-        "source": f"simulated scenes of {size} px, seeds {found[0]} to {found[-1]}"
-        if data is None
-        else Path(data).name,
-        **scoring.evaluate(made, calibration=_calibration(weights, calibration)),
+        "source": source,
+        **scoring.evaluate(made, calibration=judged),
     }
     if changes:
         report["sensitivity"] = sensitivity.sensitivity(
@@ -192,17 +200,24 @@ def calibrate_weights(
         made = scenes.published(segmenter, Path(data), only=only or "*")
     else:
         _check_scenes(found, size, segmenter)
-        source = f"{len(found)} simulated scenes of {size} px, seeds {found[0]} to {found[-1]}"
+        source = f"{len(found)} simulated scenes of {size} px, {_named(found)}{_seen(weights, found)}"
         made = scenes.simulated(segmenter, seeds=found, size=size, cache=Path(cache) if cache is not None else None)
+    if register:
+        own.check(models.resolve(weights).path)
+    if out is not None:
+        places.file(Path(out))
+    places.folders(cache)
     bins = scoring.reliabilities(made)
     note = f"weights {segmenter.digest[:12]}; {source}"
     model = maps.fit_monotone(bins, source=note) if kind == "monotone" else maps.fit_kernel_ridge(bins, source=note)
     if out is not None:
         path = Path(out)
-        path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.part")
-        maps.write(model, part)
-        part.replace(path)
+        try:
+            maps.write(model, part)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
     if register:
         _register(weights, calibration=maps.to_dict(model))
     return model
@@ -234,6 +249,35 @@ def _check_scenes(seeds: Sequence[int], size: int, segmenter: Segmenter) -> None
         raise errors.OptionError(f"size={size} is smaller than half the weights' window: give {window} or more")
 
 
+def _named(seeds: Sequence[int]) -> str:
+    """Write seeds, all of them unless they follow one another.
+
+    >>> _named((1, 2, 3)), _named((1, 999, 2)), _named((7,))
+    ('seeds 1 to 3', 'seeds 1, 999, 2', 'seed 7')
+    """
+    if len(seeds) == 1:
+        return f"seed {seeds[0]}"
+    if list(seeds) == list(range(seeds[0], seeds[0] + len(seeds))):
+        return f"seeds {seeds[0]} to {seeds[-1]}"
+    return f"seeds {', '.join(map(str, seeds))}"
+
+
+def _seen(weights: str | Path, seeds: Sequence[int]) -> str:
+    """Say which of the scenes the weights learned from, as far as their file tells."""
+    try:
+        attrs = models.info(weights)["attrs"]
+        if "simulator" not in attrs:
+            return ""
+        learned = SceneSettings.model_validate(attrs["settings"]["scenes"])
+    except (ValueError, KeyError, TypeError):  # files of others say nothing of it
+        return ""
+    both = [seed for seed in seeds if learned.seed <= seed < learned.seed + learned.number]
+    if not both:
+        return ""
+    progress.note(f"{weights} learned from the scenes of {_named(both)}: on those it does better than on others")
+    return f", of which the weights learned from {_named(both)}"
+
+
 def _calibration(weights: str | Path, wanted: str | Path | None) -> maps.Model | None:
     """Find the calibration that is to be judged."""
     if wanted is None or str(wanted) == "none":
@@ -249,8 +293,6 @@ def _calibration(weights: str | Path, wanted: str | Path | None) -> maps.Model |
 
 def _register(weights: str | Path, *, scores: Any = None, calibration: Any = None) -> None:
     """Change an entry of the index, keeping what else it says."""
-    from icemapper_xr.models import own
-
     path = models.resolve(weights).path
     entry = next((one for one in own.read_index() if one["file"] == path.name), {})
     own.register(

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from icemapper_xr import errors
 from icemapper_xr.conventions import FEATURES, Feature
+from icemapper_xr.training.config import TrainingConfig
 
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["balance", "features_of", "start"]
+__all__ = ["balance", "check_left_out", "features_of", "has_seen", "start"]
 
 FIRST = ("encoder_0/conv_0/kernel", "encoder_0/projection/kernel")
 """The two kernels that see the input's channels, on their last but one axis."""
@@ -78,19 +79,51 @@ def start(model: keras.Model, path: Path, features: tuple[Feature, ...]) -> None
         variable.assign(value)
 
 
-def features_of(path: Path) -> tuple[Feature, ...]:
-    """Return the features of a weights file, from its attributes or its published name."""
+def check_left_out(config: TrainingConfig) -> None:
+    """Refuse to begin with weights that have learned from what is to be scored later.
+
+    Raises
+    ------
+    OptionError
+        If the weights say that they left out less than `leave_out`.
+    """
+    if has_seen(config):
+        raise errors.OptionError(
+            f"warm_start={config.warm_start} has learned from what leave_out={list(config.leave_out)} keeps for "
+            "scoring: begin with weights that left it out too, or without"
+        )
+
+
+def has_seen(config: TrainingConfig) -> bool | None:
+    """Tell whether the weights that a training begins with have learned from what it leaves out; None: nobody knows."""
     from icemapper_xr.models import weights
 
-    named = weights.read_attrs(path).get("features")
-    if named is None:
-        token = path.stem.split("_")[2] if path.stem.count("_") >= 2 else ""
-        named = [feature for feature in FEATURES if feature in token]
-        if "".join(named) != token or not named:
-            raise errors.OptionError(
-                f"warm_start={path} does not say its features: name the file ICEmapper_<pooling>_<features>.h5"
-            )
-    return cast("tuple[Feature, ...]", tuple(named))
+    if config.warm_start is None or not config.leave_out:
+        return False
+    try:
+        attrs = weights.read_attrs(config.warm_start)
+    except errors.WeightsError:  # it may be gone when the training ends
+        return None
+    settings = attrs.get("settings")
+    if not isinstance(settings, dict) or ("simulator" in attrs) != (config.data is None):
+        return None
+    return not set(config.leave_out) <= set(settings.get("leave_out", ()))
+
+
+def features_of(path: Path) -> tuple[Feature, ...]:
+    """Return the features of a weights file, from its attributes or its published name."""
+    from icemapper_xr.models import facts, weights
+
+    attrs = weights.read_attrs(path)
+    if "features" in attrs:
+        return facts.features(path, weights.read_architecture(path), attrs, None)
+    token = path.stem.split("_")[2] if path.stem.count("_") >= 2 else ""
+    named = tuple(feature for feature in FEATURES if feature in token)
+    if "".join(named) != token or not named:
+        raise errors.OptionError(
+            f"warm_start={path} does not say its features: name the file ICEmapper_<pooling>_<features>.h5"
+        )
+    return named
 
 
 def _match(

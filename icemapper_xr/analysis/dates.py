@@ -1,0 +1,56 @@
+"""Calendar years of outlines, from whatever column a file has them in."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from icemapper_xr.errors import AnalysisError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["whole_years"]
+
+_FIRST, _LAST = 1000, 9999
+"""Numbers that can be years: 20160801 is none."""
+_REMEDY: Final = "give a whole year (2016) or a date in each row, or leave those rows out"
+
+
+def whole_years(column: pd.Series, *, what: str) -> pd.Series:
+    """Return the calendar year of each row.
+
+    Parameters
+    ----------
+    column
+        Whole years, as numbers or text; or dates, of which the year is taken. A decimal year is refused: whether 2005.9
+        is meant as a day of 2005 or as an epoch near 2006 only its author knows.
+    what
+        Whose years they are, with the file, for messages.
+
+    Returns
+    -------
+    pandas.Series
+        int, the index of the column.
+
+    Raises
+    ------
+    AnalysisError
+        A year is missing or not whole, or no year of four digits.
+    """
+    import pandas as pd
+
+    missing = column.isna()
+    if missing.any():
+        raise AnalysisError(f"{int(missing.sum())} of {len(column)} rows of {what} have no {column.name}; {_REMEDY}")
+    dates = pd.api.types.is_datetime64_any_dtype(column) or column.map(lambda v: isinstance(v, dt.date)).all()
+    years = pd.to_datetime(column).dt.year if dates else pd.to_numeric(column, errors="coerce").astype(float)
+    wrong = ~(years.between(_FIRST, _LAST) & (years == np.floor(years)))
+    if wrong.any():
+        raise AnalysisError(
+            f"{int(wrong.sum())} of {len(column)} rows of {what} have no whole {column.name}, the first has "
+            f"{column[wrong].iloc[0]}; {_REMEDY}"
+        )
+    return years.astype(int)
