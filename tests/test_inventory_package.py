@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 import pyproj
 import pytest
+import rasterio
 import shapely
 import xarray as xr
 
 from icemapper_xr import errors, inventory, pipeline, store
-from icemapper_xr.inventory import attributes, qc, schema, shapes
+from icemapper_xr.inventory import attributes, elevation, qc, schema, shapes
 from tests.test_inventory_margins import soft_disc
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
@@ -238,6 +239,63 @@ def test_a_tilted_plane(azimuth: float) -> None:
     assert 1000 - 15 < along <= 1000  # within a cell of the lowest point
     assert row["lmax_m"] == pytest.approx(2000, rel=0.06)
     assert bands.sum(axis=1).item() == 1000
+
+
+def slope_of(crs: object, cell: float, across: int) -> tuple[xr.DataArray, gpd.GeoDataFrame]:
+    """A DEM in any CRS of a plane that falls by 1:10 to the south of 78 N (60 N in 3413), and a disc of 1 km on it."""
+    lat = 60.0 if crs == 3413 else 78.0
+    lon = -45.0 if crs == 3413 else 15.0
+    true = pyproj.CRS.from_proj4(f"+proj=laea +lat_0={lat} +lon_0={lon} +datum=WGS84 +units=m")
+    left, top = pyproj.Transformer.from_crs(true, crs, always_xy=True).transform(0, 0)
+    steps = cell * (np.arange(across) - across / 2 + 0.5)
+    x, y = left + steps, top - steps
+    north = pyproj.Transformer.from_crs(crs, true, always_xy=True).transform(*np.meshgrid(x, y))[1]
+    z = xr.DataArray((500 + 0.1 * north).astype(np.float32), dims=("y", "x"), coords={"y": y, "x": x}).rio.write_crs(
+        crs
+    )
+    return z, gpd.GeoDataFrame(geometry=[shapely.Point(0, 0).buffer(1000, quad_segs=64)], crs=true).to_crs(4326)
+
+
+@pytest.mark.parametrize(("crs", "cell"), [(32633, 20.0), (3857, 100.0), (3413, 22.0)])
+def test_lengths_are_those_on_the_ground_in_any_crs(crs: int, cell: float) -> None:
+    dem, disc = slope_of(crs, cell, 200)
+    row = inventory.topography(disc, dem)[0].iloc[0]
+    assert row["slope_deg"] == pytest.approx(np.degrees(np.arctan(0.1)), abs=0.03)
+    assert row["lmax_m"] == pytest.approx(2000, rel=0.06)
+    sea = inventory.sea_area_km2(disc, dem * 0 - 5)
+    assert sea.item() == pytest.approx(np.pi, rel=0.012)
+
+
+def test_glaciers_on_both_sides_of_180_degrees_have_planes_of_their_own() -> None:
+    lon, lat = np.arange(-179.99, 180, 0.02), np.arange(71.07, 70.95, -0.0005)
+    z = np.repeat(300 + (lat[:, None] - 71) * 11_157.0, lon.size, axis=1).astype(np.float32)
+    dem = xr.DataArray(z, dims=("y", "x"), coords={"y": lat, "x": lon}).rio.write_crs(4326)
+    boxes = [shapely.segmentize(shapely.box(west, 71, west + 0.05, 71.02), 0.001) for west in (179.9, -179.95)]
+    table = inventory.topography(gpd.GeoDataFrame(geometry=boxes, crs=4326), dem)[0]
+    np.testing.assert_allclose(table["slope_deg"], np.degrees(np.arctan(0.1)), atol=0.03)
+    np.testing.assert_allclose(table["aspect_deg"], 180, atol=0.5)
+    assert elevation.utm(*shapes.centre_of(gpd.GeoDataFrame(geometry=boxes, crs=4326))).to_epsg() in (32601, 32660)
+
+
+def test_scale_offset_and_unit_of_a_dem_are_applied(tmp_path: Path) -> None:
+    dem, disc = slope_of(32633, 20.0, 200)
+    own = inventory.topography(disc, dem)[0]["zmean_m"].item()
+    dem.rio.to_raster(tmp_path / "m.tif")
+
+    def rewritten(name: str, factor: float, **about: object) -> float:
+        with rasterio.open(tmp_path / "m.tif") as source:
+            values, profile = source.read() * factor, source.profile
+        with rasterio.open(tmp_path / name, "w", **profile) as target:
+            target.write(values.astype(np.float32) - np.float32(about.get("offsets", (0,))[0] * factor))
+            for key, value in about.items():
+                setattr(target, key, value)
+        return float(inventory.topography(disc, tmp_path / name)[0]["zmean_m"].item())
+
+    assert rewritten("scaled.tif", 10.0, scales=(0.1,)) == pytest.approx(own, abs=0.01)
+    assert rewritten("shifted.tif", 1.0, offsets=(40.0,)) == pytest.approx(own, abs=0.01)
+    assert rewritten("ft.tif", 1 / 0.3048, units=("ft",)) == pytest.approx(own, abs=0.01)
+    with pytest.raises(errors.VectorError, match="heights in 'fathom': give one in metres"):
+        rewritten("fathom.tif", 1.0, units=("fathom",))
 
 
 def test_hypsometry_sums_to_a_thousand() -> None:

@@ -9,10 +9,9 @@ import numpy.typing as npt
 import pandas as pd
 import shapely
 
-from icemapper_xr import progress
 from icemapper_xr._types import Bounds
 from icemapper_xr.errors import VectorError
-from icemapper_xr.inventory.elevation import Dem, Relief, sample
+from icemapper_xr.inventory.elevation import Dem, Relief, beneath, sample
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -87,19 +86,16 @@ def topography(glaciers: gpd.GeoDataFrame, dem: Any, *, partial: bool = False) -
     if dem is None or not len(glaciers):
         table = pd.DataFrame([empty] * len(glaciers), columns=list(TOPOGRAPHY))
         return table, pd.DataFrame(index=range(len(glaciers)))
-    left, bottom, right, top = glaciers.to_crs(4326).total_bounds
     rows, heights = [], []
-    with Dem(dem, lonlat=((left + right) / 2, (bottom + top) / 2)) as source:
-        flat = np.asarray(glaciers.geometry.to_crs(source.crs).values, dtype=object)
-        for number in progress.track(range(flat.size), "Topography"):
-            row, z = _one(flat[number], source)
-            if row is None and not partial:
-                raise VectorError(
-                    f"The DEM {source.name} lacks over {1 - LEAST_KNOWN:.0%} of glacier {number + 1} of {flat.size}"
-                    ": give a DEM that covers all glaciers, or let their values be missing (partial)"
-                )
-            rows.append(empty if row is None else row)
-            heights.append(z)
+    for source, shape in beneath(dem, glaciers, "Topography"):
+        row, z = _one(shape, source)
+        if row is None and not partial:
+            raise VectorError(
+                f"The DEM {source.name} lacks over {1 - LEAST_KNOWN:.0%} of glacier {len(rows) + 1} of {len(glaciers)}"
+                ": give a DEM that covers all glaciers, or let their values be missing (partial)"
+            )
+        rows.append(empty if row is None else row)
+        heights.append(z)
     return pd.DataFrame(rows, columns=list(TOPOGRAPHY)), hypsometry(heights)
 
 

@@ -183,8 +183,7 @@ def _metric(dem: Any, ice: gpd.GeoDataFrame, cell: float | None) -> Dem | None:
         raise OptionError(f"cell={cell:g}: the cell size must be above 0 m")
     if dem is None:
         return None
-    left, bottom, right, top = ice.to_crs(4326).total_bounds
-    return Dem(dem, lonlat=((left + right) / 2, (bottom + top) / 2), cell=cell)
+    return Dem(dem, lonlat=shapes.centre_of(ice), cell=cell)
 
 
 def _pieces(flat: gpd.GeoDataFrame, work: _Work, cell: float) -> Iterator[_Piece]:

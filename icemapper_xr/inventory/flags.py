@@ -10,11 +10,10 @@ import pandas as pd
 import shapely
 
 from icemapper_xr import conventions as cv
-from icemapper_xr import progress
 from icemapper_xr._types import Bounds
 from icemapper_xr.errors import OptionError
 from icemapper_xr.inventory import shapes
-from icemapper_xr.inventory.elevation import Dem, Relief
+from icemapper_xr.inventory.elevation import Relief, beneath
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -110,13 +109,8 @@ def _windows(outlines: gpd.GeoDataFrame, dem: Any, sea_level: float) -> Any:
 
     if not np.isfinite(sea_level):
         raise OptionError(f"sea_level={sea_level}: give a height in metres")
-    if not len(outlines):
-        return
-    left, bottom, right, top = outlines.to_crs(4326).total_bounds
-    with Dem(dem, lonlat=((left + right) / 2, (bottom + top) / 2)) as source:
-        flat = np.asarray(outlines.geometry.to_crs(source.crs).values, dtype=object)
-        for number in progress.track(range(flat.size), "Sea"):
-            relief: Relief = source.read(Bounds(*flat[number].bounds), pad=3 * source.cell)
-            cells = relief.burn([flat[number]]) > 0
-            ring = ndimage.binary_dilation(ndimage.binary_fill_holes(cells), np.ones((3, 3), bool)) & ~cells
-            yield number, relief, cells, ring
+    for number, (source, shape) in enumerate(beneath(dem, outlines, "Sea")):
+        relief: Relief = source.read(Bounds(*shape.bounds), pad=3 * source.cell)
+        cells = relief.burn([shape]) > 0
+        ring = ndimage.binary_dilation(ndimage.binary_fill_holes(cells), np.ones((3, 3), bool)) & ~cells
+        yield number, relief, cells, ring

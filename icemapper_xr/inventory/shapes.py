@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import geopandas as gpd
     import pyproj
 
-__all__ = ["Geometries", "areas_km2", "glims_ids", "plane_of", "usable"]
+__all__ = ["Geometries", "areas_km2", "centre_of", "glims_ids", "plane_of", "usable"]
 
 Geometries = npt.NDArray[np.object_]
 
@@ -90,12 +90,22 @@ def plane_of(*frames: gpd.GeoDataFrame) -> pyproj.CRS:
             for box, one in zip(dense, crs, strict=True)
         ]
     )
+    lon, lat = _mean(points)
+    # Whole tenths: the same plane, and so the same digits, for areas that differ a little.
+    return pyproj.CRS.from_proj4(f"+proj=laea +lat_0={lat:.1f} +lon_0={lon:.1f} +datum=WGS84 +units=m +no_defs")
+
+
+def _mean(points: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Return the longitude and the latitude of the middle of points on the sphere."""
     east, north = np.radians(points).T
     mean = np.mean([np.cos(north) * np.cos(east), np.cos(north) * np.sin(east), np.sin(north)], axis=1)
     lon = np.degrees(np.arctan2(mean[1], mean[0]))
-    lat = np.degrees(np.arctan2(mean[2], np.hypot(mean[0], mean[1])))
-    # Whole tenths: the same plane, and so the same digits, for areas that differ a little.
-    return pyproj.CRS.from_proj4(f"+proj=laea +lat_0={lat:.1f} +lon_0={lon:.1f} +datum=WGS84 +units=m +no_defs")
+    return float(lon), float(np.degrees(np.arctan2(mean[2], np.hypot(mean[0], mean[1]))))
+
+
+def centre_of(frame: gpd.GeoDataFrame) -> tuple[float, float]:
+    """Return the longitude and the latitude of the middle of polygons, on both sides of 180 degrees too."""
+    return _mean(frame.to_crs(4326).bounds.to_numpy().reshape(-1, 2))
 
 
 def areas_km2(frame: gpd.GeoDataFrame) -> npt.NDArray[np.float64]:
