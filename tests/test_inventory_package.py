@@ -185,6 +185,18 @@ def test_hypsometry_links_and_people(rgi: Path) -> None:
     assert pd.read_csv(rgi / "scenes.csv")["scene_id"].tolist() == ["S1A_one", "S1A_two"]
 
 
+def test_glims_ids_are_those_of_the_reference(run: Path, tmp_path: Path) -> None:
+    reference = gpd.read_file(run / "reference.gpkg").assign(glims_id=["G015123E77456N", "G015321E77456N"])
+    reference.to_file(tmp_path / "glims.gpkg")
+    path, _ = pipeline.divides_of_run(run / "outlines.gpkg", tmp_path / "g.gpkg", reference=tmp_path / "glims.gpkg")
+    glaciers = gpd.read_file(path)
+    table, _ = inventory.topography(glaciers, None)
+    answers = inventory.read_submission(run / "submission.toml")
+    made = inventory.glacier_product(glaciers, table, inventory.Facts(2023, "2023-08-31", "2024-01-01", "", answers))
+    assert {"G015123E77456N", "G015321E77456N"} <= set(made["glims_id"])
+    assert made["glims_id"].map(shapes.is_glims).all()
+
+
 def test_glims_fields(glims: Path, rgi: Path) -> None:
     every = gpd.read_file(glims / "glaciers.shp")
     assert list(every.columns) == [*(field.name for field in schema.GLIMS), "geometry"]

@@ -122,6 +122,20 @@ def test_a_dem_in_feet_or_with_a_scale_is_one_in_metres(ground: tuple[Path, Path
         np.testing.assert_allclose(made, own, atol=0.01)
 
 
+def test_outlines_of_several_years_are_refused_and_rock_is_left_out(ground: tuple[Path, Path], tmp_path: Path) -> None:
+    disc = geopandas.read_file(ground[1]).to_crs(32633).geometry.item()
+    rows = {"line_type": ["glac_bound", "intrnl_rock"]}
+    hole = disc.buffer(-200)
+    geopandas.GeoDataFrame(rows, geometry=[disc - hole, hole], crs=32633).to_file(tmp_path / "glims.gpkg")
+    settings = simulate.SceneSettings(seed=4, years=(2023,))
+    scene = simulate.scene_of(ground[0], tmp_path / "glims.gpkg", settings=settings)
+    assert scene.truth(2023).sum() * 1e-4 == pytest.approx((disc.area - hole.area) / 1e6, rel=0.05)
+    pair = geopandas.GeoDataFrame({"year": [1936, 2007]}, geometry=[disc, hole], crs=32633)
+    pair.to_file(tmp_path / "years.gpkg")
+    with pytest.raises(errors.OptionError, match=r"years\.gpkg hold the same ice in several years \(1936, 2007\)"):
+        simulate.scene_of(ground[0], tmp_path / "years.gpkg", settings=settings)
+
+
 def test_svalbard_from_its_own_dem_and_outlines(shared: Path) -> None:
     real = shared / "real" / "svalbard"
     with rasterio.open(real / "Longyearbyen_DEM_1995.tif") as file:

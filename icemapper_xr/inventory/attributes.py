@@ -86,7 +86,8 @@ def topography(glaciers: gpd.GeoDataFrame, dem: Any, *, partial: bool = False) -
     if dem is None or not len(glaciers):
         table = pd.DataFrame([empty] * len(glaciers), columns=list(TOPOGRAPHY))
         return table, pd.DataFrame(index=range(len(glaciers)))
-    rows, heights = [], []
+    rows: list[dict[str, Any]] = []
+    heights = []
     for source, shape in beneath(dem, glaciers, "Topography"):
         row, z = _one(shape, source)
         if row is None and not partial:

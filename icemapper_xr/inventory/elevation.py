@@ -197,6 +197,17 @@ class Dem:
         z[(z < -500) | (z > 9000)] = np.nan  # the fill values that files do not declare
         return Relief(z, made.left, made.top, self.cell)
 
+    def reaches(self, relief: Relief) -> npt.NDArray[np.bool_]:
+        """Tell which cells of a window lie within the raster, whether they have an elevation or not."""
+        import pyproj
+
+        row, column = np.indices(relief.z.shape)
+        x, y = relief.centres(row, column)
+        if self.crs is not self._own:
+            x, y = pyproj.Transformer.from_crs(self.crs, self._own, always_xy=True).transform(x, y)
+        column, row = ~self._raw.transform * (x, y)
+        return np.asarray((column >= 0) & (column < self._raw.width) & (row >= 0) & (row < self._raw.height))
+
 
 def beneath(source: Any, glaciers: gpd.GeoDataFrame, label: str) -> Iterator[tuple[Dem, Any]]:
     """Iterate over (DEM, polygon) of each glacier, in order, both on a plane that is true to scale there.

@@ -68,6 +68,8 @@ class _Work:
     sea_level: float | None = None
     undivided: list[float] = field(default_factory=list)
     """Area of the bodies that the DEM does not cover, m2."""
+    beside_gaps: list[float] = field(default_factory=list)
+    """Area of the bodies that border on cells without elevation, m2."""
 
 
 def divide(
@@ -110,7 +112,8 @@ def divide(
         Whether bodies of ice that the DEM does not cover may stay undivided; else they are an error.
     sea_level
         Height of the sea in the DEM, metres: glaciers with 100 m of their margin at or below it end in the sea, others
-        on land, where the reference does not tell. None leaves them unknown.
+        on land, where the reference does not tell; those beside cells without elevation stay unknown. Such cells
+        within the DEM are taken for sea when flow is followed. None leaves all unknown.
 
     Returns
     -------
@@ -118,7 +121,8 @@ def divide(
         EPSG:4326, one polygon a row: `glacier_id` (lasts through the years; of the reference, or made of the place as
         GLIMS does), `id` (unique in a year: `glacier_id`, with `.2`, `.3` ... for further parts), `year`, `part`
         (1 is the largest), `name`, `terminus` (land, marine, lake, shelf, unknown), `area_km2` (WGS 84),
-        `touches_edge`, and the outlines' other columns. The areas of a year add up to those of its outlines.
+        `touches_edge`, `glims_id` where the reference has any, and the outlines' other columns. The areas of a year add
+        up to those of its outlines.
 
     Raises
     ------
@@ -153,6 +157,11 @@ def divide(
         table = _ends(table, dem, sea_level)
     if work.undivided:
         progress.note(f"{len(work.undivided)} bodies of ice lie outside the DEM and stay undivided")
+    if work.beside_gaps:
+        progress.note(
+            f"{len(work.beside_gaps)} bodies of ice border on cells without elevation, to which nothing drains: "
+            "glaciers that end there may stay one. Where they are sea give its height (sea_level), else a larger DEM"
+        )
     return table
 
 
@@ -172,9 +181,11 @@ def _ends(table: gpd.GeoDataFrame, dem: Any, sea_level: float) -> gpd.GeoDataFra
     """Tell from the DEM how glaciers end; one that ends in the sea in one year or part is marine in all."""
     if dem is None:
         raise OptionError(f"sea_level={sea_level:g} needs the DEM that it belongs to: give dem")
-    wet = set(table["glacier_id"][flags.marine(table, dem, sea_level=sea_level)])
+    ends: dict[str, set[str]] = {}
+    for name, end in zip(table["glacier_id"], flags.termini(table, dem, sea_level=sea_level), strict=True):
+        ends.setdefault(name, set()).add(end)
     known = table["terminus"] != "unknown"
-    found = ["marine" if name in wet else "land" for name in table["glacier_id"]]
+    found = [next(end for end in ("marine", "unknown", "land") if end in ends[name]) for name in table["glacier_id"]]
     return table.assign(terminus=table["terminus"].where(known, found))
 
 
@@ -275,11 +286,23 @@ def _by_flow(body: Any, polygons: shapes.Geometries, dem: Dem, work: _Work, fres
     if missing > 0:
         _uncovered(body, missing, dem, work)
         return _Plan(fresh.ids([shapely.union_all(polygons)]), None, None)
-    labels = flowsheds.flowsheds(relief.z, ice, relief.cell, work.options)
+    z = relief.z
+    if work.sea_level is not None:  # many DEMs have no value over the sea
+        z = np.where(np.isnan(z) & dem.reaches(relief), np.float32(work.sea_level), z)
+    if _margin_m(ice, np.isnan(z), relief.cell) >= flags.MARINE_M:
+        work.beside_gaps.append(float(body.area))
+    labels = flowsheds.flowsheds(z, ice, relief.cell, work.options)
     if labels.max(initial=0) < 2:
         return _Plan(fresh.ids([shapely.union_all(polygons)]), None, None)
     found = cutting.zones(labels, relief)
     return _Plan(fresh.ids(_largest(body, found, int(labels.max()))), found.divides, found.at)
+
+
+def _margin_m(ice: npt.NDArray[np.bool_], cells: npt.NDArray[np.bool_], cell: float) -> float:
+    """Length of the ice's margin that borders on cells of a kind, metres."""
+    from scipy import ndimage
+
+    return float((ndimage.binary_dilation(ice, np.ones((3, 3), bool)) & ~ice & cells).sum()) * cell
 
 
 def _largest(body: Any, found: cutting.Zones, count: int) -> list[Any]:
@@ -367,13 +390,16 @@ def _assemble(ice: gpd.GeoDataFrame, flat: gpd.GeoDataFrame, pieces: list[_Piece
     if "touches_edge" not in table:
         table["touches_edge"] = False
     table["glacier_id"] = [piece.glacier_id for piece in pieces]
-    shapes_ = gpd.GeoSeries([piece.shape for piece in pieces], crs=flat.crs).to_crs(4326).orient_polygons()
-    made = gpd.GeoDataFrame(table, geometry=shapes_, crs=4326)
+    degrees = gpd.GeoSeries([piece.shape for piece in pieces], crs=flat.crs).to_crs(4326).orient_polygons()
+    made = gpd.GeoDataFrame(table, geometry=shapes.one_side(np.asarray(degrees.values, dtype=object)), crs=4326)
     made["area_km2"] = shapes.areas_km2(made)
     _share_interval(made, ice, rows, np.array([piece.margin for piece in pieces]))
     reference = work.reference
     made["name"] = [reference.name_of(g) if reference else None for g in made["glacier_id"]]
     made["terminus"] = [reference.terminus_of(g) if reference else "unknown" for g in made["glacier_id"]]
+    if reference is not None and reference.glims:
+        made["glims_id"] = [reference.glims.get(g) for g in made["glacier_id"]]
+        others = ["glims_id", *(name for name in others if name != "glims_id")]
     made = made.sort_values([cv.YEAR, "glacier_id", "area_km2"], ascending=[True, True, False], kind="stable")
     made = made.reset_index(drop=True)
     made["part"] = made.groupby([cv.YEAR, "glacier_id"], dropna=False).cumcount() + 1

@@ -104,14 +104,14 @@ def _zones(places: Any) -> Any:
 
 
 def _glims_ids(rows: gpd.GeoDataFrame, places: Any) -> list[str]:
-    """Return GLIMS ids: the glacier's own if it is one, else of the largest part's place."""
+    """Return GLIMS ids: the reference's, else the glacier's own if it is one, else of the largest part's place."""
     first = rows["glacier_id"].astype(str)
     made = dict(zip(first[::-1], shapes.glims_ids(shapely.points(places))[::-1], strict=True))
-    return [name if _is_glims(name) else made[name] for name in first]
-
-
-def _is_glims(name: str) -> bool:
-    return len(name) == 14 and name[0] == "G" and name[7] == "E" and name[13] in "NS" and name[1:7].isdigit()
+    given = rows["glims_id"].astype(str) if "glims_id" in rows else first
+    return [
+        next((name for name in (known, own) if shapes.is_glims(name)), made[own])
+        for known, own in zip(given, first, strict=True)
+    ]
 
 
 def typed(table: pd.DataFrame, fields: Sequence[schema.Field]) -> pd.DataFrame:

@@ -12,11 +12,12 @@ import numpy.typing as npt
 
 from icemapper_xr import errors, progress
 from icemapper_xr._types import FloatArray
-from icemapper_xr.inventory import elevation
+from icemapper_xr.inventory import elevation, shapes
 from icemapper_xr.simulate import glaciers, scenes, worlds
 from icemapper_xr.simulate.settings import SceneSettings
 
 if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
     from rasterio.io import DatasetReader
 
 __all__ = ["scene_of"]
@@ -189,12 +190,25 @@ def _ice(path: Path, placed: SceneSettings) -> npt.NDArray[np.bool_]:
         raise errors.OptionError(f"{path} is a table without shapes; name a file of polygons")
     if table.crs is None:
         raise errors.OptionError(f"the outlines {path} have no CRS; set one, for example with geopandas.set_crs")
-    shapes = [shape for shape in table.to_crs(placed.epsg).geometry if shape is not None and not shape.is_empty]
+    table = _glaciers_of_one_year(table, path).to_crs(placed.epsg)
+    polygons = [shape for shape in table.geometry if shape is not None and not shape.is_empty]
     transform = Affine(*placed.grid.transform)
     ice = np.zeros(placed.shape, np.uint8)
-    if shapes:
-        rasterio.features.rasterize(shapes, out=ice, transform=transform, default_value=1)
+    if polygons:
+        rasterio.features.rasterize(polygons, out=ice, transform=transform, default_value=1)
     if not ice.any():
         bounds = tuple(round(edge) for edge in placed.grid.bounds)
         raise errors.OptionError(f"none of the outlines in {path} lies in the area {bounds} of EPSG:{placed.epsg}")
     return ice.astype(bool)
+
+
+def _glaciers_of_one_year(table: GeoDataFrame, path: Path) -> GeoDataFrame:
+    """Leave out the rock of GLIMS' files, and refuse outlines that have the same ice in several years."""
+    glacier = shapes.glacier_rows(table)
+    if not glacier.all():
+        progress.note(f"{int((~glacier).sum())} rows of {path.name} are no glaciers (line_type) and are left out")
+    try:
+        shapes.require_one_year(table[glacier], f"the outlines {path}")
+    except errors.VectorError as error:
+        raise errors.OptionError(str(error)) from None
+    return table[glacier]
