@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import pyproj
 import pytest
 import rasterio
 import shapely
+import shapely.affinity
 import xarray as xr
 
 from icemapper_xr import errors, inventory, pipeline, store
@@ -332,6 +334,21 @@ def test_a_dem_that_does_not_cover_the_glaciers(run: Path, tmp_path: Path) -> No
     assert made["zmean_m"].isna().sum() == 1
 
 
+def test_the_smallest_glacier_is_as_long_as_its_outline() -> None:
+    dem, disc = slope_of(32633, 100.0, 60)
+    small = disc.to_crs(32633)
+    small["geometry"] = small.centroid.buffer(60)
+    assert inventory.topography(small, dem)[0]["lmax_m"].item() == pytest.approx(120, rel=0.05)
+
+
+def test_several_polygons_in_a_row_have_no_topography() -> None:
+    dem, disc = slope_of(32633, 100.0, 60)
+    flat = disc.to_crs(32633).geometry.item()
+    pair = shapely.MultiPolygon([flat, shapely.affinity.translate(flat, 3000)])
+    with pytest.raises(errors.VectorError, match=r"glacier 2 of 2 is a MultiPolygon.*explode"):
+        inventory.topography(gpd.GeoDataFrame(geometry=[flat, pair], crs=32633), dem)
+
+
 # -- people are asked for ---------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("change", "message"),
@@ -340,6 +357,7 @@ def test_a_dem_that_does_not_cover_the_glaciers(run: Path, tmp_path: Path) -> No
         (('surname = "Example"', 'surname = ""'), r"analysts\.0\.surname: string should have at least 1"),
         (('country = "DE"', 'country = "Germany"'), r"submitters\.0\.country"),
         (('o1region = "07"', 'o1region = "Svalbard"'), "o1region"),
+        (('o2region = "07-01"', 'o2region = "08-01"'), r"o2region: .*'08-01' is no part of o1region '07'.*07-"),
         (("geolocation_m = 8.0", "geolocation_m ="), "is not read as TOML"),
         (("geolocation_m = 8.0", "geolocation_m = 8.0\nnonsense = 1"), "nonsense: extra inputs"),
     ],
@@ -350,6 +368,48 @@ def test_the_form_must_be_filled_in(change: tuple[str, str], message: str, run: 
     with pytest.raises(errors.OptionError, match=message):
         pipeline.export_of_run(run, tmp_path / "out", product="rgi", submission=form)
     assert not (tmp_path / "out").exists()
+
+
+def many(run: Path, **answers: object) -> inventory.Submission:
+    """A form with twenty analysts."""
+    form = inventory.read_submission(run / "submission.toml")
+    people = [form.analysts[0].model_copy(update={"surname": f"Surname{k:02d}"}) for k in range(30)]
+    return form.model_copy(update={"analysts": tuple(people), **answers})
+
+
+def test_people_are_named_whole_or_refused(run: Path, tmp_path: Path) -> None:
+    rgi = pipeline.export_of_run(run, tmp_path / "rgi", product="rgi", submission=many(run)).folder
+    info = pd.read_csv(next(rgi.glob("*-submission_info.csv"))).iloc[0]
+    assert info["analysts"].endswith("; Surname29, Ada")
+    with pytest.raises(errors.OptionError, match=r"analysts has \d+ bytes \(UTF-8\), a shapefile keeps 254"):
+        pipeline.export_of_run(run, tmp_path / "glims", product="glims", submission=many(run))
+    form = inventory.read_submission(run / "submission.toml").model_copy(update={"chief_affl": "Ø" * 200})
+    with pytest.raises(errors.OptionError, match="chief_affl has 400 bytes"):
+        pipeline.export_of_run(run, tmp_path / "glims", product="glims", submission=form)
+    assert not (tmp_path / "glims").exists()
+
+
+def test_a_package_is_written_anew_from_within(rgi: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "package"
+    shutil.copytree(rgi, folder)
+    facts = inventory.package.read_facts(folder)
+    glaciers = gpd.read_file(folder / "ICM2023-v1.0-G-07.shp")[["geometry"]]
+    monkeypatch.chdir(folder)
+    inventory.write_glims(Path("."), product=glaciers, provenance=facts)
+    assert (folder / "glaciers.shp").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["package"]
+    monkeypatch.chdir(tmp_path)
+
+    def full(self: Path, target: Path) -> None:
+        if self.suffix == ".partial":
+            raise OSError(28, "No space left on device")
+        os.rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(errors.VectorError, match="No space left"):
+        inventory.write_glims(folder, product=glaciers, provenance=facts)
+    assert (folder / "glaciers.shp").is_file()  # the older one is still there
+    assert [path.name for path in tmp_path.iterdir()] == ["package"]
 
 
 def test_the_empty_form_is_refused_by_its_first_gap(tmp_path: Path) -> None:
@@ -514,6 +574,19 @@ def test_each_defect_is_found_by_its_rule_alone(rule: str, rgi: Path, tmp_path: 
     shutil.copytree(rgi, folder)
     DEFECTS[rule](folder)
     assert pipeline.qc_of(folder).broken == (rule,), pipeline.qc_of(folder).text()
+
+
+def test_wgs_72_is_another_datum() -> None:
+    square = gpd.GeoDataFrame({"id": ["a"]}, geometry=[shapely.box(15, 78, 15.1, 78.1)], crs=4326)
+    found = {
+        crs: next(
+            one.ok
+            for one in inventory.check(inventory.of_table(square.set_crs(crs, allow_override=True), {})).findings
+            if one.rule == "crs"
+        )
+        for crs in (4326, "OGC:CRS84", 4322, 4258)
+    }
+    assert found == {4326: True, "OGC:CRS84": True, 4322: False, 4258: False}
 
 
 def test_another_crs_is_found(rgi: Path, tmp_path: Path) -> None:

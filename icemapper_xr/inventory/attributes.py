@@ -80,12 +80,18 @@ def topography(glaciers: gpd.GeoDataFrame, dem: Any, *, partial: bool = False) -
     Raises
     ------
     VectorError
-        If the DEM lacks more than a tenth of a glacier.
+        If the DEM lacks more than a tenth of a glacier, or one is no single polygon.
     """
     empty = dict.fromkeys(TOPOGRAPHY, np.nan) | {"aspect_sec": 9}
     if dem is None or not len(glaciers):
         table = pd.DataFrame([empty] * len(glaciers), columns=list(TOPOGRAPHY))
         return table, pd.DataFrame(index=range(len(glaciers)))
+    several = np.flatnonzero(glaciers.geom_type != "Polygon")
+    if several.size:
+        raise VectorError(
+            f"glacier {several[0] + 1} of {len(glaciers)} is a {glaciers.geom_type.iloc[several[0]]}: give single "
+            "polygons, for example with explode()"
+        )
     rows: list[dict[str, Any]] = []
     heights = []
     for source, shape in beneath(dem, glaciers, "Topography"):
@@ -125,7 +131,7 @@ def _one(shape: Any, source: Dem) -> tuple[dict[str, float] | None, npt.NDArray[
         "slope_deg": slope,
         "aspect_deg": azimuth,
         "aspect_sec": aspect_sector(azimuth),
-        "lmax_m": _length(inside, relief, lowest),
+        "lmax_m": max(_length(inside, relief, lowest), _farthest(shape, lowest)),
     }, known
 
 
@@ -149,6 +155,11 @@ def _lowest(shape: Any, relief: Relief) -> tuple[float, float]:
     z = sample(relief, outline[:, 0], outline[:, 1])
     k = int(np.nanargmin(z)) if np.isfinite(z).any() else 0
     return float(outline[k, 0]), float(outline[k, 1])
+
+
+def _farthest(shape: Any, start: tuple[float, float]) -> float:
+    """Distance to the outline's farthest vertex: no way inside is shorter, however coarse the cells."""
+    return float(np.hypot(*(shapely.get_coordinates(shape.exterior) - start).T).max())
 
 
 _STEPS: Final = [

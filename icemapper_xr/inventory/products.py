@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import shapely
 
+from icemapper_xr.errors import OptionError
 from icemapper_xr.inventory import attributes, schema, shapes
 from icemapper_xr.inventory.names import TERMINI
 from icemapper_xr.inventory.submission import Person, Submission
@@ -115,15 +116,32 @@ def _glims_ids(rows: gpd.GeoDataFrame, places: Any) -> list[str]:
 
 
 def typed(table: pd.DataFrame, fields: Sequence[schema.Field]) -> pd.DataFrame:
-    """Bring columns to the types of their fields; texts are cut to what a shapefile keeps."""
+    """Bring columns to the types of their fields.
+
+    Raises
+    ------
+    OptionError
+        If a text is longer than a shapefile keeps.
+    """
     made = table.copy()
     for field in fields:
         column = made[field.name]
         if field.datatype == "str":
-            made[field.name] = column.fillna("").astype(str).str.slice(0, field.width)
+            made[field.name] = column.fillna("").astype(str)
+            _require_width(made[field.name], field)
         else:
             made[field.name] = column.astype("int64" if field.datatype == "int" else "float64")
     return made
+
+
+def _require_width(column: pd.Series, field: schema.Field) -> None:
+    size = column.str.encode("utf-8").str.len()
+    if field.width is not None and len(column) and size.max() > field.width:
+        text = str(column[size > field.width].iloc[0])
+        raise OptionError(
+            f"{field.name} has {size.max()} bytes (UTF-8), a shapefile keeps {field.width}: give a shorter one than "
+            f"{text[:60]!r}{' ...' if len(text) > 60 else ''}"
+        )
 
 
 def complexes(glaciers: gpd.GeoDataFrame, facts: Facts) -> tuple[gpd.GeoDataFrame, dict[str, list[str]]]:
