@@ -350,6 +350,21 @@ def test_blank_and_repeated_ids_do_not_merge_glaciers() -> None:
     assert inventory.link(touching, touching)["id_1"].tolist() == ["A"]
 
 
+def test_made_ids_are_none_of_the_reference() -> None:
+    ice = frame(box(0, 0, 30, 30), box(100, 0, 130, 30))
+    own = inventory.divide(ice)["glacier_id"]
+    made = inventory.divide(ice, reference=frame(box(100, 0, 130, 30), glac_id=[own.min()]))
+    assert made["glacier_id"].nunique() == 2
+
+
+def test_the_year_of_outlines_must_be_whole() -> None:
+    for wrong in (2024.5, "abc", gpd.pd.Timestamp("2024-08-01")):
+        with pytest.raises(errors.VectorError, match=r"have the year .*whole years in the column 'year'"):
+            inventory.divide(frame(box(0, 0, 9, 9), year=wrong))
+    for right in (2024.0, "2024", None):
+        assert inventory.divide(frame(box(0, 0, 9, 9), year=right))["year"].isna().tolist() == [right is None]
+
+
 # -- bad input --------------------------------------------------------------------------------------------------------
 def test_no_ice_is_an_empty_table() -> None:
     made = inventory.divide(frame(box(0, 0, 9, 9)).iloc[:0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args
 
@@ -30,6 +30,9 @@ METHODS: Final[tuple[Method, ...]] = get_args(Method)
 
 COLUMNS: Final = ("glacier_id", "id", cv.YEAR, "part", "name", "terminus", "area_km2", "touches_edge", "geometry")
 """Columns of the table of glaciers, in order; further columns of the outlines follow before the geometry."""
+
+SEA: Final = ("sea_km2", "sea_ice_suspect")
+"""Columns of the outlines that hold for the whole body: its glaciers have their own, from the DEM, or none."""
 
 CELL: Final = 20.0
 """Metres: cells on which divides are carried on where no DEM gives the size."""
@@ -121,7 +124,8 @@ def divide(
         EPSG:4326, one polygon a row: `glacier_id` (lasts through the years; of the reference, or made of the place as
         GLIMS does), `id` (unique in a year: `glacier_id`, with `.2`, `.3` ... for further parts), `year`, `part`
         (1 is the largest), `name`, `terminus` (land, marine, lake, shelf, unknown), `area_km2` (WGS 84),
-        `touches_edge`, `glims_id` where the reference has any, and the outlines' other columns. The areas of a year add
+        `touches_edge`, `glims_id` where the reference has any, and the outlines' other columns; `sea_km2` and
+        `sea_ice_suspect` anew where the DEM and `sea_level` are given. The areas of a year add
         up to those of its outlines.
 
     Raises
@@ -155,6 +159,8 @@ def divide(
             plane.__exit__(None, None, None)
     if sea_level is not None:
         table = _ends(table, dem, sea_level)
+    if SEA[0] in outlines:
+        table = _over_sea(table, dem, sea_level)
     if work.undivided:
         progress.note(f"{len(work.undivided)} bodies of ice lie outside the DEM and stay undivided")
     if work.beside_gaps:
@@ -189,6 +195,17 @@ def _ends(table: gpd.GeoDataFrame, dem: Any, sea_level: float) -> gpd.GeoDataFra
     return table.assign(terminus=table["terminus"].where(known, found))
 
 
+def _over_sea(table: gpd.GeoDataFrame, dem: Any, sea_level: float | None) -> gpd.GeoDataFrame:
+    """Measure what lies over the sea for each glacier, where outlines had it for the body."""
+    if sea_level is None:
+        progress.note(
+            "sea_km2 of the outlines is left out: give the DEM and the sea's height to have it of each glacier"
+        )
+        return table
+    found = flags.sea_ice_suspects(table, dem, sea_level=sea_level)
+    return found[[*table.columns[:-1], *SEA, "geometry"]]
+
+
 def _metric(dem: Any, ice: gpd.GeoDataFrame, cell: float | None) -> Dem | None:
     if cell is not None and not cell > 0:
         raise OptionError(f"cell={cell:g}: the cell size must be above 0 m")
@@ -204,7 +221,7 @@ def _pieces(flat: gpd.GeoDataFrame, work: _Work, cell: float) -> Iterator[_Piece
     tree = shapely.STRtree(bodies)
     body_of = tree.query_nearest(shapely.point_on_surface(polygons), all_matches=False)[1]
     members = np.split(np.argsort(body_of, kind="stable"), np.cumsum(np.bincount(body_of, minlength=bodies.size))[:-1])
-    fresh = _Fresh(flat.crs)
+    fresh = _Fresh(flat.crs, work.reference.ids if work.reference else ())
     for number in progress.track(range(bodies.size), "Glaciers"):
         if not members[number].size:
             continue  # reference glaciers without ice
@@ -250,11 +267,11 @@ def _touching(reference: shapes.Geometries, polygons: shapes.Geometries) -> shap
 class _Fresh:
     """Ids of glaciers that no reference names, after the place of their ice; each only once."""
 
-    def __init__(self, crs: Any) -> None:
+    def __init__(self, crs: Any, taken: Iterable[str] = ()) -> None:
         import pyproj
 
         self._lonlat = pyproj.Transformer.from_crs(crs, 4326, always_xy=True)
-        self._taken: set[str] = set()
+        self._taken = set(taken)
 
     def ids(self, shapes_: list[Any]) -> list[str]:
         points = shapely.get_coordinates([shape.point_on_surface() for shape in shapes_])
@@ -382,11 +399,10 @@ def _assemble(ice: gpd.GeoDataFrame, flat: gpd.GeoDataFrame, pieces: list[_Piece
     import pandas as pd
 
     rows = np.array([piece.row for piece in pieces], dtype=int)
-    others = [c for c in ice.columns if c not in (*COLUMNS, "geometry", "perimeter_km", "n_holes")]
+    others = [c for c in ice.columns if c not in (*COLUMNS, "geometry", "perimeter_km", "n_holes", *SEA)]
     columns = [name for name in ("touches_edge", *others) if name in ice]
     table = pd.DataFrame({name: ice[name].to_numpy()[rows] for name in columns})
-    year = ice[cv.YEAR] if cv.YEAR in ice else pd.Series([None] * len(ice))
-    table[cv.YEAR] = pd.array(year.astype("Int32").to_numpy()[rows], dtype="Int32")
+    table[cv.YEAR] = pd.array(_years(ice)[rows], dtype="Int32")
     if "touches_edge" not in table:
         table["touches_edge"] = False
     table["glacier_id"] = [piece.glacier_id for piece in pieces]
@@ -406,6 +422,23 @@ def _assemble(ice: gpd.GeoDataFrame, flat: gpd.GeoDataFrame, pieces: list[_Piece
     made["id"] = [f"{g}.{p}" if p > 1 else g for g, p in zip(made["glacier_id"], made["part"], strict=True)]
     last = [name for name in others if name in made]
     return made[[*COLUMNS[:-1], *last, "geometry"]]
+
+
+def _years(ice: gpd.GeoDataFrame) -> npt.NDArray[np.object_]:
+    """Return the year of each row, None where there is none."""
+    import pandas as pd
+
+    if cv.YEAR not in ice:
+        return np.full(len(ice), None)
+    given = ice[cv.YEAR]
+    numbers = pd.to_numeric(given.astype(object), errors="coerce")
+    wrong = given.notna() & ~(numbers.between(1, 9999) & (numbers % 1 == 0))
+    if wrong.any():
+        raise VectorError(
+            f"the outlines have the year {given[wrong].iloc[0]!s} ({int(wrong.sum())} rows of {len(ice)}): give whole "
+            "years in the column 'year', such as 2024"
+        )
+    return np.array([None if pd.isna(one) else int(one) for one in numbers], dtype=object)
 
 
 def _share_interval(

@@ -84,7 +84,7 @@ def glacier_rows(frame: gpd.GeoDataFrame) -> npt.NDArray[np.bool_]:
     """Tell the rows that are glaciers: in GLIMS' files rock, basins and snow lines are rows too (`line_type`)."""
     if "line_type" not in frame:
         return np.ones(len(frame), bool)
-    return frame["line_type"].fillna("").astype(str).str.strip().isin(["", "glac_bound"]).to_numpy(dtype=bool)
+    return np.asarray(frame["line_type"].fillna("").astype(str).str.strip().isin(["", "glac_bound"]), dtype=bool)
 
 
 def _glaciers_only(frame: gpd.GeoDataFrame, what: str) -> gpd.GeoDataFrame:
@@ -146,16 +146,12 @@ def one_side(polygons: Geometries) -> Geometries:
     west, _, east, _ = shapely.bounds(polygons).T
     found = polygons.copy()
     for number in np.flatnonzero(east - west > 180):
-        lon = shapely.get_coordinates(polygons[number])[:, 0]
-        sides = np.unique(np.sign(lon[np.abs(lon) < 180 - 1e-7]))
+        lonlat = shapely.get_coordinates(polygons[number])
+        on = np.abs(lonlat[:, 0]) > 180 - 1e-7
+        sides = np.unique(np.sign(lonlat[~on, 0]))
         if sides.size == 1:
-            side = sides[0]
-            found[number] = shapely.transform(
-                polygons[number],
-                lambda at, side=side: np.column_stack(
-                    [np.where(np.abs(at[:, 0]) < 180 - 1e-7, at[:, 0], side * 180), at[:, 1]]
-                ),
-            )
+            lonlat[on, 0] = 180 * sides[0]
+            found[number] = shapely.set_coordinates(polygons[number], lonlat)
     return found
 
 
