@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pyproj
     import xarray as xr
 
-__all__ = ["TRUE_TO_SCALE", "Dem", "Relief", "beneath", "metres", "sample", "scale_of", "utm"]
+__all__ = ["TRUE_TO_SCALE", "Dem", "Relief", "beneath", "metres", "sample", "stretch", "utm"]
 
 TRUE_TO_SCALE: Final = 0.005
 """How far a length in a CRS may be off that on the ground for slopes and lengths to be measured in it (1 % of area)."""
@@ -116,23 +116,24 @@ class Dem:
         self._raw, self._given = raw, cell
         self._factor, self._offset = metres(raw, f"the DEM {self.name}")
         self._own = pyproj.CRS.from_user_input(raw.crs.to_wkt())
+        self._proj = pyproj.Proj(self._own)
+        self._metric = self._own.is_projected and all(axis.unit_name == "metre" for axis in self._own.axis_info)
         self.settle(lonlat)
 
     def settle(self, lonlat: tuple[float, float]) -> None:
         """Choose the plane and the cells anew, for another place."""
-        raw, scale = self._raw, scale_of(self._own, lonlat)
+        raw = self._raw
         square = np.isclose(raw.transform.a, -raw.transform.e, rtol=1e-6) and raw.transform.b == raw.transform.d == 0
         self.crs: pyproj.CRS = self.plane_at(lonlat)
         own = self.crs is self._own
-        self.cell = float(self._given or (raw.transform.a if own and square else self._ground_cell(scale)))
+        self.cell = float(self._given or (raw.transform.a if own and square else self._ground_cell(lonlat)))
         if not 0.5 <= self.cell <= 1000:
             raise VectorError(f"The DEM {self.name} has cells of {self.cell:g} m: give one of 1 to 1000 m")
         self._direct = bool(own and square and np.isclose(self.cell, raw.transform.a, rtol=1e-6))
 
     def plane_at(self, lonlat: tuple[float, float]) -> pyproj.CRS:
         """Return the DEM's own CRS where it is metric and true to scale, else that of the UTM zone."""
-        metric = self._own.is_projected and all(axis.unit_name == "metre" for axis in self._own.axis_info)
-        true = metric and abs(scale_of(self._own, lonlat) - 1) <= TRUE_TO_SCALE
+        true = self._metric and abs(stretch(self._proj, lonlat) - 1) <= TRUE_TO_SCALE
         return self._own if true else utm(*lonlat)
 
     def _path(self, source: Any) -> Any:
@@ -148,13 +149,14 @@ class Dem:
         source.rio.to_raster(memory.name)
         return memory.name
 
-    def _ground_cell(self, scale: float) -> float:
+    def _ground_cell(self, lonlat: tuple[float, float]) -> float:
         """Size of a cell on the ground, metres."""
         size = abs(self._raw.transform.e)
         if self._raw.crs.is_geographic:
             return float(round(size * 111_000, 1))
-        # Ice far outside of a DEM's zone has a scale that makes no sense; that it is not covered is told later.
-        return float(round(size * self._raw.crs.linear_units_factor[1] / np.clip(scale, 0.2, 20.0), 3))
+        # Far outside of a DEM's zone the factor makes no sense; that the DEM does not cover the ice is told later.
+        factor = np.clip(stretch(self._proj, lonlat), 0.2, 20.0)
+        return float(round(size * self._raw.crs.linear_units_factor[1] / factor, 3))
 
     def __enter__(self) -> Dem:
         return self
@@ -228,8 +230,8 @@ def beneath(source: Any, glaciers: gpd.GeoDataFrame, label: str) -> Iterator[tup
     with Dem(source, lonlat=places[0]) as dem:
         planes = [dem.plane_at(place) for place in places]
         flat = np.empty(len(planes), dtype=object)
-        for plane in dict.fromkeys(planes):
-            rows = [number for number, one in enumerate(planes) if one == plane]
+        for plane in {id(plane): plane for plane in planes}.values():  # equality of CRS takes long
+            rows = [number for number, one in enumerate(planes) if one is plane]
             flat[rows] = np.asarray(glaciers.geometry.iloc[rows].to_crs(plane).values, dtype=object)
         for number in progress.track(range(flat.size), label):
             dem.settle(places[number])
@@ -254,19 +256,10 @@ def metres(raster: Any, what: str) -> tuple[float, float]:
     return raster.scales[0] * size, raster.offsets[0] * size
 
 
-def scale_of(crs: pyproj.CRS, lonlat: tuple[float, float]) -> float:
-    """Return by what factor a CRS stretches lengths at a place, in the direction that is farthest off; 1 in degrees."""
-    if not crs.is_projected:
-        return 1.0
-    factors = _proj(crs).get_factors(*lonlat)
+def stretch(proj: pyproj.Proj, lonlat: tuple[float, float]) -> float:
+    """Return by what factor a projection stretches lengths at a place, in the direction in which it is farthest off."""
+    factors = proj.get_factors(*lonlat)
     return float(max(factors.tissot_semimajor, factors.tissot_semiminor, key=lambda scale: abs(scale - 1)))
-
-
-@functools.lru_cache(8)
-def _proj(crs: pyproj.CRS) -> pyproj.Proj:
-    import pyproj
-
-    return pyproj.Proj(crs)
 
 
 def utm(lon: float, lat: float) -> pyproj.CRS:

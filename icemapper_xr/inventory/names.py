@@ -39,8 +39,8 @@ def id_column(frame: gpd.GeoDataFrame, what: str) -> str:
     """
     there = [name for name in ID_COLUMNS if name in frame and not _blank(frame[name]).any()]
     if there:
-        plain = [name for name in there if name in PLAIN and there[0] in PLAIN]
-        chosen = next((name for name in plain if frame[name].is_unique), there[0])
+        candidates = there if there[0] in PLAIN else there[:1]
+        chosen = next((name for name in candidates if frame[name].is_unique), there[0])
         if chosen in NAME_COLUMNS:
             _require_parts(frame, chosen, what)
         return chosen

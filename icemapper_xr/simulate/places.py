@@ -167,7 +167,7 @@ def _require_scale(file: DatasetReader, path: Path, middle: tuple[float, float])
 
     crs = pyproj.CRS.from_user_input(file.crs.to_wkt())
     lonlat = pyproj.Transformer.from_crs(crs, 4326, always_xy=True).transform(*middle)
-    scale = elevation.scale_of(crs, lonlat)
+    scale = elevation.stretch(pyproj.Proj(crs), lonlat)
     if not abs(scale - 1) <= elevation.TRUE_TO_SCALE:
         zone = elevation.utm(*lonlat).to_epsg() if np.isfinite(lonlat).all() else 32633
         raise errors.OptionError(
