@@ -308,6 +308,8 @@ def test_scale_offset_and_unit_of_a_dem_are_applied(tmp_path: Path) -> None:
     assert rewritten("scaled.tif", 10.0, scales=(0.1,)) == pytest.approx(own, abs=0.01)
     assert rewritten("shifted.tif", 1.0, offsets=(40.0,)) == pytest.approx(own, abs=0.01)
     assert rewritten("ft.tif", 1 / 0.3048, units=("ft",)) == pytest.approx(own, abs=0.01)
+    feet = (dem / 0.3048).assign_attrs(units="ft")
+    assert inventory.topography(disc, feet)[0]["zmean_m"].item() == pytest.approx(own, abs=0.01)
     with pytest.raises(errors.VectorError, match="heights in 'fathom': give one in metres"):
         rewritten("fathom.tif", 1.0, units=("fathom",))
 

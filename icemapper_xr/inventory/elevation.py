@@ -114,7 +114,8 @@ class Dem:
         if raw.crs is None:
             raise VectorError(f"The DEM {self.name} has no CRS: write it with one")
         self._raw, self._given = raw, cell
-        self._factor, self._offset = metres(raw, f"the DEM {self.name}")
+        unit = None if isinstance(source, str | os.PathLike) else source.attrs.get("units")  # to_raster drops it
+        self._factor, self._offset = metres(raw, f"the DEM {self.name}", unit=unit)
         self._own = pyproj.CRS.from_user_input(raw.crs.to_wkt())
         self._proj = pyproj.Proj(self._own)
         self._metric = self._own.is_projected and all(axis.unit_name == "metre" for axis in self._own.axis_info)
@@ -238,19 +239,28 @@ def beneath(source: Any, glaciers: gpd.GeoDataFrame, label: str) -> Iterator[tup
             yield dem, flat[number]
 
 
-def metres(raster: Any, what: str) -> tuple[float, float]:
+def metres(raster: Any, what: str, *, unit: str | None = None) -> tuple[float, float]:
     """Return the factor and the offset that make metres of the numbers in a raster's first band.
+
+    Parameters
+    ----------
+    raster
+        Opened with rasterio.
+    what
+        What it is, for messages.
+    unit
+        Of the numbers, where the band does not tell.
 
     Raises
     ------
     VectorError
         If the band's unit is not understood.
     """
-    unit = raster.units[0] or ""
-    size = _UNITS.get(unit.strip().casefold())
+    told = raster.units[0] or unit or ""
+    size = _UNITS.get(str(told).strip().casefold())
     if size is None:
         raise VectorError(
-            f"{what} has heights in {unit!r}: give one in metres or feet, or name the unit, for example with "
+            f"{what} has heights in {told!r}: give one in metres or feet, or name the unit, for example with "
             "`gdal_edit.py -units m`"
         )
     return raster.scales[0] * size, raster.offsets[0] * size
