@@ -360,6 +360,54 @@ def test_the_joint_orbit_is_the_one_that_has_both_features(area: cube.AreaGrid) 
     assert choose(observations, area, features=("rtc", "insar")).orbit == 174
 
 
+def test_ascending_and_descending_passes_are_never_mixed(area: cube.AreaGrid) -> None:
+    unknown = {"relative_orbit": None}
+    descending = {**unknown, "orbit_state": "descending"}
+    every = series(utc(2023, 1, 13, 15, 50), 13, every=24, **unknown)
+    every += series(utc(2023, 1, 18, 6, 10), 15, every=12, **descending)
+    selection = choose(every, area)
+    assert selection.orbit_state == "ascending"
+    assert {one.first.orbit_state for one in selection.passes["rtc"] if one} == {"ascending"}
+    with pytest.raises(CubeError, match="no pass of rtc has orbit=14; there are: orbit unknown ascending VV; orbit"):
+        choose(every, area, orbit=14)
+
+
+def test_an_orbit_whose_pass_is_told_for_some_frames_is_one_series(area: cube.AreaGrid) -> None:
+    observations = series(utc(2023, 1, 13, 6), 15, every=24)
+    observations[::2] = [dataclasses.replace(one, orbit_state=None) for one in observations[::2]]
+    selection = choose(observations, area)
+    assert sum(selection.valid) == 15
+    assert selection.orbit_state == "ascending"
+
+
+def test_times_of_day_tell_unknown_orbits_apart(area: cube.AreaGrid) -> None:
+    unknown = {"relative_orbit": None, "orbit_state": None}
+    evening = series(utc(2023, 1, 13, 15, 50), 15, every=24, **unknown)
+    assert sum(choose(evening, area).valid) == 15
+    morning = series(utc(2023, 1, 18, 6, 10), 3, every=24, **unknown)
+    with pytest.raises(CubeError, match=r"item-20230118T061000 at 06:10 and item-20230113T155000 at 15:50 UTC.*README"):
+        choose(evening + morning, area)
+    neighbour = series(utc(2023, 1, 18, 15, 58), 1, **unknown)  # of the swath beside it: five days and 8 minutes later
+    with pytest.raises(CubeError, match=r"15:50 and .* at 15:58 UTC.*--relative-orbit"):
+        choose(evening + neighbour, area)
+
+
+def test_times_of_day_around_midnight_and_names_with_dates_only(area: cube.AreaGrid) -> None:
+    unknown = {"relative_orbit": None, "orbit_state": None}
+    night = [utc(2023, 1, 13) + dt.timedelta(days=24 * k, seconds=20 if k % 2 else -20) for k in range(15)]
+    assert sum(choose([describe(moment, **unknown) for moment in night], area).valid) == 15
+    dates = [utc(2023, 1, 13, 15 if k % 2 else 0) + dt.timedelta(days=24 * k) for k in range(15)]
+    assert sum(choose([describe(moment, **unknown) for moment in dates], area).valid) == 15
+
+
+def test_coherence_of_an_unknown_orbit_is_of_the_hour_of_the_backscatter(area: cube.AreaGrid) -> None:
+    backscatter = series(utc(2023, 1, 13, 6), 15, every=24)
+    first = utc(2023, 1, 7, 15, 50)
+    pairs = [pair(first + dt.timedelta(days=24 * k), relative_orbit=None, item_id=f"coh{k}") for k in range(15)]
+    with pytest.raises(CubeError, match=r"orbit of item coh0 is unknown, and .* at 06:00 and coh0 at 15:50 UTC"):
+        choose(backscatter + pairs, area, features=("rtc", "insar"))
+
+
 # -- what may not enter -----------------------------------------------------------------------------------------------
 
 
