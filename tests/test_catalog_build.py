@@ -184,6 +184,10 @@ def test_newest_processing_of_an_opera_burst_wins(tmp_path: Path) -> None:
     assert (len(report), report.superseded) == (1, 2)
     assert all("20250830T120333Z" in one.href for one in report.observations)
     assert "2 files are superseded" in report.table()
+    one = catalog.search(tmp_path).observations[0]
+    assert (one.burst, one.filtered) == ("T137-292319-IW2", False)
+    assert one.processed is not None
+    assert one.processed.isoformat() == "2025-08-30T12:03:33+00:00"
 
 
 def test_raw_grd_with_control_points(tmp_path: Path) -> None:

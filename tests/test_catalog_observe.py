@@ -174,6 +174,9 @@ def test_hyp3_and_opera_items_are_known_by_their_file_names() -> None:
     )
     (one,) = observe.observations(burst)
     assert (one.feature, one.quantity, one.relative_orbit, one.polarisation) == ("rtc", "gamma0", 137, "VV")
+    assert (one.burst, one.filtered) == ("T137-292319-IW2", False)
+    assert one.processed is not None
+    assert one.processed.isoformat() == "2025-08-30T12:03:33+00:00"
 
 
 def test_rtc_of_an_unknown_provider_is_of_unknown_scale() -> None:

@@ -442,6 +442,28 @@ def test_mixed_quantities_are_refused() -> None:
         checks.usable([one, other], "grd")
 
 
+def test_of_several_processings_of_a_burst_the_newest_is_taken() -> None:
+    burst = {"burst": "T137-292319-IW2", "orbit_state": None}
+    old = describe(utc(2023, 1, 13, 6), item_id="a-old", processed=utc(2023, 3, 1), **burst)
+    new = dataclasses.replace(old, item_id="b-new", processed=utc(2025, 8, 30))
+    others = (
+        dataclasses.replace(old, item_id="c", burst="T137-292320-IW2"),
+        dataclasses.replace(old, item_id="d", acquired=utc(2023, 1, 25, 6)),
+        dataclasses.replace(old, item_id="e", polarisation="HH"),
+        dataclasses.replace(old, item_id="f", processed=None),
+    )
+    assert checks.usable([old, new, *others], "rtc") == (new, *others)
+
+
+def test_speckle_filtered_and_unfiltered_rasters_are_not_mixed() -> None:
+    plain = describe(utc(2023, 1, 1), item_id="a", filtered=False)
+    filtered = describe(utc(2023, 1, 13), item_id="b", filtered=True)
+    untold = describe(utc(2023, 1, 25), item_id="c")
+    with pytest.raises(UnitsError, match=r"rtc mixes unfiltered \(item a\) and speckle-filtered \(item b\); take one"):
+        checks.usable([plain, filtered, untold], "rtc")
+    assert checks.usable([filtered, untold], "rtc") == (filtered, untold)
+
+
 def test_features_are_checked_and_ordered() -> None:
     assert checks.features(["insar", "rtc"]) == ("rtc", "insar")
     for bad in ([], ["rtc", "rtc"], ["vv"]):
