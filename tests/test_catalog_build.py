@@ -176,6 +176,13 @@ def test_pair_tags(tmp_path: Path) -> None:
     assert (one.baseline_days, one.platform) == (12, "S1A/S1B")
 
 
+def test_coherence_in_whole_numbers_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "coh_S1A_IW_HH_ro014_20230105_20230117.tif"
+    write_tif(path, dtype="uint8", nodata=255)
+    with pytest.raises(CatalogError, match=r"20230117\.tif has coherence as uint8.*divided by 100.*--skip-bad"):
+        catalog.build(tmp_path)
+
+
 def test_newest_processing_of_an_opera_burst_wins(tmp_path: Path) -> None:
     for processed in ("20211120T000000Z", "20250830T120333Z"):
         for polarisation in ("VV", "VH"):
