@@ -342,6 +342,24 @@ def test_baselines_are_not_mixed(area: cube.AreaGrid) -> None:
         choose(every, area, baseline=24, **options)
 
 
+def test_pairs_of_unknown_dates_are_told(area: cube.AreaGrid) -> None:
+    pairs = [pair(utc(2023, 1, 7, 6) + dt.timedelta(days=24 * k), item_id=f"coh{k}") for k in range(15)]
+    pairs[3:5] = [dataclasses.replace(one, reference=None, secondary=None) for one in pairs[3:5]]
+    with pytest.warns(UserWarning, match=r"dates of 2 coherence pairs are unknown \(item coh3.*12 days.*_REFERENCE"):
+        choose(pairs, area, features=("insar",))
+    with pytest.warns(UserWarning, match="all are as many days apart"):
+        choose(pairs, area, features=("insar",), baseline=None)
+
+
+def test_numbers_of_looks_are_not_mixed(area: cube.AreaGrid) -> None:
+    known = {"item_id": "few", "looks": 20.0}, {"item_id": "many", "looks": 80.0}, {}
+    pairs = [pair(utc(2023, 1, 7, 6) + dt.timedelta(days=24 * k), **known[k % 3]) for k in range(15)]
+    with pytest.raises(CubeError, match=r"mix numbers of looks, 20 \(item few\) and 80 \(item many\); leave"):
+        choose(pairs, area, features=("insar",))
+    alike = [one for one in pairs if one.looks != 80.0] + [dataclasses.replace(one, looks=20.0) for one in pairs[1::3]]
+    assert sum(choose(alike, area, features=("insar",)).valid) == 15
+
+
 def test_coherence_is_of_the_orbit_of_the_backscatter(area: cube.AreaGrid) -> None:
     backscatter = series(utc(2023, 1, 13, 6), 15, every=24)
     pairs = [pair(utc(2023, 1, 7, 6) + dt.timedelta(days=24 * k), relative_orbit=174) for k in range(15)]

@@ -75,7 +75,8 @@ def choose(
     orbit, polarisation
         None takes the one that fills the most steps over the largest share of the area.
     baseline
-        Days between the dates of a coherence pair; None takes what there is and refuses a mixture.
+        Days between the dates of a coherence pair; None takes what there is and refuses a mixture. Pairs of different
+        numbers of looks are refused, too.
     min_steps
         Leave to go on with fewer valid steps than the default.
 
@@ -87,7 +88,10 @@ def choose(
         Nothing fits, too few steps are valid, or dates named do not match.
     """
     _check_options(orbit, polarisation, min_steps)
-    found = {**found, **({"insar": _one_baseline(found["insar"], baseline)} if "insar" in found else {})}
+    if "insar" in found:
+        pairs = _one_baseline(found["insar"], baseline)
+        _check_looks(pairs)
+        found = {**found, "insar": pairs}
     found = _told_pass(found)
     grouped = {feature: passes(observations, area) for feature, observations in found.items()}
     leading = next(iter(grouped))
@@ -98,6 +102,7 @@ def choose(
     if axis.named:
         _check_dates(best, grouped)
     _check_steps(best, selections, min_steps)
+    _warn_of_unknown_pairs(best, baseline)
     return best
 
 
@@ -127,6 +132,17 @@ def _one_baseline(pairs: Sequence[Observation], baseline: int | None) -> tuple[O
             f"name one of these with baseline="
         )
     return kept
+
+
+def _check_looks(pairs: Sequence[Observation]) -> None:
+    """Refuse a mixture: the fewer the looks, the higher the coherence of what has none."""
+    first: dict[float, str] = {}
+    for pair in pairs:
+        if pair.looks is not None:
+            first.setdefault(pair.looks, pair.item_id)
+    if len(first) > 1:
+        listed = " and ".join(f"{looks:g} (item {item})" for looks, item in sorted(first.items()))
+        raise CubeError(f"the coherence pairs mix numbers of looks, {listed}; leave those of all but one number out")
 
 
 def _told_pass(
@@ -367,9 +383,24 @@ def _check_steps(best: Selection, selections: Sequence[Selection], min_steps: in
             UserWarning,
             stacklevel=4,
         )
-    if best.orbit is not None and any(one and one.first.relative_orbit is None for one in best.passes.get("insar", ())):
+
+
+def _warn_of_unknown_pairs(best: Selection, baseline: int | None) -> None:
+    """Say what has to be checked of coherence pairs whose names do not tell orbit or dates."""
+    pairs = [one.first for one in best.passes.get("insar", ()) if one is not None]
+    if best.orbit is not None and any(pair.relative_orbit is None for pair in pairs):
         warnings.warn(
             f"the relative orbit of the coherence pairs is unknown; check that it is {best.orbit}",
+            UserWarning,
+            stacklevel=4,
+        )
+    dateless = [pair.item_id for pair in pairs if pair.baseline_days is None]
+    if dateless:
+        apart = "as many days" if baseline is None else f"{baseline} days"
+        warnings.warn(
+            f"the two dates of {len(dateless)} coherence pairs are unknown (item {dateless[0]} and others); check that "
+            f"all are {apart} apart, and put both into the names (coh_20230105_20230117.tif) or into the tags "
+            "ICEMAPPER_REFERENCE and ICEMAPPER_SECONDARY",
             UserWarning,
             stacklevel=4,
         )
