@@ -89,7 +89,7 @@ class Observation:
     item_id: str
     feature: Feature
     href: str
-    """Unsigned address or path of the raster (single band unless `band` says otherwise)."""
+    """Address or path of the raster (single band unless `band` says otherwise), unsigned where `signer` signs it."""
     acquired: dt.datetime
     """UTC, timezone-aware; for coherence the middle of the pair."""
     polarisation: str | None = None

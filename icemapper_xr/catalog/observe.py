@@ -171,7 +171,7 @@ def _observation(item: pystac.Item, asset: pystac.Asset, facts: names.Facts, sou
     platform = facts.platform or orbits.platform_code(fields.get("platform")) or (granule.platform if granule else None)
     absolute = fields.get("sat:absolute_orbit") or facts.absolute_orbit or (granule.absolute_orbit if granule else None)
     relative = fields.get("sat:relative_orbit") or facts.relative_orbit
-    href = presets.unsigned(asset.href)
+    href = presets.renewed(asset.href)
     signer = presets.signer_of(href)
     nodata = _nodata(fields)
     geocoded = facts.geocoded
