@@ -89,7 +89,7 @@ class Observation:
     item_id: str
     feature: Feature
     href: str
-    """Unsigned address or path of the raster (single band unless `band` says otherwise)."""
+    """Address or path of the raster (single band unless `band` says otherwise), unsigned where `signer` signs it."""
     acquired: dt.datetime
     """UTC, timezone-aware; for coherence the middle of the pair."""
     polarisation: str | None = None
@@ -111,6 +111,12 @@ class Observation:
     secondary: dt.datetime | None = None
     """Second date of a coherence pair."""
     looks: float | None = None
+    filtered: bool | None = None
+    """Whether a speckle filter was applied."""
+    burst: str | None = None
+    """Burst of the swath, the same in every processing of it."""
+    processed: dt.datetime | None = None
+    """When the raster was made, UTC."""
     bbox: Bounds | None = None
     """Longitude/latitude box of the footprint (left > right across the antimeridian)."""
     epsg: int | None = None

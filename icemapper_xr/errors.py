@@ -6,6 +6,8 @@ prints such an error as one line and exits with code 2; anything else that escap
 
 from __future__ import annotations
 
+from icemapper_xr import redact
+
 __all__ = [
     "AnalysisError",
     "CatalogError",
@@ -21,7 +23,10 @@ __all__ = [
 
 
 class IcemapperError(ValueError):
-    """Base of all errors that the user can mend."""
+    """Base of all errors that the user can mend; what they say holds no token."""
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(redact.text(message))
 
 
 class OptionError(IcemapperError):

@@ -1,4 +1,4 @@
-"""Progress on the terminal: silent in a library, switched on by the command line. Imports nothing of ours."""
+"""Progress on the terminal: silent in a library, switched on by the command line. Imports only `redact`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import TypeVar
+
+from icemapper_xr import redact
 
 __all__ = ["bar", "dask_bar", "enable", "enabled", "note", "track", "units_bar"]
 
@@ -28,7 +30,7 @@ def enabled() -> bool:
 def note(message: str) -> None:
     """Print one line to the terminal's error stream if progress is on."""
     if _enabled:
-        print(message, file=sys.stderr, flush=True)
+        print(redact.text(message), file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

@@ -6,16 +6,48 @@ import logging
 import re
 from typing import Any, Final
 
-__all__ = ["Filter", "text", "watch"]
+__all__ = ["EXPIRY", "SECRETS", "Filter", "secret", "text", "watch"]
 
-_PARAMETER: Final = re.compile(
-    r"(?i)([?&;\s\"'](?:sig|token|access_token|apikey|api_key|key|subscription-key|signature|x-amz-signature"
-    r"|x-amz-security-token|x-amz-credential|awsaccesskeyid|policy|key-pair-id)=)[^&\s\"'<>)\]]+"
+SECRETS: Final = frozenset(
+    {"sig", "signature", "policy", "key-pair-id", "awsaccesskeyid", "googleaccessid"}
+    | {"token", "access_token", "accesstoken", "auth_token", "id_token", "refresh_token", "authorization"}
+    | {"key", "apikey", "api_key", "api-key", "x-api-key", "subscription-key", "subscription_key"}
+    | {"ocp-apim-subscription-key", "client_secret", "secret", "password", "passwd", "pwd"}
 )
-"""Parameters of shared access signatures, pre-signed S3 links and keys."""
-_USERINFO: Final = re.compile(r"(://)[^/\s:@]+:[^/\s@]+@")
-_BEARER: Final = re.compile(r"(?i)(authorization:?\s*(?:bearer|basic)?\s+|bearer\s+)[\w.~+/=-]{8,}")
+"""Parameters of a URL that give access, in lower case: signatures (Azure, AWS, Google, CloudFront), tokens, keys."""
+_SIGNED_BY: Final = ("x-amz-", "x-goog-")
+"""Beginnings of the parameters of pre-signed links of S3 and Google."""
+EXPIRY: Final[dict[str, frozenset[str]]] = {
+    "sig": frozenset(
+        {"sv", "ss", "srt", "sp", "se", "st", "spr", "sr", "sip", "sdd", "ses", "si", "scid"}
+        | {"skoid", "sktid", "skt", "ske", "sks", "skv", "saoid", "suoid"}
+    ),
+    "signature": frozenset({"expires"}),
+}
+"""Parameters that say for what and until when a signature holds, and nothing of what is to be read."""
 HIDDEN: Final = "***"
+
+_NAMES: Final = "|".join(sorted(map(re.escape, SECRETS), key=len, reverse=True))
+_PARAMETER: Final = re.compile(
+    rf"(?i)((?:^|[?&;,\s\"'(])(?:{_NAMES}|x-(?:amz|goog)-(?:signature|credential|security-token))=)[^&\s\"'<>)\]]+"
+)
+_MEMBER: Final = re.compile(rf"(?i)([\"'](?:{_NAMES})[\"']\s*:\s*[\"'])[^\"']+")
+"""Of a mapping in Python's or JSON's form."""
+_USERINFO: Final = re.compile(r"(://)[^/\s@?#\"'<>]+@")
+_HEADER: Final = re.compile(
+    r"(?i)(authorization[\"']?[:=]?\s*[\"']?(?:bearer|basic|token)?\s+|bearer\s+)[\w.~+/=-]{8,}"
+)
+
+
+def secret(name: str) -> bool:
+    """Whether a parameter of a URL gives access, or belongs to a pre-signed link.
+
+    Examples
+    --------
+    >>> secret("Signature"), secret("X-Goog-Date"), secret("year")
+    (True, True, False)
+    """
+    return name.lower() in SECRETS or name.lower().startswith(_SIGNED_BY)
 
 
 def text(value: object) -> str:
@@ -26,9 +58,10 @@ def text(value: object) -> str:
     >>> text("GET https://a.net/x.tif?se=2027&sig=abc%3D failed")
     'GET https://a.net/x.tif?se=2027&sig=*** failed'
     """
-    hidden = _PARAMETER.sub(rf"\1{HIDDEN}", str(value))
-    hidden = _USERINFO.sub(rf"\1{HIDDEN}@", hidden)
-    return _BEARER.sub(rf"\1{HIDDEN}", hidden)
+    hidden = str(value)
+    for pattern in (_PARAMETER, _MEMBER, _HEADER):
+        hidden = pattern.sub(rf"\1{HIDDEN}", hidden)
+    return _USERINFO.sub(rf"\1{HIDDEN}@", hidden)
 
 
 class Filter(logging.Filter):

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 import pydantic
 from pydantic_core import PydanticCustomError
 
-from icemapper_xr import conventions
+from icemapper_xr import conventions, redact
 from icemapper_xr.errors import OptionError
 
 __all__ = ["Area", "MapSettings", "Strict", "check_years", "parse_years"]
@@ -118,6 +118,11 @@ class MapSettings(Strict):
     """Side of a region's tile in chunks of 1152 pixels."""
     store: str | None = None
     """Path or URL of the cube; None is `glaciers.zarr` in the output folder."""
+
+    @pydantic.field_serializer("catalog", "weights", "mask", "store")
+    def _without_tokens(self, value: str | None) -> str | None:
+        """What is stored and logged holds no token of a URL; in memory it stays, to be read with."""
+        return None if value is None else redact.text(value)
 
     @pydantic.field_validator("start")
     @classmethod

@@ -32,22 +32,23 @@ def write_tif(
     tags: Mapping[str, str] | None = None,
     bands: tuple[str, ...] = ("",),
     nodata: float | None = float("nan"),
+    dtype: str = "float32",
 ) -> Path:
-    """Write a float32 GeoTIFF of noise."""
+    """Write a GeoTIFF of noise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     profile = {
         "driver": "GTiff",
         "width": size,
         "height": size,
         "count": len(bands),
-        "dtype": "float32",
+        "dtype": dtype,
         "crs": crs,
         "transform": from_origin(*origin, pixel, pixel),
         "nodata": nodata,
     }
     values = np.random.default_rng(1).random((len(bands), size, size), dtype=np.float32)
     with rasterio.open(path, "w", **profile) as dataset:
-        dataset.write(values)
+        dataset.write(values.astype(dtype))
         dataset.update_tags(**(tags or {}))
         for number, name in enumerate(bands, 1):
             if name:

@@ -176,6 +176,13 @@ def test_pair_tags(tmp_path: Path) -> None:
     assert (one.baseline_days, one.platform) == (12, "S1A/S1B")
 
 
+def test_coherence_in_whole_numbers_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "coh_S1A_IW_HH_ro014_20230105_20230117.tif"
+    write_tif(path, dtype="uint8", nodata=255)
+    with pytest.raises(CatalogError, match=r"20230117\.tif has coherence as uint8.*divided by 100.*--skip-bad"):
+        catalog.build(tmp_path)
+
+
 def test_newest_processing_of_an_opera_burst_wins(tmp_path: Path) -> None:
     for processed in ("20211120T000000Z", "20250830T120333Z"):
         for polarisation in ("VV", "VH"):
@@ -184,6 +191,10 @@ def test_newest_processing_of_an_opera_burst_wins(tmp_path: Path) -> None:
     assert (len(report), report.superseded) == (1, 2)
     assert all("20250830T120333Z" in one.href for one in report.observations)
     assert "2 files are superseded" in report.table()
+    one = catalog.search(tmp_path).observations[0]
+    assert (one.burst, one.filtered) == ("T137-292319-IW2", False)
+    assert one.processed is not None
+    assert one.processed.isoformat() == "2025-08-30T12:03:33+00:00"
 
 
 def test_raw_grd_with_control_points(tmp_path: Path) -> None:

@@ -171,6 +171,23 @@ def test_written_items_are_unsigned(shared: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "href",
+    [
+        "https://d.cloudfront.net/x.tif?Expires=1&Signature=SECRET&Key-Pair-Id=SECRET",
+        "https://storage.googleapis.com/b/x.tif?X-Goog-Credential=SECRET&X-Goog-Signature=SECRET",
+        "https://user:SECRET@host/x.tif?token=SECRET",
+    ],
+)
+def test_no_kind_of_token_is_written(shared: Path, tmp_path: Path, href: str) -> None:
+    content = json.loads((shared / "real/stac/pc_sentinel-1-rtc_item.json").read_text())
+    content["features"][0]["assets"]["vv"]["href"] = href
+    (tmp_path / "signed.json").write_text(json.dumps(content))
+    found = catalog.search(tmp_path / "signed.json")
+    assert href in [one.href for one in found.observations]
+    assert "SECRET" not in found.to_file(tmp_path / "out.json").read_text()
+
+
+@pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("absent.json", None, "no such file"),
@@ -264,6 +281,18 @@ def test_catalogues_on_a_plain_web_server(folder: Path, tmp_path: Path) -> None:
             catalog.search(f"{url}/data/absent.parquet")
         with pytest.raises(CatalogError, match="not STAC"):
             catalog.search(f"{url}/data/")
+
+
+def test_tokens_of_a_catalogue_are_used_and_not_told(folder: Path, tmp_path: Path) -> None:
+    with http_folder(tmp_path) as url:
+        secret = url.replace("://", "://bob:SECRETPW@")
+        found = catalog.search(f"{secret}/data/items.json?subscription-key=SECRET")
+        assert "SECRET" not in repr(found) + "".join(one.source for one in found.observations)
+        assert found.source.endswith("/data/items.json?subscription-key=***")
+        for name in ("absent.json", "absent.parquet", ""):
+            with pytest.raises(CatalogError, match=r"\*\*\*") as refused:
+                catalog.search(f"{secret}/data/{name}?token=SECRET")
+            assert "SECRET" not in str(refused.value)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

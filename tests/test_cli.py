@@ -4,6 +4,7 @@ import resource
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,6 +47,23 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     assert lines[0].startswith("icemapper: ")
     assert "Traceback" not in err
     return lines[0]
+
+
+def test_tokens_are_not_printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "http://bob:SECRET@127.0.0.1:9/stac?token=SECRET"
+    assert "SECRET" not in refused(capsys, "search", url, "--bbox", "15", "78", "16", "79")
+
+    def defect(*_: object, **__: object) -> None:
+        warnings.warn(f"{url} is slow", UserWarning, stacklevel=1)
+        raise RuntimeError(f"{url} broke")
+
+    monkeypatch.setattr(catalog, "search", defect)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        code, _, err = run(capsys, "search", url)
+    assert code == 1
+    assert err.count("***@127.0.0.1:9/stac?token=*** ") == 2
+    assert "SECRET" not in err
 
 
 def test_help_needs_no_heavy_imports() -> None:

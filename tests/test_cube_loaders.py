@@ -19,7 +19,7 @@ from icemapper_xr import conventions, cube
 from icemapper_xr._types import Bounds, Grid
 from icemapper_xr.cube import loaders, read
 from icemapper_xr.cube import remote as patience
-from icemapper_xr.errors import CubeError, OptionError
+from icemapper_xr.errors import CubeError, OptionError, UnitsError
 from tests.cube_data import UTM33, observe, opera, utc, write
 from tests.support import raise_if_dask_computes
 
@@ -178,6 +178,28 @@ def test_zero_coherence_is_a_value(engine: loaders.Loader, tmp_path: Path) -> No
     path = write(tmp_path / "a.tif", np.zeros((40, 50)))
     observation = observe(path, utc(2023, 1, 1), feature="insar", quantity="coherence", scale="1")
     assert (values(engine, [[observation]], grid_of(LEFT, TOP - 400, LEFT + 500, TOP)) == 0).all()
+
+
+@pytest.mark.parametrize(("wrong", "nodata"), [(60.0, None), (-9999.0, None), (60.0, 255.0)])
+def test_coherence_that_is_not_coded_from_0_to_1_is_refused_by_name(
+    engine: loaders.Loader, tmp_path: Path, wrong: float, nodata: float | None
+) -> None:
+    coded = np.full((40, 50), 0.5)
+    coded[20, 20] = wrong
+    path = write(tmp_path / "percent.tif", coded, nodata=nodata)
+    one = observe(path, utc(2023, 1, 1), feature="insar", quantity="coherence", scale="1", item_id="item-7")
+    with pytest.raises(UnitsError, match=r"percent\.tif \(item item-7\) has values .*divide percent by 100"):
+        values(engine, [[one]], grid_of(LEFT, TOP - 400, LEFT + 500, TOP))
+
+
+def test_coherence_may_overshoot_and_have_nodata(engine: loaders.Loader, tmp_path: Path) -> None:
+    coded = np.full((40, 50), 1.004)
+    coded[0, :3] = -9999, np.inf, np.nan
+    path = write(tmp_path / "a.tif", coded, nodata=-9999)
+    one = observe(path, utc(2023, 1, 1), feature="insar", quantity="coherence", scale="1")
+    found = values(engine, [[one]], grid_of(LEFT, TOP - 400, LEFT + 500, TOP))[0]
+    assert np.isnan(found[0, :3]).all()
+    assert np.isnan(found).sum() == 3
 
 
 @pytest.mark.parametrize("resampling", [None, "bilinear", "nearest"])

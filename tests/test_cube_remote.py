@@ -170,6 +170,14 @@ def test_tokens_stay_out_of_what_is_said(tmp_path: Path, caplog: pytest.LogCaptu
         "https://user:SECRETpw@host/x.tif",
         "Authorization: Bearer SECRETtoken.abc",
         "get https://a.net/x?token=SECRET, then",
+        "https://d.cloudfront.net/x.tif?Expires=1&Signature=SECRETsig&Key-Pair-Id=SECRETid",
+        "https://storage.googleapis.com/b/x.tif?X-Goog-Credential=SECRET&X-Goog-Signature=SECRET",
+        "https://b.s3.amazonaws.com/x.tif?AWSAccessKeyId=SECRETid&Signature=SECRETsig&Expires=1",
+        "https://a.net/x?subscription-key=SECRET and https://a.net/x?api_key=SECRET",
+        "https://SECRETtoken@host/x and https://:SECRETpw@host/x",
+        "Authorization: token SECRETtoken",
+        "{'access_token': 'SECRET12345'}",
+        "{'Authorization': 'Bearer SECRETtoken'}",
     ],
 )
 def test_secrets_are_redacted(said: str) -> None:

@@ -342,6 +342,24 @@ def test_baselines_are_not_mixed(area: cube.AreaGrid) -> None:
         choose(every, area, baseline=24, **options)
 
 
+def test_pairs_of_unknown_dates_are_told(area: cube.AreaGrid) -> None:
+    pairs = [pair(utc(2023, 1, 7, 6) + dt.timedelta(days=24 * k), item_id=f"coh{k}") for k in range(15)]
+    pairs[3:5] = [dataclasses.replace(one, reference=None, secondary=None) for one in pairs[3:5]]
+    with pytest.warns(UserWarning, match=r"dates of 2 coherence pairs are unknown \(item coh3.*12 days.*_REFERENCE"):
+        choose(pairs, area, features=("insar",))
+    with pytest.warns(UserWarning, match="all are as many days apart"):
+        choose(pairs, area, features=("insar",), baseline=None)
+
+
+def test_numbers_of_looks_are_not_mixed(area: cube.AreaGrid) -> None:
+    known = {"item_id": "few", "looks": 20.0}, {"item_id": "many", "looks": 80.0}, {}
+    pairs = [pair(utc(2023, 1, 7, 6) + dt.timedelta(days=24 * k), **known[k % 3]) for k in range(15)]
+    with pytest.raises(CubeError, match=r"mix numbers of looks, 20 \(item few\) and 80 \(item many\); leave"):
+        choose(pairs, area, features=("insar",))
+    alike = [one for one in pairs if one.looks != 80.0] + [dataclasses.replace(one, looks=20.0) for one in pairs[1::3]]
+    assert sum(choose(alike, area, features=("insar",)).valid) == 15
+
+
 def test_coherence_is_of_the_orbit_of_the_backscatter(area: cube.AreaGrid) -> None:
     backscatter = series(utc(2023, 1, 13, 6), 15, every=24)
     pairs = [pair(utc(2023, 1, 7, 6) + dt.timedelta(days=24 * k), relative_orbit=174) for k in range(15)]
@@ -358,6 +376,54 @@ def test_the_joint_orbit_is_the_one_that_has_both_features(area: cube.AreaGrid) 
     observations += series(utc(2023, 1, 13, 7), 15, every=24, relative_orbit=174)
     observations += [pair(utc(2023, 1, 7, 7) + dt.timedelta(days=24 * k), relative_orbit=174) for k in range(15)]
     assert choose(observations, area, features=("rtc", "insar")).orbit == 174
+
+
+def test_ascending_and_descending_passes_are_never_mixed(area: cube.AreaGrid) -> None:
+    unknown = {"relative_orbit": None}
+    descending = {**unknown, "orbit_state": "descending"}
+    every = series(utc(2023, 1, 13, 15, 50), 13, every=24, **unknown)
+    every += series(utc(2023, 1, 18, 6, 10), 15, every=12, **descending)
+    selection = choose(every, area)
+    assert selection.orbit_state == "ascending"
+    assert {one.first.orbit_state for one in selection.passes["rtc"] if one} == {"ascending"}
+    with pytest.raises(CubeError, match="no pass of rtc has orbit=14; there are: orbit unknown ascending VV; orbit"):
+        choose(every, area, orbit=14)
+
+
+def test_an_orbit_whose_pass_is_told_for_some_frames_is_one_series(area: cube.AreaGrid) -> None:
+    observations = series(utc(2023, 1, 13, 6), 15, every=24)
+    observations[::2] = [dataclasses.replace(one, orbit_state=None) for one in observations[::2]]
+    selection = choose(observations, area)
+    assert sum(selection.valid) == 15
+    assert selection.orbit_state == "ascending"
+
+
+def test_times_of_day_tell_unknown_orbits_apart(area: cube.AreaGrid) -> None:
+    unknown = {"relative_orbit": None, "orbit_state": None}
+    evening = series(utc(2023, 1, 13, 15, 50), 15, every=24, **unknown)
+    assert sum(choose(evening, area).valid) == 15
+    morning = series(utc(2023, 1, 18, 6, 10), 3, every=24, **unknown)
+    with pytest.raises(CubeError, match=r"item-20230118T061000 at 06:10 and item-20230113T155000 at 15:50 UTC.*README"):
+        choose(evening + morning, area)
+    neighbour = series(utc(2023, 1, 18, 15, 58), 1, **unknown)  # of the swath beside it: five days and 8 minutes later
+    with pytest.raises(CubeError, match=r"15:50 and .* at 15:58 UTC.*--relative-orbit"):
+        choose(evening + neighbour, area)
+
+
+def test_times_of_day_around_midnight_and_names_with_dates_only(area: cube.AreaGrid) -> None:
+    unknown = {"relative_orbit": None, "orbit_state": None}
+    night = [utc(2023, 1, 13) + dt.timedelta(days=24 * k, seconds=20 if k % 2 else -20) for k in range(15)]
+    assert sum(choose([describe(moment, **unknown) for moment in night], area).valid) == 15
+    dates = [utc(2023, 1, 13, 15 if k % 2 else 0) + dt.timedelta(days=24 * k) for k in range(15)]
+    assert sum(choose([describe(moment, **unknown) for moment in dates], area).valid) == 15
+
+
+def test_coherence_of_an_unknown_orbit_is_of_the_hour_of_the_backscatter(area: cube.AreaGrid) -> None:
+    backscatter = series(utc(2023, 1, 13, 6), 15, every=24)
+    first = utc(2023, 1, 7, 15, 50)
+    pairs = [pair(first + dt.timedelta(days=24 * k), relative_orbit=None, item_id=f"coh{k}") for k in range(15)]
+    with pytest.raises(CubeError, match=r"orbit of item coh0 is unknown, and .* at 06:00 and coh0 at 15:50 UTC"):
+        choose(backscatter + pairs, area, features=("rtc", "insar"))
 
 
 # -- what may not enter -----------------------------------------------------------------------------------------------
@@ -392,6 +458,28 @@ def test_mixed_quantities_are_refused() -> None:
     other = describe(utc(2023, 1, 2), feature="grd", quantity="gamma0", item_id="b")
     with pytest.raises(UnitsError, match=r"grd mixes sigma0 \(item a\) and gamma0 \(item b\)"):
         checks.usable([one, other], "grd")
+
+
+def test_of_several_processings_of_a_burst_the_newest_is_taken() -> None:
+    burst = {"burst": "T137-292319-IW2", "orbit_state": None}
+    old = describe(utc(2023, 1, 13, 6), item_id="a-old", processed=utc(2023, 3, 1), **burst)
+    new = dataclasses.replace(old, item_id="b-new", processed=utc(2025, 8, 30))
+    others = (
+        dataclasses.replace(old, item_id="c", burst="T137-292320-IW2"),
+        dataclasses.replace(old, item_id="d", acquired=utc(2023, 1, 25, 6)),
+        dataclasses.replace(old, item_id="e", polarisation="HH"),
+        dataclasses.replace(old, item_id="f", processed=None),
+    )
+    assert checks.usable([old, new, *others], "rtc") == (new, *others)
+
+
+def test_speckle_filtered_and_unfiltered_rasters_are_not_mixed() -> None:
+    plain = describe(utc(2023, 1, 1), item_id="a", filtered=False)
+    filtered = describe(utc(2023, 1, 13), item_id="b", filtered=True)
+    untold = describe(utc(2023, 1, 25), item_id="c")
+    with pytest.raises(UnitsError, match=r"rtc mixes unfiltered \(item a\) and speckle-filtered \(item b\); take one"):
+        checks.usable([plain, filtered, untold], "rtc")
+    assert checks.usable([filtered, untold], "rtc") == (filtered, untold)
 
 
 def test_features_are_checked_and_ordered() -> None:

@@ -9,7 +9,7 @@ import rasterio
 import shapely
 import xarray as xr
 
-from icemapper_xr import errors, inventory, pipeline, vectorise
+from icemapper_xr import errors, inventory, pipeline, progress, vectorise
 from icemapper_xr.analysis.glaciers import glacier_rates
 from icemapper_xr.inventory import conditioning, flowsheds, regions, routing, shapes
 
@@ -234,6 +234,137 @@ def test_both_methods_on_the_real_dem(shared: Path) -> None:
     np.testing.assert_allclose(pairs[1][both].sum(), pairs[0][both].sum(), rtol=0.02)
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    outlines = gpd.pd.concat(
+        [frame(box(20, 25, 130, 75)), frame(box(25, 25, 120, 75), year=2021)], ignore_index=True
+    ).to_crs(4326)
+    outlines["id"] = ["x", "y"]
+    outlines["area_km2"] = 1.0
+    outlines["touches_edge"] = False
+    vectorise.write(outlines, tmp_path / "outlines.gpkg")
+    dem_of(saddle()[0]).rio.to_raster(tmp_path / "dem.tif")
+    return tmp_path
+
+
+# -- what inventories hold ---------------------------------------------------------------------------------------------
+def test_a_sea_without_elevation_is_still_where_valleys_drain_to() -> None:
+    y, x = np.mgrid[:390, :360] * CELL  # two valleys, 3 km apart, that fall to a shore at row 300
+    axis = np.abs(np.abs(x - 180 * CELL) - 1500)
+    land = 5 + 0.08 * (300 * CELL - y) + 0.06 * axis
+    ice = frame(box(40, 0.5, 320, 300))
+    seas = {name: np.where(y < 300 * CELL, land, sea).astype(np.float32) for name, sea in (("0", 0.0), ("gap", np.nan))}
+    made = {name: inventory.divide(ice, dem=dem_of(z), sea_level=0.0) for name, z in seas.items()}
+    assert made["gap"]["glacier_id"].nunique() == made["0"]["glacier_id"].nunique() == 2
+    np.testing.assert_allclose(made["gap"]["area_km2"], made["0"]["area_km2"], rtol=0.02)
+    assert set(made["0"]["terminus"]) == {"marine"}
+    assert set(made["gap"]["terminus"]) == {"unknown"}
+    beyond = inventory.divide(frame(box(900, 0, 930, 30)), dem=dem_of(seas["0"]), method="bodies", sea_level=0.0)
+    assert beyond["terminus"].tolist() == ["unknown"]
+
+
+def test_cells_beside_the_ice_without_elevation_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    z, _ = saddle()
+    z[:, :15] = np.nan
+    progress.enable()
+    try:
+        inventory.divide(frame(box(15, 25, 130, 75)), dem=dem_of(z))
+    finally:
+        progress.enable(False)
+    assert "1 bodies of ice border on cells without elevation" in capsys.readouterr().err
+
+
+def glims_rows() -> gpd.GeoDataFrame:
+    """A glacier with a nunatak as GLIMS stores it: the hole once more, as a row of its own."""
+    disc, hole = shapely.Point(LEFT, TOP).buffer(1000), shapely.Point(LEFT, TOP).buffer(400)
+    rows = {"line_type": ["glac_bound", "intrnl_rock"], "glac_id": ["G015000E77456N"] * 2, "term_type": [1, 9]}
+    return gpd.GeoDataFrame(rows, geometry=[disc - hole, hole], crs=EPSG)
+
+
+def test_rock_of_glims_is_no_ice() -> None:
+    rows = glims_rows()
+    ice = rows[["geometry"]].iloc[:1].assign(id=["q"])
+    with pytest.warns(UserWarning, match=r"the first inventory: 1 rows that are no glaciers .*intrnl_rock"):
+        link = inventory.link(rows, ice).iloc[0]
+    assert link["area_1_km2"] == pytest.approx(np.pi * (1 - 0.16), rel=2e-3)
+    assert link["share_1"] == pytest.approx(1, rel=1e-6)
+    with pytest.warns(UserWarning, match="the reference: 1 rows"):
+        made = inventory.divide(ice, reference=rows)
+    assert made["terminus"].tolist() == ["marine"]
+    with pytest.raises(errors.VectorError, match="hold no glacier, only the line_type intrnl_rock"):
+        inventory.link(rows.iloc[1:], ice)
+
+
+def test_years_of_the_same_ice_are_not_united(shared: Path, folder: Path) -> None:
+    path = shared / "real" / "svalbard" / "post_svalbard.gpkg"
+    real = gpd.read_file(path)
+    latest = real[real["year"].astype(int) == 2007]
+    with pytest.raises(errors.VectorError, match=r"several years \(1936, 1990, 2007\).*--inventory-year"):
+        inventory.link(real, latest)
+    apart = frame(box(0, 0, 10, 10), box(20, 0, 30, 10), id=["a", "b"]).assign(year=[2001, 2005])
+    assert (inventory.link(apart, apart)["kind"] == "same").all()  # each glacier has its own date
+    vectorise.write(latest.rename(columns={"name": "id"}), folder / "latest.gpkg")
+    linked = pipeline.links_of_run(folder / "latest.gpkg", inventory_file=path, inventory_year=2007).inventory
+    assert linked is not None
+    np.testing.assert_allclose(linked["area_1_km2"], linked["area_2_km2"], rtol=1e-6)
+    with pytest.raises(errors.OptionError, match="1936, 1990, 2007, not 2008"):
+        pipeline.links_of_run(folder / "latest.gpkg", inventory_file=path, inventory_year=2008)
+    with pytest.raises(errors.OptionError, match="there is no inventory"):
+        pipeline.links_of_run(folder, inventory_year=2008)
+
+
+def test_glims_ids_of_the_reference_are_kept() -> None:
+    reference = frame(box(0, 0, 30, 30), box(30, 0, 60, 30), rgi_id=["a", "b"], glims_id=["G015123E77456N", None])
+    made = inventory.divide(frame(box(0, 0, 60, 30)), reference=reference).set_index("glacier_id")
+    assert made.loc["a", "glims_id"] == "G015123E77456N"
+    assert made.loc["b", "glims_id"] is None
+    by_glims = inventory.divide(
+        frame(box(0, 0, 9, 9)), reference=glims_rows().iloc[:1].assign(geometry=[box(0, 0, 9, 9)])
+    )
+    assert by_glims["glims_id"].tolist() == ["G015000E77456N"]
+
+
+def test_a_glacier_at_180_degrees_keeps_its_polygons() -> None:
+    sides = [
+        shapely.segmentize(shapely.box(*ends), 0.001) for ends in ((179.97, 71, 180, 71.02), (-180, 71, -179.98, 71.02))
+    ]
+    ice = gpd.GeoDataFrame({"year": [2024]}, geometry=[shapely.MultiPolygon(sides)], crs=4326)
+    made = inventory.divide(ice)
+    assert made.is_valid.all()
+    assert sorted(made.bounds["maxx"].round(6)) == [-179.98, 180.0]
+    assert sorted(made.bounds["minx"].round(6)) == [-180.0, 179.97]
+    assert inventory.link(ice.assign(id="x"), made)["overlap_km2"].sum() == pytest.approx(
+        made["area_km2"].sum(), rel=1e-5
+    )
+
+
+def test_blank_and_repeated_ids_do_not_merge_glaciers() -> None:
+    apart = [box(0, 0, 9, 9), box(20, 0, 29, 9), box(40, 0, 49, 9)]
+    with pytest.raises(errors.VectorError, match=r"no column of ids \(rows without one in name\)"):
+        inventory.link(frame(*apart, name=["A", "", " "]), frame(*apart, id=["a", "b", "c"]))
+    repeated = frame(*apart, id=[1, 1, 2], name=["A", "B", "C"])
+    assert inventory.link(repeated, repeated)["id_1"].tolist() == ["A", "B", "C"]
+    with pytest.raises(errors.VectorError, match="2 rows that do not touch have the name 'A'"):
+        inventory.link(frame(*apart, name=["A", "A", "C"]), repeated)
+    touching = frame(box(0, 0, 9, 9), box(9, 0, 20, 9), name=["A", "A"])
+    assert inventory.link(touching, touching)["id_1"].tolist() == ["A"]
+
+
+def test_made_ids_are_none_of_the_reference() -> None:
+    ice = frame(box(0, 0, 30, 30), box(100, 0, 130, 30))
+    own = inventory.divide(ice)["glacier_id"]
+    made = inventory.divide(ice, reference=frame(box(100, 0, 130, 30), glac_id=[own.min()]))
+    assert made["glacier_id"].nunique() == 2
+
+
+def test_the_year_of_outlines_must_be_whole() -> None:
+    for wrong in (2024.5, "abc", gpd.pd.Timestamp("2024-08-01")):
+        with pytest.raises(errors.VectorError, match=r"have the year .*whole years in the column 'year'"):
+            inventory.divide(frame(box(0, 0, 9, 9), year=wrong))
+    for right in (2024.0, "2024", None):
+        assert inventory.divide(frame(box(0, 0, 9, 9), year=right))["year"].isna().tolist() == [right is None]
+
+
 # -- bad input --------------------------------------------------------------------------------------------------------
 def test_no_ice_is_an_empty_table() -> None:
     made = inventory.divide(frame(box(0, 0, 9, 9)).iloc[:0])
@@ -350,25 +481,12 @@ def test_links_of_nothing() -> None:
 
 
 # -- on a folder ------------------------------------------------------------------------------------------------------
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    outlines = gpd.pd.concat(
-        [frame(box(20, 25, 130, 75)), frame(box(25, 25, 120, 75), year=2021)], ignore_index=True
-    ).to_crs(4326)
-    outlines["id"] = ["x", "y"]
-    outlines["area_km2"] = 1.0
-    outlines["touches_edge"] = False
-    vectorise.write(outlines, tmp_path / "outlines.gpkg")
-    dem_of(saddle()[0]).rio.to_raster(tmp_path / "dem.tif")
-    return tmp_path
-
-
 def test_a_folder_is_divided_and_linked(folder: Path) -> None:
     path, made = pipeline.divides_of_run(folder, dem=folder / "dem.tif", options=inventory.FlowshedOptions(keep=1.0))
     again = gpd.read_file(path, layer="glaciers")
     assert path == folder / "glaciers.gpkg"
     assert again["id"].tolist() == made["id"].tolist()
-    report = pipeline.links_of_run(folder, inventory_file=path, year=2020)
+    report = pipeline.links_of_run(folder, inventory_file=path, inventory_year=2021, year=2020)
     assert [row["same"] for row in report.counts()] == [2, 2]
     assert {file.name for file in report.written} == {"links_years.csv", "links_inventory.csv"}
     with pytest.raises(errors.OptionError, match="years 2020, 2021, not 1999"):

@@ -158,6 +158,17 @@ def test_ice_over_the_sea_is_flagged() -> None:
         inventory.divide(table, sea_level=0.0)
 
 
+def test_each_glacier_of_a_body_has_its_own_share_of_the_sea() -> None:
+    x = np.mgrid[:100, :150][1]
+    dem = dem_of(np.where(x < 100, 100.0 - x, -1.0).astype(np.float32))
+    body = inventory.sea_ice_suspects(years(frame(box(70, 20, 130, 60))), dem)
+    reference = frame(box(70, 20, 100, 60), box(100, 20, 130, 60), glacier_id=["inland", "afloat"])
+    made = inventory.divide(body, reference=reference, dem=dem, sea_level=0.0).set_index("glacier_id")
+    assert made["sea_km2"].sum() == pytest.approx(body["sea_km2"].item(), rel=1e-6)
+    assert made["sea_ice_suspect"].to_dict() == {"afloat": True, "inland": False}
+    assert "sea_km2" not in inventory.divide(body, reference=reference)
+
+
 def test_the_interval_of_a_body_is_shared_by_its_glaciers() -> None:
     ice = frame(box(0, 0, 100, 50)).to_crs(4326)
     ice["area_km2"], ice["area_low_km2"], ice["area_high_km2"], ice["half_width_m"] = 2.0, 1.7, 2.6, 10.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +13,13 @@ import numpy as np
 import pandas as pd
 import pyproj
 import pytest
+import rasterio
 import shapely
+import shapely.affinity
 import xarray as xr
 
 from icemapper_xr import errors, inventory, pipeline, store
-from icemapper_xr.inventory import attributes, qc, schema, shapes
+from icemapper_xr.inventory import attributes, elevation, qc, schema, shapes
 from tests.test_inventory_margins import soft_disc
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
@@ -184,6 +187,18 @@ def test_hypsometry_links_and_people(rgi: Path) -> None:
     assert pd.read_csv(rgi / "scenes.csv")["scene_id"].tolist() == ["S1A_one", "S1A_two"]
 
 
+def test_glims_ids_are_those_of_the_reference(run: Path, tmp_path: Path) -> None:
+    reference = gpd.read_file(run / "reference.gpkg").assign(glims_id=["G015123E77456N", "G015321E77456N"])
+    reference.to_file(tmp_path / "glims.gpkg")
+    path, _ = pipeline.divides_of_run(run / "outlines.gpkg", tmp_path / "g.gpkg", reference=tmp_path / "glims.gpkg")
+    glaciers = gpd.read_file(path)
+    table, _ = inventory.topography(glaciers, None)
+    answers = inventory.read_submission(run / "submission.toml")
+    made = inventory.glacier_product(glaciers, table, inventory.Facts(2023, "2023-08-31", "2024-01-01", "", answers))
+    assert {"G015123E77456N", "G015321E77456N"} <= set(made["glims_id"])
+    assert made["glims_id"].map(shapes.is_glims).all()
+
+
 def test_glims_fields(glims: Path, rgi: Path) -> None:
     every = gpd.read_file(glims / "glaciers.shp")
     assert list(every.columns) == [*(field.name for field in schema.GLIMS), "geometry"]
@@ -240,6 +255,65 @@ def test_a_tilted_plane(azimuth: float) -> None:
     assert bands.sum(axis=1).item() == 1000
 
 
+def slope_of(crs: object, cell: float, across: int) -> tuple[xr.DataArray, gpd.GeoDataFrame]:
+    """A DEM in any CRS of a plane that falls by 1:10 to the south of 78 N (60 N in 3413), and a disc of 1 km on it."""
+    lat = 60.0 if crs == 3413 else 78.0
+    lon = -45.0 if crs == 3413 else 15.0
+    true = pyproj.CRS.from_proj4(f"+proj=laea +lat_0={lat} +lon_0={lon} +datum=WGS84 +units=m")
+    left, top = pyproj.Transformer.from_crs(true, crs, always_xy=True).transform(0, 0)
+    steps = cell * (np.arange(across) - across / 2 + 0.5)
+    x, y = left + steps, top - steps
+    north = pyproj.Transformer.from_crs(crs, true, always_xy=True).transform(*np.meshgrid(x, y))[1]
+    z = xr.DataArray((500 + 0.1 * north).astype(np.float32), dims=("y", "x"), coords={"y": y, "x": x}).rio.write_crs(
+        crs
+    )
+    return z, gpd.GeoDataFrame(geometry=[shapely.Point(0, 0).buffer(1000, quad_segs=64)], crs=true).to_crs(4326)
+
+
+@pytest.mark.parametrize(("crs", "cell"), [(32633, 20.0), (3857, 100.0), (3413, 22.0)])
+def test_lengths_are_those_on_the_ground_in_any_crs(crs: int, cell: float) -> None:
+    dem, disc = slope_of(crs, cell, 200)
+    row = inventory.topography(disc, dem)[0].iloc[0]
+    assert row["slope_deg"] == pytest.approx(np.degrees(np.arctan(0.1)), abs=0.03)
+    assert row["lmax_m"] == pytest.approx(2000, rel=0.06)
+    sea = inventory.sea_area_km2(disc, dem * 0 - 5)
+    assert sea.item() == pytest.approx(np.pi, rel=0.012)
+
+
+def test_glaciers_on_both_sides_of_180_degrees_have_planes_of_their_own() -> None:
+    lon, lat = np.arange(-179.99, 180, 0.02), np.arange(71.07, 70.95, -0.0005)
+    z = np.repeat(300 + (lat[:, None] - 71) * 11_157.0, lon.size, axis=1).astype(np.float32)
+    dem = xr.DataArray(z, dims=("y", "x"), coords={"y": lat, "x": lon}).rio.write_crs(4326)
+    boxes = [shapely.segmentize(shapely.box(west, 71, west + 0.05, 71.02), 0.001) for west in (179.9, -179.95)]
+    table = inventory.topography(gpd.GeoDataFrame(geometry=boxes, crs=4326), dem)[0]
+    np.testing.assert_allclose(table["slope_deg"], np.degrees(np.arctan(0.1)), atol=0.03)
+    np.testing.assert_allclose(table["aspect_deg"], 180, atol=0.5)
+    assert elevation.utm(*shapes.centre_of(gpd.GeoDataFrame(geometry=boxes, crs=4326))).to_epsg() in (32601, 32660)
+
+
+def test_scale_offset_and_unit_of_a_dem_are_applied(tmp_path: Path) -> None:
+    dem, disc = slope_of(32633, 20.0, 200)
+    own = inventory.topography(disc, dem)[0]["zmean_m"].item()
+    dem.rio.to_raster(tmp_path / "m.tif")
+
+    def rewritten(name: str, factor: float, **about: object) -> float:
+        with rasterio.open(tmp_path / "m.tif") as source:
+            values, profile = source.read() * factor, source.profile
+        with rasterio.open(tmp_path / name, "w", **profile) as target:
+            target.write(values.astype(np.float32) - np.float32(about.get("offsets", (0,))[0] * factor))
+            for key, value in about.items():
+                setattr(target, key, value)
+        return float(inventory.topography(disc, tmp_path / name)[0]["zmean_m"].item())
+
+    assert rewritten("scaled.tif", 10.0, scales=(0.1,)) == pytest.approx(own, abs=0.01)
+    assert rewritten("shifted.tif", 1.0, offsets=(40.0,)) == pytest.approx(own, abs=0.01)
+    assert rewritten("ft.tif", 1 / 0.3048, units=("ft",)) == pytest.approx(own, abs=0.01)
+    feet = (dem / 0.3048).assign_attrs(units="ft")
+    assert inventory.topography(disc, feet)[0]["zmean_m"].item() == pytest.approx(own, abs=0.01)
+    with pytest.raises(errors.VectorError, match="heights in 'fathom': give one in metres"):
+        rewritten("fathom.tif", 1.0, units=("fathom",))
+
+
 def test_hypsometry_sums_to_a_thousand() -> None:
     table = attributes.hypsometry([np.array([10.0, 60, 110], np.float32), np.array([60.0], np.float32)])
     assert table.to_numpy().tolist() == [[334, 333, 333], [0, 1000, 0]]
@@ -262,6 +336,21 @@ def test_a_dem_that_does_not_cover_the_glaciers(run: Path, tmp_path: Path) -> No
     assert made["zmean_m"].isna().sum() == 1
 
 
+def test_the_smallest_glacier_is_as_long_as_its_outline() -> None:
+    dem, disc = slope_of(32633, 100.0, 60)
+    small = disc.to_crs(32633)
+    small["geometry"] = small.centroid.buffer(60)
+    assert inventory.topography(small, dem)[0]["lmax_m"].item() == pytest.approx(120, rel=0.05)
+
+
+def test_several_polygons_in_a_row_have_no_topography() -> None:
+    dem, disc = slope_of(32633, 100.0, 60)
+    flat = disc.to_crs(32633).geometry.item()
+    pair = shapely.MultiPolygon([flat, shapely.affinity.translate(flat, 3000)])
+    with pytest.raises(errors.VectorError, match=r"glacier 2 of 2 is a MultiPolygon.*explode"):
+        inventory.topography(gpd.GeoDataFrame(geometry=[flat, pair], crs=32633), dem)
+
+
 # -- people are asked for ---------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("change", "message"),
@@ -270,6 +359,7 @@ def test_a_dem_that_does_not_cover_the_glaciers(run: Path, tmp_path: Path) -> No
         (('surname = "Example"', 'surname = ""'), r"analysts\.0\.surname: string should have at least 1"),
         (('country = "DE"', 'country = "Germany"'), r"submitters\.0\.country"),
         (('o1region = "07"', 'o1region = "Svalbard"'), "o1region"),
+        (('o2region = "07-01"', 'o2region = "08-01"'), r"o2region: .*'08-01' is no part of o1region '07'.*07-"),
         (("geolocation_m = 8.0", "geolocation_m ="), "is not read as TOML"),
         (("geolocation_m = 8.0", "geolocation_m = 8.0\nnonsense = 1"), "nonsense: extra inputs"),
     ],
@@ -280,6 +370,48 @@ def test_the_form_must_be_filled_in(change: tuple[str, str], message: str, run: 
     with pytest.raises(errors.OptionError, match=message):
         pipeline.export_of_run(run, tmp_path / "out", product="rgi", submission=form)
     assert not (tmp_path / "out").exists()
+
+
+def many(run: Path, **answers: object) -> inventory.Submission:
+    """A form with twenty analysts."""
+    form = inventory.read_submission(run / "submission.toml")
+    people = [form.analysts[0].model_copy(update={"surname": f"Surname{k:02d}"}) for k in range(30)]
+    return form.model_copy(update={"analysts": tuple(people), **answers})
+
+
+def test_people_are_named_whole_or_refused(run: Path, tmp_path: Path) -> None:
+    rgi = pipeline.export_of_run(run, tmp_path / "rgi", product="rgi", submission=many(run)).folder
+    info = pd.read_csv(next(rgi.glob("*-submission_info.csv"))).iloc[0]
+    assert info["analysts"].endswith("; Surname29, Ada")
+    with pytest.raises(errors.OptionError, match=r"analysts has \d+ bytes \(UTF-8\), a shapefile keeps 254"):
+        pipeline.export_of_run(run, tmp_path / "glims", product="glims", submission=many(run))
+    form = inventory.read_submission(run / "submission.toml").model_copy(update={"chief_affl": "Ø" * 200})
+    with pytest.raises(errors.OptionError, match="chief_affl has 400 bytes"):
+        pipeline.export_of_run(run, tmp_path / "glims", product="glims", submission=form)
+    assert not (tmp_path / "glims").exists()
+
+
+def test_a_package_is_written_anew_from_within(rgi: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "package"
+    shutil.copytree(rgi, folder)
+    facts = inventory.package.read_facts(folder)
+    glaciers = gpd.read_file(folder / "ICM2023-v1.0-G-07.shp")[["geometry"]]
+    monkeypatch.chdir(folder)
+    inventory.write_glims(Path("."), product=glaciers, provenance=facts)
+    assert (folder / "glaciers.shp").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["package"]
+    monkeypatch.chdir(tmp_path)
+
+    def full(self: Path, target: Path) -> None:
+        if self.suffix == ".partial":
+            raise OSError(28, "No space left on device")
+        os.rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(errors.VectorError, match="No space left"):
+        inventory.write_glims(folder, product=glaciers, provenance=facts)
+    assert (folder / "glaciers.shp").is_file()  # the older one is still there
+    assert [path.name for path in tmp_path.iterdir()] == ["package"]
 
 
 def test_the_empty_form_is_refused_by_its_first_gap(tmp_path: Path) -> None:
@@ -444,6 +576,19 @@ def test_each_defect_is_found_by_its_rule_alone(rule: str, rgi: Path, tmp_path: 
     shutil.copytree(rgi, folder)
     DEFECTS[rule](folder)
     assert pipeline.qc_of(folder).broken == (rule,), pipeline.qc_of(folder).text()
+
+
+def test_wgs_72_is_another_datum() -> None:
+    square = gpd.GeoDataFrame({"id": ["a"]}, geometry=[shapely.box(15, 78, 15.1, 78.1)], crs=4326)
+    found = {
+        crs: next(
+            one.ok
+            for one in inventory.check(inventory.of_table(square.set_crs(crs, allow_override=True), {})).findings
+            if one.rule == "crs"
+        )
+        for crs in (4326, "OGC:CRS84", 4322, 4258)
+    }
+    assert found == {4326: True, "OGC:CRS84": True, 4322: False, 4258: False}
 
 
 def test_another_crs_is_found(rgi: Path, tmp_path: Path) -> None:

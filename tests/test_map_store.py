@@ -20,6 +20,7 @@ from icemapper_xr.pipeline import execution, records, units
 from icemapper_xr.settings import MapSettings
 from icemapper_xr.testing import CallCounter, FakeSegmenter
 from tests import map_support, s3, scenes
+from tests.catalog_support import http_folder
 from tests.test_cli import refused, run
 
 AREA = {"bounds": scenes.inner(), "crs": f"EPSG:{scenes.EPSG}"}
@@ -247,3 +248,19 @@ def test_a_run_json_of_an_older_version_or_a_damaged_one_is_no_obstacle(tmp_path
     made = {year: run for run in said["runs"] for year in run["years"]}
     assert made[2023]["catalog"] == "c"
     assert {2022: made[2022]} == older or made[2022] == made[2023]
+
+
+def test_the_key_of_a_catalogue_is_used_and_not_stored(folder: Path, tmp_path: Path) -> None:
+    served = tmp_path / "served"
+    served.mkdir()
+    ix.search(folder).to_file(served / "items.json")
+    options = {"weights": FakeSegmenter(window=32), "years": (2023,), "out": tmp_path / "out", **AREA}
+    with http_folder(served) as url:
+        pipeline.map_glaciers(catalog=f"{url}/items.json?subscription-key=SECRETone", **options)
+        again = pipeline.map_glaciers(catalog=f"{url}/items.json?subscription-key=SECRETtwo", **options)
+    assert [(year.units, year.units_kept) for year in again.years] == [(0, 1)]
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert not [path for path in files if b"SECRET" in path.read_bytes()]
+    said = json.loads((tmp_path / "out/run.json").read_text())
+    assert said["catalog"] == f"{url}/items.json?subscription-key=***"
+    assert len(said["runs"]) == 1

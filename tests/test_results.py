@@ -184,7 +184,6 @@ def _flags(path: Path, crs: object, left: float, top: float, size: float, n: int
     return path
 
 
-@pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
 def test_a_raster_of_layover_that_says_nothing_of_the_map_is_refused(mapped: Path, tmp_path: Path) -> None:
     far = _flags(tmp_path / "far.tif", rs.EPSG, rs.LEFT + 1e5, rs.TOP, 100)
     bare = _flags(tmp_path / "bare.tif", None, rs.LEFT, rs.TOP, 100)

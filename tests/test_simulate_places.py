@@ -101,6 +101,41 @@ def test_what_cannot_be_used_is_refused(ground: tuple[Path, Path], tmp_path: Pat
         simulate.scene_of(degrees, ice)
 
 
+def test_a_dem_that_is_not_true_to_scale_is_refused(ground: tuple[Path, Path], tmp_path: Path) -> None:
+    rioxarray = pytest.importorskip("rioxarray")
+    mercator = tmp_path / "mercator.tif"
+    rioxarray.open_rasterio(ground[0]).rio.reproject(3857, resolution=100).rio.to_raster(mercator)
+    with pytest.raises(errors.OptionError, match=r"EPSG:3857.* (4\.[89]|5)\S* times .*gdalwarp -t_srs EPSG:32633"):
+        simulate.scene_of(mercator, ground[1])
+
+
+def test_a_dem_in_feet_or_with_a_scale_is_one_in_metres(ground: tuple[Path, Path], tmp_path: Path) -> None:
+    settings = simulate.SceneSettings(seed=4, years=(2023,), resolution=20.0)
+    own = simulate.scene_of(*ground, settings=settings).dem
+    with rasterio.open(ground[0]) as source:
+        heights, profile = source.read(masked=True), source.profile
+    for name, about in (("feet.tif", ("units", ("ft",), 0.3048)), ("tenth.tif", ("scales", (0.1,), 0.1))):
+        with rasterio.open(tmp_path / name, "w", **profile) as target:
+            target.write((heights / about[2]).filled(-9999).astype(np.float32))
+            setattr(target, about[0], about[1])
+        made = simulate.scene_of(tmp_path / name, ground[1], settings=settings).dem
+        np.testing.assert_allclose(made, own, atol=0.01)
+
+
+def test_outlines_of_several_years_are_refused_and_rock_is_left_out(ground: tuple[Path, Path], tmp_path: Path) -> None:
+    disc = geopandas.read_file(ground[1]).to_crs(32633).geometry.item()
+    rows = {"line_type": ["glac_bound", "intrnl_rock"]}
+    hole = disc.buffer(-200)
+    geopandas.GeoDataFrame(rows, geometry=[disc - hole, hole], crs=32633).to_file(tmp_path / "glims.gpkg")
+    settings = simulate.SceneSettings(seed=4, years=(2023,))
+    scene = simulate.scene_of(ground[0], tmp_path / "glims.gpkg", settings=settings)
+    assert scene.truth(2023).sum() * 1e-4 == pytest.approx((disc.area - hole.area) / 1e6, rel=0.05)
+    pair = geopandas.GeoDataFrame({"year": [1936, 2007]}, geometry=[disc, hole], crs=32633)
+    pair.to_file(tmp_path / "years.gpkg")
+    with pytest.raises(errors.OptionError, match=r"years\.gpkg hold the same ice in several years \(1936, 2007\)"):
+        simulate.scene_of(ground[0], tmp_path / "years.gpkg", settings=settings)
+
+
 def test_svalbard_from_its_own_dem_and_outlines(shared: Path) -> None:
     real = shared / "real" / "svalbard"
     with rasterio.open(real / "Longyearbyen_DEM_1995.tif") as file:

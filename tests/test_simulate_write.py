@@ -75,6 +75,20 @@ def test_a_file_in_the_way_is_refused(scene: simulate.Scene, tmp_path: Path) -> 
         write.write_catalog(scene, tmp_path / "taken")
 
 
+def test_the_looks_of_coherence_are_those_it_was_made_with() -> None:
+    coarse = simulate.scene(simulate.SceneSettings(shape=(64, 64), resolution=40.0, seed=1, years=(2023,)))
+    tags = write._tags(coarse, 2023, simulate.scenes.Step(0, "insar", np.zeros((64, 64), np.float32)))
+    assert int(tags["ICEMAPPER_LOOKS"]) == max(2, round(coarse.site.window / 40)) ** 2 == 4
+
+
+def test_settings_that_could_not_be_kept_are_refused() -> None:
+    with pytest.raises(errors.OptionError, match=r"years is \(0,\); give calendar years"):
+        simulate.SceneSettings(years=(0,))
+    with pytest.raises(errors.OptionError, match="looks is 4 with posting 3; a coarser product has 7 to 25"):
+        simulate.SceneSettings(looks=4, posting=3)
+    assert simulate.SceneSettings(looks=4).looks == 4
+
+
 def test_years_and_features_can_be_chosen(scene: simulate.Scene, tmp_path: Path) -> None:
     write.write_catalog(scene, tmp_path / "some", features=("grd",), years=(2022,))
     assert len(list((tmp_path / "some").glob("grd_*.tif"))) == 15

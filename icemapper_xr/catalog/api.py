@@ -96,7 +96,7 @@ def items(query: Query) -> Iterator[pystac.Item]:
     Yields
     ------
     pystac.Item
-        No doubles; asset hrefs absolute and unsigned.
+        No doubles; asset hrefs absolute, without signatures that are made anew when they are read.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def items(query: Query) -> Iterator[pystac.Item]:
                 seen.add(key)
                 advance()
                 for asset in item.assets.values():
-                    asset.href = presets.unsigned(asset.get_absolute_href() or asset.href)
+                    asset.href = presets.renewed(asset.get_absolute_href() or asset.href)
                 yield item
 
 

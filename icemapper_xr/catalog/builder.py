@@ -214,6 +214,11 @@ def _describe(
         raise CatalogError(
             f"{path} has neither a CRS nor control points: assign the CRS (gdal_edit.py -a_srs) or remove it"
         )
+    if facts.feature == "insar" and not header.dtype.startswith("float"):
+        raise CatalogError(
+            f"{path} has coherence as {header.dtype}, which cannot hold 0 to 1: convert it to float32 "
+            "(gdal_calc.py, percent divided by 100) or remove it"
+        )
     for band, polarisation in _bands(path, header, facts):
         yield items.Described(dataclasses.replace(facts, polarisation=polarisation), header, band)
 

@@ -39,7 +39,9 @@ def _absolute(href: str, base: str) -> str:
 
 
 def from_dicts(dicts: Iterable[dict[str, Any]], base: str) -> list[pystac.Item]:
-    """Make items of GeoJSON mappings found at `base`; hrefs become absolute and unsigned.
+    """Make items of GeoJSON mappings found at `base`; hrefs become absolute.
+
+    They lose signatures that are made anew when they are read; others, and tokens, they keep in memory only.
 
     Raises
     ------
@@ -57,7 +59,7 @@ def from_dicts(dicts: Iterable[dict[str, Any]], base: str) -> list[pystac.Item]:
             name = mapping.get("id", f"number {number}") if isinstance(mapping, dict) else f"number {number}"
             raise CatalogError(f"{base}: item {name} is not a STAC item ({type(error).__name__}: {error})") from error
         for asset in item.assets.values():
-            asset.href = presets.unsigned(_absolute(asset.href, base))
+            asset.href = presets.renewed(_absolute(asset.href, base))
         items.append(item)
     return items
 

@@ -75,6 +75,7 @@ def _properties(members: Sequence[Described]) -> dict[str, Any]:
         "icemapper:platform": facts.platform,
         "icemapper:product": facts.product,
         "icemapper:burst": facts.burst,
+        "icemapper:processed": _stamp(facts.processed) if facts.processed else None,
         "icemapper:filtered": facts.filtered,
         "icemapper:looks": facts.looks,
         "icemapper:geocoded": None if facts.geocoded else False,

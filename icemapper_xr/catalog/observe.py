@@ -99,10 +99,20 @@ def _own(fields: Mapping[str, Any], facts: names.Facts) -> names.Facts:
     """Overlay what our own fields say."""
     told: dict[str, Any] = {
         key: fields[f"icemapper:{key}"]
-        for key in ("feature", "quantity", "scale", "polarisation", "platform", "looks", "geocoded")
+        for key in (
+            "feature",
+            "quantity",
+            "scale",
+            "polarisation",
+            "platform",
+            "looks",
+            "filtered",
+            "burst",
+            "geocoded",
+        )
         if fields.get(f"icemapper:{key}") is not None
     }
-    for key in ("reference", "secondary"):
+    for key in ("reference", "secondary", "processed"):
         if fields.get(f"icemapper:{key}") is not None:
             told[key] = utc(fields[f"icemapper:{key}"])
     return dataclasses.replace(facts, **told)
@@ -161,7 +171,7 @@ def _observation(item: pystac.Item, asset: pystac.Asset, facts: names.Facts, sou
     platform = facts.platform or orbits.platform_code(fields.get("platform")) or (granule.platform if granule else None)
     absolute = fields.get("sat:absolute_orbit") or facts.absolute_orbit or (granule.absolute_orbit if granule else None)
     relative = fields.get("sat:relative_orbit") or facts.relative_orbit
-    href = presets.unsigned(asset.href)
+    href = presets.renewed(asset.href)
     signer = presets.signer_of(href)
     nodata = _nodata(fields)
     geocoded = facts.geocoded
@@ -182,6 +192,9 @@ def _observation(item: pystac.Item, asset: pystac.Asset, facts: names.Facts, sou
         reference=facts.reference,
         secondary=facts.secondary,
         looks=float(facts.looks) if facts.looks is not None else None,
+        filtered=facts.filtered,
+        burst=facts.burst,
+        processed=facts.processed,
         bbox=footprint_box(item),
         # The grid that catalogues give for a ground-range raster is made up: its file has only control points.
         epsg=_epsg(fields) if geocoded else None,

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from icemapper_xr import redact
 from icemapper_xr._types import Quantity, Scale, Signer
 from icemapper_xr.conventions import FEATURES, Feature
 from icemapper_xr.errors import CatalogError
 
-__all__ = ["PRESETS", "Preset", "Served", "describe", "get", "require", "sign", "signer_of", "unsigned"]
+__all__ = ["PRESETS", "Preset", "Served", "describe", "get", "renewed", "require", "sign", "signer_of", "unsigned"]
 
 _COHERENCE_REMEDY: Final = (
     "no public catalogue serves coherence: order HyP3 InSAR products (12-day pairs) at ASF, unpack them into a folder, "
@@ -101,10 +102,6 @@ PRESETS: Final[Mapping[str, Preset]] = {
 """Public catalogues by name."""
 
 _PC_ACCOUNTS: Final = ("sentinel1euwest", "sentinel1euwestrtc")
-_SAS_KEYS: Final = frozenset(
-    {"sv", "ss", "srt", "sp", "se", "st", "spr", "sig", "sr", "sip", "sdd", "ses", "si", "scid"}
-    | {"skoid", "sktid", "skt", "ske", "sks", "skv", "saoid", "suoid"}
-)
 
 
 def get(name: str) -> Preset:
@@ -166,7 +163,7 @@ def signer_of(href: str) -> str | None:
 
 
 def unsigned(href: str) -> str:
-    """Return `href` without the access token of a shared access signature or of a pre-signed S3 link.
+    """Return `href` without signatures, tokens, keys, user names and passwords.
 
     Examples
     --------
@@ -175,14 +172,24 @@ def unsigned(href: str) -> str:
     """
     parts = urlsplit(href)
     query = parse_qsl(parts.query, keep_blank_values=True)
-    names = {key.lower() for key, _ in query}
-    if "sig" in names:
-        kept = [(key, value) for key, value in query if key.lower() not in _SAS_KEYS]
-    elif "x-amz-signature" in names:
-        kept = [(key, value) for key, value in query if not key.lower().startswith("x-amz-")]
-    else:
+    gone = {key for key, _ in query if redact.secret(key)}
+    expiry = {name for key in gone for name in redact.EXPIRY.get(key.lower(), ())}
+    kept = [(key, value) for key, value in query if key not in gone and key.lower() not in expiry]
+    host = parts.netloc.rpartition("@")[2]
+    if not gone and host == parts.netloc:
         return href
-    return urlunsplit(parts._replace(query=urlencode(kept)))
+    return urlunsplit(parts._replace(netloc=host, query=urlencode(kept)))
+
+
+def renewed(href: str) -> str:
+    """Return `href` without its signature if a signer makes a new one when it is read; else it is kept as it is.
+
+    Examples
+    --------
+    >>> renewed("https://sentinel1euwest.blob.core.windows.net/x.tif?sig=old"), renewed("https://a.net/x.tif?token=mine")
+    ('https://sentinel1euwest.blob.core.windows.net/x.tif', 'https://a.net/x.tif?token=mine')
+    """
+    return href if signer_of(href) is None else unsigned(href)
 
 
 def _sign_planetary_computer(href: str) -> str:

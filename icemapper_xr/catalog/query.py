@@ -78,17 +78,17 @@ def search(
     if source.kind in ("preset", "api"):
         query = _api_query(source, sieve, area.boxes(bbox) if bbox is not None else None, collections)
         stream: Iterator[pystac.Item] = api.items(query)
-        kept = _take(stream, sieve, source.location, limit)
+        kept = _take(stream, sieve, source.shown, limit)
     else:
-        kept = _take(iter(sources.static_items(source)), sieve, source.location, None)
+        kept = _take(iter(sources.static_items(source)), sieve, source.shown, None)
     if not kept or _only_guesses(kept, sieve):
         raise CatalogError(_nothing(source, sieve, query))
     kept.sort(key=lambda pair: (pair[1][0].acquired, pair[0].id))
     truncated = limit is not None and len(kept) > limit
     kept = kept[:limit]
-    progress.note(f"{len(kept)} items from {source.location}")
+    progress.note(f"{len(kept)} items from {source.shown}")
     flat = tuple(observation for _, found in kept for observation in found)
-    return SearchResult([item for item, _ in kept], flat, sieve.dropped, source.location, truncated)
+    return SearchResult([item for item, _ in kept], flat, sieve.dropped, source.shown, truncated)
 
 
 def _api_query(

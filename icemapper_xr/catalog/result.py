@@ -43,13 +43,13 @@ class SearchResult:
     """Items of a catalogue that fit, and the observations in them."""
 
     items: list[pystac.Item]
-    """In the order of time, then of id; hrefs absolute and unsigned."""
+    """In the order of time, then of id; hrefs absolute, with the tokens without which a server does not give them."""
     observations: tuple[Observation, ...]
     """One per feature asset and polarisation, in the order of the items."""
     dropped: Mapping[str, int] = field(default_factory=dict)
     """How many items each filter removed, in the order in which the filters were applied."""
     source: str = ""
-    """Preset, URL or path of the catalogue."""
+    """Preset, URL (without tokens) or path of the catalogue."""
     truncated: bool = False
     """Whether `limit` cut the list."""
 
@@ -71,7 +71,9 @@ class SearchResult:
         return f"{head}>\n{self.table()}" if self.observations else f"{head}>"
 
     def to_file(self, path: str | Path) -> Path:
-        """Write the items, unsigned, as an item collection (.json, .geojson) or stac-geoparquet (.parquet).
+        """Write the items as an item collection (.json, .geojson) or stac-geoparquet (.parquet).
+
+        Hrefs lose signatures, tokens and passwords: rasters that need them are read from the catalogue itself.
 
         Parameters
         ----------

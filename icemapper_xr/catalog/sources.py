@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from icemapper_xr import progress
+from icemapper_xr import progress, redact
 from icemapper_xr.catalog import api, files, presets
 from icemapper_xr.errors import CatalogError
 
@@ -26,9 +26,14 @@ class Source:
 
     kind: Kind
     location: str
-    """Preset name, URL or path."""
+    """Preset name, URL or path; a URL with the tokens that it needs, which are for memory only."""
     content: Any = None
     """The JSON already read."""
+
+    @property
+    def shown(self) -> str:
+        """The location without tokens, for people and for the record."""
+        return redact.text(self.location)
 
 
 def identify(catalog: str | Path) -> Source:
@@ -170,5 +175,5 @@ def _crawl(source: Source) -> list[pystac.Item]:
         ) from error
     for item in items:
         for asset in item.assets.values():
-            asset.href = presets.unsigned(asset.href)
+            asset.href = presets.renewed(asset.href)
     return items

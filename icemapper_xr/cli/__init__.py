@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from cyclopts import CycloptsError
 
-from icemapper_xr import progress
+from icemapper_xr import progress, redact
 
 # Each of these modules adds its commands to the application when it is imported.
 from icemapper_xr.cli import catalogs, inventory, learning, mapping, results, running, simulation, weights  # noqa: F401
@@ -24,7 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     progress.enable(sys.stderr.isatty() or "ICEMAPPER_PROGRESS" in os.environ)
     # TensorFlow's start-up messages say nothing to a user.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    warnings.showwarning = lambda message, *_, **__: print(f"warning: {one_line(message)}", file=sys.stderr)
+    warnings.showwarning = lambda message, *_, **__: print(
+        f"warning: {redact.text(one_line(message))}", file=sys.stderr
+    )
     for noisy in (DeprecationWarning, FutureWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
         warnings.simplefilter("ignore", noisy)
     try:
@@ -50,5 +52,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    print(f"icemapper: {message}", file=sys.stderr)
+    print(f"icemapper: {redact.text(message)}", file=sys.stderr)
     raise SystemExit(code)

@@ -114,6 +114,7 @@ def link(
     source: Path,
     *,
     inventory: Annotated[Path | None, Parameter(alias="--to")] = None,
+    inventory_year: int | None = None,
     year: int | None = None,
     out: Path | None = None,
 ) -> None:
@@ -125,6 +126,8 @@ def link(
         Folder that `map` wrote (its glaciers, or its outlines before `divides`), or a file.
     inventory
         Glaciers to link to, for example RGI 7.
+    inventory_year
+        Year of the inventory, where it has the same ice in several.
     year
         Year linked to the inventory; default: the last.
     out
@@ -132,7 +135,7 @@ def link(
     """
     from icemapper_xr import pipeline
 
-    report = pipeline.links_of_run(source, inventory_file=inventory, year=year, out=out)
+    report = pipeline.links_of_run(source, inventory_file=inventory, inventory_year=inventory_year, year=year, out=out)
     print(table(report.counts(), ("from", "to", "same", "split", "merge", "mixed", "new", "gone")))
     for path in report.written:
         print(f"wrote {path}")

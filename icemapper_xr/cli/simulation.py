@@ -44,7 +44,7 @@ def simulate(
     years
         2023, 2016:2024 or 2016,2020; ice retreats from the first year on.
     world
-        polar or alpine; without glaciers: mountains, hills, desert, forest, lowland, tundra.
+        polar or alpine; without glaciers: mountains, hills, desert, forest, lowland, tundra, coast.
     retreat
         Metres a year at the lowest margins; negative advances.
     glacier_share
@@ -60,7 +60,7 @@ def simulate(
     resolution
         Pixel size, metres.
     looks
-        Equivalent looks; default: drawn.
+        Equivalent looks, 3 to 30 (7 to 25 with a posting above 1); default: drawn.
     posting
         Pixels of the grid to one of the RTC product (3: a 30 m product on a 10 m grid).
     dem

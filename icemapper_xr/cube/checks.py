@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import datetime as dt
 import functools
 import math
 import warnings
@@ -45,14 +46,15 @@ def usable(observations: Sequence[Observation], feature: conventions.Feature) ->
     """Return the observations of a feature that a cube can take.
 
     Raw ground-range data, other modes than IW and cross-polarised backscatter are left out, with a warning for the
-    first two; if nothing else is there, that is an error.
+    first two; if nothing else is there, that is an error. Of several processings of a burst the newest counts.
 
     Raises
     ------
     CubeError
         There is no observation of the feature, or none that can be used.
     UnitsError
-        Quantity or scale are unknown, do not suit the feature, or differ between items.
+        Quantity or scale are unknown, do not suit the feature, or differ between items, or some of them only are
+        speckle-filtered.
     """
     found = [observation for observation in observations if observation.feature == feature]
     if not found:
@@ -76,8 +78,22 @@ def usable(observations: Sequence[Observation], feature: conventions.Feature) ->
     kept = [observation for observation in kept if observation.polarisation not in ("VH", "HV")]
     if not kept:
         raise CubeError(f"item {found[0].item_id}: cross-polarised; {feature} wants VV or HH, search for those")
+    kept = _newest(kept)
     _check_units(kept, feature)
     return tuple(kept)
+
+
+def _newest(observations: Sequence[Observation]) -> list[Observation]:
+    """Of several processings of one burst, date, platform and polarisation keep the newest."""
+    latest: dict[tuple[object, ...], dt.datetime] = {}
+    for one in observations:
+        if one.burst is not None and one.processed is not None:
+            latest[_acquisition(one)] = max(latest.get(_acquisition(one), one.processed), one.processed)
+    return [one for one in observations if one.processed in (None, latest.get(_acquisition(one), one.processed))]
+
+
+def _acquisition(one: Observation) -> tuple[object, ...]:
+    return one.burst, one.acquired.date(), one.platform, one.polarisation
 
 
 def _refusal(observation: Observation) -> str | None:
@@ -109,12 +125,21 @@ def _check_units(observations: Sequence[Observation], feature: conventions.Featu
                 f"{where}: scale {observation.scale!r} of {feature} is not known to be power, amplitude or dB; "
                 f"say scale= ({', '.join(_SCALES)})"
             )
-    quantities: dict[str, str] = {}
-    for observation in observations:
-        quantities.setdefault(observation.quantity, observation.item_id)
-    if len(quantities) > 1:
-        listed = " and ".join(f"{name} (item {item})" for name, item in quantities.items())
-        raise UnitsError(f"{feature} mixes {listed}; take one quantity only")
+    kinds = {True: "speckle-filtered", False: "unfiltered"}
+    _check_one(feature, [(one.quantity, one.item_id) for one in observations], "quantity")
+    _check_one(
+        feature, [(kinds[one.filtered], one.item_id) for one in observations if one.filtered is not None], "kind"
+    )
+
+
+def _check_one(feature: conventions.Feature, told: Sequence[tuple[str, str]], what: str) -> None:
+    """Refuse observations (value, item) that do not all have the same value."""
+    first: dict[str, str] = {}
+    for value, item in told:
+        first.setdefault(value, item)
+    if len(first) > 1:
+        listed = " and ".join(f"{value} (item {item})" for value, item in first.items())
+        raise UnitsError(f"{feature} mixes {listed}; take one {what} only")
 
 
 def pixel_sizes(observations: Sequence[Observation], grid: Grid, resampling: conventions.Resampling | None) -> None:

@@ -45,8 +45,8 @@ class Pass:
 def passes(observations: Iterable[Observation], area: AreaGrid) -> tuple[Pass, ...]:
     """Group frames into passes, in order of time; passes that miss the area are dropped.
 
-    Frames belong to one pass if feature, relative orbit, platform and polarisation are the same and they follow each
-    other within ten minutes; for coherence if both dates are the same.
+    Frames belong to one pass if feature, relative orbit, direction of flight, platform and polarisation are the same
+    and they follow each other within ten minutes; for coherence if both dates are the same.
     """
     groups: list[list[Observation]] = []
     for observation in sorted(observations, key=_order):
@@ -64,6 +64,7 @@ def _series(observation: Observation) -> tuple[Any, ...]:
     return (
         observation.feature,
         observation.relative_orbit or -1,
+        observation.orbit_state or "",
         observation.polarisation or "",
         observation.platform or "",
         dates,

@@ -26,13 +26,15 @@ from icemapper_xr import conventions
 from icemapper_xr._types import FloatArray, Observation, Signer
 from icemapper_xr.cube import remote, resample
 from icemapper_xr.cube.faults import Faults
-from icemapper_xr.errors import CubeError
+from icemapper_xr.errors import CubeError, UnitsError
 
 __all__ = ["Source", "decibel", "onto"]
 
 _ALIGNED = 1e-3
 """Share of a pixel by which two grids may be shifted and still count as the same."""
 _PIXEL_TOLERANCE = 0.01
+_OVERSHOOT = 0.01
+"""By how much coherence may lie outside 0 to 1."""
 _BORDER = 5
 """Side of the square of zeros that makes a border, pixels."""
 _SCHEME = "icemapper:"
@@ -117,6 +119,8 @@ def onto(source: Source, piece: resample.Piece, sign: Signer | None = None, faul
     CubeError
         The file is missing or damaged, access to it is denied, it has no CRS, is not north-up, or has another pixel
         size or degrees and no resampling is named.
+    UnitsError
+        A coherence lies outside 0 to 1.
     """
     import rasterio
     import rasterio.errors
@@ -216,6 +220,8 @@ def _shift(dataset: Any, piece: resample.Piece) -> tuple[int, int] | None:
 def _linear(dataset: Any, source: Source, row: int, column: int, rows: int, columns: int) -> FloatArray:
     """Read rows and columns, which may lie outside the file, as linear power."""
     values, observed = _raw(dataset, source, row, column, rows, columns)
+    if source.scale == "1":
+        _check_coherence(values[observed & np.isfinite(values)], source)
     power = _to_power(values, source.scale)
     if _may_fill_borders(dataset, source.scale) and np.any((power == 0) & observed):
         pad = _BORDER - 1
@@ -223,6 +229,17 @@ def _linear(dataset: Any, source: Source, row: int, column: int, rows: int, colu
         observed &= ~_border(_to_power(wide, source.scale), seen)[pad:-pad, pad:-pad]
     power[~observed | ~np.isfinite(power)] = np.nan
     return power
+
+
+def _check_coherence(values: FloatArray, source: Source) -> None:
+    """Refuse what is coded in another way than 0 to 1, such as percent; interpolation overshoots by a little."""
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+    if low < -_OVERSHOOT or high > 1 + _OVERSHOOT:
+        raise UnitsError(
+            f"{source.href} (item {source.item_id}) has values {low:g} to {high:g}, coherence lies between 0 and 1: "
+            "divide percent by 100 (gdal_calc.py, as float), declare what stands for missing as nodata, or leave the "
+            "item out"
+        )
 
 
 def _may_fill_borders(dataset: Any, scale: str) -> bool:

@@ -64,7 +64,7 @@ def patiently(
     Parameters
     ----------
     href
-        Unsigned address.
+        Address, unsigned if there is a signer.
     item_id
         For the messages.
     read
@@ -85,7 +85,8 @@ def patiently(
         Access is denied (401, 403): a whole cube of gaps would hide the reason. With a signer, only after it was asked
         for new signatures.
     """
-    redact.watch("rasterio._env", "rasterio._err", "rasterio._io", "rasterio._base", "rasterio")
+    # A worker of a cluster logs the arguments of a task that fails, addresses among them.
+    redact.watch("rasterio._env", "rasterio._err", "rasterio._io", "rasterio._base", "rasterio", "distributed.worker")
     attempts = 1 if _recently_given_up(href) else ATTEMPTS
     reason = ""
     for attempt in range(attempts):
@@ -110,11 +111,12 @@ def patiently(
         if not last:
             _log.warning("attempt %d of %d: item %s: %s", attempt + 1, attempts, item_id, reason)
             time.sleep(PAUSE_SECONDS * 2**attempt * _jitter(href, attempt))
-    _log.warning("item %s (%s) could not be read and is recorded as missing: %s", item_id, href, reason)
+    shown = redact.text(href)
+    _log.warning("item %s (%s) could not be read and is recorded as missing: %s", item_id, shown, reason)
     with _lock:
         _given_up[href] = time.monotonic()
     if faults is not None:
-        faults.add(Fault(item_id, href, reason))
+        faults.add(Fault(item_id, shown, reason))
     return None
 
 

@@ -11,8 +11,8 @@ import collections
 import datetime as dt
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from icemapper_xr import conventions
 from icemapper_xr._types import Observation
@@ -25,6 +25,9 @@ __all__ = ["Pass", "Selection", "Steps", "choose", "passes", "steps"]
 
 MELT_MONTHS = (6, 7, 8, 9)
 MIN_MELT_STEPS = 2
+SAME_ORBIT = dt.timedelta(minutes=4)
+"""Times of day of one relative orbit over one place differ by less; those of its neighbours by 8.2 min and more."""
+_DAY = dt.timedelta(days=1)
 _N = conventions.N_STEPS
 _STEP = conventions.STEP_DAYS
 
@@ -39,6 +42,11 @@ class Selection:
     steps: Steps
     passes: Mapping[conventions.Feature, tuple[Pass | None, ...]]
     """Per feature the pass of every step, None where there is none."""
+
+    @property
+    def series(self) -> Candidate:
+        """What all its passes have in common."""
+        return Candidate(self.orbit, self.orbit_state, self.polarisation)
 
     @property
     def valid(self) -> tuple[bool, ...]:
@@ -67,7 +75,8 @@ def choose(
     orbit, polarisation
         None takes the one that fills the most steps over the largest share of the area.
     baseline
-        Days between the dates of a coherence pair; None takes what there is and refuses a mixture.
+        Days between the dates of a coherence pair; None takes what there is and refuses a mixture. Pairs of different
+        numbers of looks are refused, too.
     min_steps
         Leave to go on with fewer valid steps than the default.
 
@@ -79,15 +88,21 @@ def choose(
         Nothing fits, too few steps are valid, or dates named do not match.
     """
     _check_options(orbit, polarisation, min_steps)
-    found = {**found, **({"insar": _one_baseline(found["insar"], baseline)} if "insar" in found else {})}
+    if "insar" in found:
+        pairs = _one_baseline(found["insar"], baseline)
+        _check_looks(pairs)
+        found = {**found, "insar": pairs}
+    found = _told_pass(found)
     grouped = {feature: passes(observations, area) for feature, observations in found.items()}
     leading = next(iter(grouped))
     candidates = _candidates(grouped[leading], leading, orbit, polarisation)
-    selections = [_select(grouped, axis, *candidate) for candidate in candidates]
+    selections = [_select(grouped, axis, candidate) for candidate in candidates]
     best = max(selections, key=_score)
+    _check_hours(best, grouped)
     if axis.named:
         _check_dates(best, grouped)
     _check_steps(best, selections, min_steps)
+    _warn_of_unknown_pairs(best, baseline)
     return best
 
 
@@ -119,39 +134,80 @@ def _one_baseline(pairs: Sequence[Observation], baseline: int | None) -> tuple[O
     return kept
 
 
-Candidate = tuple[int | None, str | None]
+def _check_looks(pairs: Sequence[Observation]) -> None:
+    """Refuse a mixture: the fewer the looks, the higher the coherence of what has none."""
+    first: dict[float, str] = {}
+    for pair in pairs:
+        if pair.looks is not None:
+            first.setdefault(pair.looks, pair.item_id)
+    if len(first) > 1:
+        listed = " and ".join(f"{looks:g} (item {item})" for looks, item in sorted(first.items()))
+        raise CubeError(f"the coherence pairs mix numbers of looks, {listed}; leave those of all but one number out")
+
+
+def _told_pass(
+    found: Mapping[conventions.Feature, Sequence[Observation]],
+) -> dict[conventions.Feature, tuple[Observation, ...]]:
+    """Give observations of a relative orbit that do not tell their pass that of the others, if these agree."""
+    states: dict[int | None, set[str]] = collections.defaultdict(set)
+    for one in (one for observations in found.values() for one in observations):
+        if one.relative_orbit is not None and one.orbit_state is not None:
+            states[one.relative_orbit].add(one.orbit_state)
+    only = {orbit: next(iter(known)) for orbit, known in states.items() if len(known) == 1}
+    return {
+        feature: tuple(
+            one if one.orbit_state else replace(one, orbit_state=only.get(one.relative_orbit)) for one in observations
+        )
+        for feature, observations in found.items()
+    }
+
+
+class Candidate(NamedTuple):
+    """What all passes of a series have in common; None where their names do not tell."""
+
+    orbit: int | None
+    state: str | None
+    polarisation: str | None
+
+    @classmethod
+    def of(cls, one: Pass) -> Candidate:
+        """Return that of a pass."""
+        return cls(one.first.relative_orbit, one.first.orbit_state, one.first.polarisation)
+
+    def __str__(self) -> str:
+        """Return how a message names it; the pass only where the orbit is unknown."""
+        words = (_or_unknown(self.orbit), self.state if self.orbit is None else None, self.polarisation)
+        return " ".join(word for word in words if word)
 
 
 def _candidates(leading: Sequence[Pass], feature: str, orbit: int | None, polarisation: str | None) -> list[Candidate]:
-    """Pairs of relative orbit and polarisation that occur and that the user did not exclude."""
-    there = {(one.first.relative_orbit, one.first.polarisation) for one in leading}
+    """Series that occur and that the user did not exclude."""
+    there = {Candidate.of(one) for one in leading}
     if not there:
         raise CubeError(f"no pass of {feature} meets the area; check the area and the catalogue")
-    kept = [pair for pair in there if orbit in (None, pair[0]) and (polarisation is None or polarisation == pair[1])]
+    kept = [one for one in there if orbit in (None, one.orbit) and polarisation in (None, one.polarisation)]
     if not kept:
         wanted = " ".join(
             text for text in (orbit and f"orbit={orbit}", polarisation and f"polarisation={polarisation}") if text
         )
-        listed = "; ".join(f"orbit {_or_unknown(one)} {_or_unknown(pol)}" for one, pol in _ordered(there))
+        listed = "; ".join(f"orbit {one}" for one in _ordered(there))
         raise CubeError(f"no pass of {feature} has {wanted}; there are: {listed}")
     return _ordered(kept)
 
 
-def _ordered(pairs: Iterable[Candidate]) -> list[Candidate]:
-    return sorted(pairs, key=lambda pair: (pair[0] or 0, pair[1] or ""))
+def _ordered(candidates: Iterable[Candidate]) -> list[Candidate]:
+    return sorted(candidates, key=lambda one: (one.orbit or 0, one.state or "", one.polarisation or ""))
 
 
-def _or_unknown(value: Any) -> str:
+def _or_unknown(value: int | None) -> str:
     return "unknown" if value is None else str(value)
 
 
-def _select(
-    grouped: Mapping[conventions.Feature, Sequence[Pass]], axis: Steps, orbit: int | None, polarisation: str | None
-) -> Selection:
+def _select(grouped: Mapping[conventions.Feature, Sequence[Pass]], axis: Steps, candidate: Candidate) -> Selection:
     chosen: dict[conventions.Feature, tuple[Pass | None, ...]] = {}
     locked: list[int] | None = None
     for feature, every in grouped.items():
-        own = _of_series(every, feature, orbit, polarisation)
+        own = _of_series(every, feature, candidate)
         if axis.named:
             chosen[feature] = _by_date(own, axis, feature)
         elif feature == "insar":
@@ -159,17 +215,20 @@ def _select(
         else:
             locked = _locked(own, axis) if locked is None else locked
             chosen[feature] = _nearest(own, _whole_days, locked, axis, conventions.STEP_TOLERANCE_DAYS)
-    state = next((one.first.orbit_state for row in chosen.values() for one in row if one is not None), None)
-    return Selection(orbit, state, polarisation, axis, chosen)
+    return Selection(candidate.orbit, candidate.state, candidate.polarisation, axis, chosen)
 
 
-def _of_series(
-    every: Sequence[Pass], feature: conventions.Feature, orbit: int | None, polarisation: str | None
-) -> list[Pass]:
+def _of_series(every: Sequence[Pass], feature: conventions.Feature, candidate: Candidate) -> list[Pass]:
+    orbit, state, polarisation = candidate
     if feature != "insar":
-        return [one for one in every if (one.first.relative_orbit, one.first.polarisation) == (orbit, polarisation)]
+        return [one for one in every if Candidate.of(one) == candidate]
     # Names of coherence products need not tell orbit and polarisation: unknown ones are taken if no others are there.
-    same = [one for one in every if polarisation is None or one.first.polarisation in (polarisation, None)]
+    same = [
+        one
+        for one in every
+        if (polarisation is None or one.first.polarisation in (polarisation, None))
+        and (state is None or one.first.orbit_state in (state, None))
+    ]
     known = [one for one in same if one.first.relative_orbit == orbit]
     return known or [one for one in same if one.first.relative_orbit is None]
 
@@ -252,10 +311,38 @@ def _score(selection: Selection) -> tuple[float, float, int]:
     return round(sum(shares), 2), round(total, 2), -(selection.orbit or 0)
 
 
+def _check_hours(selection: Selection, grouped: Mapping[conventions.Feature, Sequence[Pass]]) -> None:
+    """Refuse passes of unknown orbit whose times of day tell that they are not all of the same."""
+    own = [one for feature in grouped for one in _of_series(grouped[feature], feature, selection.series)]
+    if all(one.first.relative_orbit is not None for one in own):
+        return
+    moments = [(_moment(one), one) for one in own]
+    timed = [(moment, one) for moment, one in moments if moment.time() != dt.time()]  # names with dates only
+    if not timed:
+        return
+    first = timed[0][0]
+    # From -12 to 12 hours, so that passes around midnight are near each other.
+    shifts = [((moment - first + _DAY / 2) % _DAY - _DAY / 2, moment, one) for moment, one in timed]
+    early, late = (pick(shifts, key=lambda shift: shift[0]) for pick in (min, max))
+    if late[0] - early[0] > SAME_ORBIT:
+        unknown = next(one.first.item_id for one in own if one.first.relative_orbit is None)
+        named = " and ".join(f"{one.first.item_id} at {moment:%H:%M}" for _, moment, one in (early, late))
+        raise CubeError(
+            f"the relative orbit of item {unknown} is unknown, and the times of day say that there is more than one "
+            f"({named} UTC), which may not be mixed: give each orbit a folder of its own and its number with "
+            "`icemapper catalog build --relative-orbit`, or lay the product's README beside its rasters and build anew"
+        )
+
+
+def _moment(one: Pass) -> dt.datetime:
+    """Return the time at which the satellite passed, in UTC; of a coherence pair the first of the two."""
+    return (one.first.reference or one.acquired).astimezone(dt.UTC).replace(tzinfo=None)
+
+
 def _check_dates(selection: Selection, grouped: Mapping[conventions.Feature, Sequence[Pass]]) -> None:
     """Every date named must be that of exactly one pass of the orbit."""
     for feature, row in selection.passes.items():
-        own = _of_series(grouped[feature], feature, selection.orbit, selection.polarisation)
+        own = _of_series(grouped[feature], feature, selection.series)
         there = sorted({one.day for one in own})
         listed = ", ".join(day.isoformat() for day in there) or "none"
         for centre, one in zip(selection.steps.centres, row, strict=True):
@@ -267,14 +354,11 @@ def _check_dates(selection: Selection, grouped: Mapping[conventions.Feature, Seq
                 continue
             found = "no pass" if not matching else f"{len(matching)} passes"
             others = {
-                f"orbit {_or_unknown(other.first.relative_orbit)} {_or_unknown(other.first.polarisation)}"
-                for other in grouped[feature]
-                if other.day == day and other not in own
+                f"orbit {Candidate.of(other)}" for other in grouped[feature] if other.day == day and other not in own
             }
             elsewhere = f" (it is of {' and '.join(sorted(others))}, which may not be mixed)" if others else ""
             raise CubeError(
-                f"times: {day} has {found} of {feature} on orbit {_or_unknown(selection.orbit)} "
-                f"{_or_unknown(selection.polarisation)}{elsewhere}; there are: {listed}"
+                f"times: {day} has {found} of {feature} on orbit {selection.series}{elsewhere}; there are: {listed}"
             )
 
 
@@ -299,9 +383,24 @@ def _check_steps(best: Selection, selections: Sequence[Selection], min_steps: in
             UserWarning,
             stacklevel=4,
         )
-    if best.orbit is not None and any(one and one.first.relative_orbit is None for one in best.passes.get("insar", ())):
+
+
+def _warn_of_unknown_pairs(best: Selection, baseline: int | None) -> None:
+    """Say what has to be checked of coherence pairs whose names do not tell orbit or dates."""
+    pairs = [one.first for one in best.passes.get("insar", ()) if one is not None]
+    if best.orbit is not None and any(pair.relative_orbit is None for pair in pairs):
         warnings.warn(
             f"the relative orbit of the coherence pairs is unknown; check that it is {best.orbit}",
+            UserWarning,
+            stacklevel=4,
+        )
+    dateless = [pair.item_id for pair in pairs if pair.baseline_days is None]
+    if dateless:
+        apart = "as many days" if baseline is None else f"{baseline} days"
+        warnings.warn(
+            f"the two dates of {len(dateless)} coherence pairs are unknown (item {dateless[0]} and others); check that "
+            f"all are {apart} apart, and put both into the names (coh_20230105_20230117.tif) or into the tags "
+            "ICEMAPPER_REFERENCE and ICEMAPPER_SECONDARY",
             UserWarning,
             stacklevel=4,
         )
@@ -329,14 +428,11 @@ def missing_text(selection: Selection) -> str:
 
 
 def _label(selection: Selection) -> str:
-    polarisation = f" {selection.polarisation}" if selection.polarisation else ""
-    return f"orbit {_or_unknown(selection.orbit)}{polarisation}, {selection.steps.year}"
+    return f"orbit {selection.series}, {selection.steps.year}"
 
 
 def _remedies(best: Selection, selections: Sequence[Selection], count: int) -> str:
     others = [one for one in selections if one is not best and sum(one.valid) > 0]
-    listed = ", ".join(
-        f"{_or_unknown(one.orbit)} {one.polarisation or ''}".strip() + f" {sum(one.valid)}" for one in others
-    )
+    listed = ", ".join(f"{one.series} {sum(one.valid)}" for one in others)
     leave = f"give leave with min_steps={count}" if count else "name another year, area or catalogue"
     return f"{leave}, or name another orbit (steps: {listed})" if others else f"{leave} (there is no other orbit)"

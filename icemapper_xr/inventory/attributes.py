@@ -9,10 +9,9 @@ import numpy.typing as npt
 import pandas as pd
 import shapely
 
-from icemapper_xr import progress
 from icemapper_xr._types import Bounds
 from icemapper_xr.errors import VectorError
-from icemapper_xr.inventory.elevation import Dem, Relief, sample
+from icemapper_xr.inventory.elevation import Dem, Relief, beneath, sample
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -81,25 +80,29 @@ def topography(glaciers: gpd.GeoDataFrame, dem: Any, *, partial: bool = False) -
     Raises
     ------
     VectorError
-        If the DEM lacks more than a tenth of a glacier.
+        If the DEM lacks more than a tenth of a glacier, or one is no single polygon.
     """
     empty = dict.fromkeys(TOPOGRAPHY, np.nan) | {"aspect_sec": 9}
     if dem is None or not len(glaciers):
         table = pd.DataFrame([empty] * len(glaciers), columns=list(TOPOGRAPHY))
         return table, pd.DataFrame(index=range(len(glaciers)))
-    left, bottom, right, top = glaciers.to_crs(4326).total_bounds
-    rows, heights = [], []
-    with Dem(dem, lonlat=((left + right) / 2, (bottom + top) / 2)) as source:
-        flat = np.asarray(glaciers.geometry.to_crs(source.crs).values, dtype=object)
-        for number in progress.track(range(flat.size), "Topography"):
-            row, z = _one(flat[number], source)
-            if row is None and not partial:
-                raise VectorError(
-                    f"The DEM {source.name} lacks over {1 - LEAST_KNOWN:.0%} of glacier {number + 1} of {flat.size}"
-                    ": give a DEM that covers all glaciers, or let their values be missing (partial)"
-                )
-            rows.append(empty if row is None else row)
-            heights.append(z)
+    several = np.flatnonzero(glaciers.geom_type != "Polygon")
+    if several.size:
+        raise VectorError(
+            f"glacier {several[0] + 1} of {len(glaciers)} is a {glaciers.geom_type.iloc[several[0]]}: give single "
+            "polygons, for example with explode()"
+        )
+    rows: list[dict[str, Any]] = []
+    heights = []
+    for source, shape in beneath(dem, glaciers, "Topography"):
+        row, z = _one(shape, source)
+        if row is None and not partial:
+            raise VectorError(
+                f"The DEM {source.name} lacks over {1 - LEAST_KNOWN:.0%} of glacier {len(rows) + 1} of {len(glaciers)}"
+                ": give a DEM that covers all glaciers, or let their values be missing (partial)"
+            )
+        rows.append(empty if row is None else row)
+        heights.append(z)
     return pd.DataFrame(rows, columns=list(TOPOGRAPHY)), hypsometry(heights)
 
 
@@ -128,7 +131,7 @@ def _one(shape: Any, source: Dem) -> tuple[dict[str, float] | None, npt.NDArray[
         "slope_deg": slope,
         "aspect_deg": azimuth,
         "aspect_sec": aspect_sector(azimuth),
-        "lmax_m": _length(inside, relief, lowest),
+        "lmax_m": max(_length(inside, relief, lowest), _farthest(shape, lowest)),
     }, known
 
 
@@ -152,6 +155,11 @@ def _lowest(shape: Any, relief: Relief) -> tuple[float, float]:
     z = sample(relief, outline[:, 0], outline[:, 1])
     k = int(np.nanargmin(z)) if np.isfinite(z).any() else 0
     return float(outline[k, 0]), float(outline[k, 1])
+
+
+def _farthest(shape: Any, start: tuple[float, float]) -> float:
+    """Distance to the outline's farthest vertex: no way inside is shorter, however coarse the cells."""
+    return float(np.hypot(*(shapely.get_coordinates(shape.exterior) - start).T).max())
 
 
 _STEPS: Final = [

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from icemapper_xr import progress
 from icemapper_xr._types import Bounds, FloatArray
 from icemapper_xr.errors import VectorError
 
 if TYPE_CHECKING:
+    import geopandas as gpd
     import pyproj
     import xarray as xr
 
-__all__ = ["Dem", "Relief", "sample"]
+__all__ = ["TRUE_TO_SCALE", "Dem", "Relief", "beneath", "metres", "sample", "stretch", "utm"]
+
+TRUE_TO_SCALE: Final = 0.005
+"""How far a length in a CRS may be off that on the ground for slopes and lengths to be measured in it (1 % of area)."""
+_UNITS: Final = (
+    dict.fromkeys(("", "m", "metre", "meter", "metres", "meters"), 1.0)
+    | dict.fromkeys(("ft", "foot", "feet"), 0.3048)
+    | dict.fromkeys(("us-ft", "us survey foot", "us survey feet"), 1200 / 3937)
+)
+"""Units of a band that are understood, in metres; a band without one is in metres."""
 
 
 @dataclass(frozen=True)
@@ -64,16 +77,18 @@ class Dem:
     Parameters
     ----------
     source
-        Path of a raster, or a DataArray (y, x) with a CRS; elevation in metres.
+        Path of a raster, or a DataArray (y, x) with a CRS; elevation in metres, or in feet where the band says so.
     lonlat
-        (longitude, latitude) of the area: chooses the UTM zone to which a DEM in degrees is warped (bilinear).
+        (longitude, latitude) of the area: chooses the UTM zone to which a DEM in degrees, or in a CRS that is not true
+        to scale there (web Mercator; polar stereographic far from its parallel), is warped (bilinear).
     cell
         Cell size, metres; None is that of the DEM.
 
     Raises
     ------
     VectorError
-        If the file is missing, is no raster, has no CRS, or its cells have no size that makes sense.
+        If the file is missing, is no raster, has no CRS, a unit that is not understood, or cells of no size that makes
+        sense.
     """
 
     def __init__(
@@ -98,15 +113,29 @@ class Dem:
             raise VectorError(f"Cannot read the DEM {source}: {error}; name a raster of elevation") from error
         if raw.crs is None:
             raise VectorError(f"The DEM {self.name} has no CRS: write it with one")
-        own = pyproj.CRS.from_user_input(raw.crs.to_wkt())
-        metric = own.is_projected and all(axis.unit_name == "metre" for axis in own.axis_info)
+        self._raw, self._given = raw, cell
+        unit = None if isinstance(source, str | os.PathLike) else source.attrs.get("units")  # to_raster drops it
+        self._factor, self._offset = metres(raw, f"the DEM {self.name}", unit=unit)
+        self._own = pyproj.CRS.from_user_input(raw.crs.to_wkt())
+        self._proj = pyproj.Proj(self._own)
+        self._metric = self._own.is_projected and all(axis.unit_name == "metre" for axis in self._own.axis_info)
+        self.settle(lonlat)
+
+    def settle(self, lonlat: tuple[float, float]) -> None:
+        """Choose the plane and the cells anew, for another place."""
+        raw = self._raw
         square = np.isclose(raw.transform.a, -raw.transform.e, rtol=1e-6) and raw.transform.b == raw.transform.d == 0
-        self.crs: pyproj.CRS = own if metric else _utm(*lonlat)
-        self.cell = float(cell or (raw.transform.a if metric and square else self._metric_cell(raw)))
+        self.crs: pyproj.CRS = self.plane_at(lonlat)
+        own = self.crs is self._own
+        self.cell = float(self._given or (raw.transform.a if own and square else self._ground_cell(lonlat)))
         if not 0.5 <= self.cell <= 1000:
             raise VectorError(f"The DEM {self.name} has cells of {self.cell:g} m: give one of 1 to 1000 m")
-        self._raw = raw
-        self._direct = bool(metric and square and np.isclose(self.cell, raw.transform.a, rtol=1e-6))
+        self._direct = bool(own and square and np.isclose(self.cell, raw.transform.a, rtol=1e-6))
+
+    def plane_at(self, lonlat: tuple[float, float]) -> pyproj.CRS:
+        """Return the DEM's own CRS where it is metric and true to scale, else that of the UTM zone."""
+        true = self._metric and abs(stretch(self._proj, lonlat) - 1) <= TRUE_TO_SCALE
+        return self._own if true else utm(*lonlat)
 
     def _path(self, source: Any) -> Any:
         if isinstance(source, str | os.PathLike):
@@ -121,11 +150,14 @@ class Dem:
         source.rio.to_raster(memory.name)
         return memory.name
 
-    @staticmethod
-    def _metric_cell(raw: Any) -> float:
-        if raw.crs.is_geographic:
-            return float(round(abs(raw.transform.e) * 111_000, 1))
-        return float(round(abs(raw.transform.e) * raw.crs.linear_units_factor[1], 3))
+    def _ground_cell(self, lonlat: tuple[float, float]) -> float:
+        """Size of a cell on the ground, metres."""
+        size = abs(self._raw.transform.e)
+        if self._raw.crs.is_geographic:
+            return float(round(size * 111_000, 1))
+        # Far outside of a DEM's zone the factor makes no sense; that the DEM does not cover the ice is told later.
+        factor = np.clip(stretch(self._proj, lonlat), 0.2, 20.0)
+        return float(round(size * self._raw.crs.linear_units_factor[1] / factor, 3))
 
     def __enter__(self) -> Dem:
         return self
@@ -163,18 +195,96 @@ class Dem:
                 nodata=np.nan,
             ) as warped:
                 raw = warped.read(1, masked=True)
-        z = np.ma.filled(np.ma.asarray(raw, dtype=np.float32), np.nan)
+        z = np.ma.filled(np.ma.asarray(raw, dtype=np.float32), np.nan) * np.float32(self._factor)
+        z += np.float32(self._offset)
         z[(z < -500) | (z > 9000)] = np.nan  # the fill values that files do not declare
         return Relief(z, made.left, made.top, self.cell)
 
+    def reaches(self, relief: Relief) -> npt.NDArray[np.bool_]:
+        """Tell which cells of a window lie within the raster, whether they have an elevation or not."""
+        import pyproj
 
-def _utm(lon: float, lat: float) -> pyproj.CRS:
+        row, column = np.indices(relief.z.shape)
+        x, y = relief.centres(row, column)
+        if self.crs is not self._own:
+            x, y = pyproj.Transformer.from_crs(self.crs, self._own, always_xy=True).transform(x, y)
+        column, row = ~self._raw.transform * (x, y)
+        return np.asarray((column >= 0) & (column < self._raw.width) & (row >= 0) & (row < self._raw.height))
+
+
+def beneath(source: Any, glaciers: gpd.GeoDataFrame, label: str) -> Iterator[tuple[Dem, Any]]:
+    """Iterate over (DEM, polygon) of each glacier, in order, both on a plane that is true to scale there.
+
+    Parameters
+    ----------
+    source
+        As of `Dem`.
+    glaciers
+        Polygons, any CRS; each has the plane of its own place, so that they may lie in many zones.
+    label
+        Of the progress bar.
+    """
+    if not len(glaciers):
+        return
+    box = glaciers.to_crs(4326).bounds.to_numpy()
+    places = [(float(west), float(south + north) / 2) for west, south, _, north in box]  # right on both sides of 180
+    with Dem(source, lonlat=places[0]) as dem:
+        planes = [dem.plane_at(place) for place in places]
+        flat = np.empty(len(planes), dtype=object)
+        for plane in {id(plane): plane for plane in planes}.values():  # equality of CRS takes long
+            rows = [number for number, one in enumerate(planes) if one is plane]
+            flat[rows] = np.asarray(glaciers.geometry.iloc[rows].to_crs(plane).values, dtype=object)
+        for number in progress.track(range(flat.size), label):
+            dem.settle(places[number])
+            yield dem, flat[number]
+
+
+def metres(raster: Any, what: str, *, unit: str | None = None) -> tuple[float, float]:
+    """Return the factor and the offset that make metres of the numbers in a raster's first band.
+
+    Parameters
+    ----------
+    raster
+        Opened with rasterio.
+    what
+        What it is, for messages.
+    unit
+        Of the numbers, where the band does not tell.
+
+    Raises
+    ------
+    VectorError
+        If the band's unit is not understood.
+    """
+    told = raster.units[0] or unit or ""
+    size = _UNITS.get(str(told).strip().casefold())
+    if size is None:
+        raise VectorError(
+            f"{what} has heights in {told!r}: give one in metres or feet, or name the unit, for example with "
+            "`gdal_edit.py -units m`"
+        )
+    return raster.scales[0] * size, raster.offsets[0] * size
+
+
+def stretch(proj: pyproj.Proj, lonlat: tuple[float, float]) -> float:
+    """Return by what factor a projection stretches lengths at a place, in the direction in which it is farthest off."""
+    factors = proj.get_factors(*lonlat)
+    return float(max(factors.tissot_semimajor, factors.tissot_semiminor, key=lambda scale: abs(scale - 1)))
+
+
+def utm(lon: float, lat: float) -> pyproj.CRS:
+    """Return the UTM zone of a place, polar equal-area planes beyond 84 degrees."""
+    if abs(lat) > 84:
+        return _epsg(6931 if lat > 0 else 6932)
+    zone = int((lon + 180) % 360 // 6) + 1
+    return _epsg((32600 if lat >= 0 else 32700) + zone)
+
+
+@functools.cache
+def _epsg(code: int) -> pyproj.CRS:
     import pyproj
 
-    if abs(lat) > 84:
-        return pyproj.CRS.from_epsg(6931 if lat > 0 else 6932)
-    zone = int((lon + 180) % 360 // 6) + 1
-    return pyproj.CRS.from_epsg((32600 if lat >= 0 else 32700) + zone)
+    return pyproj.CRS.from_epsg(code)
 
 
 def sample(relief: Relief, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

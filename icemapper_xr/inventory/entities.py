@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args
 
@@ -30,6 +30,9 @@ METHODS: Final[tuple[Method, ...]] = get_args(Method)
 
 COLUMNS: Final = ("glacier_id", "id", cv.YEAR, "part", "name", "terminus", "area_km2", "touches_edge", "geometry")
 """Columns of the table of glaciers, in order; further columns of the outlines follow before the geometry."""
+
+SEA: Final = ("sea_km2", "sea_ice_suspect")
+"""Columns of the outlines that hold for the whole body: its glaciers have their own, from the DEM, or none."""
 
 CELL: Final = 20.0
 """Metres: cells on which divides are carried on where no DEM gives the size."""
@@ -68,6 +71,8 @@ class _Work:
     sea_level: float | None = None
     undivided: list[float] = field(default_factory=list)
     """Area of the bodies that the DEM does not cover, m2."""
+    beside_gaps: list[float] = field(default_factory=list)
+    """Area of the bodies that border on cells without elevation, m2."""
 
 
 def divide(
@@ -110,7 +115,8 @@ def divide(
         Whether bodies of ice that the DEM does not cover may stay undivided; else they are an error.
     sea_level
         Height of the sea in the DEM, metres: glaciers with 100 m of their margin at or below it end in the sea, others
-        on land, where the reference does not tell. None leaves them unknown.
+        on land, where the reference does not tell; those beside cells without elevation stay unknown. Such cells
+        within the DEM are taken for sea when flow is followed. None leaves all unknown.
 
     Returns
     -------
@@ -118,7 +124,9 @@ def divide(
         EPSG:4326, one polygon a row: `glacier_id` (lasts through the years; of the reference, or made of the place as
         GLIMS does), `id` (unique in a year: `glacier_id`, with `.2`, `.3` ... for further parts), `year`, `part`
         (1 is the largest), `name`, `terminus` (land, marine, lake, shelf, unknown), `area_km2` (WGS 84),
-        `touches_edge`, and the outlines' other columns. The areas of a year add up to those of its outlines.
+        `touches_edge`, `glims_id` where the reference has any, and the outlines' other columns; `sea_km2` and
+        `sea_ice_suspect` anew where the DEM and `sea_level` are given. The areas of a year add
+        up to those of its outlines.
 
     Raises
     ------
@@ -151,8 +159,15 @@ def divide(
             plane.__exit__(None, None, None)
     if sea_level is not None:
         table = _ends(table, dem, sea_level)
+    if SEA[0] in outlines:
+        table = _over_sea(table, dem, sea_level)
     if work.undivided:
         progress.note(f"{len(work.undivided)} bodies of ice lie outside the DEM and stay undivided")
+    if work.beside_gaps:
+        progress.note(
+            f"{len(work.beside_gaps)} bodies of ice border on cells without elevation, to which nothing drains: "
+            "glaciers that end there may stay one. Where they are sea give its height (sea_level), else a larger DEM"
+        )
     return table
 
 
@@ -172,10 +187,23 @@ def _ends(table: gpd.GeoDataFrame, dem: Any, sea_level: float) -> gpd.GeoDataFra
     """Tell from the DEM how glaciers end; one that ends in the sea in one year or part is marine in all."""
     if dem is None:
         raise OptionError(f"sea_level={sea_level:g} needs the DEM that it belongs to: give dem")
-    wet = set(table["glacier_id"][flags.marine(table, dem, sea_level=sea_level)])
+    ends: dict[str, set[str]] = {}
+    for name, end in zip(table["glacier_id"], flags.termini(table, dem, sea_level=sea_level), strict=True):
+        ends.setdefault(name, set()).add(end)
     known = table["terminus"] != "unknown"
-    found = ["marine" if name in wet else "land" for name in table["glacier_id"]]
+    found = [next(end for end in ("marine", "unknown", "land") if end in ends[name]) for name in table["glacier_id"]]
     return table.assign(terminus=table["terminus"].where(known, found))
+
+
+def _over_sea(table: gpd.GeoDataFrame, dem: Any, sea_level: float | None) -> gpd.GeoDataFrame:
+    """Measure what lies over the sea for each glacier, where outlines had it for the body."""
+    if sea_level is None:
+        progress.note(
+            "sea_km2 of the outlines is left out: give the DEM and the sea's height to have it of each glacier"
+        )
+        return table
+    found = flags.sea_ice_suspects(table, dem, sea_level=sea_level)
+    return found[[*table.columns[:-1], *SEA, "geometry"]]
 
 
 def _metric(dem: Any, ice: gpd.GeoDataFrame, cell: float | None) -> Dem | None:
@@ -183,8 +211,7 @@ def _metric(dem: Any, ice: gpd.GeoDataFrame, cell: float | None) -> Dem | None:
         raise OptionError(f"cell={cell:g}: the cell size must be above 0 m")
     if dem is None:
         return None
-    left, bottom, right, top = ice.to_crs(4326).total_bounds
-    return Dem(dem, lonlat=((left + right) / 2, (bottom + top) / 2), cell=cell)
+    return Dem(dem, lonlat=shapes.centre_of(ice), cell=cell)
 
 
 def _pieces(flat: gpd.GeoDataFrame, work: _Work, cell: float) -> Iterator[_Piece]:
@@ -194,7 +221,7 @@ def _pieces(flat: gpd.GeoDataFrame, work: _Work, cell: float) -> Iterator[_Piece
     tree = shapely.STRtree(bodies)
     body_of = tree.query_nearest(shapely.point_on_surface(polygons), all_matches=False)[1]
     members = np.split(np.argsort(body_of, kind="stable"), np.cumsum(np.bincount(body_of, minlength=bodies.size))[:-1])
-    fresh = _Fresh(flat.crs)
+    fresh = _Fresh(flat.crs, work.reference.ids if work.reference else ())
     for number in progress.track(range(bodies.size), "Glaciers"):
         if not members[number].size:
             continue  # reference glaciers without ice
@@ -240,11 +267,11 @@ def _touching(reference: shapes.Geometries, polygons: shapes.Geometries) -> shap
 class _Fresh:
     """Ids of glaciers that no reference names, after the place of their ice; each only once."""
 
-    def __init__(self, crs: Any) -> None:
+    def __init__(self, crs: Any, taken: Iterable[str] = ()) -> None:
         import pyproj
 
         self._lonlat = pyproj.Transformer.from_crs(crs, 4326, always_xy=True)
-        self._taken: set[str] = set()
+        self._taken = set(taken)
 
     def ids(self, shapes_: list[Any]) -> list[str]:
         points = shapely.get_coordinates([shape.point_on_surface() for shape in shapes_])
@@ -276,11 +303,23 @@ def _by_flow(body: Any, polygons: shapes.Geometries, dem: Dem, work: _Work, fres
     if missing > 0:
         _uncovered(body, missing, dem, work)
         return _Plan(fresh.ids([shapely.union_all(polygons)]), None, None)
-    labels = flowsheds.flowsheds(relief.z, ice, relief.cell, work.options)
+    z = relief.z
+    if work.sea_level is not None:  # many DEMs have no value over the sea
+        z = np.where(np.isnan(z) & dem.reaches(relief), np.float32(work.sea_level), z)
+    if _margin_m(ice, np.isnan(z), relief.cell) >= flags.MARINE_M:
+        work.beside_gaps.append(float(body.area))
+    labels = flowsheds.flowsheds(z, ice, relief.cell, work.options)
     if labels.max(initial=0) < 2:
         return _Plan(fresh.ids([shapely.union_all(polygons)]), None, None)
     found = cutting.zones(labels, relief)
     return _Plan(fresh.ids(_largest(body, found, int(labels.max()))), found.divides, found.at)
+
+
+def _margin_m(ice: npt.NDArray[np.bool_], cells: npt.NDArray[np.bool_], cell: float) -> float:
+    """Length of the ice's margin that borders on cells of a kind, metres."""
+    from scipy import ndimage
+
+    return float((ndimage.binary_dilation(ice, np.ones((3, 3), bool)) & ~ice & cells).sum()) * cell
 
 
 def _largest(body: Any, found: cutting.Zones, count: int) -> list[Any]:
@@ -360,27 +399,46 @@ def _assemble(ice: gpd.GeoDataFrame, flat: gpd.GeoDataFrame, pieces: list[_Piece
     import pandas as pd
 
     rows = np.array([piece.row for piece in pieces], dtype=int)
-    others = [c for c in ice.columns if c not in (*COLUMNS, "geometry", "perimeter_km", "n_holes")]
+    others = [c for c in ice.columns if c not in (*COLUMNS, "geometry", "perimeter_km", "n_holes", *SEA)]
     columns = [name for name in ("touches_edge", *others) if name in ice]
     table = pd.DataFrame({name: ice[name].to_numpy()[rows] for name in columns})
-    year = ice[cv.YEAR] if cv.YEAR in ice else pd.Series([None] * len(ice))
-    table[cv.YEAR] = pd.array(year.astype("Int32").to_numpy()[rows], dtype="Int32")
+    table[cv.YEAR] = pd.array(_years(ice)[rows], dtype="Int32")
     if "touches_edge" not in table:
         table["touches_edge"] = False
     table["glacier_id"] = [piece.glacier_id for piece in pieces]
-    shapes_ = gpd.GeoSeries([piece.shape for piece in pieces], crs=flat.crs).to_crs(4326).orient_polygons()
-    made = gpd.GeoDataFrame(table, geometry=shapes_, crs=4326)
+    degrees = gpd.GeoSeries([piece.shape for piece in pieces], crs=flat.crs).to_crs(4326).orient_polygons()
+    made = gpd.GeoDataFrame(table, geometry=shapes.one_side(np.asarray(degrees.values, dtype=object)), crs=4326)
     made["area_km2"] = shapes.areas_km2(made)
     _share_interval(made, ice, rows, np.array([piece.margin for piece in pieces]))
     reference = work.reference
     made["name"] = [reference.name_of(g) if reference else None for g in made["glacier_id"]]
     made["terminus"] = [reference.terminus_of(g) if reference else "unknown" for g in made["glacier_id"]]
+    if reference is not None and reference.glims:
+        made["glims_id"] = [reference.glims.get(g) for g in made["glacier_id"]]
+        others = ["glims_id", *(name for name in others if name != "glims_id")]
     made = made.sort_values([cv.YEAR, "glacier_id", "area_km2"], ascending=[True, True, False], kind="stable")
     made = made.reset_index(drop=True)
     made["part"] = made.groupby([cv.YEAR, "glacier_id"], dropna=False).cumcount() + 1
     made["id"] = [f"{g}.{p}" if p > 1 else g for g, p in zip(made["glacier_id"], made["part"], strict=True)]
     last = [name for name in others if name in made]
     return made[[*COLUMNS[:-1], *last, "geometry"]]
+
+
+def _years(ice: gpd.GeoDataFrame) -> npt.NDArray[np.object_]:
+    """Return the year of each row, None where there is none."""
+    import pandas as pd
+
+    if cv.YEAR not in ice:
+        return np.full(len(ice), None)
+    given = ice[cv.YEAR]
+    numbers = pd.to_numeric(given.astype(object), errors="coerce")
+    wrong = given.notna() & ~(numbers.between(1, 9999) & (numbers % 1 == 0))
+    if wrong.any():
+        raise VectorError(
+            f"the outlines have the year {given[wrong].iloc[0]!s} ({int(wrong.sum())} rows of {len(ice)}): give whole "
+            "years in the column 'year', such as 2024"
+        )
+    return np.array([None if pd.isna(one) else int(one) for one in numbers], dtype=object)
 
 
 def _share_interval(

@@ -10,16 +10,15 @@ import pandas as pd
 import shapely
 
 from icemapper_xr import conventions as cv
-from icemapper_xr import progress
 from icemapper_xr._types import Bounds
 from icemapper_xr.errors import OptionError
 from icemapper_xr.inventory import shapes
-from icemapper_xr.inventory.elevation import Dem, Relief
+from icemapper_xr.inventory.elevation import Relief, beneath
 
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["MARINE_M", "SEA_KM2", "SNOW_KM2", "marine", "sea_area_km2", "sea_ice_suspects", "snow_suspects"]
+__all__ = ["MARINE_M", "SEA_KM2", "SNOW_KM2", "marine", "sea_area_km2", "sea_ice_suspects", "snow_suspects", "termini"]
 
 SNOW_KM2: Final = 0.1
 """Bodies below this may be perennial snow (a judgement; Paul et al. 2009 doubt outlines below 0.1 km2)."""
@@ -97,10 +96,20 @@ def sea_ice_suspects(outlines: gpd.GeoDataFrame, dem: Any, *, sea_level: float =
 
 def marine(outlines: gpd.GeoDataFrame, dem: Any, *, sea_level: float = 0.0) -> npt.NDArray[np.bool_]:
     """Tell which polygons border on the sea, or lie over it, for at least 100 m of their margin."""
-    found = np.zeros(len(outlines), bool)
-    for number, relief, cells, ring in _windows(outlines, dem, sea_level):
-        found[number] = float((ring & (relief.z <= sea_level)).sum()) * relief.cell >= MARINE_M
-        found[number] |= float((cells & (relief.z <= sea_level)).sum()) * relief.cell >= MARINE_M
+    return np.array([end == "marine" for end in termini(outlines, dem, sea_level=sea_level)], bool)
+
+
+def termini(outlines: gpd.GeoDataFrame, dem: Any, *, sea_level: float = 0.0) -> list[str]:
+    """Tell how each ends: "marine" as in `marine`; "unknown" if the DEM lacks it or 100 m beside it; else "land"."""
+    found = []
+    for _, relief, cells, ring in _windows(outlines, dem, sea_level):
+        low, gaps = relief.z <= sea_level, np.isnan(relief.z)
+        if any(float((part & low).sum()) * relief.cell >= MARINE_M for part in (ring, cells)):
+            found.append("marine")
+        elif float((ring & gaps).sum()) * relief.cell >= MARINE_M or gaps[cells].all():
+            found.append("unknown")  # many DEMs have no value over the sea
+        else:
+            found.append("land")
     return found
 
 
@@ -110,13 +119,8 @@ def _windows(outlines: gpd.GeoDataFrame, dem: Any, sea_level: float) -> Any:
 
     if not np.isfinite(sea_level):
         raise OptionError(f"sea_level={sea_level}: give a height in metres")
-    if not len(outlines):
-        return
-    left, bottom, right, top = outlines.to_crs(4326).total_bounds
-    with Dem(dem, lonlat=((left + right) / 2, (bottom + top) / 2)) as source:
-        flat = np.asarray(outlines.geometry.to_crs(source.crs).values, dtype=object)
-        for number in progress.track(range(flat.size), "Sea"):
-            relief: Relief = source.read(Bounds(*flat[number].bounds), pad=3 * source.cell)
-            cells = relief.burn([flat[number]]) > 0
-            ring = ndimage.binary_dilation(ndimage.binary_fill_holes(cells), np.ones((3, 3), bool)) & ~cells
-            yield number, relief, cells, ring
+    for number, (source, shape) in enumerate(beneath(dem, outlines, "Sea")):
+        relief: Relief = source.read(Bounds(*shape.bounds), pad=3 * source.cell)
+        cells = relief.burn([shape]) > 0
+        ring = ndimage.binary_dilation(ndimage.binary_fill_holes(cells), np.ones((3, 3), bool)) & ~cells
+        yield number, relief, cells, ring

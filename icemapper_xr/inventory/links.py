@@ -48,7 +48,8 @@ def link(
     ----------
     first, second
         The older and the younger inventory, any CRS; ids as in `divide`'s reference (`id` where there is no other).
-        Rows of one id are one glacier. Invalid geometry is mended with a warning.
+        Rows of one id are one glacier. Invalid geometry is mended with a warning; rows of GLIMS' files that are no
+        glaciers (`line_type`) are left out with one.
     least_overlap_km2
         Overlaps below this do not link.
     least_share
@@ -67,7 +68,7 @@ def link(
     OptionError
         If a bound is out of range.
     VectorError
-        If an inventory has no CRS or no ids.
+        If an inventory has no CRS or no ids, or the same ice in several years.
     """
     if not least_overlap_km2 >= 0 or not 0 <= least_share < 1:
         raise OptionError(
@@ -91,6 +92,7 @@ def link(
 def _units(frame: gpd.GeoDataFrame, what: str) -> gpd.GeoDataFrame:
     """Return one row a glacier: id and geometry."""
     good = shapes.usable(frame, what)
+    shapes.require_one_year(good, what)
     if not len(good):
         empty = good[[]].copy()
         empty["id"] = pd.Series(dtype=object)

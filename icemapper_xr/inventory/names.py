@@ -9,16 +9,21 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
+from icemapper_xr import conventions as cv
 from icemapper_xr.errors import VectorError
-from icemapper_xr.inventory.shapes import Geometries
+from icemapper_xr.inventory.shapes import Geometries, is_glims
 
 if TYPE_CHECKING:
     import geopandas as gpd
+    import pandas as pd
 
 __all__ = ["ID_COLUMNS", "TERMINI", "Reference", "id_column"]
 
 ID_COLUMNS: Final = ("glacier_id", "rgi_id", "RGIId", "glac_id", "glims_id", "id", "name", "Name")
-"""Where an id is looked for; the first column that is there and tells its rows apart, or is the last resort."""
+"""Where an id is looked for: the first column that is there and has no gaps."""
+PLAIN: Final = ("id", "name", "Name")
+"""Of these, one that repeats itself is passed over for a later one that does not; the others may repeat for parts."""
+GLIMS_COLUMNS: Final = ("glims_id", "GLIMSId", "glac_id")
 NAME_COLUMNS: Final = ("glac_name", "name", "Name")
 TERMINI: Final = {0: "land", 1: "marine", 2: "lake", 3: "shelf", 9: "unknown"}
 """RGI 7's `term_type`."""
@@ -30,14 +35,35 @@ def id_column(frame: gpd.GeoDataFrame, what: str) -> str:
     Raises
     ------
     VectorError
-        If there is none, or a row has no id.
+        If there is none, a row has no id, or names, for want of ids, are those of several glaciers.
     """
-    for name in ID_COLUMNS:
-        if name in frame and not frame[name].isna().any():
-            return name
+    there = [name for name in ID_COLUMNS if name in frame and not _blank(frame[name]).any()]
+    if there:
+        candidates = there if there[0] in PLAIN else there[:1]
+        chosen = next((name for name in candidates if frame[name].is_unique), there[0])
+        if chosen in NAME_COLUMNS:
+            _require_parts(frame, chosen, what)
+        return chosen
     empty = [name for name in ID_COLUMNS if name in frame]
     hint = f" (rows without one in {', '.join(empty)})" if empty else ""
     raise VectorError(f"{what} have no column of ids{hint}: name one {', '.join(ID_COLUMNS[:4])} or id")
+
+
+def _blank(column: pd.Series) -> Any:
+    return column.isna() | (column.astype(str).str.strip() == "")
+
+
+def _require_parts(frame: gpd.GeoDataFrame, column: str, what: str) -> None:
+    """Refuse rows of one name and year that do not touch: they may be glaciers of the same name."""
+    keys = [name for name in (column, cv.YEAR) if name in frame]
+    for key, rows in frame[frame.duplicated(keys, keep=False)].groupby(keys, dropna=False):
+        polygons = np.asarray(rows.geometry.values, dtype=object)
+        i, j = shapely.STRtree(polygons).query(polygons, predicate="intersects")
+        if np.unique(i[i != j]).size < polygons.size:
+            raise VectorError(
+                f"{what} have no column of ids, and {len(rows)} rows that do not touch have the {column} {key[0]!r}: "
+                f"name each glacier in a column {', '.join(ID_COLUMNS[:4])} or id, the same for all parts of one"
+            )
 
 
 @dataclass(frozen=True)
@@ -52,6 +78,8 @@ class Reference:
     """Id of each glacier."""
     names: dict[str, str | None]
     termini: dict[str, str]
+    glims: dict[str, str]
+    """GLIMS id of the glaciers that have one."""
 
     @classmethod
     def of(cls, frame: gpd.GeoDataFrame, crs: Any) -> Reference:
@@ -68,6 +96,12 @@ class Reference:
             [str(one) for one in unique],
             {key: str(value) if isinstance(value, str) and value else None for key, value in names.items()},
             dict(zip(ids, _termini(frame), strict=True)),
+            {
+                key: value
+                for name in reversed([column for column in GLIMS_COLUMNS if column in frame])
+                for key, value in zip(ids, frame[name].astype(str), strict=True)
+                if is_glims(value)
+            },
         )
 
     def meeting(self, body: Any) -> npt.NDArray[np.int64]:

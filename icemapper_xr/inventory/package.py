@@ -146,20 +146,28 @@ def _common(target: Path, provenance: Mapping[str, Any]) -> None:
 
 
 def _whole(folder: Path, fill: Callable[[Path], None]) -> Path:
-    """Fill a hidden folder and put it in place in one step."""
+    """Fill a hidden folder and put it in place in one step; what was there goes only when the new one is."""
     if folder.exists() and not (folder.is_dir() and (is_package(folder) or not any(folder.iterdir()))):
         raise StoreError(f"{folder} holds something that is no package of ours: name another folder")
+    target = folder.resolve()  # "." has no name and no parent
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
     except OSError as error:
         raise VectorError(f"Cannot write {folder}: {error.strerror or error}; name another folder") from error
+    old = partial.with_suffix(".old")
     try:
         fill(partial)
-        if folder.exists():
-            shutil.rmtree(folder)
         partial.chmod(0o777 & ~_umask())
-        partial.replace(folder)
+        if target.exists():
+            target.replace(old)
+        try:
+            partial.replace(target)
+        except OSError:
+            if old.exists():
+                old.replace(target)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise VectorError(f"Cannot write {folder}: {error.strerror or error}; name another folder") from error
     finally:

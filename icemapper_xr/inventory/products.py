@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import shapely
 
+from icemapper_xr.errors import OptionError
 from icemapper_xr.inventory import attributes, schema, shapes
 from icemapper_xr.inventory.names import TERMINI
 from icemapper_xr.inventory.submission import Person, Submission
@@ -104,26 +105,43 @@ def _zones(places: Any) -> Any:
 
 
 def _glims_ids(rows: gpd.GeoDataFrame, places: Any) -> list[str]:
-    """Return GLIMS ids: the glacier's own if it is one, else of the largest part's place."""
+    """Return GLIMS ids: the reference's, else the glacier's own if it is one, else of the largest part's place."""
     first = rows["glacier_id"].astype(str)
     made = dict(zip(first[::-1], shapes.glims_ids(shapely.points(places))[::-1], strict=True))
-    return [name if _is_glims(name) else made[name] for name in first]
-
-
-def _is_glims(name: str) -> bool:
-    return len(name) == 14 and name[0] == "G" and name[7] == "E" and name[13] in "NS" and name[1:7].isdigit()
+    given = rows["glims_id"].astype(str) if "glims_id" in rows else first
+    return [
+        next((name for name in (known, own) if shapes.is_glims(name)), made[own])
+        for known, own in zip(given, first, strict=True)
+    ]
 
 
 def typed(table: pd.DataFrame, fields: Sequence[schema.Field]) -> pd.DataFrame:
-    """Bring columns to the types of their fields; texts are cut to what a shapefile keeps."""
+    """Bring columns to the types of their fields.
+
+    Raises
+    ------
+    OptionError
+        If a text is longer than a shapefile keeps.
+    """
     made = table.copy()
     for field in fields:
         column = made[field.name]
         if field.datatype == "str":
-            made[field.name] = column.fillna("").astype(str).str.slice(0, field.width)
+            made[field.name] = column.fillna("").astype(str)
+            _require_width(made[field.name], field)
         else:
             made[field.name] = column.astype("int64" if field.datatype == "int" else "float64")
     return made
+
+
+def _require_width(column: pd.Series, field: schema.Field) -> None:
+    size = column.str.encode("utf-8").str.len()
+    if field.width is not None and len(column) and size.max() > field.width:
+        text = str(column[size > field.width].iloc[0])
+        raise OptionError(
+            f"{field.name} has {size.max()} bytes (UTF-8), a shapefile keeps {field.width}: give a shorter one than "
+            f"{text[:60]!r}{' ...' if len(text) > 60 else ''}"
+        )
 
 
 def complexes(glaciers: gpd.GeoDataFrame, facts: Facts) -> tuple[gpd.GeoDataFrame, dict[str, list[str]]]:

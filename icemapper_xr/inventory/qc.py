@@ -139,9 +139,14 @@ def _polygons(subject: Subject) -> Outcome:
     return _flagged(subject, ~_sound(_geometry(subject)))
 
 
+WGS84: Final = "World Geodetic System 1984"
+"""Name of the datum, that of the ensemble begins so too; WGS 72 is another, metres away."""
+
+
 def _crs(subject: Subject) -> Outcome:
     crs = subject.glaciers.crs
-    named = crs is not None and (crs.to_epsg() == 4326 or (crs.is_geographic and "WGS" in (crs.name or "")))
+    datum = str(crs.datum.name if crs is not None and crs.datum is not None else "")
+    named = crs is not None and (crs.to_epsg() == 4326 or (crs.is_geographic and datum.startswith(WGS84)))
     if not named:
         return Outcome(False, note=f"CRS is {crs.name if crs is not None else 'unknown'}")
     bounds = subject.glaciers.bounds
@@ -317,8 +322,8 @@ def _of_table(name: str, table: pd.DataFrame, fields: tuple[Any, ...]) -> list[s
         text = field.datatype == "str"
         if len(table) and text == pd.api.types.is_numeric_dtype(column):
             found.append(f"{name}: {field.name} is not {field.datatype}")
-        elif text and column.dropna().astype(str).str.len().max() > field.width:
-            found.append(f"{name}: {field.name} is longer than {field.width} characters")
+        elif text and column.dropna().astype(str).str.encode("utf-8").str.len().max() > field.width:
+            found.append(f"{name}: {field.name} is longer than {field.width} bytes")
         elif field.required and field.name not in _ELSEWHERE and (column.isna() | (column.astype(str) == "")).any():
             found.append(f"{name}: {field.name} is empty")
     return found

@@ -15,8 +15,8 @@ class Field(NamedTuple):
     description: str
     datatype: Literal["str", "int", "float"]
     units: str = ""
-    width: int = 80
-    """Characters that a shapefile keeps of a text."""
+    width: int | None = 80
+    """Bytes (UTF-8) that a shapefile keeps of a text; None where the table is no shapefile."""
     required: bool = True
     """Whether every row must have a value."""
 
@@ -88,10 +88,10 @@ SUBMISSION: Final[tuple[Field, ...]] = (
     Field("area_km2", "Area", "Of all outlines.", "float", "km2"),
     Field("anlys_time", "Time of the analysis", "When the outlines were drawn, ISO 8601.", "str", "date"),
     _optional("release_dt", "Release date", "Set by GLIMS.", "str", "date"),
-    Field("proc_desc", "Processing", "How the outlines were made.", "str", width=2000),
-    Field("chief_affl", "Affiliation", "Institution that answers for the data.", "str", width=254),
-    Field("submitters", "Submitters", "Who submits.", "str", width=254),
-    Field("analysts", "Analysts", "Who made the outlines.", "str", width=254),
+    Field("proc_desc", "Processing", "How the outlines were made.", "str", width=None),
+    Field("chief_affl", "Affiliation", "Institution that answers for the data.", "str", width=None),
+    Field("submitters", "Submitters", "Who submits.", "str", width=None),
+    Field("analysts", "Analysts", "Who made the outlines.", "str", width=None),
     _optional("rc_id", "Regional centre", "GLIMS regional centre.", "int"),
 )
 """RGI 7, submission info."""

@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import shapely
 
+from icemapper_xr import conventions as cv
 from icemapper_xr.errors import VectorError
 
 if TYPE_CHECKING:
     import geopandas as gpd
     import pyproj
 
-__all__ = ["Geometries", "areas_km2", "glims_ids", "plane_of", "usable"]
+__all__ = [
+    "DOUBLE",
+    "Geometries",
+    "areas_km2",
+    "centre_of",
+    "glacier_rows",
+    "glims_ids",
+    "is_glims",
+    "one_side",
+    "plane_of",
+    "require_one_year",
+    "usable",
+    "within_others",
+    "year_names",
+]
 
 Geometries = npt.NDArray[np.object_]
+DOUBLE: Final = 0.01
+"""Share of an inventory's area that may lie in two outlines (a judgement: about the error of the area)."""
 
 
 def usable(frame: gpd.GeoDataFrame, what: str) -> gpd.GeoDataFrame:
@@ -33,15 +50,16 @@ def usable(frame: gpd.GeoDataFrame, what: str) -> gpd.GeoDataFrame:
     Raises
     ------
     VectorError
-        If there is no CRS, or there are geometries but no polygon among them.
+        If there is no CRS, or there are geometries but no polygon of a glacier among them.
 
     Warns
     -----
     UserWarning
-        If geometries had to be mended or left out; says how many.
+        If geometries had to be mended or left out, or rows are no glaciers (GLIMS' rock); says how many.
     """
     if frame.crs is None:
         raise VectorError(f"{what} have no CRS: set it with set_crs(...), or write them to a file that keeps it")
+    frame = _glaciers_only(frame, what)
     geometry = np.asarray(frame.geometry.values, dtype=object)
     present = ~(shapely.is_missing(geometry) | shapely.is_empty(geometry))
     invalid = present & ~shapely.is_valid(geometry)
@@ -60,6 +78,81 @@ def usable(frame: gpd.GeoDataFrame, what: str) -> gpd.GeoDataFrame:
         )
     made: gpd.GeoDataFrame = frame[present][keep].reset_index(drop=True).set_geometry(mended[keep], crs=frame.crs)
     return made
+
+
+def glacier_rows(frame: gpd.GeoDataFrame) -> npt.NDArray[np.bool_]:
+    """Tell the rows that are glaciers: in GLIMS' files rock, basins and snow lines are rows too (`line_type`)."""
+    if "line_type" not in frame:
+        return np.ones(len(frame), bool)
+    return np.asarray(frame["line_type"].fillna("").astype(str).str.strip().isin(["", "glac_bound"]), dtype=bool)
+
+
+def _glaciers_only(frame: gpd.GeoDataFrame, what: str) -> gpd.GeoDataFrame:
+    keep = glacier_rows(frame)
+    if keep.all():
+        return frame
+    kinds = ", ".join(sorted(set(frame["line_type"][~keep].astype(str))))
+    if not keep.any():
+        raise VectorError(f"{what} hold no glacier, only the line_type {kinds}: give rows of glac_bound")
+    warnings.warn(f"{what}: {int((~keep).sum())} rows that are no glaciers left out (line_type {kinds})", stacklevel=3)
+    return frame[keep]
+
+
+def require_one_year(frame: gpd.GeoDataFrame, what: str) -> None:
+    """Refuse an inventory that has the same ice in several years: its glaciers would be the union of all.
+
+    Raises
+    ------
+    VectorError
+        If outlines of one year lie in those of another; names the years.
+    """
+    if cv.YEAR not in frame or frame[cv.YEAR].nunique() < 2:
+        return
+    years = year_names(frame)
+    polygons = shapely.make_valid(np.asarray(frame.geometry.values, dtype=object))
+    row, other = within_others(polygons)
+    area = shapely.area(polygons)
+    if area[np.unique(row[years[row] != years[other]])].sum() > DOUBLE * area.sum():
+        raise VectorError(
+            f"{what} hold the same ice in several years ({', '.join(sorted(set(years)))}): keep the rows of one, for "
+            f"example with `ogr2ogr -where year={max(years)} one.gpkg all.gpkg` (`link` takes --inventory-year)"
+        )
+
+
+def year_names(frame: gpd.GeoDataFrame) -> npt.NDArray[np.object_]:
+    """Return the year of each row as text, of a column of numbers or of text."""
+    return np.asarray(frame[cv.YEAR].astype(str).str.removesuffix(".0"), dtype=object)
+
+
+def within_others(polygons: Geometries) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the rows that lie in a larger one (of equal ones in the earlier) with more than half of them, and that."""
+    pairs = shapely.STRtree(polygons).query(polygons)
+    one, two = pairs[:, pairs[0] < pairs[1]]
+    area = shapely.area(polygons)
+    row, other = np.where(area[one] < area[two], (one, two), (two, one))
+    # Neighbours along a divide meet in a corner of their boxes: that they share little needs no overlay.
+    boxes: Any = shapely.box(*shapely.bounds(polygons).T)
+    near = shapely.area(shapely.intersection(boxes[row], boxes[other])) > area[row] / 2
+    row, other = row[near], other[near]
+    double = shapely.area(shapely.intersection(polygons[row], polygons[other])) > area[row] / 2
+    return row[double], other[double]
+
+
+def one_side(polygons: Geometries) -> Geometries:
+    """Bring the vertices on the 180th meridian to the side of their polygon, in longitude and latitude.
+
+    A vertex at 180 degrees that went through another CRS may come back at -180: the polygon then goes around the globe.
+    """
+    west, _, east, _ = shapely.bounds(polygons).T
+    found = polygons.copy()
+    for number in np.flatnonzero(east - west > 180):
+        lonlat = shapely.get_coordinates(polygons[number])
+        on = np.abs(lonlat[:, 0]) > 180 - 1e-7
+        sides = np.unique(np.sign(lonlat[~on, 0]))
+        if sides.size == 1:
+            lonlat[on, 0] = 180 * sides[0]
+            found[number] = shapely.set_coordinates(polygons[number], lonlat)
+    return found
 
 
 def _polygonal(geometry: Any) -> Any:
@@ -90,12 +183,22 @@ def plane_of(*frames: gpd.GeoDataFrame) -> pyproj.CRS:
             for box, one in zip(dense, crs, strict=True)
         ]
     )
+    lon, lat = _mean(points)
+    # Whole tenths: the same plane, and so the same digits, for areas that differ a little.
+    return pyproj.CRS.from_proj4(f"+proj=laea +lat_0={lat:.1f} +lon_0={lon:.1f} +datum=WGS84 +units=m +no_defs")
+
+
+def _mean(points: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Return the longitude and the latitude of the middle of points on the sphere."""
     east, north = np.radians(points).T
     mean = np.mean([np.cos(north) * np.cos(east), np.cos(north) * np.sin(east), np.sin(north)], axis=1)
     lon = np.degrees(np.arctan2(mean[1], mean[0]))
-    lat = np.degrees(np.arctan2(mean[2], np.hypot(mean[0], mean[1])))
-    # Whole tenths: the same plane, and so the same digits, for areas that differ a little.
-    return pyproj.CRS.from_proj4(f"+proj=laea +lat_0={lat:.1f} +lon_0={lon:.1f} +datum=WGS84 +units=m +no_defs")
+    return float(lon), float(np.degrees(np.arctan2(mean[2], np.hypot(mean[0], mean[1]))))
+
+
+def centre_of(frame: gpd.GeoDataFrame) -> tuple[float, float]:
+    """Return the longitude and the latitude of the middle of polygons, on both sides of 180 degrees too."""
+    return _mean(frame.to_crs(4326).bounds.to_numpy().reshape(-1, 2))
 
 
 def areas_km2(frame: gpd.GeoDataFrame) -> npt.NDArray[np.float64]:
@@ -127,3 +230,8 @@ def glims_ids(points: Geometries) -> list[str]:
         taken.add(name)
         names.append(name)
     return names
+
+
+def is_glims(name: str) -> bool:
+    """Tell whether an id is of GLIMS' form."""
+    return len(name) == 14 and name[0] == "G" and name[7] == "E" and name[13] in "NS" and name[1:7].isdigit()

@@ -73,6 +73,14 @@ class Submission(_Strict):
     analysts: tuple[Person, ...] = pydantic.Field(min_length=1)
     submitters: tuple[Person, ...] = pydantic.Field(min_length=1)
 
+    @pydantic.field_validator("o2region")
+    @classmethod
+    def _within(cls, value: str, info: pydantic.ValidationInfo) -> str:
+        first = info.data.get("o1region", value[:2])
+        if value[:2] != first:
+            raise ValueError(f"{value!r} is no part of o1region {first!r}: give one that begins with {first}-")
+        return value
+
 
 def read_submission(path: str | os.PathLike[str]) -> Submission:
     """Read the answers to `icemapper export form` from a TOML file.

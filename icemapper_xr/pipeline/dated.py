@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from icemapper_xr import conventions as cv
 from icemapper_xr import vectorise
 from icemapper_xr.analysis import inventories
 from icemapper_xr.analysis.dates import whole_years
 from icemapper_xr.errors import AnalysisError
+from icemapper_xr.inventory import shapes
 from icemapper_xr.pipeline import runs
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["counted", "inventory", "read", "whole_years"]
 
-DOUBLE: Final = 0.01
-"""Share of an inventory's area that may lie in two outlines (a judgement: about the error of the area)."""
 _KM2: Final = "_km2"
 _IDS: Final = runs.ID_COLUMNS[:3]
 """Columns that name a glacier; a mere `id` may number the rows."""
@@ -77,30 +75,14 @@ def _refuse_doubles(frame: gpd.GeoDataFrame, path: Path, remedy: str) -> None:
                 f"{len(several)} glaciers of {path} have outlines of several years ({named}), an inventory has each "
                 f"once; {remedy}"
             )
-    row, other = _within_others(np.asarray(frame.geometry.values, dtype=object))
-    if frame[_KM2].iloc[np.unique(row)].sum() > DOUBLE * frame[_KM2].sum():
+    row, other = shapes.within_others(np.asarray(frame.geometry.values, dtype=object))
+    if frame[_KM2].iloc[np.unique(row)].sum() > shapes.DOUBLE * frame[_KM2].sum():
         one, two = ((int(frame.index[k[0]]) + 1, int(frame[cv.YEAR].iloc[k[0]])) for k in (row, other))
         raise AnalysisError(
             f"{np.unique(row).size} of {len(frame)} outlines of {path} lie mostly in others (row {one[0]}, of "
             f"{one[1]}, in row {two[0]}, of {two[1]}), an inventory has the same ice once; {remedy}, or leave the "
             "doubles out"
         )
-
-
-def _within_others(shapes: npt.NDArray[np.object_]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the rows that lie in a larger one (of equal ones in the earlier) with more than half of them, and that."""
-    import shapely
-
-    pairs = shapely.STRtree(shapes).query(shapes)
-    one, two = pairs[:, pairs[0] < pairs[1]]
-    area = shapely.area(shapes)
-    row, other = np.where(area[one] < area[two], (one, two), (two, one))
-    # Neighbours along a divide meet in a corner of their boxes: that they share little needs no overlay.
-    boxes: Any = shapely.box(*shapely.bounds(shapes).T)
-    near = shapely.area(shapely.intersection(boxes[row], boxes[other])) > area[row] / 2
-    row, other = row[near], other[near]
-    double = shapely.area(shapely.intersection(shapes[row], shapes[other])) > area[row] / 2
-    return row[double], other[double]
 
 
 def counted(

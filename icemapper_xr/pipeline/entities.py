@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from icemapper_xr import conventions, inventory, store, vectorise
 from icemapper_xr.errors import OptionError, StoreError, VectorError
+from icemapper_xr.inventory import shapes
 from icemapper_xr.pipeline import outlining, tiled
 from icemapper_xr.pipeline.outlining import OUTLINES
 from icemapper_xr.pipeline.records import settings_of
@@ -165,6 +166,7 @@ def links_of_run(
     source: str | Path,
     *,
     inventory_file: str | Path | None = None,
+    inventory_year: int | None = None,
     year: int | None = None,
     out: str | Path | None = None,
     least_overlap_km2: float = inventory.LEAST_OVERLAP_KM2,
@@ -178,6 +180,8 @@ def links_of_run(
         Output folder of `map_glaciers`: its glaciers if `divides_of_run` made them, else its outlines; or a file.
     inventory_file
         File of glaciers to link to, for example RGI 7.
+    inventory_year
+        Which year of it (its column `year`); None takes all, refused where they hold the same ice.
     year
         Year linked to the inventory; None is the last one.
     out
@@ -194,12 +198,14 @@ def links_of_run(
     StoreError
         If there are no glaciers.
     OptionError
-        If there is but one year and no inventory, or the year is not there.
+        If there is but one year and no inventory, or a year is not there.
     VectorError
         As in `icemapper_xr.inventory.link`.
     """
     path, glaciers = glaciers_of(source)
     known = _years(glaciers)
+    if inventory_year is not None and inventory_file is None:
+        raise OptionError(f"inventory_year={inventory_year} but there is no inventory: name one, or leave the year out")
     if inventory_file is None and len(known) < 2:
         raise OptionError(f"{path} has one year only ({known}): name an inventory to link it to, or map another year")
     chosen = known[-1] if year is None and known else year
@@ -211,10 +217,21 @@ def links_of_run(
     to = None
     if inventory_file is not None:
         of_year = glaciers if chosen is None else glaciers[glaciers[conventions.YEAR] == chosen]
-        given = vectorise.read(inventory_file)
+        given = _of_year(vectorise.read(inventory_file), inventory_year, Path(inventory_file))
         to = inventory.link(given, of_year, least_overlap_km2=least_overlap_km2, least_share=least_share)
         written.append(write_table(to, folder / LINKS_INVENTORY))
     return LinkReport(through, to, chosen, tuple(written))
+
+
+def _of_year(given: gpd.GeoDataFrame, year: int | None, path: Path) -> gpd.GeoDataFrame:
+    if year is None:
+        return given
+    if conventions.YEAR not in given:
+        raise OptionError(f"inventory_year={year}: {path} has no column 'year'; leave the year out")
+    years = shapes.year_names(given)
+    if str(year) not in years:
+        raise OptionError(f"inventory_year={year}: {path} has the years {', '.join(sorted(set(years)))}, not {year}")
+    return given[years == str(year)]
 
 
 def _years(glaciers: gpd.GeoDataFrame) -> list[int]:

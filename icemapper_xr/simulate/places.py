@@ -12,10 +12,12 @@ import numpy.typing as npt
 
 from icemapper_xr import errors, progress
 from icemapper_xr._types import FloatArray
+from icemapper_xr.inventory import elevation, shapes
 from icemapper_xr.simulate import glaciers, scenes, worlds
 from icemapper_xr.simulate.settings import SceneSettings
 
 if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
     from rasterio.io import DatasetReader
 
 __all__ = ["scene_of"]
@@ -47,7 +49,8 @@ def scene_of(
     Parameters
     ----------
     dem
-        Raster of elevations in metres, in a projected CRS with metres; what is missing is taken to be sea level.
+        Raster of elevations in metres (or feet, where the band says so), in a projected CRS with metres that is true to
+        scale there; what is missing is taken to be sea level.
     outlines
         File of glacier polygons in any CRS.
     bounds
@@ -62,8 +65,8 @@ def scene_of(
     Raises
     ------
     icemapper_xr.errors.OptionError
-        A file cannot be read, the DEM has no CRS in metres, the area lies outside of it or has no glacier, or the
-        settings ask for a world without glaciers.
+        A file cannot be read, the DEM has no CRS in metres or one that stretches the area, the area lies outside of it
+        or has no glacier, or the settings ask for a world without glaciers.
     """
     asked = SceneSettings() if settings is None else settings
     if asked.world not in worlds.GLACIATED:
@@ -100,6 +103,7 @@ def _surface(
             raise errors.OptionError(f"the DEM {path} is damaged or truncated ({error}); replace it") from error
         if file.nodata is not None:
             heights[heights == np.float32(file.nodata)] = np.nan
+        heights = _in_metres(file, path, heights)
         heights[~((heights > HEIGHTS[0]) & (heights < HEIGHTS[1]))] = np.nan
         surface = np.full(placed.shape, np.nan, np.float32)
         reproject(
@@ -124,6 +128,14 @@ def _surface(
     return placed, np.nan_to_num(surface, nan=0.0)
 
 
+def _in_metres(file: DatasetReader, path: Path, heights: FloatArray) -> FloatArray:
+    try:
+        factor, offset = elevation.metres(file, f"the DEM {path}")
+    except errors.VectorError as error:
+        raise errors.OptionError(str(error)) from None
+    return heights if (factor, offset) == (1.0, 0.0) else (heights * factor + offset).astype(np.float32)
+
+
 def _placed(
     file: DatasetReader, path: Path, bounds: tuple[float, float, float, float] | None, asked: SceneSettings
 ) -> SceneSettings:
@@ -138,6 +150,7 @@ def _placed(
     left, bottom, right, top = file.bounds if bounds is None else bounds
     if not (np.isfinite([left, bottom, right, top]).all() and left < right and bottom < top):
         raise errors.OptionError(f"bounds is {bounds}; give left, bottom, right, top with left < right, bottom < top")
+    _require_scale(file, path, ((left + right) / 2, (bottom + top) / 2))
     left, top = np.ceil(left / px) * px, np.floor(top / px) * px
     shape = (int((top - bottom) // px), int((right - left) // px))
     if max(shape) > LARGEST:
@@ -146,6 +159,21 @@ def _placed(
             f"{LARGEST} x {LARGEST}, or a coarser resolution"
         )
     return dataclasses.replace(asked, shape=shape, left=float(left), top=float(top), epsg=epsg)
+
+
+def _require_scale(file: DatasetReader, path: Path, middle: tuple[float, float]) -> None:
+    """Refuse a CRS in which a pixel is not as large as on the ground: areas and slopes would be false."""
+    import pyproj
+
+    crs = pyproj.CRS.from_user_input(file.crs.to_wkt())
+    lonlat = pyproj.Transformer.from_crs(crs, 4326, always_xy=True).transform(*middle)
+    scale = elevation.stretch(pyproj.Proj(crs), lonlat)
+    if not abs(scale - 1) <= elevation.TRUE_TO_SCALE:
+        zone = elevation.utm(*lonlat).to_epsg() if np.isfinite(lonlat).all() else 32633
+        raise errors.OptionError(
+            f"the DEM {path} is in EPSG:{file.crs.to_epsg()}, where lengths in the area are {scale:.3g} times those on "
+            f"the ground; reproject it, for example with `gdalwarp -t_srs EPSG:{zone}`"
+        )
 
 
 def _ice(path: Path, placed: SceneSettings) -> npt.NDArray[np.bool_]:
@@ -162,12 +190,25 @@ def _ice(path: Path, placed: SceneSettings) -> npt.NDArray[np.bool_]:
         raise errors.OptionError(f"{path} is a table without shapes; name a file of polygons")
     if table.crs is None:
         raise errors.OptionError(f"the outlines {path} have no CRS; set one, for example with geopandas.set_crs")
-    shapes = [shape for shape in table.to_crs(placed.epsg).geometry if shape is not None and not shape.is_empty]
+    table = _glaciers_of_one_year(table, path).to_crs(placed.epsg)
+    polygons = [shape for shape in table.geometry if shape is not None and not shape.is_empty]
     transform = Affine(*placed.grid.transform)
     ice = np.zeros(placed.shape, np.uint8)
-    if shapes:
-        rasterio.features.rasterize(shapes, out=ice, transform=transform, default_value=1)
+    if polygons:
+        rasterio.features.rasterize(polygons, out=ice, transform=transform, default_value=1)
     if not ice.any():
         bounds = tuple(round(edge) for edge in placed.grid.bounds)
         raise errors.OptionError(f"none of the outlines in {path} lies in the area {bounds} of EPSG:{placed.epsg}")
     return ice.astype(bool)
+
+
+def _glaciers_of_one_year(table: GeoDataFrame, path: Path) -> GeoDataFrame:
+    """Leave out the rock of GLIMS' files, and refuse outlines that have the same ice in several years."""
+    glacier = shapes.glacier_rows(table)
+    if not glacier.all():
+        progress.note(f"{int((~glacier).sum())} rows of {path.name} are no glaciers (line_type) and are left out")
+    try:
+        shapes.require_one_year(table[glacier], f"the outlines {path}")
+    except errors.VectorError as error:
+        raise errors.OptionError(str(error)) from None
+    return table[glacier]

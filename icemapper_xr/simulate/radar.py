@@ -153,6 +153,11 @@ def _gain(sigma: float) -> float:
     return float(1 / np.sum(kernel**2))
 
 
+def estimator_size(window: float, resolution: float) -> int:
+    """Rows and columns of the window over which coherence is estimated; its looks are their product."""
+    return max(2, round(window / resolution))
+
+
 def coherence(
     rng: np.random.Generator, true: FloatArray, power: FloatArray, *, window: float, resolution: float
 ) -> FloatArray:
@@ -170,7 +175,7 @@ def coherence(
     second_imaginary = (true * imaginary + rest * other_imaginary) * amplitude
     real *= amplitude
     imaginary *= amplitude
-    size = max(2, round(window / resolution))
+    size = estimator_size(window, resolution)
 
     def mean(field: FloatArray) -> FloatArray:
         return np.asarray(ndimage.uniform_filter(field, size, mode="nearest"))

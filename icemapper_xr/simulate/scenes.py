@@ -18,7 +18,7 @@ from icemapper_xr.conventions import Feature
 from icemapper_xr.simulate import classes as surface
 from icemapper_xr.simulate import glaciers, observed, radar, worlds
 from icemapper_xr.simulate import site as sites
-from icemapper_xr.simulate.settings import SceneSettings
+from icemapper_xr.simulate.settings import COARSE_LOOKS, SceneSettings
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
@@ -27,8 +27,6 @@ __all__ = ["Scene", "Step", "assemble", "draw_site", "scene", "to_db"]
 
 SNOWY = 60.0
 """Day of melt onset after which a world without glaciers may have perennial snow patches (judgement)."""
-COARSE_LOOKS = (7.0, 25.0)
-"""Equivalent looks of RTC products of 30 m: OPERA 7-11, HyP3 9-25 (FACTS 9)."""
 
 
 class Step(NamedTuple):

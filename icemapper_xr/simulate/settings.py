@@ -9,8 +9,10 @@ from icemapper_xr import conventions, errors
 from icemapper_xr._types import Bounds, Grid
 from icemapper_xr.simulate import worlds
 
-__all__ = ["SceneSettings"]
+__all__ = ["COARSE_LOOKS", "SceneSettings"]
 
+COARSE_LOOKS = (7.0, 25.0)
+"""Equivalent looks of RTC products of 30 m: OPERA 7-11, HyP3 9-25 (FACTS 9)."""
 ANCHOR_PASS = dt.datetime(2023, 1, 5, 15, 20, tzinfo=dt.UTC)
 """A pass of relative orbit 14; other orbits and dates follow from the repeat cycle (judgement)."""
 ANCHOR_ORBIT = 14
@@ -64,7 +66,7 @@ class SceneSettings:
     glacier_share: float | None = None
     """Share of the scene that is glacier in the first year, 0.02 to 0.9, met roughly; None draws it from the seed."""
     looks: float | None = None
-    """Equivalent looks of the backscatter, 3 to 30; None draws them from the seed."""
+    """Equivalent looks of the backscatter, 3 to 30 (7 to 25 with a posting above 1); None draws them from the seed."""
     posting: int = 1
     """Pixels of the grid to one of the RTC product, 1 to 4; a coarser product is brought to the grid bilinearly.
 
@@ -91,6 +93,10 @@ class SceneSettings:
         _require(1 <= self.posting <= 4, f"posting is {self.posting}; give 1 to 4")
         _require(len(self.years) > 0, "years is empty; name at least one year")
         _require(
+            all(1000 <= year <= 9998 for year in self.years),
+            f"years is {self.years}; give calendar years of four digits, up to 9998",
+        )
+        _require(
             all(a < b for a, b in zip(self.years, self.years[1:], strict=False)),
             f"years is {self.years}; give each year once, in ascending order",
         )
@@ -112,6 +118,11 @@ class SceneSettings:
             f"glacier_share is {self.glacier_share}; give 0.02 to 0.9, or None",
         )
         _require(self.looks is None or 3 <= self.looks <= 30, f"looks is {self.looks}; give 3 to 30, or None")
+        low, high = COARSE_LOOKS
+        _require(
+            self.looks is None or self.posting == 1 or low <= self.looks <= high,
+            f"looks is {self.looks} with posting {self.posting}; a coarser product has {low:g} to {high:g}, or None",
+        )
         _require(0 <= self.border <= 1, f"border is {self.border}; give 0 to 1")
         unknown = set(self.features) - set(conventions.FEATURES)
         _require(

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from icemapper_xr import errors, progress
 from icemapper_xr.conventions import Feature
+from icemapper_xr.simulate import radar
 from icemapper_xr.simulate.scenes import Scene, Step
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def _tags(scene: Scene, year: int, step: Step) -> dict[str, str]:
     }
     if step.feature == "insar":
         first, second = settings.pairs(year)[step.number]
-        looks = round(scene.site.window / settings.resolution) ** 2
+        looks = radar.estimator_size(scene.site.window, settings.resolution) ** 2
         tags |= {
             "QUANTITY": "coherence",
             "SCALE": "1",
