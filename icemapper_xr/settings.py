@@ -71,6 +71,8 @@ class Area(Strict):
 class MapSettings(Strict):
     """Everything that `map_glaciers` is asked for; stored in `run.json` in the output folder."""
 
+    model_config = pydantic.ConfigDict(allow_inf_nan=False)
+
     catalog: str
     """Preset, STAC URL, or path of a catalogue."""
     weights: str

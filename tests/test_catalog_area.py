@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 import pytest
 import shapely
@@ -8,8 +9,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from icemapper_xr._types import Bounds
-from icemapper_xr.catalog import area, raster
+from icemapper_xr.catalog import area, observe, raster
 from icemapper_xr.errors import CatalogError
+from tests.test_catalog_observe import item
 
 longitudes = st.floats(-180, 180, allow_nan=False)
 latitudes = st.floats(-90, 90, allow_nan=False)
@@ -93,7 +95,7 @@ def test_periods(given_: object, expected: str) -> None:
     assert str(area.period(given_)) == expected
 
 
-@pytest.mark.parametrize("given_", ["summer", "2023-13", "2023-02-30", "2023/2024/2025", "2024/2023", ()])
+@pytest.mark.parametrize("given_", ["", " ", "summer", "2023-13", "2023-02-30", "2023/2024/2025", "2024/2023", ()])
 def test_bad_periods(given_: object) -> None:
     with pytest.raises(CatalogError, match="datetime"):
         area.period(given_)
@@ -121,6 +123,52 @@ def test_footprint_across_the_antimeridian() -> None:
     assert shape.bounds[0] == -180
     assert shape.bounds[2] == 180
     assert shape.is_valid
+
+
+@pytest.mark.parametrize(
+    ("ring", "bbox"),
+    [
+        ([[179, 70], [-179, 70], [-179, 71], [179, 71], [179, 70]], [179, 70, -179, 71]),  # jumps
+        ([[179, 70], [181, 70], [181, 71], [179, 71], [179, 70]], [179, 70, -179, 71]),  # runs on
+        ([[179, 70], [181, 70], [181, 71], [179, 71], [179, 70]], None),
+        ([[-181, 70], [-179, 70], [-179, 71], [-181, 71], [-181, 70]], None),
+    ],
+)
+def test_an_item_that_is_not_cut_at_the_antimeridian(ring: list[list[float]], bbox: list[float] | None) -> None:
+    shape = area.item_shape(item(geometry={"type": "Polygon", "coordinates": [ring]}, bbox=bbox))
+    assert shape is not None
+    assert shape.area == pytest.approx(2)
+    assert shape.intersects(shapely.box(179.5, 70.2, 180, 70.5))
+    assert shape.intersects(shapely.box(-180, 70.2, -179.5, 70.5))
+    assert not shape.intersects(shapely.box(10, 70.2, 11, 70.5))
+
+
+def test_an_item_that_is_cut_at_the_antimeridian_stays_as_it_is() -> None:
+    place = raster.footprint("EPSG:32601", Bounds(280000, 7700000, 420000, 7800000))
+    shape = area.item_shape(item(geometry=place.geometry, bbox=list(place.bbox)))
+    assert shape is not None
+    assert shape.symmetric_difference(shapely.geometry.shape(place.geometry)).area < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"bbox": [15, 78, 16]}, "bbox"),
+        ({"bbox": [15, 78, 15, 78]}, "bbox"),
+        ({"bbox": [185, 78, 190, 79]}, "bbox"),
+        ({"geometry": {"type": "Polygon", "coordinates": [[15, 78]]}}, "geometry or bbox"),
+        ({"geometry": {"type": "Polygon", "coordinates": [[[15, 78]]]}}, "geometry or bbox"),
+        ({"geometry": {"type": "Foo", "coordinates": []}}, "geometry or bbox"),
+    ],
+)
+def test_a_damaged_place_of_an_item_is_named(changes: dict[str, Any], what: str) -> None:
+    with pytest.raises(
+        CatalogError, match=rf"^item A1 of x\.json has a {what} that cannot be read .*take the item out"
+    ):
+        area.item_shape(item(id="A1", **changes), source="x.json")
+    if "geometry" in changes:
+        with pytest.raises(CatalogError, match=r"item A1 of x\.json has a field that cannot be read"):
+            observe.observations(item(id="A1", **changes), source="x.json")
 
 
 def test_footprint_over_the_pole() -> None:

@@ -183,6 +183,17 @@ def test_coherence_in_whole_numbers_is_refused(tmp_path: Path) -> None:
         catalog.build(tmp_path)
 
 
+def test_an_orbit_in_a_name_that_there_is_not(tmp_path: Path) -> None:
+    write_tif(tmp_path / "rtc_g0_power_S1A_IW_HH_orbit200_20230105.tif")
+    with pytest.raises(
+        CatalogError, match=r"orbit200_20230105\.tif: relative orbit 200 .* not between 1 and 175: rename"
+    ):
+        catalog.build(tmp_path)
+    tag = {"ICEMAPPER_RELATIVE_ORBIT": "14"}
+    write_tif(tmp_path / "rtc_g0_power_S1A_IW_HH_orbit200_20230105.tif", tags=tag)
+    assert catalog.build(tmp_path).observations[0].relative_orbit == 14
+
+
 def test_newest_processing_of_an_opera_burst_wins(tmp_path: Path) -> None:
     for processed in ("20211120T000000Z", "20250830T120333Z"):
         for polarisation in ("VV", "VH"):

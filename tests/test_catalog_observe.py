@@ -100,6 +100,12 @@ def test_projection_code_and_epsg_are_both_read() -> None:
     assert old.epsg == new.epsg == 32633
 
 
+@pytest.mark.parametrize("orbit", [200, -1, "abc"])
+def test_relative_orbits_that_there_are_not(orbit: Any) -> None:
+    with pytest.raises(CatalogError, match="field that cannot be read"):
+        observe.observations(item(properties={"sat:relative_orbit": orbit}))
+
+
 def test_relative_orbit_falls_back_to_the_absolute_one() -> None:
     (named,) = observe.observations(item())
     assert (named.absolute_orbit, named.relative_orbit) == (58252, 80)

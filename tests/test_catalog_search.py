@@ -195,6 +195,7 @@ def test_no_kind_of_token_is_written(shared: Path, tmp_path: Path, href: str) ->
         ("other.json", '{"type": "Topology"}', "not a STAC catalogue"),
         ("number.json", "7", "not a STAC catalogue"),
         ("outlines.json", '{"type": "FeatureCollection", "features": [{"type": "Feature"}]}', "not a STAC item"),
+        ("null.json", '{"type": "FeatureCollection", "features": null}', "its features are no list of items"),
         ("empty.json", '{"type": "FeatureCollection", "features": []}', "holds no items"),
         ("bad.parquet", "PAR1", "stac-geoparquet"),
         ("broken/catalog.json", '{"type": "Catalog", "id": "x", "description": "x", "stac_version": "1.0.0",'

@@ -16,6 +16,8 @@ import shapely
 
 import icemapper_xr as ix
 from icemapper_xr import catalog, cli
+from icemapper_xr.errors import OptionError
+from icemapper_xr.settings import MapSettings
 from tests import scenes
 
 BOUNDS = [str(int(edge)) for edge in scenes.inner()]
@@ -64,6 +66,28 @@ def test_tokens_are_not_printed(capsys: pytest.CaptureFixture[str], monkeypatch:
     assert code == 1
     assert err.count("***@127.0.0.1:9/stac?token=*** ") == 2
     assert "SECRET" not in err
+
+
+def test_a_crs_that_there_is_not_is_refused_by_search(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    box = ("--bbox", "15", "78", "16", "79")
+    assert "crs 'EPSG:nonsense' is not one" in refused(capsys, "search", tmp_path, *box, "--crs", "EPSG:nonsense")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [("--simplify", "inf", "simplify=inf"), ("--sea-level", "nan", "sea_level=nan: give a height in metres")],
+)
+def test_outlines_refuses_numbers_without_a_meaning(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, option: str, value: str, said: str
+) -> None:
+    assert said in refused(capsys, "outlines", tmp_path, option, value)
+
+
+@pytest.mark.parametrize("name", ["min_area_km2", "mask_buffer", "resolution"])
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_settings_of_a_map_are_finite(name: str, value: float) -> None:
+    with pytest.raises(OptionError, match=f"{name} is {value}: input should be a finite number"):
+        MapSettings.checked(catalog="c", weights="w", **{name: value})
 
 
 def test_help_needs_no_heavy_imports() -> None:

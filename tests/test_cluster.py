@@ -80,6 +80,15 @@ def test_an_address_and_a_scheduler_file(client: Client, tmp_path: Path) -> None
         ("local", {"wait": 0}, OptionError, "wait=0"),
         ("local", {"nonsense": 1}, OptionError, "'nonsense' is no option of a cluster"),
         ("threads", {"workers": 2}, OptionError, "workers needs a cluster"),
+        ("local", {"gpus": 1, "queue": "gpu"}, OptionError, "gpus=1 means nothing to cluster 'local'; .*cluster slurm"),
+        (
+            "cuda",
+            {"interface": "ib0"},
+            OptionError,
+            "interface=ib0 .* 'cuda'; it is for cluster local or cluster slurm",
+        ),
+        ("local", {"workers": float("nan")}, OptionError, "workers=nan must be a whole number"),
+        ("local", {"memory": "1e400GB"}, OptionError, "memory='1e400GB' is no amount of memory"),
         ("tcp://127.0.0.1:1", {"workers": 2}, OptionError, "workers cannot be changed on a running cluster"),
     ],
 )
@@ -87,6 +96,25 @@ def test_what_cannot_be_had_is_said_in_a_line(spec: str, options: dict, error: t
     with pytest.raises(error, match=match) as caught, cluster.connect(spec, **options):
         pass
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["{}", "{", "[]", '{"address": 5}'])
+def test_a_file_that_is_no_schedulers(tmp_path: Path, content: str) -> None:
+    (tmp_path / "s.json").write_text(content)
+    with (
+        pytest.raises(ClusterError, match=r"s\.json is no scheduler file, it holds no address"),
+        cluster.connect(str(tmp_path / "s.json")),
+    ):
+        pass
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_interface_that_is_not_there() -> None:
+    with (
+        pytest.raises(ClusterError, match=r"cluster local does not start .*nope0"),
+        cluster.connect("local", workers=1, threads=1, memory="1GiB", interface="nope0"),
+    ):
+        pass
 
 
 def test_a_scheduler_without_workers(tmp_path: Path) -> None:

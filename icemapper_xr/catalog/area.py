@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from icemapper_xr._types import Bounds
+from icemapper_xr.catalog import raster
 from icemapper_xr.errors import CatalogError
 
 if TYPE_CHECKING:
@@ -191,6 +192,8 @@ def period(datetime: Any) -> Period:
     >>> str(period("2023")), str(period("2023-06/.."))
     ('2023-01-01T00:00:00Z/2023-12-31T23:59:59Z', '2023-06-01T00:00:00Z/..')
     """
+    if isinstance(datetime, str) and not datetime.strip():
+        raise CatalogError("datetime is empty: give YYYY, YYYY-MM-DD or YYYY-MM-DD/YYYY-MM-DD, or leave it out")
     if isinstance(datetime, str):
         sides: Sequence[object] = datetime.split("/")
     elif isinstance(datetime, Sequence):
@@ -219,17 +222,45 @@ def item_period(item: pystac.Item) -> Period:
     return Period(start, end)
 
 
-def item_shape(item: pystac.Item) -> BaseGeometry | None:
-    """Return the footprint of an item: its geometry, else its box; None where it has neither."""
+def item_shape(item: pystac.Item, *, source: str = "") -> BaseGeometry | None:
+    """Return the footprint of an item: its geometry, else its box; None where it has neither.
+
+    A geometry that runs across the antimeridian without being cut there is cut.
+
+    Raises
+    ------
+    CatalogError
+        One of the two cannot be read; the message names the item and `source`, where it came from.
+    """
     import shapely
     import shapely.geometry
 
     from icemapper_xr.catalog import observe
 
-    if item.geometry is not None:
+    try:
+        box = observe.footprint_box(item)
+        if item.geometry is None:
+            return None if box is None else shapely.MultiPolygon([shapely.box(*part) for part in boxes(box)])
         shape = shapely.geometry.shape(item.geometry)
-        return shape if shape.is_valid else shapely.make_valid(shape)
-    box = observe.footprint_box(item)
-    if box is None:
-        return None
-    return shapely.MultiPolygon([shapely.box(*part) for part in boxes(box)])
+        crosses = box is not None and box.left > box.right
+        return _cut(shape if shape.is_valid else shapely.make_valid(shape), crosses=crosses)
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError, shapely.errors.ShapelyError) as error:
+        where = f" of {source}" if source else ""
+        what = "bbox" if item.geometry is None else "geometry or bbox"
+        raise CatalogError(
+            f"item {item.id}{where} has a {what} that cannot be read ({error}): mend it or take the item out"
+        ) from error
+
+
+def _cut(shape: BaseGeometry, *, crosses: bool) -> BaseGeometry:
+    """Cut a shape that runs beyond 180 degrees there; one that `crosses` may instead jump from 180 to -180 degrees."""
+    import numpy as np
+    import shapely
+
+    west, _, east, _ = shape.bounds
+    if crosses and east - west > 180:
+        shape = shapely.transform(
+            shape, lambda lonlat: np.column_stack([np.where(lonlat[:, 0] < 0, 360, 0) + lonlat[:, 0], lonlat[:, 1]])
+        )
+        west, _, east, _ = shape.bounds
+    return shape if west >= -180 and east <= 180 else raster.cut(shape)

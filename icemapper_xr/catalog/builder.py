@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from icemapper_xr import progress
 from icemapper_xr._types import Observation
-from icemapper_xr.catalog import evidence, files, items, names, observe, raster, result
+from icemapper_xr.catalog import evidence, files, items, names, observe, orbits, raster, result
 from icemapper_xr.errors import CatalogError
 
 if TYPE_CHECKING:
@@ -214,6 +214,14 @@ def _describe(
         raise CatalogError(
             f"{path} has neither a CRS nor control points: assign the CRS (gdal_edit.py -a_srs) or remove it"
         )
+    if facts.relative_orbit is not None:
+        try:
+            orbits.checked(facts.relative_orbit)
+        except ValueError as error:
+            raise CatalogError(
+                f"{path}: relative orbit {facts.relative_orbit} in its name is {error}: rename it, or tell the orbit "
+                "by the tag ICEMAPPER_RELATIVE_ORBIT"
+            ) from error
     if facts.feature == "insar" and not header.dtype.startswith("float"):
         raise CatalogError(
             f"{path} has coherence as {header.dtype}, which cannot hold 0 to 1: convert it to float32 "

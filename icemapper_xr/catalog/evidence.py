@@ -33,13 +33,6 @@ def _one_of(*allowed: str) -> Callable[[str], str]:
     return read
 
 
-def _orbit(text: object) -> int:
-    number = int(str(text))
-    if not 1 <= number <= orbits.REPEAT:
-        raise ValueError(f"not between 1 and {orbits.REPEAT}")
-    return number
-
-
 def _platform(text: str) -> str:
     codes = [orbits.platform_code(part) for part in str(text).split("/")]
     if None in codes:
@@ -57,7 +50,7 @@ _READERS: Final[dict[str, Callable[[Any], Any]]] = {
     "quantity": _one_of(*get_args(Quantity)),
     "scale": _one_of(*get_args(Scale)),
     "polarisation": _one_of("VV", "VH", "HH", "HV"),
-    "relative_orbit": _orbit,
+    "relative_orbit": orbits.checked,
     "orbit_state": _one_of(*_STATES),
     "platform": _platform,
     "mode": _one_of(*_MODES),

@@ -181,7 +181,7 @@ def _observation(item: pystac.Item, asset: pystac.Asset, facts: names.Facts, sou
         href=href,
         acquired=utc(acquired) or acquired,
         polarisation=facts.polarisation,
-        relative_orbit=int(relative) if relative else orbits.relative_orbit(platform, absolute),
+        relative_orbit=orbits.checked(relative) if relative else orbits.relative_orbit(platform, absolute),
         orbit_state=fields.get("sat:orbit_state") or facts.orbit_state,
         absolute_orbit=int(absolute) if absolute else None,
         platform=platform,
@@ -229,6 +229,8 @@ def observations(item: pystac.Item, *, source: str = "") -> tuple[Observation, .
     CatalogError
         A field has a value that its specification does not allow.
     """
+    from shapely.errors import ShapelyError
+
     found = []
     for key, asset in sorted(item.assets.items()):
         try:
@@ -236,7 +238,7 @@ def observations(item: pystac.Item, *, source: str = "") -> tuple[Observation, .
             observation = _observation(item, asset, facts, source) if facts is not None else None
         except CatalogError:
             raise
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, IndexError, TypeError, ValueError, ShapelyError) as error:
             where = f" of {source}" if source else ""
             raise CatalogError(f"item {item.id}{where} has a field that cannot be read ({error}): mend it") from error
         if observation is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["REPEAT", "of_burst", "platform_code", "relative_orbit"]
+__all__ = ["REPEAT", "checked", "of_burst", "platform_code", "relative_orbit"]
 
 REPEAT: Final = 175
 """Orbits of one 12-day repeat cycle."""
@@ -30,6 +30,20 @@ def platform_code(name: str | None) -> str | None:
     """
     match = _PLATFORM.match(name.strip()) if name else None
     return f"S1{match.group(1).upper()}" if match else None
+
+
+def checked(relative: object) -> int:
+    """Read a relative orbit.
+
+    Raises
+    ------
+    ValueError
+        It is no number, or none between 1 and 175.
+    """
+    number = int(str(relative))
+    if not 1 <= number <= REPEAT:
+        raise ValueError(f"not between 1 and {REPEAT}")
+    return number
 
 
 def relative_orbit(platform: str | None, absolute: int | None) -> int | None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from shapely.geometry.base import BaseGeometry
 
-__all__ = ["Footprint", "Raster", "footprint", "open_raster"]
+__all__ = ["Footprint", "Raster", "cut", "footprint", "open_raster"]
 
 EDGE_POINTS: Final = 11
 """Points per edge of a footprint: straight in the projection is not straight in degrees."""
@@ -157,7 +157,6 @@ def _from_ring(ring: npt.NDArray[np.float64]) -> Footprint:
     """Unwrap a closed ring of longitudes and latitudes and cut it at the antimeridian."""
     import numpy as np
     import shapely
-    import shapely.affinity
     import shapely.geometry
 
     longitude = np.rad2deg(np.unwrap(np.deg2rad(ring[:, 0])))
@@ -172,12 +171,19 @@ def _from_ring(ring: npt.NDArray[np.float64]) -> Footprint:
     if left >= -180 and right <= 180:
         shape: BaseGeometry = shapely.orient_polygons(polygon)
     else:
-        world = shapely.box(-180, -90, 180, 90)
-        moved = [shapely.affinity.translate(polygon, by) for by in (-360.0, 0.0, 360.0)]
-        parts = [part for part in (one.intersection(world) for one in moved) if part.area > 0]
-        shape = shapely.orient_polygons(shapely.union_all(parts))
+        shape = shapely.orient_polygons(cut(polygon))
         left, right = (left + 180) % 360 - 180, (right + 180) % 360 - 180
     return Footprint(_jsonable(shapely.geometry.mapping(shape)), Bounds(left, round(low, 7), right, round(high, 7)))
+
+
+def cut(shape: BaseGeometry) -> BaseGeometry:
+    """Cut a shape whose longitudes run beyond -180 to 180 degrees at the antimeridian."""
+    import shapely
+    import shapely.affinity
+
+    world = shapely.box(-180, -90, 180, 90)
+    moved = [shapely.affinity.translate(shape, by) for by in (-360.0, 0.0, 360.0)]
+    return shapely.union_all([part for part in (one.intersection(world) for one in moved) if part.area > 0])
 
 
 def _jsonable(value: Any) -> Any:

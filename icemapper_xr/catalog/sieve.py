@@ -78,7 +78,7 @@ class Sieve:
 
     def sift(self, item: pystac.Item, source: str) -> list[Observation]:
         """Return the observations of an item that fit; an item counts for the first filter that leaves nothing."""
-        shape = area.item_shape(item) if self.where is not None else None
+        shape = area.item_shape(item, source=source) if self.where is not None else None
         if shape is not None and self.where is not None and not shape.intersects(self.where):
             self.lost["area"].append(item)
             return []

@@ -124,6 +124,8 @@ def static_items(source: Source) -> list[pystac.Item]:
     if source.kind == "items":
         content = source.content
         features = content if isinstance(content, list) else content.get("features", [content])
+        if not isinstance(features, list):
+            raise CatalogError(f"{source.shown}: its features are no list of items: build or download the file anew")
         return files.from_dicts(features, source.location)
     return _crawl(source)
 

@@ -48,9 +48,11 @@ def search(
         Write the items found: .json (item collection) or .parquet (stac-geoparquet).
     """
     from icemapper_xr import catalog as catalogs
-    from icemapper_xr.cube import area_grid, extent
+    from icemapper_xr.cube import area_grid, extent, grid
 
     where = area.keywords()
+    if "crs" in where:
+        grid.projected(where["crs"])
     if "bounds" in where:
         where = {"bbox": extent.lonlat_box(area_grid(**where, margin=0))}
     where.pop("crs", None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import math
 from collections.abc import Iterator
@@ -23,6 +24,13 @@ log = logging.getLogger(__name__)
 
 KINDS = ("threads", "local", "cuda", "slurm")
 """What a cluster is named by, besides an address or the scheduler's file."""
+_WORKER_OPTIONS = ("workers", "threads", "memory", "wait")
+_TAKEN = {
+    "local": (*_WORKER_OPTIONS, "interface"),
+    "cuda": _WORKER_OPTIONS,
+    "slurm": (*_WORKER_OPTIONS, "interface", "gpus", "queue", "account", "walltime", "job_options"),
+}
+"""Options that each kind of cluster takes."""
 WORKER_CORES = 4
 """Cores of a local worker process by default: the network runs on several threads, reading waits for the network."""
 WORKER_MEMORY = 4 * 2**30
@@ -63,7 +71,7 @@ class ClusterOptions:
         """
         for name in ("workers", "threads"):
             value = getattr(self, name)
-            if value is not None and (value != int(value) or value < 1):
+            if value is not None and not (math.isfinite(value) and value == int(value) and value >= 1):
                 raise OptionError(f"{name}={value} must be a whole number, at least 1")
         if self.gpus not in (0, 1):
             raise OptionError(f"gpus={self.gpus}: a worker has one model and so 0 or 1 GPU; ask for more workers")
@@ -89,7 +97,7 @@ def memory_bytes(text: str) -> int:
 
     try:
         return int(parse_bytes(text))
-    except ValueError:
+    except (OverflowError, ValueError):
         raise OptionError(f"memory={text!r} is no amount of memory; write it as 8GiB or 500MB") from None
 
 
@@ -167,10 +175,23 @@ def _open(spec: str, options: ClusterOptions, stack: contextlib.ExitStack) -> Cl
     openers = {"local": _local, "cuda": devices.open_cluster, "slurm": _slurm}
     if spec not in openers:
         raise OptionError(f"cluster {spec!r} is unknown; use one of {', '.join(KINDS)}, or an address tcp://host:port")
+    _refuse_foreign(spec, options)
     progress.note(f"starting workers ({spec})")
-    cluster = stack.enter_context(_quiet_end(openers[spec](options)))
+    try:
+        opened = openers[spec](options)
+    except RuntimeError as error:  # of dask, on what it learns only when it starts: an interface that is not there
+        raise ClusterError(f"the cluster {spec} does not start ({_one_line(error)}); mend that option") from None
+    cluster = stack.enter_context(_quiet_end(opened))
     client: Client = stack.enter_context(Client(cluster))
     return client
+
+
+def _refuse_foreign(kind: str, options: ClusterOptions) -> None:
+    """Refuse options that a kind of cluster would leave unheeded."""
+    for name in options.given():
+        if name not in _TAKEN[kind]:
+            takers = " or ".join(f"cluster {other}" for other, taken in _TAKEN.items() if name in taken)
+            raise OptionError(f"{name}={getattr(options, name)} means nothing to cluster {kind!r}; it is for {takers}")
 
 
 @contextlib.contextmanager
@@ -206,15 +227,27 @@ def _join(spec: str, options: ClusterOptions) -> Client:
     timeout = min(options.wait, 30.0)
     try:
         if spec.endswith(".json"):
-            if not Path(spec).is_file():
-                raise ClusterError(f"there is no scheduler file {spec}; one comes from dask scheduler --scheduler-file")
-            return Client(scheduler_file=spec, timeout=timeout)
+            return Client(_address_in(Path(spec)), timeout=timeout)
         return Client(spec, timeout=timeout)
     except (OSError, TimeoutError, ValueError) as error:
         raise ClusterError(
             f"no scheduler answers at {spec} ({_one_line(error)}); check the address, or start one with "
             "`dask scheduler` and workers with `dask worker`"
         ) from None
+
+
+def _address_in(path: Path) -> str:
+    """Return the address that a scheduler's file holds."""
+    remedy = "one comes from dask scheduler --scheduler-file"
+    if not path.is_file():
+        raise ClusterError(f"there is no scheduler file {path}; {remedy}")
+    try:
+        address = json.loads(path.read_text(encoding="utf-8"))["address"]
+    except (OSError, ValueError, KeyError, TypeError):
+        address = None
+    if not isinstance(address, str):
+        raise ClusterError(f"{path} is no scheduler file, it holds no address; {remedy}")
+    return address
 
 
 def _wait(client: Client, spec: str, options: ClusterOptions) -> None:

@@ -14,7 +14,7 @@ from icemapper_xr import conventions
 from icemapper_xr._types import Bounds, Grid
 from icemapper_xr.errors import OptionError
 
-__all__ = ["AreaGrid", "area_grid", "utm_epsg", "utm_zone"]
+__all__ = ["AreaGrid", "area_grid", "projected", "utm_epsg", "utm_zone"]
 
 _EDGE_POINTS = 1001
 """Points an edge is divided into before it is transformed: a parallel over 60 degrees is then off by 1 m at most."""
@@ -84,11 +84,11 @@ def area_grid(
     if bounds is not None:
         if crs is None:
             raise OptionError("bounds= needs crs= to say what its numbers mean; longitude/latitude goes into bbox=")
-        target = _projected(crs)
+        target = projected(crs)
         edges = _checked_bounds(bounds)
     else:
         lon, lat = _outline(bbox) if bbox is not None else _geometry_outline(geometry)
-        target = _projected(crs if crs is not None else utm_epsg(lon, lat))
+        target = projected(crs if crs is not None else utm_epsg(lon, lat))
         edges = _transform(lon, lat, target)
     return _snapped(edges, target, float(resolution), int(margin))
 
@@ -205,7 +205,14 @@ def _plain(geometry: Any) -> Any:
     return mapping
 
 
-def _projected(crs: Any) -> Any:
+def projected(crs: Any) -> Any:
+    """Return a CRS that a map can have.
+
+    Raises
+    ------
+    OptionError
+        pyproj does not know it, or it is no projection in metres.
+    """
     import pyproj
 
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -193,8 +194,10 @@ def outlines_of_run(
     StoreError
         If there is no map, or it lacks the year, or the year is unfinished.
     """
-    if not simplify >= 0:
-        raise OptionError(f"simplify={simplify:g}: the tolerance must be 0 m or more")
+    if not 0 <= simplify < math.inf:
+        raise OptionError(f"simplify={simplify:g}: the tolerance must be 0 m or more, and finite")
+    if not math.isfinite(sea_level):
+        raise OptionError(f"sea_level={sea_level:g}: give a height in metres")
     name = OUTLINES if year is None else f"{Path(OUTLINES).stem}_{year}{Path(OUTLINES).suffix}"
     target = store.folder_of(source) / name if out is None else Path(out)
     source_ = drawing_of(source, year=year)

@@ -42,14 +42,14 @@ def simplify(outlines: gpd.GeoDataFrame, tolerance: float) -> gpd.GeoDataFrame:
     Raises
     ------
     OptionError
-        If the tolerance is negative.
+        If the tolerance is negative or infinite.
 
     Notes
     -----
     Visvalingam and Whyatt (1993), doi:10.1179/000870493786962263, for coverages, by GEOS.
     """
-    if not tolerance >= 0:
-        raise errors.OptionError(f"simplify={tolerance:g}: the tolerance must be 0 m or more")
+    if not 0 <= tolerance < np.inf:
+        raise errors.OptionError(f"simplify={tolerance:g}: the tolerance must be 0 m or more, and finite")
     if tolerance == 0 or not len(outlines):
         return outlines
     metric, flat = _flat(outlines)
