@@ -17,7 +17,7 @@ from icemapper_xr import models, simulate
 from icemapper_xr.models import own
 
 SHIPPED = {
-    "tweightedpool_rtcinsar_simulated": (("rtc", "insar"), 0.94),
+    "tweightedpool_rtcinsar_simulated": (("rtc", "insar"), 0.965),
     "tweightedpool_grdinsar_simulated": (("grd", "insar"), 0.93),
     "tweightedpool_insar_simulated": (("insar",), 0.905),
     "tweightedpool_rtc_simulated": (("rtc",), 0.905),
