@@ -194,8 +194,7 @@ def outlines_of_run(
     StoreError
         If there is no map, or it lacks the year, or the year is unfinished.
     """
-    if not 0 <= simplify < math.inf:
-        raise OptionError(f"simplify={simplify:g}: the tolerance must be 0 m or more, and finite")
+    vectorise.check_tolerance(simplify)  # before minutes of drawing
     if not math.isfinite(sea_level):
         raise OptionError(f"sea_level={sea_level:g}: give a height in metres")
     name = OUTLINES if year is None else f"{Path(OUTLINES).stem}_{year}{Path(OUTLINES).suffix}"

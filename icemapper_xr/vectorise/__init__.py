@@ -12,7 +12,7 @@ from icemapper_xr.vectorise.edges import at_data_edge
 from icemapper_xr.vectorise.files import read, read_polygons, write
 from icemapper_xr.vectorise.measures import areas_km2, total_area_km2
 from icemapper_xr.vectorise.outlines import COLUMNS, body_ids, outlines
-from icemapper_xr.vectorise.simplify import simplify
+from icemapper_xr.vectorise.simplify import check_tolerance, simplify
 
 __all__ = [
     "BAND_COLUMNS",
@@ -23,6 +23,7 @@ __all__ = [
     "at_data_edge",
     "band",
     "body_ids",
+    "check_tolerance",
     "outlines",
     "read",
     "read_polygons",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import geopandas as gpd
     import pyproj
 
-__all__ = ["simplify"]
+__all__ = ["check_tolerance", "simplify"]
 
 SLIVER = 1e-9
 """Share of a polygon below which a part that its mending splits off is none."""
@@ -48,8 +48,7 @@ def simplify(outlines: gpd.GeoDataFrame, tolerance: float) -> gpd.GeoDataFrame:
     -----
     Visvalingam and Whyatt (1993), doi:10.1179/000870493786962263, for coverages, by GEOS.
     """
-    if not 0 <= tolerance < np.inf:
-        raise errors.OptionError(f"simplify={tolerance:g}: the tolerance must be 0 m or more, and finite")
+    check_tolerance(tolerance)
     if tolerance == 0 or not len(outlines):
         return outlines
     metric, flat = _flat(outlines)
@@ -57,13 +56,24 @@ def simplify(outlines: gpd.GeoDataFrame, tolerance: float) -> gpd.GeoDataFrame:
     for year in np.unique(years):
         flat[years == year] = shapely.coverage_simplify(flat[years == year], tolerance)
     made: gpd.GeoDataFrame = outlines.set_geometry(flat, crs=metric).to_crs(outlines.crs)
-    shapes = np.asarray(made.geometry.values, dtype=object)
-    made = made.set_geometry(_mended(antimeridian.cut(shapes) if outlines.crs.is_geographic else shapes), crs=made.crs)
-    if "area_km2" in made and "perimeter_km" in made:
-        bodies = np.asarray(outlines.set_geometry(flat, crs=metric).to_crs(4326).geometry.values, dtype=object)
-        area, length = measures.polygon_measures(bodies)
+    if "area_km2" in made and "perimeter_km" in made:  # before the cut, which is no margin
+        area, length = measures.polygon_measures(np.asarray(made.geometry.to_crs(4326).values, dtype=object))
         made = made.assign(area_km2=area / 1e6, perimeter_km=length / 1e3)
-    return made
+    shapes = np.asarray(made.geometry.values, dtype=object)
+    cut = antimeridian.cut(shapes) if outlines.crs.is_geographic else shapes
+    return made.set_geometry(_mended(cut), crs=made.crs)
+
+
+def check_tolerance(tolerance: float) -> None:
+    """Refuse a tolerance that is none.
+
+    Raises
+    ------
+    OptionError
+        If it is negative or infinite.
+    """
+    if not 0 <= tolerance < np.inf:
+        raise errors.OptionError(f"simplify={tolerance:g}: the tolerance must be 0 m or more, and finite")
 
 
 def _flat(outlines: gpd.GeoDataFrame) -> tuple[pyproj.CRS, npt.NDArray[np.object_]]:
