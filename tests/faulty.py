@@ -45,7 +45,6 @@ class Faults:
     secret: str = "s3cr3t"
 
     def __post_init__(self) -> None:
-        self._random = random.Random(self.seed)
         self._lock = threading.Lock()
         self._seen = 0
 
@@ -59,7 +58,8 @@ class Faults:
             elif self.stalls > self.asked["stall"] and self._seen % 10 == 5:
                 fate = "stall"
             else:
-                draw = self._random.random()
+                # By file and number, not from one stream whose order threads make: a seed fails alike each time.
+                draw = random.Random(f"{self.seed} {path} {self.paths[path]}").random()
                 edges = (("busy", self.busy), ("drop", self.drop), ("truncate", self.truncate))
                 fate = "ok"
                 for name, share in edges:
