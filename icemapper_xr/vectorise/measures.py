@@ -74,9 +74,10 @@ def _areas(east: DoubleArray, phi: DoubleArray, offsets: IntArray, following: In
 
 def _lengths(east: DoubleArray, phi: DoubleArray, offsets: IntArray, following: IntArray) -> DoubleArray:
     middle = (phi + phi[following]) / 2
-    root = 1 - E2 * np.sin(middle) ** 2
-    north = A * (1 - E2) / root**1.5 * (phi[following] - phi)
-    across = A / np.sqrt(root) * np.cos(middle) * (east[following] - east)
+    square = 1 - E2 * np.sin(middle) ** 2
+    root = np.sqrt(square)
+    north = A * (1 - E2) / (square * root) * (phi[following] - phi)
+    across = A / root * np.cos(middle) * (east[following] - east)
     return np.asarray(np.add.reduceat(np.hypot(north, across), offsets[:-1]))
 
 

@@ -113,13 +113,15 @@ def _overlapping(blocks: Iterable[Block], shape: tuple[int, int]) -> Iterator[Bl
     for row, column, values in blocks:
         height, width = values.shape
         last_row, last_column = row + height == rows, column + width == columns
-        whole = np.full((1 + height + last_row, 1 + width + last_column), np.nan, np.float32)
         if column == 0:
             above, below = below, np.full_like(below, np.nan)
-        else:
-            whole[1 : height + 1, 0] = left
+            left = np.full(height, np.nan, np.float32)
+        whole = np.empty((1 + height + last_row, 1 + width + last_column), np.float32)
         whole[0] = above[column : column + whole.shape[1]]
+        whole[1 : height + 1, 0] = left
         whole[1 : height + 1, 1 : width + 1] = values
+        whole[height + 1 :] = np.nan
+        whole[:, width + 1 :] = np.nan
         left = whole[1 : height + 1, width].copy()
         below[column + 1 : column + 1 + width] = values[-1]
         yield Block(row, column, whole)
@@ -127,37 +129,37 @@ def _overlapping(blocks: Iterable[Block], shape: tuple[int, int]) -> Iterator[Bl
 
 def _lines(block: Block, width: int, level: float) -> Iterator[_Lines]:
     """Trace the lines of one block; one that leaves the block ends on an edge of its border."""
-    values = block.values
-    inside = values >= np.float32(level)
-    row, column, down = _crossed(inside)
-    if not row.size:
+    inside = block.values >= np.float32(level)
+    sample, down = _crossed(inside)
+    if not sample.size:
         return
-    t, missing = _places(values, row, column, down, level)
-    order, offsets = _walk(*_following(values, inside, row, column, down, level))
-    edges = 2 * ((row + block.row).astype(np.int64) * width + column + block.column) + down
+    t, missing = _places(block.values, sample, down, level)
+    order, offsets = _walk(*_following(block.values, inside, sample, down, level))
+    row, column = np.divmod(sample, block.values.shape[1])
+    edges = 2 * ((row + block.row) * width + column + block.column) + down
     edges, t, missing = edges[order], t[order], missing[order]
     for begin, end in itertools.pairwise(offsets):
         yield _Lines(edges[begin:end], t[begin:end], missing[begin:end])
 
 
-def _crossed(inside: BoolArray) -> tuple[IntArray, IntArray, BoolArray]:
-    """Find the crossed edges: row and column of the first sample, and whether it runs down; sorted by edge number."""
+def _crossed(inside: BoolArray) -> tuple[IntArray, BoolArray]:
+    """Find the crossed edges: number of the first sample in the block, and whether it runs down; sorted by edge."""
     columns = inside.shape[1]
     right = np.flatnonzero(inside[:, :-1] != inside[:, 1:])
-    right = right // (columns - 1) * columns + right % (columns - 1)  # numbers of samples
+    right += right // (columns - 1)  # numbers of samples
     below = np.flatnonzero(inside[:-1] != inside[1:])
     edge = np.concatenate([2 * right, 2 * below + 1])
     edge.sort(kind="stable")  # merges two sorted runs
-    sample = edge >> 1
-    return sample // columns, sample % columns, (edge & 1).astype(bool)
+    return edge >> 1, (edge & 1).astype(bool)
 
 
 def _places(
-    values: npt.NDArray[np.float32], row: IntArray, column: IntArray, down: BoolArray, level: float
+    values: npt.NDArray[np.float32], sample: IntArray, down: BoolArray, level: float
 ) -> tuple[DoubleArray, BoolArray]:
     """Interpolate where each edge is crossed, and tell whether one of its samples is missing."""
-    first = values[row, column].astype(np.float64)
-    second = values[row + down, column + ~down].astype(np.float64)
+    flat = values.ravel()
+    first = flat[sample].astype(np.float64)
+    second = flat[sample + np.where(down, values.shape[1], 1)].astype(np.float64)
     missing = np.isnan(first) | np.isnan(second)
     first, second = np.nan_to_num(first, nan=0.0), np.nan_to_num(second, nan=0.0)
     low, high = min(first.min(), second.min()), max(first.max(), second.max())
@@ -178,12 +180,7 @@ _EXIT_DOWN = np.array([0, 1, 0, 1])
 
 
 def _following(
-    values: npt.NDArray[np.float32],
-    inside: BoolArray,
-    row: IntArray,
-    column: IntArray,
-    down: BoolArray,
-    level: float,
+    values: npt.NDArray[np.float32], inside: BoolArray, sample: IntArray, down: BoolArray, level: float
 ) -> tuple[list[int], list[int]]:
     """Find for each vertex the next one of its line (-1 where it leaves the block), and the vertices that begin one.
 
@@ -192,58 +189,61 @@ def _following(
     if the right one is inside, else left. Where only the right one is inside the cell is a saddle: the line turns
     right if the mean of the four samples is inside.
     """
-    heading = np.where(inside[row, column], np.where(down, _EAST, _NORTH), np.where(down, _WEST, _SOUTH))
-    cell_row, cell_column = row - (heading == _NORTH), column - (heading == _WEST)
     rows, columns = inside.shape
-    stays = (cell_row >= 0) & (cell_row < rows - 1) & (cell_column >= 0) & (cell_column < columns - 1)
-    heading, cell_row, cell_column = heading[stays], cell_row[stays], cell_column[stays]
+    flat = inside.ravel()
+    heading = np.where(flat[sample], np.where(down, _EAST, _NORTH), np.where(down, _WEST, _SOUTH))
+    # a cell has the number of its upper left sample; those of the last row and column are no cells
+    row, column = np.divmod(sample, columns)
+    row -= heading == _NORTH
+    column -= heading == _WEST
+    stays = (row >= 0) & (row < rows - 1) & (column >= 0) & (column < columns - 1)
+    heading, cell = heading[stays], (row * columns + column)[stays]
 
-    def ahead(side: npt.NDArray[np.int_]) -> BoolArray:
-        offset = side[heading]
-        return np.asarray(inside[cell_row + offset[:, 0], cell_column + offset[:, 1]])
+    def at(places: npt.NDArray[np.int_], heading: IntArray) -> IntArray:
+        return np.asarray(cell + (places @ (columns, 1))[heading], np.int64)
 
-    left, right = ahead(_AHEAD_LEFT), ahead(_AHEAD_RIGHT)
+    left, right = flat[at(_AHEAD_LEFT, heading)], flat[at(_AHEAD_RIGHT, heading)]
     saddle = np.flatnonzero(right & ~left)
     joined = left.copy()
-    joined[saddle] = _middle(values, cell_row[saddle], cell_column[saddle]) >= level
+    joined[saddle] = _middle(values, cell[saddle]) >= level
     turn = np.where(right & joined, 1, np.where(left, 0, 3))
     heading = (heading + turn) % 4
-    offset = _EXIT[heading]
-    leaves = 2 * ((cell_row + offset[:, 0]) * columns + cell_column + offset[:, 1]) + _EXIT_DOWN[heading]
+    leaves = 2 * at(_EXIT, heading) + _EXIT_DOWN[heading]
 
-    following = np.full(row.size, -1, np.int64)
-    following[stays] = np.searchsorted(2 * (row * columns + column) + down, leaves)
-    entered = np.zeros(row.size, bool)
+    following = np.full(sample.size, -1, np.int64)
+    following[stays] = np.searchsorted(2 * sample + down, leaves)
+    entered = np.zeros(sample.size, bool)
     entered[following[stays]] = True
     return following.tolist(), np.flatnonzero(~entered).tolist()
 
 
-def _middle(values: npt.NDArray[np.float32], row: IntArray, column: IntArray) -> DoubleArray:
-    corners = [values[row + i, column + j].astype(np.float64) for i in (0, 1) for j in (0, 1)]
+def _middle(values: npt.NDArray[np.float32], cell: IntArray) -> DoubleArray:
+    corners = [values.ravel()[cell + i * values.shape[1] + j].astype(np.float64) for i in (0, 1) for j in (0, 1)]
     a, b, c, d = (np.nan_to_num(corner, nan=0.0) for corner in corners)
     return np.asarray((a + b + c + d) / 4)
 
 
-def _walk(following: list[int], starts: list[int]) -> tuple[list[int], list[int]]:
+def _walk(following: list[int], starts: list[int]) -> tuple[IntArray, list[int]]:
     """Follow the lines: vertices in order (a closed line ends with its first), and where each line begins.
 
-    A plain loop: 0.1 microseconds a vertex, less than any way to do it with whole arrays.
+    A plain loop: 0.1 microseconds a vertex, less than any way to do it with whole arrays. `following` is used up: a
+    vertex that was passed leads nowhere, so a closed line stops when it is back at its first.
     """
     order: list[int] = []
     offsets = [0]
-    seen = bytearray(len(following))
-    for start in itertools.chain(starts, range(len(following))):
-        if seen[start]:
-            continue
-        vertex = start
-        while vertex >= 0 and not seen[vertex]:
-            seen[vertex] = 1
+
+    def walk(vertex: int) -> None:
+        while vertex >= 0:
             order.append(vertex)
-            vertex = following[vertex]
-        if vertex >= 0:
-            order.append(start)
+            following[vertex], vertex = -1, following[vertex]
         offsets.append(len(order))
-    return order, offsets
+
+    for start in starts:
+        walk(start)
+    for start, after in enumerate(following):  # what has not been passed is closed
+        if after >= 0:
+            walk(start)
+    return np.array(order, np.int64), offsets
 
 
 def _join(lines: list[_Lines]) -> Iterator[_Lines]:
