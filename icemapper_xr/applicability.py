@@ -21,7 +21,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from icemapper_xr import conventions as cv
-from icemapper_xr import errors
+from icemapper_xr import errors, whole
 from icemapper_xr._types import FloatArray
 from icemapper_xr.conventions import Feature
 
@@ -368,9 +368,9 @@ def beside(weights: Path) -> Path:
 
 def write(model: Likeness, path: Path) -> None:
     """Write the numbers as JSON, whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps({"block": BLOCK, "summary": SUMMARY, "quantiles": QUANTILES, **asdict(model)}) + "\n")
-    part.replace(path)
+    text = json.dumps({"block": BLOCK, "summary": SUMMARY, "quantiles": QUANTILES, **asdict(model)}) + "\n"
+    with whole.appearing(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def read(path: Path) -> Likeness:

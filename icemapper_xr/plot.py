@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from icemapper_xr import conventions as cv
-from icemapper_xr import errors
+from icemapper_xr import errors, whole
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -141,16 +140,12 @@ def save(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 150) -> Pat
         raise errors.OptionError(f"Unknown suffix {target.suffix!r} of {target}: use .png, .pdf or .svg")
     if dpi < 10:
         raise errors.OptionError(f"dpi={dpi}: must be at least 10")
-    partial = target.with_name(f".{target.stem}.{os.getpid()}.partial.{suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(partial, dpi=dpi, format=suffix)
-        partial.replace(target)
+        with whole.appearing(target) as part:
+            figure.savefig(part, dpi=dpi, format=suffix)
     except OSError as error:
         raise errors.StoreError(f"Cannot write the picture {target}: {error.strerror}; name another file") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
     return target
 
 

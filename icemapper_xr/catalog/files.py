@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urljoin, urlsplit
 
-from icemapper_xr import progress
+from icemapper_xr import progress, whole
 from icemapper_xr.catalog import presets
 from icemapper_xr.errors import CatalogError
 
@@ -100,10 +99,8 @@ def write(path: Path, items: Sequence[pystac.Item], *, relative_to: Path | None)
 def _atomic(path: Path, fill: Callable[[Path], object]) -> None:
     """Write to a neighbour first, so that a reader never sees half a file."""
     try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-            temporary = Path(folder) / path.name
-            fill(temporary)
-            os.replace(temporary, path)
+        with whole.appearing(path) as part:
+            fill(part)
     except OSError as error:
         raise CatalogError(
             f"{path} cannot be written ({error.strerror or error}): choose a folder you may write to"

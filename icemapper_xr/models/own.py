@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from icemapper_xr import errors
+from icemapper_xr import errors, whole
 from icemapper_xr.models import facts, weights
 
 __all__ = ["INDEX", "check", "entry_of", "folder", "read_index", "register", "with_digest"]
@@ -78,9 +78,8 @@ def register(
     }
     entries = sorted([*(e for e in read_index() if e["file"] != path.name), entry], key=lambda e: str(e["file"]))
     index = folder() / INDEX
-    temporary = index.with_suffix(".part")
-    temporary.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(index)
+    with whole.appearing(index) as part:
+        part.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
     return entry
 
 

@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 import io
 import json
-import os
 import tempfile
 import zipfile
 from collections import Counter
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from icemapper_xr import errors
+from icemapper_xr import errors, whole
 from icemapper_xr._types import FloatArray
 from icemapper_xr.conventions import Pooling
 from icemapper_xr.models import layout
@@ -263,22 +262,14 @@ def _plain(value: Any) -> Any:
 @contextlib.contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its place if the block succeeds."""
-    temporary: Path | None = None
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        temporary.chmod(0o644)
-        temporary.replace(path)
+        with whole.appearing(path) as part:
+            yield part
     except OSError as error:
         reason = error.strerror or " ".join(str(error).split())
         raise errors.WeightsError(
             f"weights file {path} cannot be written ({reason}): name a file in a folder that is there and has room"
         ) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 # -- the network ------------------------------------------------------------------------------------------------------

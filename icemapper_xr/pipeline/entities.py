@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from icemapper_xr import conventions, inventory, store, vectorise
+from icemapper_xr import conventions, inventory, store, vectorise, whole
 from icemapper_xr.errors import OptionError, StoreError, VectorError
 from icemapper_xr.inventory import shapes
 from icemapper_xr.pipeline import outlining, tiled
@@ -248,14 +246,10 @@ def write_table(table: pd.DataFrame, path: Path) -> Path:
     VectorError
         If it cannot be written.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        table.to_csv(partial, index=False, float_format="%.9g", encoding="utf-8")
-        partial.replace(path)
+        with whole.appearing(path) as part:
+            table.to_csv(part, index=False, float_format="%.9g", encoding="utf-8")
     except OSError as error:
         raise VectorError(f"Cannot write {path}: {error.strerror or error}; name another folder") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
     return path

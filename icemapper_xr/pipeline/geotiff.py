@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from icemapper_xr import whole
 from icemapper_xr._types import FloatArray
 from icemapper_xr.errors import StoreError
 
@@ -37,21 +37,18 @@ def write(path: Path, bands: Mapping[str, FloatArray], *, crs: Any, transform: A
     import rasterio
 
     height, width = next(iter(bands.values())).shape
-    unfinished = path.with_name(f".{path.stem}.{os.getpid()}.part.tif")
     size = {"count": len(bands), "height": height, "width": width, "bigtiff": "if_safer"}
     try:
-        with rasterio.open(unfinished, "w", crs=crs, transform=transform, **size, **_LAYOUT) as dataset:
-            for band, (name, values) in enumerate(bands.items(), 1):
-                dataset.write(values, band)
-                dataset.set_band_description(band, name)
-        # GDAL writes the last blocks when it closes a file, and rasterio does not tell if the disk was full then.
-        with rasterio.open(unfinished) as dataset:
-            for band, values in enumerate(bands.values(), 1):
-                if not np.array_equal(dataset.read(band), values, equal_nan=True):
-                    raise OSError("it does not read back as it was written")
-        os.replace(unfinished, path)
+        with whole.appearing(path) as part:
+            with rasterio.open(part, "w", crs=crs, transform=transform, **size, **_LAYOUT) as dataset:
+                for band, (name, values) in enumerate(bands.items(), 1):
+                    dataset.write(values, band)
+                    dataset.set_band_description(band, name)
+            # GDAL writes the last blocks when it closes a file, and rasterio does not tell if the disk was full then.
+            with rasterio.open(part) as dataset:
+                for band, values in enumerate(bands.values(), 1):
+                    if not np.array_equal(dataset.read(band), values, equal_nan=True):
+                        raise OSError("it does not read back as it was written")
     except (OSError, rasterio.errors.RasterioError) as error:
         reason = " ".join(str(error).split())
         raise StoreError(f"{path} could not be written ({reason}); check the folder's rights and free space") from error
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from icemapper_xr import store
+from icemapper_xr import store, whole
 from icemapper_xr.errors import OptionError, StoreError
 
 if TYPE_CHECKING:
@@ -69,13 +67,13 @@ def write(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if suffix == ".csv":
-            _replace(path, _csv(table, about).encode())
+            _put(path, _csv(table, about).encode())
         elif suffix == ".json":
             rows = json.loads(table.to_json(orient="records", double_precision=12))
-            _replace(path, _json({**about, "rows": rows}))
+            _put(path, _json({**about, "rows": rows}))
         else:
             _write_gpkg(table, path, shapes, key)
-            _replace(path.with_suffix(".json"), _json(dict(about)))
+            _put(path.with_suffix(".json"), _json(dict(about)))
     except OSError as error:
         raise StoreError(f"cannot write the table {path}: {error.strerror or error}; name another file") from error
     return path
@@ -101,15 +99,12 @@ def _write_gpkg(table: pd.DataFrame, target: Path, shapes: gpd.GeoDataFrame | No
     crs = 4326 if shapes is None else shapes.crs
     known = {} if shapes is None else dict(zip(shapes.index, shapes.geometry, strict=True))
     frame = gpd.GeoDataFrame(table, geometry=[known.get(name) for name in table[key]], crs=crs).to_crs(4326)
-    partial = target.with_name(f".{target.stem}.{os.getpid()}.partial.gpkg")
+    driver = {"driver": "GPKG", "engine": "pyogrio"}
     try:
-        frame.to_file(partial, driver="GPKG", layer=target.stem, index=False, engine="pyogrio", geometry_type="Unknown")
-        partial.replace(target)
+        with whole.appearing(target) as part:
+            frame.to_file(part, layer=target.stem, index=False, geometry_type="Unknown", **driver)
     except pyogrio.errors.DataSourceError as error:
         raise StoreError(f"cannot write the table {target}: {error}; name another file") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -122,19 +117,14 @@ def write_bytes(path: Path, content: bytes) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, content)
+        _put(path, content)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}; name another file") from error
 
 
-def _replace(target: Path, content: bytes) -> None:
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(target)
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
+def _put(path: Path, content: bytes) -> None:
+    with whole.appearing(path) as part:
+        part.write_bytes(content)
 
 
 def text(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from icemapper_xr import errors, progress
+from icemapper_xr import errors, progress, whole
 from icemapper_xr.conventions import Feature
 from icemapper_xr.simulate import radar
 from icemapper_xr.simulate.scenes import Scene, Step
@@ -136,29 +136,24 @@ def _write_raster(
     from affine import Affine
 
     settings = scene.settings
-    part = path.with_name(f".{path.stem}.part.tif")
     overviews = "AUTO" if min(values.shape) > BLOCK else "NONE"
     # speckle does not compress: the fastest level is as small as the best
     layout = {"compress": "ZSTD", "level": 1, "predictor": "YES", "blocksize": BLOCK, "overviews": overviews}
-    try:
-        with rasterio.MemoryFile() as memory:
-            with memory.open(
-                driver="GTiff",
-                width=values.shape[1],
-                height=values.shape[0],
-                count=1,
-                dtype=values.dtype.name,
-                crs=f"EPSG:{settings.epsg}",
-                transform=Affine(*settings.grid.transform),
-                nodata=nodata,
-            ) as raster:
-                raster.write(values, 1)
-                raster.update_tags(**tags)
-            with memory.open() as raster:
-                rasterio.shutil.copy(raster, str(part), driver="COG", num_threads="1", **layout)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with rasterio.MemoryFile() as memory, whole.appearing(path) as part:
+        with memory.open(
+            driver="GTiff",
+            width=values.shape[1],
+            height=values.shape[0],
+            count=1,
+            dtype=values.dtype.name,
+            crs=f"EPSG:{settings.epsg}",
+            transform=Affine(*settings.grid.transform),
+            nodata=nodata,
+        ) as raster:
+            raster.write(values, 1)
+            raster.update_tags(**tags)
+        with memory.open() as raster:
+            rasterio.shutil.copy(raster, str(part), driver="COG", num_threads="1", **layout)
 
 
 def _write_truth(folder: Path, scene: Scene, years: Sequence[int]) -> None:
@@ -174,7 +169,6 @@ def _write_truth(folder: Path, scene: Scene, years: Sequence[int]) -> None:
         tags = legend | {"ICEMAPPER_SIMULATED": "yes", "YEAR": str(year)}
         _write_raster(folder / f"truth_{year}.tif", scene.classes(year).astype(np.uint8), scene, tags, nodata=None)
         frames.append(scene.outlines(year))
-    part = folder / ".truth.part.gpkg"
-    part.unlink(missing_ok=True)
-    geopandas.GeoDataFrame(pd.concat(frames, ignore_index=True), crs=frames[0].crs).to_file(part, layer="glaciers")
-    part.replace(folder / "truth.gpkg")
+    outlines = geopandas.GeoDataFrame(pd.concat(frames, ignore_index=True), crs=frames[0].crs)
+    with whole.appearing(folder / "truth.gpkg") as part:
+        outlines.to_file(part, layer="glaciers")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from icemapper_xr import conventions, errors, progress, tiling, vectorise
+from icemapper_xr import conventions, errors, progress, tiling, vectorise, whole
 from icemapper_xr._types import FloatArray, Segmenter
 from icemapper_xr.analysis import dates, projecting
 from icemapper_xr.conventions import Feature
@@ -398,9 +398,9 @@ def _cached(
             progress.note(f"{path} is damaged: the scene is simulated anew")
     made = make(seed, size, conventions.FEATURES, **options)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with scenes.appearing(path) as file:
-        coded = np.zeros(0, np.uint8) if made.classes is None else made.classes
-        np.savez(file, cube=made.cube.astype(np.float16), truth=made.truth, classes=coded, region=made.region)
+    coded = np.zeros(0, np.uint8) if made.classes is None else made.classes
+    with whole.appearing(path) as part:
+        np.savez(part, cube=made.cube.astype(np.float16), truth=made.truth, classes=coded, region=made.region)
     return _kept(path, features)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import secrets
 import subprocess
 import sys
 import tempfile
@@ -17,20 +16,19 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO
 
 import filelock
 import numpy as np
 import numpy.typing as npt
 
-from icemapper_xr import errors, progress
+from icemapper_xr import conventions, errors, progress, whole
 from icemapper_xr._types import FloatArray
 from icemapper_xr.conventions import Feature
 from icemapper_xr.training import samples
 from icemapper_xr.training.config import TrainingConfig
 from icemapper_xr.training.samples import Crop, IntArray
 
-__all__ = ["CachedScene", "SceneMaker", "SceneSet", "appearing", "producer", "simulated", "simulator_digest"]
+__all__ = ["CachedScene", "SceneMaker", "SceneSet", "producer", "simulated", "simulator_digest"]
 
 SceneMaker = Callable[[int, int, tuple[Feature, ...]], tuple[FloatArray, npt.NDArray[np.bool_]]]
 """Called with seed, size and features; returns the cube `(T, y, x, C)` in dB or 1, NaN = gap, and the truth."""
@@ -40,9 +38,6 @@ ClassMaker = Callable[[int, int], npt.NDArray[np.uint8]]
 
 WorldOf = Callable[[int], str]
 """Called with a seed; returns the name of the world that its scene lies in, without simulating it."""
-
-NO_FEATURES = ("truth", "classes")
-"""Files of a scene that are not features."""
 
 POLL_SECONDS = 0.5
 """How often a training looks for a scene that it waits for."""
@@ -138,8 +133,8 @@ class CachedScene:
 
     @cached_property
     def _stacks(self) -> dict[Feature, npt.NDArray[np.float16]]:
-        paths = (path for path in self.folder.glob("*.npy") if path.stem not in NO_FEATURES)
-        return {path.stem: np.load(path, mmap_mode="r") for path in paths}  # type: ignore[misc]
+        paths = {feature: self.folder / f"{feature}.npy" for feature in conventions.FEATURES}
+        return {feature: np.load(path, mmap_mode="r") for feature, path in paths.items() if path.exists()}
 
     @cached_property
     def _truth(self) -> npt.NDArray[np.bool_]:
@@ -274,8 +269,8 @@ class SceneSet:
 
     def _store_classes(self, seed: int) -> None:
         """Add the surface classes to a scene."""
-        with appearing(self._folder(seed) / "classes.npy") as file:
-            np.save(file, self.classes(seed, self.config.scenes.size))
+        with whole.appearing(self._folder(seed) / "classes.npy") as part:
+            np.save(part, self.classes(seed, self.config.scenes.size))
 
     def _wait(self, seed: int) -> CachedScene:
         key = self._folder(seed), self._features, bool(self.config.scenes.focus)
@@ -307,18 +302,6 @@ def surface_codes() -> dict[str, int]:
 
 _scenes: dict[tuple[Path, tuple[Feature, ...], bool], CachedScene] = {}
 """Scenes opened by this process, by what of them is wanted: their memory maps are made once."""
-
-
-@contextlib.contextmanager
-def appearing(path: Path) -> Iterator[IO[bytes]]:
-    """Give a file to write that takes its place at `path` if the block succeeds, and else leaves nothing."""
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with part.open("xb") as file:  # with the rights that the user's other files have
-            yield file
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from icemapper_xr import whole
 from icemapper_xr.training import places
 
 __all__ = ["figure", "table", "write"]
@@ -18,17 +20,12 @@ def write(report: Mapping[str, Any], folder: Path) -> list[Path]:
     """Write `scores.json`, `scores.txt` and `scores.png` into a folder, each whole or not at all."""
     places.folder(folder)
     texts = {"scores.json": json.dumps(report, indent=1) + "\n", "scores.txt": table(report) + "\n"}
-    parts = {folder / name: folder / f".{name}.part" for name in (*texts, "scores.png")}
-    try:
-        figure(report).savefig(parts[folder / "scores.png"], dpi=110, format="png")
+    picture = folder / "scores.png"
+    with contextlib.ExitStack() as parts:  # none takes its place before all are written
+        figure(report).savefig(parts.enter_context(whole.appearing(picture)), dpi=110)
         for name, text in texts.items():
-            parts[folder / name].write_text(text, encoding="utf-8")
-        for path, part in parts.items():
-            part.replace(path)
-    finally:
-        for part in parts.values():
-            part.unlink(missing_ok=True)
-    return list(parts)
+            parts.enter_context(whole.appearing(folder / name)).write_text(text, encoding="utf-8")
+    return [*(folder / name for name in texts), picture]
 
 
 def table(report: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from icemapper_xr import errors
+from icemapper_xr import errors, whole
 
 __all__ = ["Row", "State", "arrays_of", "assign", "read_state", "write_csv", "write_state"]
 
@@ -120,9 +120,7 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
     """Write the log, one row per validation."""
     if not rows:
         return
-    part = path.with_suffix(".tmp")
-    with part.open("w", newline="", encoding="utf-8") as file:
+    with whole.appearing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in rows)
-    part.replace(path)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from icemapper_xr import calibrate as maps
-from icemapper_xr import errors, models, progress
+from icemapper_xr import errors, models, progress, whole
 from icemapper_xr._types import Segmenter
 from icemapper_xr.conventions import PIXEL_SIZE, ModelEngine
 from icemapper_xr.models import own
@@ -211,13 +211,8 @@ def calibrate_weights(
     note = f"weights {segmenter.digest[:12]}; {source}"
     model = maps.fit_monotone(bins, source=note) if kind == "monotone" else maps.fit_kernel_ridge(bins, source=note)
     if out is not None:
-        path = Path(out)
-        part = path.with_name(f".{path.name}.part")
-        try:
+        with whole.appearing(Path(out)) as part:
             maps.write(model, part)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
     if register:
         _register(weights, calibration=maps.to_dict(model))
     return model

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from icemapper_xr import errors
+from icemapper_xr import errors, whole
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -42,17 +41,13 @@ def write(gdf: gpd.GeoDataFrame, path: str | os.PathLike[str], *, layer: str = L
     """
     target = Path(path)
     suffix = _suffix(target)
-    partial = target.with_name(f".{target.stem}.{os.getpid()}.partial{suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _write(gdf, partial, suffix, layer)
-        partial.replace(target)
+        with whole.appearing(target) as part:
+            _write(gdf, part, suffix, layer)
     except Exception as error:  # each driver has its own
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise errors.VectorError(f"Cannot write the outlines to {target}: {reason}; name another file") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
     return target
 
 
