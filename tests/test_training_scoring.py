@@ -7,7 +7,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import geopandas as gpd
 import h5py
@@ -198,8 +198,8 @@ def test_simulated_scenes_are_scored_and_cached(tmp_path: Path) -> None:
 
 
 def test_a_cached_scene_is_whole_or_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(file: IO[bytes], **_: object) -> None:
-        file.write(b"half")
+    def interrupted(file: Path, **_: object) -> None:
+        file.write_bytes(b"half")
         raise KeyboardInterrupt
 
     def iou() -> float:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import shapely
 
 from icemapper_xr import conventions as cv
+from icemapper_xr import plane
 from icemapper_xr.errors import VectorError
 
 if TYPE_CHECKING:
@@ -164,41 +165,21 @@ def _polygonal(geometry: Any) -> Any:
 
 
 def plane_of(*frames: gpd.GeoDataFrame) -> pyproj.CRS:
-    """Return an equal-area plane in metres, centred on the polygons.
-
-    Lambert's azimuthal projection of the ellipsoid keeps areas exactly (Snyder 1987, Map Projections, p. 187); over
-    300 km from its centre lengths are within 0.1 %.
-    """
+    """Return the equal-area plane in metres around the polygons' boxes."""
     import geopandas as gpd
-    import pyproj
 
-    boxes = [shapely.box(*frame.total_bounds) for frame in frames if len(frame)]
-    crs = [frame.crs for frame in frames if len(frame)]
-    if not boxes:
-        return pyproj.CRS.from_proj4("+proj=laea +lat_0=90 +lon_0=0 +datum=WGS84 +units=m")
-    dense = [shapely.segmentize(box, box.length / 100) for box in boxes]
-    points = np.concatenate(
-        [
-            shapely.get_coordinates(gpd.GeoSeries([box], crs=one).to_crs(4326).values)
-            for box, one in zip(dense, crs, strict=True)
-        ]
-    )
-    lon, lat = _mean(points)
-    # Whole tenths: the same plane, and so the same digits, for areas that differ a little.
-    return pyproj.CRS.from_proj4(f"+proj=laea +lat_0={lat:.1f} +lon_0={lon:.1f} +datum=WGS84 +units=m +no_defs")
-
-
-def _mean(points: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """Return the longitude and the latitude of the middle of points on the sphere."""
-    east, north = np.radians(points).T
-    mean = np.mean([np.cos(north) * np.cos(east), np.cos(north) * np.sin(east), np.sin(north)], axis=1)
-    lon = np.degrees(np.arctan2(mean[1], mean[0]))
-    return float(lon), float(np.degrees(np.arctan2(mean[2], np.hypot(mean[0], mean[1]))))
+    points = [np.empty((0, 2))]
+    for frame in frames:
+        if len(frame):
+            box = shapely.box(*frame.total_bounds)
+            dense = gpd.GeoSeries([shapely.segmentize(box, box.length / 100)], crs=frame.crs)
+            points.append(shapely.get_coordinates(dense.to_crs(4326).values))
+    return plane.around(np.concatenate(points))
 
 
 def centre_of(frame: gpd.GeoDataFrame) -> tuple[float, float]:
     """Return the longitude and the latitude of the middle of polygons, on both sides of 180 degrees too."""
-    return _mean(frame.to_crs(4326).bounds.to_numpy().reshape(-1, 2))
+    return plane.middle(frame.to_crs(4326).bounds.to_numpy().reshape(-1, 2))
 
 
 def areas_km2(frame: gpd.GeoDataFrame) -> npt.NDArray[np.float64]:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import shapely
 
 from icemapper_xr import conventions as cv
-from icemapper_xr import errors
+from icemapper_xr import errors, plane
 from icemapper_xr.vectorise import antimeridian, measures
 
 if TYPE_CHECKING:
@@ -83,21 +83,12 @@ def _flat(outlines: gpd.GeoDataFrame) -> tuple[pyproj.CRS, npt.NDArray[np.object
     shapes = np.asarray(outlines.geometry.values, dtype=object)
     # Both sides of the cut get the same longitude, so that they meet to the last digit.
     turned = shapely.transform(shapes, lambda c: np.column_stack([np.where(c[:, 0] == -180, 180, c[:, 0]), c[:, 1]]))
-    plane = _plane(turned)
-    flat = np.asarray(outlines.set_geometry(turned, crs=outlines.crs).to_crs(plane).geometry.values, dtype=object)
+    # an equal-area one: what is taken away is measured by area
+    crs = plane.around(shapely.get_coordinates(shapely.point_on_surface(shapely.get_parts(turned))))
+    flat = np.asarray(outlines.set_geometry(turned, crs=outlines.crs).to_crs(crs).geometry.values, dtype=object)
     several = np.flatnonzero(shapely.get_num_geometries(flat) > 1)
     flat[several] = [shapely.union_all(shapely.get_parts(flat[number])) for number in several]
-    return plane, flat
-
-
-def _plane(shapes: npt.NDArray[np.object_]) -> pyproj.CRS:
-    """Lambert's azimuthal equal-area plane, centred on polygons in degrees: what is taken away is measured by area."""
-    import pyproj
-
-    east, north = np.radians(shapely.get_coordinates(shapely.point_on_surface(shapely.get_parts(shapes)))).T
-    x, y, z = np.mean([np.cos(north) * np.cos(east), np.cos(north) * np.sin(east), np.sin(north)], axis=1)
-    lon, lat = np.degrees([np.arctan2(y, x), np.arctan2(z, np.hypot(x, y))])
-    return pyproj.CRS.from_proj4(f"+proj=laea +lat_0={lat:.1f} +lon_0={lon:.1f} +datum=WGS84 +units=m")
+    return crs, flat
 
 
 def _mended(shapes: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
