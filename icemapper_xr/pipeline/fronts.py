@@ -14,6 +14,7 @@ from icemapper_xr import vectorise
 from icemapper_xr.analysis import rates, termini
 from icemapper_xr.analysis.series import Acquisition
 from icemapper_xr.errors import AnalysisError
+from icemapper_xr.inventory.shapes import only_glaciers
 from icemapper_xr.pipeline import dated, runs, tables
 from icemapper_xr.pipeline.sheets import Sheet
 
@@ -79,7 +80,9 @@ def termini_of_run(
     run = runs.open_run(source, calibration=None)
     points = _points(Path(boxes))
     drawn = outlines or run.folder / OUTLINES
-    shapes, notes = vectorise.read_polygons(drawn, what="outlines")
+    shapes, told = vectorise.read_polygons(drawn, what="outlines")
+    shapes, rock = only_glaciers(shapes, f"the outlines {drawn}")
+    notes = (*told, *rock)
     if cv.YEAR in shapes:
         shapes = shapes.assign(**{cv.YEAR: dated.whole_years(shapes[cv.YEAR], what=f"the outlines {drawn}")})
     by_crs: dict[str, gpd.GeoDataFrame] = {}
