@@ -313,6 +313,18 @@ def test_years_of_the_same_ice_are_not_united(shared: Path, folder: Path) -> Non
         pipeline.links_of_run(folder, inventory_year=2008)
 
 
+def test_margins_of_other_years_are_no_divides() -> None:
+    ice = frame(box(0, 0, 60, 30))
+    years = frame(box(0, 0, 80, 30), box(0, 0, 50, 30)).assign(year=[1936, 2007])
+    with pytest.raises(
+        errors.VectorError, match=r"reference glaciers hold the same ice in several years \(1936, 2007\)"
+    ):
+        inventory.divide(ice, reference=years.assign(id=["1936-1", "2007-1"]))
+    made = inventory.divide(ice, reference=years.assign(id=["1", "1"]))  # glaciers that keep their id, as ours do
+    assert made["glacier_id"].tolist() == ["1"]
+    assert made["area_km2"].iloc[0] == pytest.approx(1200 * 600 / 1e6, rel=1e-3)
+
+
 def test_glims_ids_of_the_reference_are_kept() -> None:
     reference = frame(box(0, 0, 30, 30), box(30, 0, 60, 30), rgi_id=["a", "b"], glims_id=["G015123E77456N", None])
     made = inventory.divide(frame(box(0, 0, 60, 30)), reference=reference).set_index("glacier_id")

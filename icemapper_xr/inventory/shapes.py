@@ -114,8 +114,17 @@ def only_glaciers(frame: gpd.GeoDataFrame, what: str) -> tuple[gpd.GeoDataFrame,
     return frame[keep], (f"{what}: {int((~keep).sum())} rows that are no glaciers left out (line_type {kinds})",)
 
 
-def require_one_year(frame: gpd.GeoDataFrame, what: str) -> None:
+def require_one_year(frame: gpd.GeoDataFrame, what: str, *, same: str | None = None) -> None:
     """Refuse an inventory that has the same ice in several years: its glaciers would be the union of all.
+
+    Parameters
+    ----------
+    frame
+        Outlines; without a column `year`, or of one year, they pass.
+    what
+        What they are, for messages.
+    same
+        Column of ids: rows of one id may be of several years, for whom only the borders between ids matter.
 
     Raises
     ------
@@ -127,8 +136,12 @@ def require_one_year(frame: gpd.GeoDataFrame, what: str) -> None:
     years = year_names(frame)
     polygons = shapely.make_valid(np.asarray(frame.geometry.values, dtype=object))
     row, other = within_others(polygons)
+    double = years[row] != years[other]
+    if same is not None:
+        ids = frame[same].to_numpy()
+        double &= ids[row] != ids[other]
     area = shapely.area(polygons)
-    if area[np.unique(row[years[row] != years[other]])].sum() > DOUBLE * area.sum():
+    if area[np.unique(row[double])].sum() > DOUBLE * area.sum():
         raise VectorError(
             f"{what} hold the same ice in several years ({', '.join(sorted(set(years)))}): keep the rows of one, for "
             f"example with `ogr2ogr -where year={max(years)} one.gpkg all.gpkg` (`link` takes --inventory-year)"
