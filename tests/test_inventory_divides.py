@@ -11,7 +11,7 @@ import xarray as xr
 
 from icemapper_xr import errors, inventory, pipeline, progress, vectorise
 from icemapper_xr.analysis.glaciers import glacier_rates
-from icemapper_xr.inventory import conditioning, flowsheds, regions, routing, shapes
+from icemapper_xr.inventory import conditioning, flags, flowsheds, regions, routing, shapes
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
 
@@ -261,6 +261,18 @@ def test_a_sea_without_elevation_is_still_where_valleys_drain_to() -> None:
     assert set(made["gap"]["terminus"]) == {"unknown"}
     beyond = inventory.divide(frame(box(900, 0, 930, 30)), dem=dem_of(seas["0"]), method="bodies", sea_level=0.0)
     assert beyond["terminus"].tolist() == ["unknown"]
+
+
+def test_ice_between_the_cells_ends_where_the_cells_around_it_say() -> None:
+    z = np.full((60, 60), 500.0, np.float32)
+    z[:, 40:] = 0.0
+    sliver = shapely.box(LEFT + 211, TOP - 201, LEFT + 229, TOP - 900)  # between two columns of cell centres
+    at_sea = shapely.box(LEFT + 40.2 * CELL, TOP - 211, LEFT + 45 * CELL, TOP - 229)
+    assert flags.termini(frame(sliver, at_sea, box(2, 2, 30, 30)), dem_of(z)) == ["land", "marine", "land"]
+    made = inventory.divide(
+        frame(sliver, box(14, 2, 30, 30)), reference=frame(box(2, 2, 30, 50), id=["a"]), dem=dem_of(z), sea_level=0.0
+    )
+    assert set(made["terminus"]) == {"land"}
 
 
 def test_cells_beside_the_ice_without_elevation_are_told(capsys: pytest.CaptureFixture[str]) -> None:
