@@ -48,6 +48,14 @@ def item(**changes: Any) -> pystac.Item:
     return pystac.Item.from_dict(mapping)
 
 
+@pytest.mark.parametrize("written", [80, 80.0, "80"])
+def test_a_relative_orbit_may_be_written_as_any_whole_number(written: object) -> None:
+    (one,) = observe.observations(item(properties={"sat:relative_orbit": written}))
+    assert one.relative_orbit == 80
+    with pytest.raises(CatalogError, match=r"S1A_IW_.* has a field that cannot be read \(.*80.5"):
+        observe.observations(item(properties={"sat:relative_orbit": 80.5}))
+
+
 def test_planetary_computer_rtc(shared: Path) -> None:
     (one,) = load(shared / "real/stac/pc_sentinel-1-rtc_item.json")
     horizontal, vertical = observe.observations(one)
