@@ -166,6 +166,7 @@ def test_hrefs_without_what_gives_access(query: str, user: str) -> None:
     (one,) = observe.observations(item(assets={"hh": {"href": signed, "type": "image/tiff"}}))
     assert one.href == signed  # nobody makes another signature: this one is needed to read
     assert presets.unsigned("https://x.org/a%20b.tif?v=3&st=2") == "https://x.org/a%20b.tif?v=3&st=2"
+    assert presets.unsigned("/vsicurl/https://me:secret@x.org/a.tif?token=t") == "/vsicurl/https://x.org/a.tif"
 
 
 def test_nan_nodata_as_a_word() -> None:
