@@ -6,7 +6,7 @@ import logging
 import re
 from typing import Any, Final
 
-__all__ = ["EXPIRY", "SECRETS", "Filter", "secret", "text", "watch"]
+__all__ = ["EXPIRY", "SECRETS", "USERINFO", "Filter", "secret", "text", "watch"]
 
 SECRETS: Final = frozenset(
     {"sig", "signature", "policy", "key-pair-id", "awsaccesskeyid", "googleaccessid"}
@@ -33,7 +33,8 @@ _PARAMETER: Final = re.compile(
 )
 _MEMBER: Final = re.compile(rf"(?i)([\"'](?:{_NAMES})[\"']\s*:\s*[\"'])[^\"']+")
 """Of a mapping in Python's or JSON's form."""
-_USERINFO: Final = re.compile(r"(://)[^/\s@?#\"'<>]+@")
+USERINFO: Final = re.compile(r"(://)[^/\s@?#\"'<>]+@")
+"""User name and password of a URL."""
 _HEADER: Final = re.compile(
     r"(?i)(authorization[\"']?[:=]?\s*[\"']?(?:bearer|basic|token)?\s+|bearer\s+)[\w.~+/=-]{8,}"
 )
@@ -61,7 +62,7 @@ def text(value: object) -> str:
     hidden = str(value)
     for pattern in (_PARAMETER, _MEMBER, _HEADER):
         hidden = pattern.sub(rf"\1{HIDDEN}", hidden)
-    return _USERINFO.sub(rf"\1{HIDDEN}@", hidden)
+    return USERINFO.sub(rf"\1{HIDDEN}@", hidden)
 
 
 class Filter(logging.Filter):

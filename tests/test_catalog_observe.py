@@ -48,6 +48,14 @@ def item(**changes: Any) -> pystac.Item:
     return pystac.Item.from_dict(mapping)
 
 
+@pytest.mark.parametrize("written", [80, 80.0, "80"])
+def test_a_relative_orbit_may_be_written_as_any_whole_number(written: object) -> None:
+    (one,) = observe.observations(item(properties={"sat:relative_orbit": written}))
+    assert one.relative_orbit == 80
+    with pytest.raises(CatalogError, match=r"S1A_IW_.* has a field that cannot be read \(.*80.5"):
+        observe.observations(item(properties={"sat:relative_orbit": 80.5}))
+
+
 def test_planetary_computer_rtc(shared: Path) -> None:
     (one,) = load(shared / "real/stac/pc_sentinel-1-rtc_item.json")
     horizontal, vertical = observe.observations(one)
@@ -158,6 +166,7 @@ def test_hrefs_without_what_gives_access(query: str, user: str) -> None:
     (one,) = observe.observations(item(assets={"hh": {"href": signed, "type": "image/tiff"}}))
     assert one.href == signed  # nobody makes another signature: this one is needed to read
     assert presets.unsigned("https://x.org/a%20b.tif?v=3&st=2") == "https://x.org/a%20b.tif?v=3&st=2"
+    assert presets.unsigned("/vsicurl/https://me:secret@x.org/a.tif?token=t") == "/vsicurl/https://x.org/a.tif"
 
 
 def test_nan_nodata_as_a_word() -> None:

@@ -243,6 +243,14 @@ def inventory(path: Path, areas_km2, years, **columns) -> Path:
     return path
 
 
+def test_rock_of_glims_is_no_area_of_an_inventory(tmp_path: Path) -> None:
+    kinds = {"line_type": ["glac_bound", "intrnl_rock"]}
+    first = inventory(tmp_path / "glims.parquet", [9.0, 2.0], [2005, 2005], **kinds)
+    second = inventory(tmp_path / "second.parquet", [8.0], [2016])
+    found = pipeline.inventories_of_files(first, second, n_draws=1000)
+    assert found.first.area == pytest.approx(9.0, rel=1e-4)
+
+
 def test_several_years_of_the_same_ice_are_no_inventory(tmp_path: Path) -> None:
     first = inventory(tmp_path / "first.parquet", [9.0], [2005])
     ice = squares([9.0, 8.9, 8.8], [2016, 2020, 2024])

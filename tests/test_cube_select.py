@@ -360,6 +360,14 @@ def test_numbers_of_looks_are_not_mixed(area: cube.AreaGrid) -> None:
     assert sum(choose(alike, area, features=("insar",)).valid) == 15
 
 
+def test_looks_of_pairs_that_are_not_used_do_not_matter(area: cube.AreaGrid) -> None:
+    pairs = [pair(utc(2023, 1, 7, 6) + dt.timedelta(days=24 * k), looks=20.0) for k in range(15)]
+    other = [dataclasses.replace(one, relative_orbit=37, looks=80.0) for one in pairs[:12]]
+    selection = choose(pairs + other, area, features=("insar",))
+    assert (selection.orbit, sum(selection.valid)) == (14, 15)
+    assert choose(pairs + other, area, features=("insar",), orbit=37, min_steps=12).orbit == 37
+
+
 def test_coherence_is_of_the_orbit_of_the_backscatter(area: cube.AreaGrid) -> None:
     backscatter = series(utc(2023, 1, 13, 6), 15, every=24)
     pairs = [pair(utc(2023, 1, 7, 6) + dt.timedelta(days=24 * k), relative_orbit=174) for k in range(15)]

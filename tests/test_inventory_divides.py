@@ -11,7 +11,7 @@ import xarray as xr
 
 from icemapper_xr import errors, inventory, pipeline, progress, vectorise
 from icemapper_xr.analysis.glaciers import glacier_rates
-from icemapper_xr.inventory import conditioning, flowsheds, regions, routing, shapes
+from icemapper_xr.inventory import conditioning, flags, flowsheds, regions, routing, shapes
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
 
@@ -263,6 +263,18 @@ def test_a_sea_without_elevation_is_still_where_valleys_drain_to() -> None:
     assert beyond["terminus"].tolist() == ["unknown"]
 
 
+def test_ice_between_the_cells_ends_where_the_cells_around_it_say() -> None:
+    z = np.full((60, 60), 500.0, np.float32)
+    z[:, 40:] = 0.0
+    sliver = shapely.box(LEFT + 211, TOP - 201, LEFT + 229, TOP - 900)  # between two columns of cell centres
+    at_sea = shapely.box(LEFT + 40.2 * CELL, TOP - 211, LEFT + 45 * CELL, TOP - 229)
+    assert flags.termini(frame(sliver, at_sea, box(2, 2, 30, 30)), dem_of(z)) == ["land", "marine", "land"]
+    made = inventory.divide(
+        frame(sliver, box(14, 2, 30, 30)), reference=frame(box(2, 2, 30, 50), id=["a"]), dem=dem_of(z), sea_level=0.0
+    )
+    assert set(made["terminus"]) == {"land"}
+
+
 def test_cells_beside_the_ice_without_elevation_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     z, _ = saddle()
     z[:, :15] = np.nan
@@ -311,6 +323,18 @@ def test_years_of_the_same_ice_are_not_united(shared: Path, folder: Path) -> Non
         pipeline.links_of_run(folder / "latest.gpkg", inventory_file=path, inventory_year=2008)
     with pytest.raises(errors.OptionError, match="there is no inventory"):
         pipeline.links_of_run(folder, inventory_year=2008)
+
+
+def test_margins_of_other_years_are_no_divides() -> None:
+    ice = frame(box(0, 0, 60, 30))
+    years = frame(box(0, 0, 80, 30), box(0, 0, 50, 30)).assign(year=[1936, 2007])
+    with pytest.raises(
+        errors.VectorError, match=r"reference glaciers hold the same ice in several years \(1936, 2007\)"
+    ):
+        inventory.divide(ice, reference=years.assign(id=["1936-1", "2007-1"]))
+    made = inventory.divide(ice, reference=years.assign(id=["1", "1"]))  # glaciers that keep their id, as ours do
+    assert made["glacier_id"].tolist() == ["1"]
+    assert made["area_km2"].iloc[0] == pytest.approx(1200 * 600 / 1e6, rel=1e-3)
 
 
 def test_glims_ids_of_the_reference_are_kept() -> None:

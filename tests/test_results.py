@@ -211,6 +211,16 @@ def test_a_raster_in_degrees_meets_a_map_at_the_antimeridian(tmp_path: Path, tur
         layover.check([like], _flags(tmp_path / "far.tif", 4326, 0.0, 72.0, 0.02))
 
 
+def test_rock_of_glims_is_no_part_of_a_glacier(tmp_path: Path) -> None:
+    disc, hole = shapely.Point(500_000, 8_000_000).buffer(1000), shapely.Point(500_000, 8_000_000).buffer(400)
+    rows = {"line_type": ["glac_bound", "intrnl_rock"], "glac_id": ["G015000E77456N"] * 2, "term_type": [1, 9]}
+    gpd.GeoDataFrame(rows, geometry=[disc - hole, hole], crs=rs.EPSG).to_file(tmp_path / "glims.gpkg")
+    table, notes = runs.read_glaciers(tmp_path / "glims.gpkg")
+    assert table.area.tolist() == pytest.approx([(disc - hole).area])
+    assert table["terminus"].tolist() == ["marine"]
+    assert "1 rows that are no glaciers left out (line_type intrnl_rock)" in notes[0]
+
+
 def test_glaciers_without_ids_are_refused_and_whole_numbers_stay_whole(mapped: Path, tmp_path: Path) -> None:
     plain = rs.glaciers().rename(columns={"glacier_id": "rgi_id"})
     for name, ids in {"text": ["A", None], "number": [1.0, np.nan], "blank": ["A", " "]}.items():

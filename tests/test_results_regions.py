@@ -401,6 +401,34 @@ def test_a_tile_without_a_year_is_no_retreat(two_zones: Path, tmp_path: Path, mo
     assert retreat.loc["east", "note"] == ""
 
 
+def test_the_border_of_two_tiles_is_no_end_of_the_ice(tmp_path: Path) -> None:
+    side = CHUNK * PIXEL
+    left, top, right = rs.LEFT, rs.TOP, rs.LEFT + 2 * side
+    area = shapely.box(left, top - 2 * side, right, top)
+    (zone,) = zones(gpd.GeoSeries([area], crs=rs.EPSG).to_crs(4326)[0].buffer(0.1))
+    zone = Zone(zone.number, zone.north, zone.to_degrees(area.segmentize(500)))
+
+    def tongue(year: int, y: Any, x: Any) -> Any:  # from the western edge of the map along the border of the tiles
+        front = left + 8000 - 100 * (year - YEARS[0])
+        return np.where((np.abs(y - (top - side)) < 2000)[:, None] & (x < front), 0.9, 0.1)
+
+    for name, north in {"north": top, "south": top - side}.items():
+        for year in YEARS:
+            write_tile(tmp_path, zone, name, (left, north - side, right, north), tongue, year)
+    write_index(tmp_path, {"north": zone, "south": zone})
+    _, drawn = pipeline.outlines_of_run(tmp_path)
+    assert drawn["touches_edge"].all()
+    columns = {"id": ["front"], "azimuth": [90.0], "width": [800.0], "length": [6000.0]}
+    middle = gpd.GeoDataFrame(columns, geometry=[shapely.Point(left + 5000, top - side)], crs=rs.EPSG)
+    middle.to_file(tmp_path / "boxes.gpkg")
+    (row,) = pipeline.termini_of_run(tmp_path, tmp_path / "boxes.gpkg").retreat.itertuples()
+    assert (row.n_years, row.note) == (3, "")
+    assert row.rate == pytest.approx(-100, rel=0.01)
+    middle.assign(azimuth=270.0, length=9000.0).to_file(tmp_path / "west.gpkg")  # to where the map ends
+    (row,) = pipeline.termini_of_run(tmp_path, tmp_path / "west.gpkg").retreat.itertuples()
+    assert row.note == "the ice ends where the map does in 2020, 2021, 2022: no rate"
+
+
 def test_pieces_of_several_rasters_are_joined_by_block_and_glacier() -> None:
     def part(glacier: list[int], position: list[list[int]], km2: list[float], **facts: int) -> pieces.Part:
         n = len(glacier)

@@ -291,6 +291,16 @@ def against_outlines(
     return case
 
 
+def test_rock_of_glims_is_no_ice_of_the_truth(tmp_path: Path) -> None:
+    ice, rock = square(10, 30), square(16, 24)
+    disc = shapely.box(500_100, 8_000_000 - 300, 500_300, 8_000_000 - 100)
+    hole = shapely.box(500_160, 8_000_000 - 240, 500_240, 8_000_000 - 160)
+    rows = {"line_type": ["glac_bound", "intrnl_rock"]}
+    gpd.GeoDataFrame(rows, geometry=[disc - hole, hole], crs=32633).to_file(tmp_path / "glims.gpkg")
+    case = against_outlines(map_of(np.where(ice & ~rock, 0.9, 0.1)), tmp_path / "glims.gpkg")
+    assert scoring.evaluate([case])["pixels"]["iou"] == 1
+
+
 def test_a_map_is_scored_against_outlines(tmp_path: Path) -> None:
     probability = np.where(square(10, 30), 0.9, 0.1)
     true = shapely.box(500_100, 8_000_000 - 300, 500_300, 8_000_000 - 100)  # pixels 10 to 29 in both axes

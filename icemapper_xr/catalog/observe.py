@@ -161,6 +161,13 @@ def _preset_nodata(facts: names.Facts, signer: str | None) -> float | None:
     return served.nodata if served is not None else None
 
 
+def _relative_orbit(told: object) -> int:
+    try:
+        return orbits.checked(told)
+    except ValueError as error:
+        raise ValueError(f"relative orbit {told!r} is {error}") from error
+
+
 def _observation(item: pystac.Item, asset: pystac.Asset, facts: names.Facts, source: str) -> Observation | None:
     fields = _fields(item, asset)
     pair = facts.reference is not None and facts.secondary is not None
@@ -181,7 +188,7 @@ def _observation(item: pystac.Item, asset: pystac.Asset, facts: names.Facts, sou
         href=href,
         acquired=utc(acquired) or acquired,
         polarisation=facts.polarisation,
-        relative_orbit=orbits.checked(relative) if relative else orbits.relative_orbit(platform, absolute),
+        relative_orbit=_relative_orbit(relative) if relative else orbits.relative_orbit(platform, absolute),
         orbit_state=fields.get("sat:orbit_state") or facts.orbit_state,
         absolute_orbit=int(absolute) if absolute else None,
         platform=platform,

@@ -33,17 +33,19 @@ def platform_code(name: str | None) -> str | None:
 
 
 def checked(relative: object) -> int:
-    """Read a relative orbit.
+    """Read a relative orbit, a number or its text; columns of whole numbers that have gaps hold 14.0.
 
     Raises
     ------
     ValueError
-        It is no number, or none between 1 and 175.
+        It is no whole number, or none between 1 and 175.
     """
-    number = int(str(relative))
+    number = float(str(relative))
+    if not number.is_integer():
+        raise ValueError("no whole number")
     if not 1 <= number <= REPEAT:
         raise ValueError(f"not between 1 and {REPEAT}")
-    return number
+    return int(number)
 
 
 def relative_orbit(platform: str | None, absolute: int | None) -> int | None:

@@ -170,15 +170,13 @@ def unsigned(href: str) -> str:
     >>> unsigned("https://a.blob.core.windows.net/c/x.tif?st=2026&se=2027&sig=abc%3D")
     'https://a.blob.core.windows.net/c/x.tif'
     """
+    href = redact.USERINFO.sub(r"\1", href)  # of /vsicurl/https://..., too
     parts = urlsplit(href)
     query = parse_qsl(parts.query, keep_blank_values=True)
     gone = {key for key, _ in query if redact.secret(key)}
     expiry = {name for key in gone for name in redact.EXPIRY.get(key.lower(), ())}
     kept = [(key, value) for key, value in query if key not in gone and key.lower() not in expiry]
-    host = parts.netloc.rpartition("@")[2]
-    if not gone and host == parts.netloc:
-        return href
-    return urlunsplit(parts._replace(netloc=host, query=urlencode(kept)))
+    return urlunsplit(parts._replace(query=urlencode(kept))) if gone else href
 
 
 def renewed(href: str) -> str:

@@ -75,8 +75,7 @@ def choose(
     orbit, polarisation
         None takes the one that fills the most steps over the largest share of the area.
     baseline
-        Days between the dates of a coherence pair; None takes what there is and refuses a mixture. Pairs of different
-        numbers of looks are refused, too.
+        Days between the dates of a coherence pair; None takes what there is and refuses a mixture.
     min_steps
         Leave to go on with fewer valid steps than the default.
 
@@ -85,13 +84,12 @@ def choose(
     OptionError
         An option is out of range.
     CubeError
-        Nothing fits, too few steps are valid, or dates named do not match.
+        Nothing fits, too few steps are valid, dates named do not match, or the coherence pairs chosen have different
+        numbers of looks.
     """
     _check_options(orbit, polarisation, min_steps)
     if "insar" in found:
-        pairs = _one_baseline(found["insar"], baseline)
-        _check_looks(pairs)
-        found = {**found, "insar": pairs}
+        found = {**found, "insar": _one_baseline(found["insar"], baseline)}
     found = _told_pass(found)
     grouped = {feature: passes(observations, area) for feature, observations in found.items()}
     leading = next(iter(grouped))
@@ -99,6 +97,7 @@ def choose(
     selections = [_select(grouped, axis, candidate) for candidate in candidates]
     best = max(selections, key=_score)
     _check_hours(best, grouped)
+    _check_looks(best)
     if axis.named:
         _check_dates(best, grouped)
     _check_steps(best, selections, min_steps)
@@ -134,10 +133,10 @@ def _one_baseline(pairs: Sequence[Observation], baseline: int | None) -> tuple[O
     return kept
 
 
-def _check_looks(pairs: Sequence[Observation]) -> None:
+def _check_looks(best: Selection) -> None:
     """Refuse a mixture: the fewer the looks, the higher the coherence of what has none."""
     first: dict[float, str] = {}
-    for pair in pairs:
+    for pair in (frame for one in best.passes.get("insar", ()) if one is not None for frame in one.frames):
         if pair.looks is not None:
             first.setdefault(pair.looks, pair.item_id)
     if len(first) > 1:

@@ -55,15 +55,15 @@ class Relief:
 
         return from_origin(self.left, self.top, self.cell, self.cell)
 
-    def burn(self, geometries: Any, values: Any = None) -> npt.NDArray[np.int32]:
-        """Rasterise polygons by cell centres: 1, or the values given, inside and 0 outside."""
+    def burn(self, geometries: Any, values: Any = None, *, all_touched: bool = False) -> npt.NDArray[np.int32]:
+        """Rasterise polygons by cell centres (or all cells they touch): 1, or the values given, inside, 0 outside."""
         from rasterio.features import rasterize
 
         numbers = [1] * len(geometries) if values is None else [int(value) for value in values]
         if not numbers:
             return np.zeros(self.z.shape, np.int32)
         pairs = zip(geometries, numbers, strict=True)
-        burnt = rasterize(pairs, out_shape=self.z.shape, transform=self.transform, fill=0, dtype="int32")
+        burnt = rasterize(pairs, self.z.shape, transform=self.transform, fill=0, all_touched=all_touched, dtype="int32")
         return np.asarray(burnt, np.int32)
 
     def centres(self, row: Any, column: Any) -> tuple[Any, Any]:

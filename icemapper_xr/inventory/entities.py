@@ -99,6 +99,7 @@ def divide(
     reference
         Glaciers whose divides and ids are copied, for example RGI 7: any CRS, id in `glacier_id`, `rgi_id`,
         `glac_id`, `id` or `name` (the first that is there), name in `glac_name` or `name`, terminus in `term_type`.
+        In several years (column `year`) a glacier must have the same id.
     dem
         Path of a DEM or a DataArray (y, x), any CRS. Needed by "flowsheds"; "copy" uses it where ice lies outside the
         reference, and without it gives such ice to the nearest glacier.
@@ -133,7 +134,8 @@ def divide(
     OptionError
         If the method lacks what it needs, or an option is out of range.
     VectorError
-        If there is no CRS, or the DEM does not cover the ice.
+        If there is no CRS, the DEM does not cover the ice, or the reference has the same ice under other ids in other
+        years.
 
     Notes
     -----

@@ -106,7 +106,7 @@ def termini(outlines: gpd.GeoDataFrame, dem: Any, *, sea_level: float = 0.0) -> 
         low, gaps = relief.z <= sea_level, np.isnan(relief.z)
         if any(float((part & low).sum()) * relief.cell >= MARINE_M for part in (ring, cells)):
             found.append("marine")
-        elif float((ring & gaps).sum()) * relief.cell >= MARINE_M or gaps[cells].all():
+        elif float((ring & gaps).sum()) * relief.cell >= MARINE_M or (cells.any() and gaps[cells].all()):
             found.append("unknown")  # many DEMs have no value over the sea
         else:
             found.append("land")
@@ -114,7 +114,10 @@ def termini(outlines: gpd.GeoDataFrame, dem: Any, *, sea_level: float = 0.0) -> 
 
 
 def _windows(outlines: gpd.GeoDataFrame, dem: Any, sea_level: float) -> Any:
-    """Iterate over (row, window of the DEM, cells inside, cells just outside)."""
+    """Iterate over (row, window of the DEM, cells inside, cells just outside).
+
+    Ice so narrow that it lies between the centres of cells has none inside; outside are those around what it touches.
+    """
     from scipy import ndimage
 
     if not np.isfinite(sea_level):
@@ -122,5 +125,6 @@ def _windows(outlines: gpd.GeoDataFrame, dem: Any, sea_level: float) -> Any:
     for number, (source, shape) in enumerate(beneath(dem, outlines, "Sea")):
         relief: Relief = source.read(Bounds(*shape.bounds), pad=3 * source.cell)
         cells = relief.burn([shape]) > 0
-        ring = ndimage.binary_dilation(ndimage.binary_fill_holes(cells), np.ones((3, 3), bool)) & ~cells
+        body = cells if cells.any() else relief.burn([shape], all_touched=True) > 0
+        ring = ndimage.binary_dilation(ndimage.binary_fill_holes(body), np.ones((3, 3), bool)) & ~body
         yield number, relief, cells, ring

@@ -11,7 +11,7 @@ import shapely
 
 from icemapper_xr import conventions as cv
 from icemapper_xr.errors import VectorError
-from icemapper_xr.inventory.shapes import Geometries, is_glims
+from icemapper_xr.inventory.shapes import Geometries, is_glims, require_one_year
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -83,8 +83,15 @@ class Reference:
 
     @classmethod
     def of(cls, frame: gpd.GeoDataFrame, crs: Any) -> Reference:
-        """Read the ids, names and termini; several rows of one id are one glacier."""
+        """Read the ids, names and termini; several rows of one id, of all years, are one glacier.
+
+        Raises
+        ------
+        VectorError
+            As `id_column`; or the same ice has other ids in other years, whose margins would be taken for divides.
+        """
         column = id_column(frame, "the reference glaciers")
+        require_one_year(frame, "the reference glaciers", same=column)
         ids = frame[column].astype(str).to_numpy()
         unique, number = np.unique(ids, return_inverse=True)
         parts, row = shapely.get_parts(np.asarray(frame.geometry.to_crs(crs).values, dtype=object), return_index=True)

@@ -26,6 +26,7 @@ __all__ = [
     "glims_ids",
     "is_glims",
     "one_side",
+    "only_glaciers",
     "plane_of",
     "require_one_year",
     "usable",
@@ -60,7 +61,9 @@ def usable(frame: gpd.GeoDataFrame, what: str) -> gpd.GeoDataFrame:
     """
     if frame.crs is None:
         raise VectorError(f"{what} have no CRS: set it with set_crs(...), or write them to a file that keeps it")
-    frame = _glaciers_only(frame, what)
+    frame, told = only_glaciers(frame, what)
+    for note in told:
+        warnings.warn(note, stacklevel=2)
     geometry = np.asarray(frame.geometry.values, dtype=object)
     present = ~(shapely.is_missing(geometry) | shapely.is_empty(geometry))
     invalid = present & ~shapely.is_valid(geometry)
@@ -88,19 +91,41 @@ def glacier_rows(frame: gpd.GeoDataFrame) -> npt.NDArray[np.bool_]:
     return np.asarray(frame["line_type"].fillna("").astype(str).str.strip().isin(["", "glac_bound"]), dtype=bool)
 
 
-def _glaciers_only(frame: gpd.GeoDataFrame, what: str) -> gpd.GeoDataFrame:
+def only_glaciers(frame: gpd.GeoDataFrame, what: str) -> tuple[gpd.GeoDataFrame, tuple[str, ...]]:
+    """Return the rows that are glaciers (`glacier_rows`), and notes on those left out.
+
+    Parameters
+    ----------
+    frame
+        Of a file that a user names.
+    what
+        What it is, for messages: "the inventory".
+
+    Raises
+    ------
+    VectorError
+        If there are rows, but none is a glacier.
+    """
     keep = glacier_rows(frame)
     if keep.all():
-        return frame
+        return frame, ()
     kinds = ", ".join(sorted(set(frame["line_type"][~keep].astype(str))))
     if not keep.any():
         raise VectorError(f"{what} hold no glacier, only the line_type {kinds}: give rows of glac_bound")
-    warnings.warn(f"{what}: {int((~keep).sum())} rows that are no glaciers left out (line_type {kinds})", stacklevel=3)
-    return frame[keep]
+    return frame[keep], (f"{what}: {int((~keep).sum())} rows that are no glaciers left out (line_type {kinds})",)
 
 
-def require_one_year(frame: gpd.GeoDataFrame, what: str) -> None:
+def require_one_year(frame: gpd.GeoDataFrame, what: str, *, same: str | None = None) -> None:
     """Refuse an inventory that has the same ice in several years: its glaciers would be the union of all.
+
+    Parameters
+    ----------
+    frame
+        Outlines; without a column `year`, or of one year, they pass.
+    what
+        What they are, for messages.
+    same
+        Column of ids: rows of one id may be of several years, for whom only the borders between ids matter.
 
     Raises
     ------
@@ -112,8 +137,12 @@ def require_one_year(frame: gpd.GeoDataFrame, what: str) -> None:
     years = year_names(frame)
     polygons = shapely.make_valid(np.asarray(frame.geometry.values, dtype=object))
     row, other = within_others(polygons)
+    double = years[row] != years[other]
+    if same is not None:
+        ids = frame[same].to_numpy()
+        double &= ids[row] != ids[other]
     area = shapely.area(polygons)
-    if area[np.unique(row[years[row] != years[other]])].sum() > DOUBLE * area.sum():
+    if area[np.unique(row[double])].sum() > DOUBLE * area.sum():
         raise VectorError(
             f"{what} hold the same ice in several years ({', '.join(sorted(set(years)))}): keep the rows of one, for "
             f"example with `ogr2ogr -where year={max(years)} one.gpkg all.gpkg` (`link` takes --inventory-year)"

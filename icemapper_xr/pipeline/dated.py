@@ -43,7 +43,8 @@ def read(path: Path, year: int | None, which: str, notes: list[str]) -> gpd.GeoD
     import pandas as pd
 
     frame, told = vectorise.read_polygons(path, what="inventory")
-    notes.extend(told)
+    frame, rock = shapes.only_glaciers(frame, f"the inventory {path}")
+    notes.extend((*told, *rock))
     frame = frame.reset_index(drop=True)
     if cv.YEAR in frame:
         dates = frame[cv.YEAR]

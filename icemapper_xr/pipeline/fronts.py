@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from icemapper_xr import conventions as cv
-from icemapper_xr import vectorise
+from icemapper_xr import regions, vectorise
 from icemapper_xr.analysis import rates, termini
 from icemapper_xr.analysis.series import Acquisition
 from icemapper_xr.errors import AnalysisError
+from icemapper_xr.inventory.shapes import only_glaciers
 from icemapper_xr.pipeline import dated, runs, tables
 from icemapper_xr.pipeline.sheets import Sheet
 
 if TYPE_CHECKING:
     import geopandas as gpd
     import pandas as pd
+    import xarray as xr
 
 __all__ = ["TerminusReport", "termini_of_run"]
 
@@ -79,7 +81,9 @@ def termini_of_run(
     run = runs.open_run(source, calibration=None)
     points = _points(Path(boxes))
     drawn = outlines or run.folder / OUTLINES
-    shapes, notes = vectorise.read_polygons(drawn, what="outlines")
+    shapes, told = vectorise.read_polygons(drawn, what="outlines")
+    shapes, rock = only_glaciers(shapes, f"the outlines {drawn}")
+    notes = (*told, *rock)
     if cv.YEAR in shapes:
         shapes = shapes.assign(**{cv.YEAR: dated.whole_years(shapes[cv.YEAR], what=f"the outlines {drawn}")})
     by_crs: dict[str, gpd.GeoDataFrame] = {}
@@ -158,17 +162,35 @@ def _cut_short(sheets: Sequence[Sheet], shapes: gpd.GeoDataFrame, box: Any) -> s
         return set()
     short: set[int] = set()
     ice = near[[cv.YEAR, near.geometry.name]].set_geometry(near.intersection(box))
-    for sheet in sheets:
-        counted = sheet.cut(None)
-        local = ice.to_crs(sheet.probability.rio.crs.to_wkt())
-        if counted is not None:
-            local = local.set_geometry(local.intersection(counted.iloc[0]))
-        local = local.explode(ignore_index=True)
-        local = local[local.geom_type == "Polygon"]
-        # Long edges of simplified outlines run along unobserved pixels, too, not only their vertices.
-        local = local.set_geometry(local.segmentize(abs(sheet.probability.rio.resolution()[0])))
-        short |= set(local[cv.YEAR][vectorise.at_data_edge(sheet.probability, local)])
+    for year in sorted(set(ice[cv.YEAR])):
+        for plane, counted in _planes(sheets, year):
+            local = ice[ice[cv.YEAR] == year].to_crs(plane.rio.crs.to_wkt())
+            if counted is not None:
+                local = local.set_geometry(local.intersection(counted))
+            local = local.explode(ignore_index=True)
+            local = local[local.geom_type == "Polygon"]
+            # Long edges of simplified outlines run along unobserved pixels, too, not only their vertices.
+            local = local.set_geometry(local.segmentize(abs(plane.rio.resolution()[0])))
+            if vectorise.at_data_edge(plane, local).any():
+                short.add(year)
     return short
+
+
+def _planes(sheets: Sequence[Sheet], year: int) -> Iterator[tuple[xr.DataArray, Any]]:
+    """Iterate over the map of a year as (probability, polygon of what counts of it; None: all).
+
+    The tiles of a zone are one raster: their borders are no end of the data.
+    """
+    import shapely
+
+    there = [sheet for sheet in sheets if year in sheet.years]
+    for grid in sorted({sheet.grid for sheet in there}):
+        tiles = [sheet for sheet in there if sheet.grid == grid]
+        counted = [part.iloc[0] for part in (sheet.cut(None) for sheet in tiles) if part is not None]
+        if counted:
+            yield regions.mosaic([sheet.path for sheet in tiles], year=year), shapely.union_all(counted)
+        else:
+            yield tiles[0].probability.sel({cv.YEAR: year}), None
 
 
 def _points(path: Path) -> gpd.GeoDataFrame:

@@ -18,6 +18,7 @@ from icemapper_xr import settings as settings_
 from icemapper_xr.analysis import blocks, bootstrap, cells, domains, margins, reference
 from icemapper_xr.analysis.dependence import Dependence
 from icemapper_xr.errors import AnalysisError, OptionError
+from icemapper_xr.inventory import shapes
 from icemapper_xr.pipeline import dated, runs
 from icemapper_xr.pipeline.runs import Run
 from icemapper_xr.pipeline.sheets import Sheet
@@ -144,7 +145,8 @@ def truth_of(run: Run, settings: MeasureSettings, notes: list[str]) -> Truth | N
                 raise OptionError(f"{name} is given without reference; name the file of the true outlines, too")
         return None
     frame, told = vectorise.read_polygons(settings.reference, what="reference")
-    notes.extend(told)
+    frame, rock = shapes.only_glaciers(frame, f"the reference {settings.reference}")
+    notes.extend((*told, *rock))
     by_year = _by_year(frame, run, settings)
     if settings.reference_area is None:
         crs = {sheet.probability.rio.crs.to_wkt() for sheet in run.sheets}

@@ -14,6 +14,7 @@ from icemapper_xr import calibrate, store, vectorise
 from icemapper_xr import conventions as cv
 from icemapper_xr.analysis.series import Acquisition
 from icemapper_xr.errors import AnalysisError, StoreError
+from icemapper_xr.inventory import shapes
 from icemapper_xr.pipeline import calibrations, sheets, tiled
 from icemapper_xr.pipeline.sheets import Sheet
 
@@ -130,6 +131,8 @@ def read_glaciers(path: str | Path) -> tuple[gpd.GeoDataFrame, tuple[str, ...]]:
     import geopandas as gpd
 
     frame, notes = vectorise.read_polygons(path, what="glaciers")
+    frame, rock = shapes.only_glaciers(frame, f"the glaciers {path}")
+    notes = (*notes, *rock)
     column = next((name for name in ID_COLUMNS if name in frame), None)
     ids = _ids(frame, column, path)
     if column is None and len(frame):

@@ -17,6 +17,7 @@ from icemapper_xr import conventions, errors, progress, tiling, vectorise, whole
 from icemapper_xr._types import FloatArray, Segmenter
 from icemapper_xr.analysis import dates, projecting
 from icemapper_xr.conventions import Feature
+from icemapper_xr.inventory import shapes
 from icemapper_xr.prediction import core
 from icemapper_xr.training import patches, samples, scenes
 from icemapper_xr.training.config import CALIBRATION_SEEDS, SEEDS
@@ -256,7 +257,10 @@ def read_outlines(path: Path, *, crs: Any, area: Path | None = None, year: int |
     import geopandas as gpd
     import shapely
 
-    glaciers = _of_year(_polygons(path), year, path)
+    glaciers, rock = shapes.only_glaciers(_polygons(path), f"the outlines {path}")
+    for note in rock:
+        progress.note(note)
+    glaciers = _of_year(glaciers, year, path)
     if area is not None:
         return Outlines(path, glaciers, _polygons(area))
     box = gpd.GeoSeries([shapely.box(*glaciers.to_crs(crs).total_bounds)], crs=crs)
