@@ -28,9 +28,14 @@ def test_a_file_takes_its_place_when_the_block_is_done(tmp_path: Path) -> None:
 def test_what_fails_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "areas.csv"
     path.write_text("old")
-    with pytest.raises(KeyboardInterrupt), whole.appearing(path) as part:
-        part.write_text("half")
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with whole.appearing(path) as part:
+            part.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert path.read_text() == "old"
     assert names(tmp_path) == ["areas.csv"]
 
