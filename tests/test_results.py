@@ -457,6 +457,7 @@ def test_references_that_say_nothing_are_refused(mapped: Path, reference: Path, 
     ("years", "expected"),
     [
         (["2016", "2020", "2024"], (2016, 2020, 2024)),
+        (["2016-08-01", "2020-07-15T00:00:00Z", "2024"], (2016, 2020, 2024)),
         (pd.to_datetime(["2016-08-01", "2020-07-15", "2024-09-01"]), (2016, 2020, 2024)),
         ([2016.2, 2016.8, 2024], "2 of 3 rows of the reference .* have no whole year, the first has 2016.2; give"),
         ([2016, np.nan, 2024], "1 of 3 rows of the reference .* have no year; give"),

@@ -25,8 +25,8 @@ def whole_years(column: pd.Series, *, what: str) -> pd.Series:
     Parameters
     ----------
     column
-        Whole years, as numbers or text; or dates, of which the year is taken. A decimal year is refused: whether 2005.9
-        is meant as a day of 2005 or as an epoch near 2006 only its author knows.
+        Whole years or dates (of which the year is taken), as such or as text (2016-08-01). A decimal year is refused:
+        whether 2005.9 is meant as a day of 2005 or as an epoch near 2006 only its author knows.
     what
         Whose years they are, with the file, for messages.
 
@@ -40,13 +40,10 @@ def whole_years(column: pd.Series, *, what: str) -> pd.Series:
     AnalysisError
         A year is missing or not whole, or no year of four digits.
     """
-    import pandas as pd
-
     missing = column.isna()
     if missing.any():
         raise AnalysisError(f"{int(missing.sum())} of {len(column)} rows of {what} have no {column.name}; {_REMEDY}")
-    dates = pd.api.types.is_datetime64_any_dtype(column) or column.map(lambda v: isinstance(v, dt.date)).all()
-    years = pd.to_datetime(column).dt.year if dates else pd.to_numeric(column, errors="coerce").astype(float)
+    years = column.map(_year).astype(float)
     wrong = ~(years.between(_FIRST, _LAST) & (years == np.floor(years)))
     if wrong.any():
         raise AnalysisError(
@@ -54,3 +51,15 @@ def whole_years(column: pd.Series, *, what: str) -> pd.Series:
             f"{column[wrong].iloc[0]}; {_REMEDY}"
         )
     return years.astype(int)
+
+
+def _year(value: object) -> float:
+    """Return the year of a number, a date or the text of one, NaN if it is none of these."""
+    if isinstance(value, dt.date):
+        return float(value.year)
+    for read in (float, lambda text: float(dt.datetime.fromisoformat(text).year)):
+        try:
+            return read(str(value).strip())
+        except ValueError:
+            continue
+    return float("nan")
