@@ -80,6 +80,8 @@ def test_slivers_join_the_neighbour_with_the_longest_border() -> None:
     assert set(np.unique(kept)) == {1, 2, 3}
     thin = regions.merge_slivers(labels, 10.0, small=0.0, thin=2000.0, compactness=1.1)
     assert set(np.unique(thin)) == {1, 2}
+    small = regions.merge_slivers(labels, 10.0, small=2000.0, thin=0.0, compactness=0.5)  # whatever counts as thin
+    np.testing.assert_array_equal(small, merged)
 
 
 # -- two valley glaciers that share a divide --------------------------------------------------------------------------
