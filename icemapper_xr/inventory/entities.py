@@ -402,7 +402,7 @@ def _assemble(ice: gpd.GeoDataFrame, flat: gpd.GeoDataFrame, pieces: list[_Piece
     others = [c for c in ice.columns if c not in (*COLUMNS, "geometry", "perimeter_km", "n_holes", *SEA)]
     columns = [name for name in ("touches_edge", *others) if name in ice]
     table = pd.DataFrame({name: ice[name].to_numpy()[rows] for name in columns})
-    table[cv.YEAR] = pd.array(_years(ice)[rows], dtype="Int32")
+    table[cv.YEAR] = pd.array(shapes.whole_years(ice, "the outlines")[rows], dtype="Int32")
     if "touches_edge" not in table:
         table["touches_edge"] = False
     table["glacier_id"] = [piece.glacier_id for piece in pieces]
@@ -422,23 +422,6 @@ def _assemble(ice: gpd.GeoDataFrame, flat: gpd.GeoDataFrame, pieces: list[_Piece
     made["id"] = [f"{g}.{p}" if p > 1 else g for g, p in zip(made["glacier_id"], made["part"], strict=True)]
     last = [name for name in others if name in made]
     return made[[*COLUMNS[:-1], *last, "geometry"]]
-
-
-def _years(ice: gpd.GeoDataFrame) -> npt.NDArray[np.object_]:
-    """Return the year of each row, None where there is none."""
-    import pandas as pd
-
-    if cv.YEAR not in ice:
-        return np.full(len(ice), None)
-    given = ice[cv.YEAR]
-    numbers = pd.to_numeric(given.astype(object), errors="coerce")
-    wrong = given.notna() & ~(numbers.between(1, 9999) & (numbers % 1 == 0))
-    if wrong.any():
-        raise VectorError(
-            f"the outlines have the year {given[wrong].iloc[0]!s} ({int(wrong.sum())} rows of {len(ice)}): give whole "
-            "years in the column 'year', such as 2024"
-        )
-    return np.array([None if pd.isna(one) else int(one) for one in numbers], dtype=object)
 
 
 def _share_interval(
