@@ -177,6 +177,12 @@ def test_the_interval_of_a_body_is_shared_by_its_glaciers() -> None:
     # margin: 25 + 25 + 50 and 75 + 75 + 50 of 300 cells; the divide is none
     np.testing.assert_allclose((made["area_high_km2"] - made["area_km2"])[["small", "large"]], [0.2, 0.4], rtol=1e-3)
     np.testing.assert_allclose((made["area_km2"] - made["area_low_km2"])[["small", "large"]], [0.1, 0.2], rtol=1e-3)
+    # one row of two bodies, as across the antimeridian, has one interval for both
+    apart = shapely.MultiPolygon([box(0, 0, 25, 25), box(30, 0, 80, 50)])  # margins of 100 and 200 cells
+    parts = inventory.divide(frame(apart).assign(area_km2=2.0, area_low_km2=1.7, area_high_km2=2.6))
+    parts = parts.sort_values("area_km2")
+    np.testing.assert_allclose(parts["area_km2"] - parts["area_low_km2"], [0.1, 0.2], rtol=1e-3)
+    np.testing.assert_allclose(parts["area_high_km2"] - parts["area_km2"], [0.2, 0.4], rtol=1e-3)
 
 
 def test_outlines_of_a_folder_with_band_and_flags(tmp_path: Path) -> None:

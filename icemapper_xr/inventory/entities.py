@@ -217,6 +217,7 @@ def _metric(dem: Any, ice: gpd.GeoDataFrame, cell: float | None) -> Dem | None:
 def _pieces(flat: gpd.GeoDataFrame, work: _Work, cell: float) -> Iterator[_Piece]:
     """Iterate over the pieces of all outlines."""
     polygons, rows = _single(flat)
+    shares = _shares_of_rows(polygons, rows)
     bodies = _bodies(polygons, work.reference)
     tree = shapely.STRtree(bodies)
     body_of = tree.query_nearest(shapely.point_on_surface(polygons), all_matches=False)[1]
@@ -229,11 +230,19 @@ def _pieces(flat: gpd.GeoDataFrame, work: _Work, cell: float) -> Iterator[_Piece
         plan = _plan(bodies[number], mine, work, cell, fresh)
         for k, shape in zip(members[number], mine, strict=True):
             if plan.lines is None:
-                yield _Piece(int(rows[k]), plan.ids[0], shape, 1.0)
+                yield _Piece(int(rows[k]), plan.ids[0], shape, float(shares[k]))
                 continue
             cut = cutting.cut(shape, plan.lines, plan.label, smallest=work.smallest)
             for (label, piece), share in zip(cut, _margin_shares([piece for _, piece in cut]), strict=True):
-                yield _Piece(int(rows[k]), plan.ids[label - 1], piece, share)
+                yield _Piece(int(rows[k]), plan.ids[label - 1], piece, share * float(shares[k]))
+
+
+def _shares_of_rows(polygons: shapes.Geometries, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Share of its row's margin that each single polygon has: a row of several has one interval for all."""
+    shares = np.ones(rows.size)
+    for row in np.flatnonzero(np.bincount(rows) > 1):
+        shares[rows == row] = _margin_shares(list(polygons[rows == row]))
+    return shares
 
 
 def _margin_shares(pieces: list[Any]) -> list[float]:
