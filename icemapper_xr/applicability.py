@@ -340,7 +340,7 @@ def _pixel_size(array: xr.DataArray) -> float:
     down, across = (y[0] - y[-1]) / (y.size - 1), (x[-1] - x[0]) / (x.size - 1)
     if min(down, across) <= 0 or not np.isclose(down, across, rtol=1e-3):
         raise errors.CubeError(
-            f"the cube's pixels are {across:g} m eastward and {down:g} m southward; regrid it to square pixels, north up"
+            f"the cube's pixels are {across:g} m eastward, {down:g} m southward; regrid it to square pixels, north up"
         )
     return float(across)
 
