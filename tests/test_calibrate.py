@@ -254,3 +254,13 @@ def test_bad_input_has_a_clear_line(tmp_path):
         calibrate.bin_confidence([1.2], [True])
     with pytest.raises(OptionError, match="differ in shape"):
         calibrate.reliability([0.5, 0.5], [True])
+
+
+def test_a_variable_alone_names_no_weights():
+    from icemapper_xr.pipeline import trust
+
+    result = xr.Dataset({"probability": ("x", [0.2, 0.8])}, attrs={conventions.ATTR_WEIGHTS_DIGEST: "of others"})
+    with pytest.raises(OptionError, match="does not name its weights: pass the dataset of `predict`"):
+        trust.calibrate(result.probability)
+    with pytest.raises(OptionError, match="no calibration ships with the weights of this result"):
+        trust.calibrate(result)
