@@ -183,7 +183,7 @@ def _view(raster: xr.DataArray) -> _View:
     factor = -(-max(data.shape) // _MAX_PIXELS)
     if factor > 1:
         thinned = {dim: min(factor, data.sizes[dim]) for dim in (cv.Y, cv.X)}  # of a strip more than its width is gone
-        rows, columns = (n - n % thinned[dim] for dim, n in data.sizes.items())
+        rows, columns = (data.sizes[dim] - data.sizes[dim] % step for dim, step in thinned.items())
         data = data.isel({cv.Y: slice(rows), cv.X: slice(columns)}).coarsen(thinned).mean()
         x, y = x[:columns], y[:rows]
     values = np.asarray(data.values, dtype=np.float32)
