@@ -296,7 +296,7 @@ def applicability(cube: xr.Dataset, model: Likeness) -> xr.DataArray:
     Raises
     ------
     CubeError
-        If a feature is missing.
+        If a feature is missing, or the pixels are not those of the training data.
     UnitsError
         If the cube is in model units already.
     """
@@ -309,7 +309,13 @@ def applicability(cube: xr.Dataset, model: Likeness) -> xr.DataArray:
         if cv.ATTR_NORMALISED in array.attrs:
             raise errors.UnitsError(f"{feature} is in model units: score the cube before it is normalised")
         arrays.append(array.transpose(cv.TIME, cv.Y, cv.X))
-    before = _offset(cube, arrays[0])
+    size = _pixel_size(arrays[0])
+    if not np.isclose(size, model.pixel_size, rtol=1e-3):
+        raise errors.CubeError(
+            f"the cube's pixels are {size:g} m, those of the training data {model.pixel_size:g} m, and their texture "
+            f"tells nothing of others': open the cube with resolution={model.pixel_size:g}"
+        )
+    before = _offset(cube, arrays[0], size)
     data = [_on_lattice(array, before) for array in arrays]
     values = _map(data, model)
     rows, columns = arrays[0].shape[1:]
@@ -320,12 +326,30 @@ def applicability(cube: xr.Dataset, model: Likeness) -> xr.DataArray:
     return xr.DataArray(cut, dims=(cv.Y, cv.X), coords=coords, attrs=attrs, name=cv.APPLICABILITY)
 
 
-def _offset(cube: xr.Dataset, array: xr.DataArray) -> tuple[int, int]:
+def _pixel_size(array: xr.DataArray) -> float:
+    """Return the side of a pixel of a north-up cube, in the units of its CRS.
+
+    Raises
+    ------
+    CubeError
+        If it is not known, the pixels are not square, or y does not descend.
+    """
+    y, x = (np.asarray(array[dim].values, np.float64) for dim in (cv.Y, cv.X))
+    if min(y.size, x.size) < 2:
+        raise errors.CubeError(f"the cube has {y.size} x {x.size} pixels, which do not tell their size: open more")
+    down, across = (y[0] - y[-1]) / (y.size - 1), (x[-1] - x[0]) / (x.size - 1)
+    if min(down, across) <= 0 or not np.isclose(down, across, rtol=1e-3):
+        raise errors.CubeError(
+            f"the cube's pixels are {across:g} m eastward, {down:g} m southward; regrid it to square pixels, north up"
+        )
+    return float(across)
+
+
+def _offset(cube: xr.Dataset, array: xr.DataArray, size: float) -> tuple[int, int]:
     """Pixels from the lattice to the cube's upper left corner, in y and x."""
     if cv.ATTR_AREA not in cube.attrs:
         return 0, 0
     y, x = array[cv.Y].values, array[cv.X].values
-    size = abs(float(x[-1] - x[0])) / max(x.size - 1, 1)
     first = round(-(float(y[0]) + size / 2) / size), round((float(x[0]) - size / 2) / size)
     return first[0] % BLOCK, first[1] % BLOCK
 

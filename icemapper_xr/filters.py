@@ -63,7 +63,8 @@ def temporal(result: Result, *, max_gap_years: int = MAX_GAP_YEARS) -> Result:
     Raises
     ------
     AnalysisError
-        There is no dimension `year`, no probability, or the years do not ascend.
+        There is no dimension `year`, no probability, the years do not ascend or are dates, or the probability is of
+        whole numbers, which have no NaN.
     OptionError
         `max_gap_years` is below 1.
 
@@ -81,8 +82,12 @@ def temporal(result: Result, *, max_gap_years: int = MAX_GAP_YEARS) -> Result:
             found = ", ".join(map(str, result)) or "none"
             raise AnalysisError(f"the dataset has no variable {cv.PROBABILITY!r} to filter (it has {found})")
         return result.assign({name: temporal(result[name], max_gap_years=max_gap_years) for name in names})
-    if max_gap_years < 1:
+    if not max_gap_years >= 1:
         raise OptionError(f"max_gap_years={max_gap_years} reaches no neighbour; {MAX_GAP_YEARS} is the default")
+    if result.dtype.kind != "f":
+        raise AnalysisError(
+            f"the probability is {result.dtype}, but floats 0..1 with NaN = not observed are wanted; bring it there"
+        )
     years = _years(result)
     lazy = result.chunk({cv.YEAR: -1}) if result.chunks is not None else result
     filtered: xr.DataArray = xr.apply_ufunc(
@@ -105,13 +110,14 @@ def filter_series(values: npt.ArrayLike, years: npt.ArrayLike, *, max_gap_years:
     Parameters
     ----------
     values
-        (years, ...) any floats; NaN is left out and stays NaN.
+        (years, ...) any numbers; NaN is left out and stays NaN. Whole numbers come back as floats.
     years
         (years,) ascending.
     max_gap_years
         As in `temporal`.
     """
     x = np.array(values, copy=True)
+    x = x if x.dtype.kind == "f" else x.astype(np.float64)
     t = np.asarray(years, dtype=np.float64)
     passes = max(0, (t.size - 1) // 2)  # a root is reached after (n - 2) / 2 passes (Gallagher and Wise 1981)
     seen = ~np.isnan(x)
@@ -152,7 +158,11 @@ def _last_axis(values: AnyArray, *, years: AnyArray, max_gap_years: int) -> AnyA
 def _years(array: xr.DataArray) -> AnyArray:
     if cv.YEAR not in array.dims or cv.YEAR not in array.coords:
         raise AnalysisError(f"a temporal filter needs the dimension {cv.YEAR!r}; the array has {array.dims}")
-    years = np.asarray(array[cv.YEAR].values, dtype=np.float64)
+    years = np.asarray(array[cv.YEAR].values)
+    if years.dtype.kind not in "iuf":
+        # Dates would count in nanoseconds: no year would have a neighbour within reach, and nothing be filtered.
+        raise AnalysisError(f"the years of the probability are {years.dtype}; make them numbers, such as 2023")
+    years = years.astype(np.float64)
     if years.size > 1 and np.diff(years).min() <= 0:
         raise AnalysisError("the years of the probability do not ascend or repeat; sort them with .sortby('year')")
     return years

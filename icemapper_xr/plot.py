@@ -75,7 +75,7 @@ def map_figure(
     Raises
     ------
     VectorError
-        If no CRS is known, or a raster is not (y, x).
+        If no CRS is known, it is not projected, or a raster is not (y, x).
     """
     from matplotlib.figure import Figure
 
@@ -157,7 +157,13 @@ def _crs(probability: xr.DataArray, crs: Any) -> Any:
         if probability.rio.crs is None:
             raise errors.VectorError("The probability has no CRS: set it with .rio.write_crs(...), or name crs=")
         crs = probability.rio.crs.to_wkt()
-    return pyproj.CRS.from_user_input(crs)
+    found = pyproj.CRS.from_user_input(crs)
+    if not found.is_projected:
+        raise errors.VectorError(
+            f"The map's CRS {found.name} is not projected, so it has no km: bring the rasters to a projected one "
+            "first, for example with .rio.reproject(raster.rio.estimate_utm_crs())"
+        )
+    return found
 
 
 def _view(raster: xr.DataArray) -> _View:
@@ -165,18 +171,18 @@ def _view(raster: xr.DataArray) -> _View:
     data = raster.squeeze([dim for dim in raster.dims if dim not in (cv.Y, cv.X) and raster.sizes[dim] == 1], drop=True)
     if set(data.dims) != {cv.Y, cv.X}:
         raise errors.VectorError(f"A map needs rasters with dims ('y', 'x'), got {raster.dims}: pick one year or step")
-    data = data.transpose(cv.Y, cv.X).sortby(cv.Y, ascending=False)
+    data = data.transpose(cv.Y, cv.X).sortby(cv.Y, ascending=False).sortby(cv.X)
     x, y = np.asarray(data[cv.X].values, float) / 1e3, np.asarray(data[cv.Y].values, float) / 1e3
-    steps = np.abs([*np.diff(x[:2]), *np.diff(y[:2]), cv.PIXEL_SIZE / 1e3])  # a single pixel does not tell its side
-    half = steps[0] / 2
+    either = np.abs([*np.diff(x[:2]), *np.diff(y[:2]), cv.PIXEL_SIZE / 1e3])[0]
+    across, down = (abs(c[1] - c[0]) / 2 if c.size > 1 else either / 2 for c in (x, y))  # one pixel tells no side
     factor = -(-max(data.shape) // _MAX_PIXELS)
     if factor > 1:
-        rows, columns = (n - n % factor for n in data.shape)
-        data = data.isel({cv.Y: slice(rows), cv.X: slice(columns)})
-        data = data.coarsen({cv.Y: factor, cv.X: factor}).mean()
+        thinned = {dim: min(factor, data.sizes[dim]) for dim in (cv.Y, cv.X)}  # of a strip more than its width is gone
+        rows, columns = (data.sizes[dim] - data.sizes[dim] % step for dim, step in thinned.items())
+        data = data.isel({cv.Y: slice(rows), cv.X: slice(columns)}).coarsen(thinned).mean()
         x, y = x[:columns], y[:rows]
     values = np.asarray(data.values, dtype=np.float32)
-    return _View(values, (x[0] - half, x[-1] + half, y[-1] - half, y[0] + half))
+    return _View(values, (x[0] - across, x[-1] + across, y[-1] - down, y[0] + down))
 
 
 def _stretch(values: npt.NDArray[np.float32]) -> tuple[float, float]:

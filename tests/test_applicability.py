@@ -206,3 +206,16 @@ def test_bad_cubes_are_refused(model: likeness.Likeness) -> None:
         likeness.applicability(ds, model)
     with pytest.raises(errors.OptionError, match="too few"):
         likeness.fit([np.zeros((9, 8))] * 9, features=("rtc",), pixel_size=10.0)
+
+
+def test_pixels_of_another_size_are_refused(model: likeness.Likeness) -> None:
+    """Squares of 16 pixels of 30 m have another texture than those of the training: all looked unlike, or all alike."""
+    cube = cube_of(series(np.random.default_rng(2), 64, 64))
+    coarse = cube.assign_coords(y=8_000_000 + 3 * (cube.y - 8_000_000), x=3 * cube.x)
+    with pytest.raises(errors.CubeError, match="pixels are 30 m, those of the training data 10 m"):
+        likeness.applicability(coarse, model)
+    for turned in (cube.sortby("y"), cube.assign_coords(x=2 * cube.x)):
+        with pytest.raises(errors.CubeError, match="regrid it to square pixels, north up"):
+            likeness.applicability(turned, model)
+    with pytest.raises(errors.CubeError, match="1 x 64 pixels"):
+        likeness.applicability(cube.isel(y=[0]), model)

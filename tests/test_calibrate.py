@@ -114,6 +114,39 @@ def test_expected_error_by_hand():
     assert np.isnan(calibrate.expected_calibration_error([np.nan], [True]))
 
 
+def test_an_unknown_truth_is_left_out_and_no_ice():
+    p, truth = np.array([0.9, 0.9, 0.1, 0.1, 0.7]), np.array([1, np.nan, 0, np.nan, 1])
+    known = ~np.isnan(truth)
+    for found in (
+        calibrate.reliability(p, truth),
+        calibrate.bin_confidence(calibrate.shannon_confidence(p), np.where(known, 1.0, np.nan)),
+    ):
+        expected = calibrate.reliability(p[known], truth[known].astype(bool))
+        np.testing.assert_array_equal(found.count, expected.count)
+        np.testing.assert_array_equal(found.correct, expected.correct)
+    assert calibrate.expected_calibration_error([0.5, 0.6], [1.0, np.nan]) == 0.5
+    with pytest.raises(OptionError, match="glacier holds 255; give 1 and 0, and NaN where it is unknown"):
+        calibrate.reliability([0.2, 0.8], np.array([0, 255], np.uint8))
+    with pytest.raises(OptionError, match="correct holds 2"):
+        calibrate.bin_confidence([0.2, 0.8], [0, 2])
+
+
+def test_percent_is_no_probability():
+    result = xr.Dataset({"probability": (("y", "x"), np.array([[20.0, 50.0, 80.0]]))})
+    model = calibrate.Monotone((0.0, 0.5), (0.5, 1.0))
+    for refused in (
+        lambda: calibrate.shannon_confidence([20.0, 50.0]),
+        lambda: calibrate.reliability([20.0, 80.0], [0, 1]),
+        lambda: calibrate.calibrate(result, model),
+        lambda: calibrate.calibrate(result.chunk(), model).compute(),
+    ):
+        with pytest.raises(OptionError, match=r"probability runs from .* it has to lie in 0\.\.1"):
+            refused()
+    rounded = np.array([0.0, 1.0 + 1e-7, -1e-9])  # by a rounding error
+    assert np.ptp(calibrate.shannon_confidence(rounded)) < 1e-12
+    assert calibrate.shannon_confidence([]).size == 0
+
+
 def test_bins_of_two_parts_add_up():
     p, truth = make_validation_set(n=10_000)
     whole = calibrate.reliability(p, truth)
@@ -221,3 +254,13 @@ def test_bad_input_has_a_clear_line(tmp_path):
         calibrate.bin_confidence([1.2], [True])
     with pytest.raises(OptionError, match="differ in shape"):
         calibrate.reliability([0.5, 0.5], [True])
+
+
+def test_a_variable_alone_names_no_weights():
+    from icemapper_xr.pipeline import trust
+
+    result = xr.Dataset({"probability": ("x", [0.2, 0.8])}, attrs={conventions.ATTR_WEIGHTS_DIGEST: "of others"})
+    with pytest.raises(OptionError, match="does not name its weights: pass the dataset of `predict`"):
+        trust.calibrate(result.probability)
+    with pytest.raises(OptionError, match="no calibration ships with the weights of this result"):
+        trust.calibrate(result)

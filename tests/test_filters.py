@@ -137,6 +137,19 @@ def test_missing_years_are_bridged_as_far_as_said():
     assert filters.filter_series(values[:1], years[:1]).tolist() == [0.9]
 
 
+def test_years_that_are_dates_and_whole_numbers_are_not_passed_through_unfiltered():
+    values = np.array([90, 10, 90], np.uint8)
+    np.testing.assert_array_equal(filters.filter_series(values, [2019, 2020, 2023]), [90, 10, 90])
+    np.testing.assert_array_equal(filters.filter_series(values, [2019, 2020, 2021]), [90, 90, 90])
+    with pytest.raises(AnalysisError, match="the probability is uint8, but floats"):
+        filters.temporal(xr.DataArray(values, {"year": [2019, 2020, 2023]}, "year"))
+    dates = np.array(["2019-07-01", "2020-07-01", "2021-07-01"], "datetime64[ns]")
+    with pytest.raises(AnalysisError, match="the years of the probability are datetime64"):
+        filters.temporal(xr.DataArray([0.9, 0.1, 0.9], {"year": dates}, "year"))
+    with pytest.raises(OptionError, match="max_gap_years=nan"):
+        filters.temporal(xr.DataArray([0.9, 0.1, 0.9], {"year": [2019, 2020, 2021]}, "year"), max_gap_years=np.nan)
+
+
 def test_bad_input_has_a_clear_line():
     array = raster(np.random.default_rng(3))
     with pytest.raises(AnalysisError, match="needs the dimension 'year'"):

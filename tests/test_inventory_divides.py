@@ -80,6 +80,8 @@ def test_slivers_join_the_neighbour_with_the_longest_border() -> None:
     assert set(np.unique(kept)) == {1, 2, 3}
     thin = regions.merge_slivers(labels, 10.0, small=0.0, thin=2000.0, compactness=1.1)
     assert set(np.unique(thin)) == {1, 2}
+    small = regions.merge_slivers(labels, 10.0, small=2000.0, thin=0.0, compactness=0.5)  # whatever counts as thin
+    np.testing.assert_array_equal(small, merged)
 
 
 # -- two valley glaciers that share a divide --------------------------------------------------------------------------
@@ -494,6 +496,22 @@ def test_slivers_do_not_link() -> None:
     assert inventory.link(first, second, least_overlap_km2=0, least_share=0)["kind"].tolist() == ["same"]
     with pytest.raises(errors.OptionError, match="least_share"):
         inventory.link(first, second, least_share=1.5)
+
+
+def test_years_given_as_text_link_and_others_are_refused(tmp_path: Path) -> None:
+    both = gpd.pd.concat([frame(box(0, 0, 9, 9), year=2020, id=["a"]), frame(box(0, 0, 8, 8), year=2024, id=["b"])])
+    expected = inventory.link_years(both)
+    assert expected["kind"].tolist() == ["same"]
+    text = both.assign(year=both["year"].astype(str))
+    gpd.pd.testing.assert_frame_equal(inventory.link_years(text), expected)
+    text.to_file(tmp_path / "ice.gpkg")
+    found = pipeline.links_of_run(tmp_path / "ice.gpkg", inventory_file=tmp_path / "ice.gpkg", inventory_year=2020)
+    assert found.year == 2024
+    assert found.inventory is not None
+    assert found.inventory["kind"].tolist() == ["same"]
+    both["year"] = [2020.5, 2024]
+    with pytest.raises(errors.VectorError, match=r"have the year 2020\.5 .*whole years"):
+        inventory.link_years(both)
 
 
 def test_links_of_nothing() -> None:

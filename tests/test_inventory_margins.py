@@ -177,6 +177,35 @@ def test_the_interval_of_a_body_is_shared_by_its_glaciers() -> None:
     # margin: 25 + 25 + 50 and 75 + 75 + 50 of 300 cells; the divide is none
     np.testing.assert_allclose((made["area_high_km2"] - made["area_km2"])[["small", "large"]], [0.2, 0.4], rtol=1e-3)
     np.testing.assert_allclose((made["area_km2"] - made["area_low_km2"])[["small", "large"]], [0.1, 0.2], rtol=1e-3)
+    # one row of two bodies, as across the antimeridian, has one interval for both
+    apart = shapely.MultiPolygon([box(0, 0, 25, 25), box(30, 0, 80, 50)])  # margins of 100 and 200 cells
+    parts = inventory.divide(frame(apart).assign(area_km2=2.0, area_low_km2=1.7, area_high_km2=2.6))
+    parts = parts.sort_values("area_km2")
+    np.testing.assert_allclose(parts["area_km2"] - parts["area_low_km2"], [0.1, 0.2], rtol=1e-3)
+    np.testing.assert_allclose(parts["area_high_km2"] - parts["area_km2"], [0.2, 0.4], rtol=1e-3)
+
+
+def test_a_filled_hole_is_no_doubtful_ice(tmp_path: Path) -> None:
+    from icemapper_xr import pipeline, store
+
+    p = np.minimum(soft_disc((240, 240), 120, 120, 90, 10), 1 - soft_disc((240, 240), 120, 120, 20, 10))
+    solid = soft_disc((240, 240), 120, 120, 90, 10)
+    found = []
+    for k, values in enumerate((p, solid)):
+        result = xr.Dataset(
+            {
+                "probability": (("y", "x"), values.astype(np.float32)),
+                "n_obs": (("y", "x"), np.full(p.shape, 15, np.uint8)),
+            },
+            coords={"y": 8_697_600.0 - 5 - 10.0 * np.arange(240), "x": 518_400.0 + 5 + 10.0 * np.arange(240)},
+            attrs={"year": 2020, "relative_orbit": 14, "polarisation": "HH"},
+        ).rio.write_crs(32633)
+        found.append(vectorise.band(result, vectorise.outlines(result, min_hole_km2=1.0), min_hole_km2=1.0).outlines)
+        store.write(result.chunk({"y": 120, "x": 120}), tmp_path / str(k) / "glaciers.zarr", year=2020)
+        found.append(pipeline.outlines_of_run(tmp_path / str(k), band=True, min_hole_km2=1.0)[1])
+    for one in found:
+        for name in ("area_km2", "area_low_km2", "area_high_km2", "half_width_m"):
+            assert one[name].item() == pytest.approx(found[-1][name].item(), rel=1e-6)
 
 
 def test_outlines_of_a_folder_with_band_and_flags(tmp_path: Path) -> None:

@@ -80,6 +80,22 @@ def test_north_is_up_whatever_the_order_of_the_rows() -> None:
     plot.map_figure(one, one, drawn)
 
 
+def test_oblong_pixels_strips_and_columns_from_the_east_lie_where_they_are() -> None:
+    p = raster(np.linspace(0, 1, 1200, dtype=np.float32).reshape(30, 40))
+    north_up, drawn = p.coarsen(y=2).mean(), vectorise.outlines(p)  # 10 by 20 m
+    whole = plot.map_figure(p, p, drawn).axes[1]
+    turned = north_up.isel(x=slice(None, None, -1))
+    for one in (north_up, turned):
+        found = plot.map_figure(one, one, drawn).axes[1]
+        assert found.get_xlim() == pytest.approx(whole.get_xlim(), abs=1e-6)
+        assert found.get_ylim() == pytest.approx(whole.get_ylim(), abs=1e-6)
+        np.testing.assert_array_equal(found.images[0].get_array(), north_up.values)
+    strip = raster(np.full((3, 5000), 0.5, np.float32))
+    axis = plot.map_figure(strip, strip, drawn).axes[1]
+    assert axis.get_xlim() == pytest.approx((500.0, 550.0))
+    assert axis.get_ylim() == pytest.approx((8699.97, 8700.0))
+
+
 def test_gaps_years_and_nothing_found(tmp_path: Path) -> None:
     gone = raster(np.full((30, 40), np.nan))
     empty = vectorise.outlines(gone)
@@ -109,3 +125,5 @@ def test_a_map_needs_a_crs() -> None:
     with pytest.raises(errors.VectorError, match="no CRS"):
         plot.map_figure(backscatter, probability.drop_vars("spatial_ref"), outlines)
     plot.map_figure(backscatter, probability.drop_vars("spatial_ref"), outlines, crs=32633)
+    with pytest.raises(errors.VectorError, match="WGS 84 is not projected"):
+        plot.map_figure(backscatter, probability, outlines, crs=4326)  # its degrees would be drawn as km

@@ -18,7 +18,8 @@ Array = npt.NDArray[np.float64]
 N_BINS: Final = 100
 """Equal bins of confidence in fits and in the expected calibration error (Maslov et al. 2025)."""
 P_CLIP: Final = 1e-6
-"""Probabilities are clipped to [P_CLIP, 1 - P_CLIP] before the entropy (Maslov et al. 2025)."""
+"""Probabilities are clipped to [P_CLIP, 1 - P_CLIP] before the entropy (Maslov et al. 2025); what lies farther than
+this outside 0..1 is none (percent, a fill value), and clipped would pass as certain."""
 
 
 def shannon_confidence(probability: npt.ArrayLike) -> Array:
@@ -34,6 +35,11 @@ def shannon_confidence(probability: npt.ArrayLike) -> Array:
     numpy.ndarray
         float64, 0 (p = 0.5) to 0.99998 (p = 0 or 1), unit 1.
 
+    Raises
+    ------
+    OptionError
+        A probability lies outside 0..1.
+
     Notes
     -----
     Maslov et al. (2025), doi:10.31223/X5472T.
@@ -43,7 +49,11 @@ def shannon_confidence(probability: npt.ArrayLike) -> Array:
     >>> shannon_confidence([0.5, 0.75]).round(4)
     array([0.    , 0.1887])
     """
-    p = np.clip(np.asarray(probability, dtype=np.float64), P_CLIP, 1 - P_CLIP)
+    given = np.asarray(probability, dtype=np.float64)
+    low, high = np.fmin.reduce(given, axis=None, initial=1.0), np.fmax.reduce(given, axis=None, initial=0.0)
+    if low < -P_CLIP or high > 1 + P_CLIP:
+        raise OptionError(f"probability runs from {low:g} to {high:g}; it has to lie in 0..1 (percent: divide by 100)")
+    p = np.clip(given, P_CLIP, 1 - P_CLIP)
     entropy = -(p * np.log2(p) + (1 - p) * np.log2(1 - p))
     return np.asarray(np.maximum(1 - entropy, 0.0))
 
@@ -87,22 +97,23 @@ def bin_confidence(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, bins: i
     confidence
         Confidence in the mapped class, 0..1, any shape; pixels with NaN are left out.
     correct
-        Whether the mapped class is right, bool, same shape.
+        Whether the mapped class is right, bool (or 0 and 1, NaN = unknown and left out), same shape.
     bins
         Number of bins.
 
     Raises
     ------
     OptionError
-        The shapes differ, a confidence lies outside 0..1, or there is no bin.
+        The shapes differ, a confidence lies outside 0..1, `correct` is more than yes and no, or there is no bin.
     """
     c, right = np.asarray(confidence, dtype=np.float64), np.asarray(correct)
     if c.shape != right.shape:
         raise OptionError(f"confidence {c.shape} and correct {right.shape} differ in shape; pass one flag per pixel")
     if bins < 1:
         raise OptionError(f"bins={bins} is no number of bins; use 1 or more")
-    known = ~np.isnan(c)
-    c, right = c[known], right[known].astype(np.float64)
+    right = _flags(right, "correct")
+    known = ~np.isnan(c) & ~np.isnan(right)
+    c, right = c[known], right[known]
     if c.size and (c.min() < 0 or c.max() > 1):
         raise OptionError(f"confidence runs from {c.min():g} to {c.max():g}; it has to lie in 0..1")
     index = np.minimum((c * bins).astype(np.int64), bins - 1)
@@ -121,15 +132,30 @@ def reliability(probability: npt.ArrayLike, glacier: npt.ArrayLike, *, bins: int
     probability
         Uncalibrated glacier probability, 0..1, any shape; pixels with NaN are left out.
     glacier
-        The truth, bool (or 0 and 1), same shape.
+        The truth, bool (or 0 and 1, NaN = unknown and left out), same shape.
     bins
         Number of equal bins of confidence.
+
+    Raises
+    ------
+    OptionError
+        The shapes differ, a probability lies outside 0..1, or the truth has other values than 0 and 1.
     """
-    p = np.asarray(probability, dtype=np.float64)
-    truth = np.asarray(glacier).astype(bool)
+    p, truth = np.asarray(probability, dtype=np.float64), np.asarray(glacier)
     if p.shape != truth.shape:
         raise OptionError(f"probability {p.shape} and glacier {truth.shape} differ in shape; pass one truth per pixel")
-    return bin_confidence(shannon_confidence(p), (p >= conventions.THRESHOLD) == truth, bins=bins)
+    truth = _flags(truth, "glacier")
+    correct = np.where(np.isnan(truth), np.nan, (p >= conventions.THRESHOLD) == truth)
+    return bin_confidence(shannon_confidence(p), correct, bins=bins)
+
+
+def _flags(values: npt.NDArray[np.generic], name: str) -> Array:
+    """Return yes and no as 1 and 0, NaN where nobody knows; as bool a NaN and a fill value of 255 would mean yes."""
+    flags = values.astype(np.float64)
+    other = ~np.isnan(flags) & (flags != 0) & (flags != 1)
+    if other.any():
+        raise OptionError(f"{name} holds {flags[other][0]:g}; give 1 and 0, and NaN where it is unknown")
+    return flags
 
 
 def expected_calibration_error(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, bins: int = N_BINS) -> float:

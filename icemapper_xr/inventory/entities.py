@@ -219,6 +219,7 @@ def _metric(dem: Any, ice: gpd.GeoDataFrame, cell: float | None) -> Dem | None:
 def _pieces(flat: gpd.GeoDataFrame, work: _Work, cell: float) -> Iterator[_Piece]:
     """Iterate over the pieces of all outlines."""
     polygons, rows = _single(flat)
+    shares = _shares_of_rows(polygons, rows)
     bodies = _bodies(polygons, work.reference)
     tree = shapely.STRtree(bodies)
     body_of = tree.query_nearest(shapely.point_on_surface(polygons), all_matches=False)[1]
@@ -231,11 +232,19 @@ def _pieces(flat: gpd.GeoDataFrame, work: _Work, cell: float) -> Iterator[_Piece
         plan = _plan(bodies[number], mine, work, cell, fresh)
         for k, shape in zip(members[number], mine, strict=True):
             if plan.lines is None:
-                yield _Piece(int(rows[k]), plan.ids[0], shape, 1.0)
+                yield _Piece(int(rows[k]), plan.ids[0], shape, float(shares[k]))
                 continue
             cut = cutting.cut(shape, plan.lines, plan.label, smallest=work.smallest)
             for (label, piece), share in zip(cut, _margin_shares([piece for _, piece in cut]), strict=True):
-                yield _Piece(int(rows[k]), plan.ids[label - 1], piece, share)
+                yield _Piece(int(rows[k]), plan.ids[label - 1], piece, share * float(shares[k]))
+
+
+def _shares_of_rows(polygons: shapes.Geometries, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Share of its row's margin that each single polygon has: a row of several has one interval for all."""
+    shares = np.ones(rows.size)
+    for row in np.flatnonzero(np.bincount(rows) > 1):
+        shares[rows == row] = _margin_shares(list(polygons[rows == row]))
+    return shares
 
 
 def _margin_shares(pieces: list[Any]) -> list[float]:
@@ -404,7 +413,7 @@ def _assemble(ice: gpd.GeoDataFrame, flat: gpd.GeoDataFrame, pieces: list[_Piece
     others = [c for c in ice.columns if c not in (*COLUMNS, "geometry", "perimeter_km", "n_holes", *SEA)]
     columns = [name for name in ("touches_edge", *others) if name in ice]
     table = pd.DataFrame({name: ice[name].to_numpy()[rows] for name in columns})
-    table[cv.YEAR] = pd.array(_years(ice)[rows], dtype="Int32")
+    table[cv.YEAR] = pd.array(shapes.whole_years(ice, "the outlines")[rows], dtype="Int32")
     if "touches_edge" not in table:
         table["touches_edge"] = False
     table["glacier_id"] = [piece.glacier_id for piece in pieces]
@@ -424,23 +433,6 @@ def _assemble(ice: gpd.GeoDataFrame, flat: gpd.GeoDataFrame, pieces: list[_Piece
     made["id"] = [f"{g}.{p}" if p > 1 else g for g, p in zip(made["glacier_id"], made["part"], strict=True)]
     last = [name for name in others if name in made]
     return made[[*COLUMNS[:-1], *last, "geometry"]]
-
-
-def _years(ice: gpd.GeoDataFrame) -> npt.NDArray[np.object_]:
-    """Return the year of each row, None where there is none."""
-    import pandas as pd
-
-    if cv.YEAR not in ice:
-        return np.full(len(ice), None)
-    given = ice[cv.YEAR]
-    numbers = pd.to_numeric(given.astype(object), errors="coerce")
-    wrong = given.notna() & ~(numbers.between(1, 9999) & (numbers % 1 == 0))
-    if wrong.any():
-        raise VectorError(
-            f"the outlines have the year {given[wrong].iloc[0]!s} ({int(wrong.sum())} rows of {len(ice)}): give whole "
-            "years in the column 'year', such as 2024"
-        )
-    return np.array([None if pd.isna(one) else int(one) for one in numbers], dtype=object)
 
 
 def _share_interval(

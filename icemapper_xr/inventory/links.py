@@ -166,8 +166,8 @@ def link_years(glaciers: gpd.GeoDataFrame, *, years: Iterable[int] | None = None
     Parameters
     ----------
     glaciers
-        Column `year`, and one polygon a row; each row is a unit of its own, so that a glacier that falls into parts is
-        a split. Ids from `id`, which is unique in a year.
+        Column `year` (whole years), and one polygon a row; each row is a unit of its own, so that a glacier that falls
+        into parts is a split. Ids from `id`, which is unique in a year.
     years
         Which years; None is all.
     **bounds
@@ -181,18 +181,19 @@ def link_years(glaciers: gpd.GeoDataFrame, *, years: Iterable[int] | None = None
     Raises
     ------
     VectorError
-        If there is no column of years, or a year asked for is not there.
+        If there is no column of years, a year is not whole, or one asked for is not there.
     """
     if cv.YEAR not in glaciers:
         raise VectorError("the glaciers have no column 'year': give those of several years")
-    known = sorted({int(year) for year in glaciers[cv.YEAR].dropna()})
+    of_row = shapes.whole_years(glaciers, "the glaciers")
+    known = sorted({int(year) for year in of_row if year is not None})
     wanted = known if years is None else sorted(set(years))
     unknown = [year for year in wanted if year not in known]
     if unknown:
         raise VectorError(f"there are no glaciers of {unknown}: the years are {known}")
     tables = []
     for one, two in itertools.pairwise(wanted):
-        older, younger = (_rows_of(glaciers, year) for year in (one, two))
+        older, younger = (_units_of(glaciers[of_row == year], year) for year in (one, two))
         table = link(older, younger, **bounds)
         table.insert(0, "year_1", one)
         table.insert(1, "year_2", two)
@@ -202,7 +203,6 @@ def link_years(glaciers: gpd.GeoDataFrame, *, years: Iterable[int] | None = None
     return pd.concat(tables, ignore_index=True)
 
 
-def _rows_of(glaciers: gpd.GeoDataFrame, year: int) -> gpd.GeoDataFrame:
-    rows = glaciers[glaciers[cv.YEAR] == year]
+def _units_of(rows: gpd.GeoDataFrame, year: int) -> gpd.GeoDataFrame:
     column = "id" if "id" in rows else names.id_column(rows, f"the glaciers of {year}")
     return rows[[column, "geometry"]].rename(columns={column: "id"})

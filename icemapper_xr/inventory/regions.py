@@ -59,8 +59,9 @@ def merge_slivers(labels: Labels, cell: float, *, small: float, thin: float, com
         perimeter = sum(graph[k].values()) * cell * np.pi / 4
         return bool(sizes[k] < thin and 2 * np.sqrt(np.pi * sizes[k]) / perimeter < compactness)
 
+    most = max(small, thin)
     while True:
-        candidates = [k for k in waiting if sizes[k] < thin and is_sliver(k) and any(n for n in graph[k] if n)]
+        candidates = [k for k in waiting if sizes[k] < most and is_sliver(k) and any(n for n in graph[k] if n)]
         if not candidates:
             break
         k = min(candidates, key=lambda one: (sizes[one], one))

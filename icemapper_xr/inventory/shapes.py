@@ -30,6 +30,7 @@ __all__ = [
     "plane_of",
     "require_one_year",
     "usable",
+    "whole_years",
     "within_others",
     "year_names",
 ]
@@ -166,6 +167,29 @@ def within_others(polygons: Geometries) -> tuple[npt.NDArray[np.int64], npt.NDAr
     row, other = row[near], other[near]
     double = shapely.area(shapely.intersection(polygons[row], polygons[other])) > area[row] / 2
     return row[double], other[double]
+
+
+def whole_years(frame: gpd.GeoDataFrame, what: str) -> npt.NDArray[np.object_]:
+    """Return the year of each row, of a column of numbers or of text; None where there is none.
+
+    Raises
+    ------
+    VectorError
+        If a year is not whole.
+    """
+    import pandas as pd
+
+    if cv.YEAR not in frame:
+        return np.full(len(frame), None)
+    given = frame[cv.YEAR]
+    numbers = pd.to_numeric(given.astype(object), errors="coerce")
+    wrong = given.notna() & ~(numbers.between(1, 9999) & (numbers % 1 == 0))
+    if wrong.any():
+        raise VectorError(
+            f"{what} have the year {given[wrong].iloc[0]!s} ({int(wrong.sum())} rows of {len(frame)}): give whole "
+            "years in the column 'year', such as 2024"
+        )
+    return np.array([None if pd.isna(one) else int(one) for one in numbers], dtype=object)
 
 
 def one_side(polygons: Geometries) -> Geometries:

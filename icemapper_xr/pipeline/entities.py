@@ -201,7 +201,8 @@ def links_of_run(
         As in `icemapper_xr.inventory.link`.
     """
     path, glaciers = glaciers_of(source)
-    known = _years(glaciers)
+    years = shapes.whole_years(glaciers, f"the glaciers of {path}")
+    known = sorted({int(one) for one in years if one is not None})
     if inventory_year is not None and inventory_file is None:
         raise OptionError(f"inventory_year={inventory_year} but there is no inventory: name one, or leave the year out")
     if inventory_file is None and len(known) < 2:
@@ -214,7 +215,7 @@ def links_of_run(
     written = [write_table(through, folder / LINKS_YEARS)] if len(known) > 1 else []
     to = None
     if inventory_file is not None:
-        of_year = glaciers if chosen is None else glaciers[glaciers[conventions.YEAR] == chosen]
+        of_year = glaciers if chosen is None else glaciers[years == chosen]
         given = _of_year(vectorise.read(inventory_file), inventory_year, Path(inventory_file))
         to = inventory.link(given, of_year, least_overlap_km2=least_overlap_km2, least_share=least_share)
         written.append(write_table(to, folder / LINKS_INVENTORY))
@@ -230,12 +231,6 @@ def _of_year(given: gpd.GeoDataFrame, year: int | None, path: Path) -> gpd.GeoDa
     if str(year) not in years:
         raise OptionError(f"inventory_year={year}: {path} has the years {', '.join(sorted(set(years)))}, not {year}")
     return given[years == str(year)]
-
-
-def _years(glaciers: gpd.GeoDataFrame) -> list[int]:
-    if conventions.YEAR not in glaciers:
-        return []
-    return sorted({int(year) for year in glaciers[conventions.YEAR].dropna()})
 
 
 def write_table(table: pd.DataFrame, path: Path) -> Path:

@@ -44,7 +44,9 @@ class Drawing:
     """Provenance of its store, of a region that of its first tile."""
     draw: Draw
 
-    def band(self, outlines: gpd.GeoDataFrame, *, threshold: float, calibration: str | Path) -> vectorise.Band:
+    def band(
+        self, outlines: gpd.GeoDataFrame, *, threshold: float, calibration: str | Path, min_hole_km2: float = 0.0
+    ) -> vectorise.Band:
         """Measure the band between the 5 % and the 95 % outline; a column says by which calibration.
 
         Parameters
@@ -55,16 +57,19 @@ class Drawing:
             Probability of the map, before calibration.
         calibration
             As in `outlines_of_run`.
+        min_hole_km2
+            Of the outlines: smaller holes are filled in both lines, too.
         """
         model, words = calibrations.calibration_of(calibration, self.facts)
         at = None if model is None else calibrate.reached_at(model, vectorise.LEVELS)
-        found = vectorise.band(self._at, outlines, threshold=threshold, at=at)
+
+        def draw(level: float, year: int | None) -> gpd.GeoDataFrame:
+            assert year is not None
+            return self.draw(year, threshold=level, min_area_km2=0.0, min_hole_km2=min_hole_km2)
+
+        found = vectorise.band(draw, outlines, threshold=threshold, at=at)
         told = words or "not calibrated"
         return vectorise.Band(*(table.assign(**{CALIBRATION: told}) for table in found))
-
-    def _at(self, level: float, year: int | None) -> gpd.GeoDataFrame:
-        assert year is not None
-        return self.draw(year, threshold=level, min_area_km2=0.0)
 
 
 def drawing_of(source: str | Path, *, year: int | None = None) -> Drawing:
@@ -209,7 +214,9 @@ def outlines_of_run(
         together = inventory.sea_ice_suspects(together, str(dem), sea_level=sea_level)
     sides = None
     if band:
-        together, sides = source_.band(together, threshold=threshold, calibration=calibration)
+        together, sides = source_.band(
+            together, threshold=threshold, calibration=calibration, min_hole_km2=min_hole_km2
+        )
     together = vectorise.simplify(together, simplify)
     vectorise.write(together, target)
     if sides is not None:

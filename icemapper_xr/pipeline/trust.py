@@ -25,8 +25,8 @@ def calibrate(result: xr.Dataset | xr.DataArray, *, model: str | Path | maps.Mod
     result : Dataset with `probability`, or that variable; dims (year,) y, x
         What `predict` or `open_store` returned.
     model
-        "auto" takes the calibration that ships with the result's weights; else a file written by
-        `icemapper calibrate`, or a fitted map.
+        "auto" takes the calibration that ships with the weights that the result's attributes name; else a file
+        written by `icemapper calibrate`, or a fitted map.
 
     Returns
     -------
@@ -37,7 +37,7 @@ def calibrate(result: xr.Dataset | xr.DataArray, *, model: str | Path | maps.Mod
     Raises
     ------
     OptionError
-        If the weights have no calibration, or the file is none.
+        If the weights have no calibration or are not named, or the file is none.
     """
     if isinstance(model, maps.KernelRidge | maps.Monotone):
         return maps.calibrate(result, model)
@@ -46,6 +46,8 @@ def calibrate(result: xr.Dataset | xr.DataArray, *, model: str | Path | maps.Mod
     from icemapper_xr.models import own
 
     digest = result.attrs.get(conventions.ATTR_WEIGHTS_DIGEST)
+    if digest is None:  # as of a variable alone: the attributes are the dataset's
+        raise OptionError("the result does not name its weights: pass the dataset of `predict`, or a file as model=")
     numbers = own.with_digest(digest).get("calibration")
     if not numbers:
         raise OptionError(

@@ -45,6 +45,7 @@ def band(
     levels: tuple[float, float] = LEVELS,
     threshold: float = cv.THRESHOLD,
     at: tuple[float | None, float | None] | None = None,
+    min_hole_km2: float = 0.0,
 ) -> Band:
     """Measure the band between the outlines at two probabilities.
 
@@ -62,6 +63,9 @@ def band(
     at
         Probabilities of the result at which its calibrated ones reach the levels (`calibrate.reached_at`), so that the
         lines stay nested; None: the levels themselves. A level that is None is reached nowhere.
+    min_hole_km2
+        Of the outlines: holes below it are filled in both lines, too, else they would count as doubtful ice. A function
+        in the place of the result fills them itself.
 
     Returns
     -------
@@ -84,7 +88,7 @@ def band(
             f"levels={low}, {high}: the first must lie below the threshold {threshold:g}, the second above it"
             + ("" if at is None else f" (where the calibrated probability is {levels[0]:g} and {levels[1]:g})")
         )
-    draw: Draw = result if callable(result) else _drawing(result, outlines.crs)
+    draw: Draw = result if callable(result) else _drawing(result, outlines.crs, min_hole_km2)
     years = [None] if outlines[cv.YEAR].isna().all() else sorted({int(year) for year in outlines[cv.YEAR].dropna()})
     tables, sides = [], []
     for year in years:
@@ -105,9 +109,10 @@ def band(
     return Band(measured[[*order, *rest, "geometry"]], around)
 
 
-def _drawing(result: xr.Dataset | xr.DataArray, crs: Any) -> Draw:
+def _drawing(result: xr.Dataset | xr.DataArray, crs: Any, min_hole_km2: float) -> Draw:
     def draw(level: float, year: int | None) -> gpd.GeoDataFrame:
-        return drawing.outlines(result, threshold=level, min_area_km2=0.0, year=year, crs_out=crs)
+        options = {"min_area_km2": 0.0, "min_hole_km2": min_hole_km2}
+        return drawing.outlines(result, threshold=level, year=year, crs_out=crs, **options)
 
     return draw
 
