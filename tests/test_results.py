@@ -387,6 +387,34 @@ def test_zero_glaciers_give_a_valid_table(mapped: Path, tmp_path: Path) -> None:
     assert not members["changing"].any()
 
 
+def test_what_lies_beyond_the_map_is_said_and_no_area_of_zero(mapped: Path, tmp_path: Path) -> None:
+    left, top = rs.LEFT, rs.TOP
+    boxes = {
+        "far": shapely.box(left + 50_000, top - 9000, left + 54_000, top - 8000),
+        "half": shapely.box(left - 3000, top - 9000, left + 3000, top - 8000),
+        "inside": shapely.box(left + 4000, top - 9000, left + 6000, top - 8000),
+    }
+    frame = gpd.GeoDataFrame({"glacier_id": list(boxes)}, geometry=list(boxes.values()), crs=rs.EPSG).to_crs(4326)
+    frame.to_file(tmp_path / "boxes.gpkg")
+    options = {**QUICK, "years": (2016,), "glaciers": tmp_path / "boxes.gpkg"}
+    found = pipeline.areas_of_run(mapped, out=tmp_path / "a.csv", **options)
+    table = found.table.set_index("id")
+    assert np.isnan(table.loc["far", ["soft_km2", "hard_km2", "margin_km"]].astype(float)).all()
+    assert table.loc["far", "observed_km2"] == 0
+    assert table.loc["inside", "soft_km2"] > 0
+    assert any("1 of 3 glaciers lie outside the map (far)" in note for note in found.notes)
+    assert any("1 of 3 glaciers reach beyond the map" in n and "(half 50% inside)" in n for n in found.notes)
+
+    frame[frame.glacier_id == "half"].to_file(tmp_path / "half.gpkg")
+    found = pipeline.areas_of_run(mapped, out=tmp_path / "r.csv", region=tmp_path / "half.gpkg", **options)
+    assert "50% of the region half.gpkg lie outside the map: what is there is in no number" in found.notes
+    assert any("2 of 3 glaciers lie outside the region or the map (far, inside)" in note for note in found.notes)
+    frame[frame.glacier_id == "far"].to_file(tmp_path / "far.gpkg")
+    with pytest.raises(AnalysisError, match=r"the region .*far.gpkg lies outside the map; check its place"):
+        pipeline.areas_of_run(mapped, out=tmp_path / "f.csv", region=tmp_path / "far.gpkg", **options)
+    assert not (tmp_path / "f.csv").exists()
+
+
 def test_glaciers_in_another_crs_and_with_bad_geometry(mapped: Path, tmp_path: Path) -> None:
     plain = pipeline.areas_of_run(mapped, out=tmp_path / "p.csv", years=(2016,), **QUICK).table
     polar = rs.glaciers().to_crs(3413)
