@@ -14,7 +14,7 @@ from icemapper_xr import conventions, inventory, store, vectorise
 from icemapper_xr._version import __version__
 from icemapper_xr.errors import OptionError, StoreError
 from icemapper_xr.pipeline import sheets, tiled
-from icemapper_xr.pipeline.entities import glaciers_of
+from icemapper_xr.pipeline.entities import given_glaciers, glaciers_of
 from icemapper_xr.pipeline.outlining import OUTLINES, drawing_of
 from icemapper_xr.pipeline.records import settings_of
 from icemapper_xr.pipeline.sheets import Sheet
@@ -148,7 +148,7 @@ def _kept(glaciers: gpd.GeoDataFrame, *, keep_edge: bool) -> tuple[gpd.GeoDataFr
 def _links(reference: str | Path | None, product: gpd.GeoDataFrame) -> pd.DataFrame | None:
     if reference is None:
         return None
-    return inventory.link(vectorise.read(reference), product[["rgi_id", "geometry"]])
+    return inventory.link(given_glaciers(reference, product), product[["rgi_id", "geometry"]])
 
 
 def _about(
