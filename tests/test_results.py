@@ -224,6 +224,13 @@ def test_glaciers_without_ids_are_refused_and_whole_numbers_stay_whole(mapped: P
     assert set(runs.read_glaciers(tmp_path / "whole.gpkg")[0].index) == {"7", "12"}
 
 
+def test_glaciers_of_rgi_6_keep_their_ids_and_names(shared: Path) -> None:
+    table, notes = runs.read_glaciers(shared / "real" / "stac" / "rainier_glaciers.geojson")
+    assert all(name.startswith("RGI60-02.") for name in table.index)
+    assert (table["name"] == "Emmons Glacier WA").any()
+    assert not any("numbered by row" in note for note in notes)
+
+
 def test_a_calibration_file_is_applied_and_said(mapped: Path, tmp_path: Path) -> None:
     model = calibrate.Monotone((0.0, 0.9), (0.5, 0.98))
     calibrate.write(model, tmp_path / "model.json")
