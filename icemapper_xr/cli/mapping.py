@@ -197,9 +197,9 @@ def outlines(
     source
         Folder that `map` wrote, or a glaciers.zarr.
     out
-        .gpkg, .parquet or .geojson; default: outlines.gpkg in the folder.
+        .gpkg, .parquet or .geojson; default: outlines.gpkg in the folder, of one year outlines_YEAR.gpkg.
     year
-        Only this year.
+        Only this year; default: all that are finished.
     threshold
         Probability at which outlines are drawn.
     min_area_km2
