@@ -36,7 +36,8 @@ def plan(
     catalog
         As for map.
     weights
-        Name or path of the weights.
+        Name or path of the weights (icemapper weights list); the published ones' names mean ours, trained on simulated
+        scenes, until they are fetched (icemapper weights fetch).
     out
         Where the map would be written: its disk is looked at.
     store
