@@ -273,6 +273,23 @@ def test_scores_against_outlines_judge_the_calibration_of_the_weights(tmp_path: 
         pipeline.scores_of_run(folder, tmp_path / "mine.gpkg", out=tmp_path / "file")
 
 
+def test_damaged_units_are_told_by_all_that_read_them(tmp_path: Path) -> None:
+    folder = rs.write_map(tmp_path, (2020, 2021))
+    pipeline.outlines_of_run(folder)
+    mine = tmp_path / "mine.gpkg"
+    rs.glaciers(years=(2020,)).to_file(mine)
+    for chunk in (folder / "glaciers.zarr" / "probability" / "c" / "0").rglob("*"):
+        if chunk.is_file():
+            chunk.write_bytes(chunk.read_bytes()[:-20])
+    for read in (
+        lambda: pipeline.scores_of_run(folder, mine, year=2020),
+        lambda: pipeline.qc_of(folder, year=2020),
+        lambda: pipeline.areas_of_run(folder, reference=mine, years=(2020,), **QUICK),
+    ):
+        with pytest.raises(StoreError, match=r"units of 2020 are damaged.*run the same `map` of 2020 again"):
+            read()
+
+
 def test_common_bias_has_the_size_of_margin_times_shift(mapped: Path, tmp_path: Path) -> None:
     options = {"temporal": False, "n_draws": 4000, "landscape_draws": 100}
     found = pipeline.rates_of_run(mapped, out=tmp_path / "y.csv", year_bias_m=3.0, **options)

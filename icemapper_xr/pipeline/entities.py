@@ -106,7 +106,8 @@ def _at_edge(path: Path, table: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     there = table["touches_edge"].to_numpy(dtype=bool, copy=True)
     if path.name != OUTLINES or not there.any() or not store.exists(cube):
         return table
-    there[there] = vectorise.at_data_edge(store.open_store(cube), table[there])
+    with store.explained(cube):
+        there[there] = vectorise.at_data_edge(store.open_store(cube), table[there])
     return table.assign(touches_edge=there)
 
 

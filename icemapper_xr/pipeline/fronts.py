@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from icemapper_xr import conventions as cv
-from icemapper_xr import vectorise
+from icemapper_xr import store, vectorise
 from icemapper_xr.analysis import rates, termini
 from icemapper_xr.analysis.series import Acquisition
 from icemapper_xr.errors import AnalysisError
@@ -167,7 +167,8 @@ def _cut_short(sheets: Sequence[Sheet], shapes: gpd.GeoDataFrame, box: Any) -> s
         local = local[local.geom_type == "Polygon"]
         # Long edges of simplified outlines run along unobserved pixels, too, not only their vertices.
         local = local.set_geometry(local.segmentize(abs(sheet.probability.rio.resolution()[0])))
-        short |= set(local[cv.YEAR][vectorise.at_data_edge(sheet.probability, local)])
+        with store.explained(sheet.path):
+            short |= set(local[cv.YEAR][vectorise.at_data_edge(sheet.probability, local)])
     return short
 
 
