@@ -211,8 +211,8 @@ def inventories_of_files(
     first_year, second_year
         Year to take of a file that holds several of the same ice, as `outlines.gpkg` does; None takes all of it.
     min_area_km2
-        Smallest glacier that counts, km2: of those with the same id (`glacier_id`, `rgi_id`, `RGIId` or `glac_id`) in both
-        the larger outline decides, otherwise each file by itself.
+        Smallest glacier that counts, km2: of those with the same id (`glacier_id`, `rgi_id`, `RGIId` or `glac_id`) in
+        both files the larger outline decides, otherwise each file by itself.
     relative_sigma
         Relative standard error of an inventory's area.
     recent_rate, recent_half_width

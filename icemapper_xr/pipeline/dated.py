@@ -101,15 +101,15 @@ def compared(frames: Sequence[gpd.GeoDataFrame], paths: Sequence[Path], notes: l
     one, two = (np.asarray(frame.geometry.to_crs(plane).values, dtype=object) for frame in frames)
     i, j = shapely.STRtree(two).query(one, predicate="intersects")
     if not i.size and one.size and two.size:
-        raise AnalysisError(f"no outline of {paths[0]} meets one of {paths[1]}; two inventories of one place are wanted")
+        raise AnalysisError(f"no outline of {paths[0]} meets one of {paths[1]}; name two inventories of one place")
     ends = ((frames[0], i, *paths, "lost"), (frames[1], j, *reversed(paths), "new"))
     for frame, met, path, other, what in ends:
         areas = frame[_KM2].to_numpy(dtype=float)
         alone = np.delete(areas, np.unique(met)).sum()
         if alone > APART * areas.sum():
             notes.append(
-                f"{alone:.2f} km2 of {path.name} ({alone / areas.sum():.0%}) meet no outline of {other.name} and count as "
-                f"{what}: leave them out if {other.name} does not cover them"
+                f"{alone:.2f} km2 of {path.name} ({alone / areas.sum():.0%}) meet no outline of {other.name} and count "
+                f"as {what}: leave them out if {other.name} does not cover them"
             )
 
 

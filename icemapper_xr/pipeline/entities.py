@@ -212,14 +212,13 @@ def links_of_run(
     chosen = known[-1] if year is None and known else year
     if year is not None and year not in known:
         raise OptionError(f"{path} has the years {', '.join(map(str, known))}, not {year}")
-    bounds = {"least_overlap_km2": least_overlap_km2, "least_share": least_share}
     to = None
     if inventory_file is not None:  # first of all: what is wrong with it leaves no table of the years behind
         of_year = glaciers if chosen is None else glaciers[glaciers[conventions.YEAR] == chosen]
         given = given_glaciers(inventory_file, of_year, year=inventory_year)
         shapes.require_one_year(given, f"the glaciers of {inventory_file}")
-        to = inventory.link(given, of_year, **bounds)
-    through = inventory.link_years(glaciers, **bounds)
+        to = inventory.link(given, of_year, least_overlap_km2=least_overlap_km2, least_share=least_share)
+    through = inventory.link_years(glaciers, least_overlap_km2=least_overlap_km2, least_share=least_share)
     folder = path.parent if out is None else Path(out)
     written = [write_table(through, folder / LINKS_YEARS)] if len(known) > 1 else []
     if to is not None:

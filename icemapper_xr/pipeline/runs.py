@@ -114,7 +114,8 @@ def read_glaciers(path: str | Path) -> tuple[gpd.GeoDataFrame, tuple[str, ...]]:
     ----------
     path
         Polygons with `glacier_id` (else `rgi_id`, RGI 6's `RGIId`, `glac_id`, `id`, or the row's number); rows of one
-        id, of all years, are united. Optional: `name`, `glac_name` or `Name`; `terminus` (land, marine, lake) or RGI 7's `term_type`.
+        id, of all years, are united. Optional: `name`, `glac_name` or `Name`; `terminus` (land, marine, lake) or RGI
+        7's `term_type`.
 
     Raises
     ------
