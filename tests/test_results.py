@@ -273,6 +273,18 @@ def test_scores_against_outlines_judge_the_calibration_of_the_weights(tmp_path: 
         pipeline.scores_of_run(folder, tmp_path / "mine.gpkg", out=tmp_path / "file")
 
 
+def test_a_map_without_ice_is_divided_into_nothing(tmp_path: Path) -> None:
+    nothing = np.full((rs.ROWS, rs.COLUMNS), np.float32(0.01))
+    folder = rs.write_map(tmp_path, (2020, 2021), planes={2020: nothing, 2021: nothing})
+    _, drawn = pipeline.outlines_of_run(folder, band=True)
+    assert not len(drawn)
+    assert not len(vectorise.read(folder / "outlines_band.gpkg"))
+    pipeline.outlines_of_run(folder)
+    _, made = pipeline.divides_of_run(folder)
+    assert not len(made)
+    assert (folder / "glaciers.gpkg").is_file()
+
+
 def test_damaged_units_are_told_by_all_that_read_them(tmp_path: Path) -> None:
     folder = rs.write_map(tmp_path, (2020, 2021))
     pipeline.outlines_of_run(folder)

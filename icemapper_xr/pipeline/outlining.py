@@ -63,8 +63,8 @@ class Drawing:
         return vectorise.Band(*(table.assign(**{CALIBRATION: told}) for table in found))
 
     def _at(self, level: float, year: int | None) -> gpd.GeoDataFrame:
-        assert year is not None
-        return self.draw(year, threshold=level, min_area_km2=0.0)
+        years = self.years if year is None else (year,)  # where there is no ice no outline names a year
+        return _joined([self.draw(one, threshold=level, min_area_km2=0.0) for one in years])
 
 
 def drawing_of(source: str | Path, *, year: int | None = None) -> Drawing:
