@@ -103,6 +103,23 @@ def test_help_needs_no_heavy_imports() -> None:
     assert "--catalog" in done.stdout
 
 
+def test_a_list_of_regions_ends_at_the_next_option() -> None:
+    """`--region 07 --mask land.gpkg` once planned the regions 07, --mask and land.gpkg."""
+    for command in (["map", "--out", "o"], ["plan"]):
+        asked = [*command, "--catalog", "c", "--weights", "w", "--region", "07", "north.gpkg", "--mask", "land.gpkg"]
+        _, found, _ = cli.app.parse_args(asked, exit_on_error=False, print_error=False)
+        assert found.arguments["region"] == ["07", "north.gpkg"]
+        assert found.arguments["mask"] == Path("land.gpkg")
+
+
+def test_help_shows_every_default_in_words(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Markdown takes <...> for a tag and shows nothing."""
+    monkeypatch.setenv("COLUMNS", "200")
+    for command, default in (("train", "default: scratch/NAME"), ("calibrate", "default: NAME_calibration.json")):
+        _, out, _ = run(capsys, command, "--help")
+        assert default in out
+
+
 def test_importing_the_package_starts_neither_tensorflow_nor_keras() -> None:
     program = (
         "import sys, icemapper_xr, xarray; heavy = {'tensorflow', 'keras', 'openvino'} & set(sys.modules);"

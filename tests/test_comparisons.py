@@ -313,6 +313,25 @@ def test_a_glacier_that_shrinks_below_the_smallest_area_is_not_lost(tmp_path: Pa
     assert pipeline.inventories_of_files(first, second, n_draws=1000).notes == ()
 
 
+def test_inventories_of_different_places_are_no_change(tmp_path: Path) -> None:
+    first = inventory(tmp_path / "first.parquet", [10.0, 5.0], [2005, 2005])
+    away = squares([10.0], [2016]).translate(500_000, 0)
+    gpd.GeoDataFrame({"year": [2016]}, geometry=away).to_parquet(tmp_path / "away.parquet")
+    with pytest.raises(AnalysisError, match=r"no outline of .*first.parquet meets one of .*away.parquet"):
+        pipeline.inventories_of_files(first, tmp_path / "away.parquet", n_draws=1000)
+    part = inventory(tmp_path / "part.parquet", [10.0], [2016])
+    found = pipeline.inventories_of_files(first, part, n_draws=1000)
+    assert any(n.startswith("5.00 km2 of first.parquet (33%) meet no outline of part.parquet") for n in found.notes)
+    found = pipeline.inventories_of_files(
+        inventory(tmp_path / "old.parquet", [10.0], [2005]),
+        inventory(tmp_path / "more.parquet", [10.0, 5.0], [2016, 2016]),
+        n_draws=1000,
+    )
+    assert any("(33%) meet no outline of old.parquet and count as new" in note for note in found.notes)
+    with pytest.raises(OptionError, match="min_area_km2=nan: give an area"):
+        pipeline.inventories_of_files(first, part, min_area_km2=float("nan"))
+
+
 def test_the_commands_answer(mapped: Path, tmp_path: Path, capsys) -> None:
     boxes().to_file(tmp_path / "boxes.gpkg")
     main(["termini", str(mapped), str(tmp_path / "boxes.gpkg"), str(tmp_path / "t.csv")])

@@ -535,3 +535,26 @@ def test_a_folder_is_divided_and_linked(folder: Path) -> None:
         pipeline.links_of_run(folder, year=1999)
     with pytest.raises(errors.StoreError, match=r"no outlines\.gpkg"):
         pipeline.divides_of_run(folder / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (frame(box(0, 0, 9, 9)), "no column of ids"),
+        (frame(box(20, 25, 60, 75), box(20, 25, 60, 74), id=["a", "b"]).assign(year=[2001, 2005]), "several years"),
+        (frame(box(0, 0, 9, 9), id=["a"]).set_geometry([shapely.Point(LEFT, TOP)]), "hold no polygon"),
+        (frame(box(0, 0, 9, 9), id=["a"]).iloc[:0], "holds no glacier"),
+        (frame(shapely.box(600_000, 5e6, 601_000, 5.001e6), id=["a"]), "lie elsewhere than the map's"),
+    ],
+)
+def test_glaciers_of_others_are_refused_by_the_name_of_their_file(
+    folder: Path, rows: gpd.GeoDataFrame, message: str
+) -> None:
+    rows.to_file(folder / "theirs.gpkg")
+    with pytest.raises(errors.VectorError, match=rf"theirs\.gpkg.*{message}"):
+        pipeline.links_of_run(folder, inventory_file=folder / "theirs.gpkg")
+    assert not list(folder.glob("links_*"))  # nothing half done
+    if message != "several years":  # divides may come from several
+        with pytest.raises(errors.VectorError, match=rf"theirs\.gpkg.*{message}"):
+            pipeline.divides_of_run(folder, reference=folder / "theirs.gpkg")
+    assert not (folder / "glaciers.gpkg").exists()

@@ -234,6 +234,13 @@ def test_glaciers_without_ids_are_refused_and_whole_numbers_stay_whole(mapped: P
     assert set(runs.read_glaciers(tmp_path / "whole.gpkg")[0].index) == {"7", "12"}
 
 
+def test_glaciers_of_rgi_6_keep_their_ids_and_names(shared: Path) -> None:
+    table, notes = runs.read_glaciers(shared / "real" / "stac" / "rainier_glaciers.geojson")
+    assert all(name.startswith("RGI60-02.") for name in table.index)
+    assert (table["name"] == "Emmons Glacier WA").any()
+    assert not any("numbered by row" in note for note in notes)
+
+
 def test_a_calibration_file_is_applied_and_said(mapped: Path, tmp_path: Path) -> None:
     model = calibrate.Monotone((0.0, 0.9), (0.5, 0.98))
     calibrate.write(model, tmp_path / "model.json")
@@ -274,6 +281,35 @@ def test_scores_against_outlines_judge_the_calibration_of_the_weights(tmp_path: 
     (tmp_path / "file").touch()
     with pytest.raises(OptionError, match="file cannot be made a folder"):
         pipeline.scores_of_run(folder, tmp_path / "mine.gpkg", out=tmp_path / "file")
+
+
+def test_a_map_without_ice_is_divided_into_nothing(tmp_path: Path) -> None:
+    nothing = np.full((rs.ROWS, rs.COLUMNS), np.float32(0.01))
+    folder = rs.write_map(tmp_path, (2020, 2021), planes={2020: nothing, 2021: nothing})
+    _, drawn = pipeline.outlines_of_run(folder, band=True)
+    assert not len(drawn)
+    assert not len(vectorise.read(folder / "outlines_band.gpkg"))
+    pipeline.outlines_of_run(folder)
+    _, made = pipeline.divides_of_run(folder)
+    assert not len(made)
+    assert (folder / "glaciers.gpkg").is_file()
+
+
+def test_damaged_units_are_told_by_all_that_read_them(tmp_path: Path) -> None:
+    folder = rs.write_map(tmp_path, (2020, 2021))
+    pipeline.outlines_of_run(folder)
+    mine = tmp_path / "mine.gpkg"
+    rs.glaciers(years=(2020,)).to_file(mine)
+    for chunk in (folder / "glaciers.zarr" / "probability" / "c" / "0").rglob("*"):
+        if chunk.is_file():
+            chunk.write_bytes(chunk.read_bytes()[:-20])
+    for read in (
+        lambda: pipeline.scores_of_run(folder, mine, year=2020),
+        lambda: pipeline.qc_of(folder, year=2020),
+        lambda: pipeline.areas_of_run(folder, reference=mine, years=(2020,), **QUICK),
+    ):
+        with pytest.raises(StoreError, match=r"units of 2020 are damaged.*run the same `map` of 2020 again"):
+            read()
 
 
 def test_common_bias_has_the_size_of_margin_times_shift(mapped: Path, tmp_path: Path) -> None:
@@ -395,6 +431,34 @@ def test_zero_glaciers_give_a_valid_table(mapped: Path, tmp_path: Path) -> None:
     members = found.table[found.table["kind"] == "glacier"]
     assert members["rate"].isna().all()
     assert not members["changing"].any()
+
+
+def test_what_lies_beyond_the_map_is_said_and_no_area_of_zero(mapped: Path, tmp_path: Path) -> None:
+    left, top = rs.LEFT, rs.TOP
+    boxes = {
+        "far": shapely.box(left + 50_000, top - 9000, left + 54_000, top - 8000),
+        "half": shapely.box(left - 3000, top - 9000, left + 3000, top - 8000),
+        "inside": shapely.box(left + 4000, top - 9000, left + 6000, top - 8000),
+    }
+    frame = gpd.GeoDataFrame({"glacier_id": list(boxes)}, geometry=list(boxes.values()), crs=rs.EPSG).to_crs(4326)
+    frame.to_file(tmp_path / "boxes.gpkg")
+    options = {**QUICK, "years": (2016,), "glaciers": tmp_path / "boxes.gpkg"}
+    found = pipeline.areas_of_run(mapped, out=tmp_path / "a.csv", **options)
+    table = found.table.set_index("id")
+    assert np.isnan(table.loc["far", ["soft_km2", "hard_km2", "margin_km"]].astype(float)).all()
+    assert table.loc["far", "observed_km2"] == 0
+    assert table.loc["inside", "soft_km2"] > 0
+    assert any("1 of 3 glaciers lie outside the map (far)" in note for note in found.notes)
+    assert any("1 of 3 glaciers reach beyond the map" in n and "(half 50% inside)" in n for n in found.notes)
+
+    frame[frame.glacier_id == "half"].to_file(tmp_path / "half.gpkg")
+    found = pipeline.areas_of_run(mapped, out=tmp_path / "r.csv", region=tmp_path / "half.gpkg", **options)
+    assert "50% of the region half.gpkg lie outside the map: what is there is in no number" in found.notes
+    assert any("2 of 3 glaciers lie outside the region or the map (far, inside)" in note for note in found.notes)
+    frame[frame.glacier_id == "far"].to_file(tmp_path / "far.gpkg")
+    with pytest.raises(AnalysisError, match=r"the region .*far.gpkg lies outside the map; check its place"):
+        pipeline.areas_of_run(mapped, out=tmp_path / "f.csv", region=tmp_path / "far.gpkg", **options)
+    assert not (tmp_path / "f.csv").exists()
 
 
 def test_glaciers_in_another_crs_and_with_bad_geometry(mapped: Path, tmp_path: Path) -> None:

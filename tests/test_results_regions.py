@@ -147,6 +147,7 @@ def test_an_area_across_zones_is_that_of_its_outlines(two_zones: Path) -> None:
         assert region.loc[year, "observed_km2"] == pytest.approx(whole, rel=1e-4)
         assert region.loc[year, "margin_km"] == pytest.approx(2 * np.pi * RADII[year] / 1000, rel=0.02)
     assert any("2 tiles in 2 UTM zones" in line for line in found.method)
+    assert not [note for note in found.notes if "beyond" in note or "outside" in note]  # both halves make a whole
 
 
 def test_rates_of_a_region_are_those_of_the_disc(two_zones: Path, tmp_path: Path) -> None:
@@ -161,9 +162,10 @@ def test_rates_of_a_region_are_those_of_the_disc(two_zones: Path, tmp_path: Path
 def test_a_region_of_interest_cuts_across_zones(two_zones: Path, tmp_path: Path) -> None:
     half = gpd.GeoSeries([shapely.box(11.9, 69.9, CENTRE[0], 70.1)], crs=4326)  # the western half of the disc
     half.to_file(tmp_path / "half.gpkg")
-    table = pipeline.areas_of_run(
-        two_zones, out=tmp_path / "h.csv", region=tmp_path / "half.gpkg", years=(2020,), **QUICK
-    ).table
+    options: Any = {"region": tmp_path / "half.gpkg", "glaciers": two_zones / "ours.gpkg", "years": (2020,), **QUICK}
+    found = pipeline.areas_of_run(two_zones, out=tmp_path / "h.csv", **options)
+    assert any("reach beyond the region or the map" in note and "(G 50% inside)" in note for note in found.notes)
+    table = found.table
     whole = np.pi * (RADII[2020] ** 2 + np.pi**2 / 3 * BLUR**2) / 1e6
     assert table["soft_km2"].iloc[0] == pytest.approx(whole / 2, rel=2e-3)
 

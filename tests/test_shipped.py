@@ -15,6 +15,7 @@ import pytest
 import icemapper_xr as ix
 from icemapper_xr import models, simulate
 from icemapper_xr.models import own
+from icemapper_xr.training import config
 
 SHIPPED = {
     "tweightedpool_rtcinsar_simulated": (("rtc", "insar"), 0.965),
@@ -100,6 +101,16 @@ def test_the_demo_finds_the_glaciers_and_their_retreat(tmp_path: Path) -> None:
     assert shapes.geometry.is_valid.all()
     assert (out / "map.png").stat().st_size > 100_000
     assert not (out / "rasters").exists()
+
+
+def test_the_trainings_of_the_docs_have_all_that_they_begin_with() -> None:
+    """A `warm_start` of the last training's machine lies nowhere else."""
+    root = Path(__file__).parents[1]
+    named = re.findall(r"icemapper train (\S+\.toml)", (root / "docs" / "training.md").read_text(encoding="utf-8"))
+    assert named
+    for name in named:
+        begun = config.load(root / name).warm_start
+        assert begun is None or begun.is_file()
 
 
 @pytest.mark.slow

@@ -151,9 +151,13 @@ def read(path: str | Path) -> Model:
     try:
         numbers = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise OptionError(f"calibration {path} cannot be read: {error}; pass a file written by `write`") from error
+        raise OptionError(
+            f"calibration {path} cannot be read: {error}; give a file that `icemapper calibrate` wrote"
+        ) from error
     if not isinstance(numbers, dict):
-        raise OptionError(f"calibration {path} holds a {type(numbers).__name__}; pass a file written by `write`")
+        raise OptionError(
+            f"calibration {path} holds a {type(numbers).__name__}; give a file that `icemapper calibrate` wrote"
+        )
     try:
         return from_dict(numbers)
     except OptionError as error:

@@ -34,7 +34,7 @@ def train(
     config
         Settings, TOML; weights/configs has examples.
     out
-        Folder for checkpoint, log.csv and TensorBoard's events; default: scratch/<name of CONFIG>.
+        Folder for checkpoint, log.csv and TensorBoard's events; default: scratch/NAME, as the file CONFIG is called.
     cache
         Folder of simulated scenes, which several trainings can share; default: OUT/scenes.
     export
@@ -176,7 +176,7 @@ def calibrate(
     weights
         Name or path.
     out
-        File to write, JSON; default: <name of the weights>_calibration.json.
+        File to write, JSON; default: NAME_calibration.json here, as the weights are called.
     kind
         monotone (never changes a pixel's class) or kernel_ridge (the published recipe).
     seeds

@@ -76,7 +76,8 @@ def map_(
     store
         Where the cube lies instead: s3://bucket/glaciers.zarr, or a path on another disk. The folder remembers it.
     weights
-        Name or path of the weights (icemapper weights list).
+        Name or path of the weights (icemapper weights list); the published ones' names mean ours, trained on simulated
+        scenes, until they are fetched (icemapper weights fetch).
     region
         Area of any size, mapped in tiles by UTM zone: codes or names of RGI regions (01, 03 to 10, alaska ...),
         polygon files, boxes as west,south,east,north (--region=-20,63,-13,67); several are united.
@@ -197,9 +198,9 @@ def outlines(
     source
         Folder that `map` wrote, or a glaciers.zarr.
     out
-        .gpkg, .parquet or .geojson; default: outlines.gpkg in the folder.
+        .gpkg, .parquet or .geojson; default: outlines.gpkg in the folder, of one year outlines_YEAR.gpkg.
     year
-        Only this year.
+        Only this year; default: all that are finished.
     threshold
         Probability at which outlines are drawn.
     min_area_km2

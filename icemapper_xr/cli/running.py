@@ -21,7 +21,7 @@ def plan(
     out: Path | None = None,
     store: str | None = None,
     area: AreaOptions = ANYWHERE,
-    region: Annotated[list[str] | None, Parameter(consume_multiple=True, group=AREA, allow_leading_hyphen=True)] = None,
+    region: Annotated[list[str] | None, Parameter(consume_multiple=True, group=AREA)] = None,
     mask: Annotated[Path | None, Parameter(group=AREA)] = None,
     mask_buffer: Annotated[float, Parameter(group=AREA)] = 1000.0,
     tile: Annotated[int, Parameter(group=AREA)] = 8,
@@ -36,13 +36,15 @@ def plan(
     catalog
         As for map.
     weights
-        Name or path of the weights.
+        Name or path of the weights (icemapper weights list); the published ones' names mean ours, trained on simulated
+        scenes, until they are fetched (icemapper weights fetch).
     out
         Where the map would be written: its disk is looked at.
     store
         Where its cube would lie, if not there (s3://bucket/glaciers.zarr).
     region
-        Area in tiles: codes or names of RGI regions (07), polygon files, or boxes west,south,east,north.
+        Area in tiles: codes or names of RGI regions (07), polygon files, or boxes as west,south,east,north
+        (--region=-20,63,-13,67).
     mask
         File of land or glacier polygons: what lies outside is neither read nor mapped.
     mask_buffer

@@ -34,6 +34,8 @@ _MEASURES: Final = {
     "clear_soft_km2": "clear_soft_area",
     "clear_hard_km2": "clear_hard_area",
 }
+_OF_ICE: Final = tuple(column for column in _MEASURES if column not in ("observed_km2", "unobserved_km2"))
+"""What is not known where nothing was observed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +122,7 @@ def area_table(measured: Measured) -> pd.DataFrame:
 def _rows(series: Series, measured: Measured) -> Iterator[dict[str, Any]]:
     level = measured.settings.confidence
     tail = [100 * (1 - level) / 2, 100 * (1 + level) / 2]
+    seen = series.areas["observed_area"] > 0
     for k, year in enumerate(measured.run.years):
         row: dict[str, Any] = {
             "kind": series.kind,
@@ -130,6 +133,10 @@ def _rows(series: Series, measured: Measured) -> Iterator[dict[str, Any]]:
             "filter": series.filter,
         }
         row |= {column: float(series.areas[key][k]) for column, key in _MEASURES.items() if key in series.areas}
+        if not seen[k]:  # ice that nobody saw is not no ice
+            row |= {column: np.nan for column in _OF_ICE if column in row}
+            yield row
+            continue
         if series.errors:
             drawn = {name: draws[k] for name, draws in series.errors.items()}
             found = bootstrap.estimate(row["soft_km2"], drawn, confidence=level)

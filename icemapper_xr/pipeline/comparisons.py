@@ -211,8 +211,8 @@ def inventories_of_files(
     first_year, second_year
         Year to take of a file that holds several of the same ice, as `outlines.gpkg` does; None takes all of it.
     min_area_km2
-        Smallest glacier that counts, km2: of those with the same id (`glacier_id`, `rgi_id` or `glac_id`) in both files
-        the larger outline decides, otherwise each file by itself.
+        Smallest glacier that counts, km2: of those with the same id (`glacier_id`, `rgi_id`, `RGIId` or `glac_id`) in
+        both files the larger outline decides, otherwise each file by itself.
     relative_sigma
         Relative standard error of an inventory's area.
     recent_rate, recent_half_width
@@ -223,18 +223,23 @@ def inventories_of_files(
     Raises
     ------
     AnalysisError
-        A file without dates or glaciers, or with the same ice more than once, or inventories whose years overlap.
+        A file without dates or glaciers, or with the same ice more than once, or inventories whose years overlap or
+        which have no place in common.
     OptionError
-        One of the two numbers of the recent rate is missing.
+        One of the two numbers of the recent rate is missing, or the smallest area is none.
     """
     import json
 
+    if not 0 <= min_area_km2 < np.inf:
+        raise OptionError(f"min_area_km2={min_area_km2:g}: give an area of 0 km2 or more")
     if (recent_rate is None) != (recent_half_width is None):
         raise OptionError("recent_rate and recent_half_width belong together; give both or none")
     target = None if out is None else _json_target(Path("."), out, "")
     notes: list[str] = []
     asked = ((Path(first), first_year, "first"), (Path(second), second_year, "second"))
-    frames = dated.counted([dated.read(*one, notes) for one in asked], min_area_km2, notes)
+    given = [dated.read(*one, notes) for one in asked]
+    dated.compared(given, [path for path, *_ in asked], notes)
+    frames = dated.counted(given, min_area_km2, notes)
     one, two = (
         dated.inventory(frame, path, min_area_km2, relative_sigma)
         for frame, (path, *_) in zip(frames, asked, strict=True)

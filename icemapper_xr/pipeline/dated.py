@@ -19,11 +19,13 @@ from icemapper_xr.pipeline import runs
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["counted", "inventory", "read", "whole_years"]
+__all__ = ["compared", "counted", "inventory", "read", "whole_years"]
 
 _KM2: Final = "_km2"
-_IDS: Final = runs.ID_COLUMNS[:3]
+_IDS: Final = runs.ID_COLUMNS[:-1]
 """Columns that name a glacier; a mere `id` may number the rows."""
+APART: Final = 0.05
+"""Share of an inventory's area without a counterpart from which a reader is told (a judgement)."""
 
 
 def read(path: Path, year: int | None, which: str, notes: list[str]) -> gpd.GeoDataFrame:
@@ -84,6 +86,32 @@ def _refuse_doubles(frame: gpd.GeoDataFrame, path: Path, remedy: str) -> None:
             f"{one[1]}, in row {two[0]}, of {two[1]}), an inventory has the same ice once; {remedy}, or leave the "
             "doubles out"
         )
+
+
+def compared(frames: Sequence[gpd.GeoDataFrame], paths: Sequence[Path], notes: list[str]) -> None:
+    """Look whether two inventories are of one place: ice that one of them does not cover counts as change.
+
+    Raises
+    ------
+    AnalysisError
+        No outline of one meets one of the other.
+    """
+    import shapely
+
+    plane = shapes.plane_of(frames[0])
+    one, two = (np.asarray(frame.geometry.to_crs(plane).values, dtype=object) for frame in frames)
+    i, j = shapely.STRtree(two).query(one, predicate="intersects")
+    if not i.size and one.size and two.size:
+        raise AnalysisError(f"no outline of {paths[0]} meets one of {paths[1]}; name two inventories of one place")
+    ends = ((frames[0], i, *paths, "lost"), (frames[1], j, *reversed(paths), "new"))
+    for frame, met, path, other, what in ends:
+        areas = frame[_KM2].to_numpy(dtype=float)
+        alone = np.delete(areas, np.unique(met)).sum()
+        if alone > APART * areas.sum():
+            notes.append(
+                f"{alone:.2f} km2 of {path.name} ({alone / areas.sum():.0%}) meet no outline of {other.name} and count "
+                f"as {what}: leave them out if {other.name} does not cover them"
+            )
 
 
 def counted(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from icemapper_xr import conventions, inventory, store, vectorise, whole
 from icemapper_xr.errors import OptionError, StoreError, VectorError
-from icemapper_xr.inventory import shapes
+from icemapper_xr.inventory import names, shapes
 from icemapper_xr.pipeline import outlining, tiled
 from icemapper_xr.pipeline.outlining import OUTLINES
 from icemapper_xr.pipeline.records import settings_of
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import geopandas as gpd
     import pandas as pd
 
-__all__ = ["GLACIERS", "LinkReport", "divides_of_run", "glaciers_of", "links_of_run", "write_table"]
+__all__ = ["GLACIERS", "LinkReport", "divides_of_run", "given_glaciers", "glaciers_of", "links_of_run", "write_table"]
 
 GLACIERS = "glaciers.gpkg"
 LAYER = "glaciers"
@@ -73,7 +73,7 @@ def divides_of_run(
     drawn = _with_band(path, vectorise.read(path), calibration)
     table = inventory.divide(
         drawn,
-        reference=None if reference is None else vectorise.read(reference),
+        reference=None if reference is None else given_glaciers(reference, drawn),
         dem=None if dem is None else str(dem),
         method=method,
         options=options,
@@ -104,7 +104,8 @@ def _at_edge(path: Path, table: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     there = table["touches_edge"].to_numpy(dtype=bool, copy=True)
     if path.name != OUTLINES or not there.any() or not store.exists(cube):
         return table
-    there[there] = vectorise.at_data_edge(store.open_store(cube), table[there])
+    with store.explained(cube):
+        there[there] = vectorise.at_data_edge(store.open_store(cube), table[there])
     return table.assign(touches_edge=there)
 
 
@@ -210,16 +211,59 @@ def links_of_run(
     chosen = known[-1] if year is None and known else year
     if year is not None and year not in known:
         raise OptionError(f"{path} has the years {', '.join(map(str, known))}, not {year}")
+    to = None
+    if inventory_file is not None:  # first of all: what is wrong with it leaves no table of the years behind
+        of_year = glaciers if chosen is None else glaciers[years == chosen]
+        given = given_glaciers(inventory_file, of_year, year=inventory_year)
+        shapes.require_one_year(given, f"the glaciers of {inventory_file}")
+        to = inventory.link(given, of_year, least_overlap_km2=least_overlap_km2, least_share=least_share)
     through = inventory.link_years(glaciers, least_overlap_km2=least_overlap_km2, least_share=least_share)
     folder = path.parent if out is None else Path(out)
     written = [write_table(through, folder / LINKS_YEARS)] if len(known) > 1 else []
-    to = None
-    if inventory_file is not None:
-        of_year = glaciers if chosen is None else glaciers[years == chosen]
-        given = _of_year(vectorise.read(inventory_file), inventory_year, Path(inventory_file))
-        to = inventory.link(given, of_year, least_overlap_km2=least_overlap_km2, least_share=least_share)
+    if to is not None:
         written.append(write_table(to, folder / LINKS_INVENTORY))
     return LinkReport(through, to, chosen, tuple(written))
+
+
+def given_glaciers(path: str | Path, ours: gpd.GeoDataFrame, *, year: int | None = None) -> gpd.GeoDataFrame:
+    """Read the glaciers of somebody else's file that are to be compared with ours.
+
+    Parameters
+    ----------
+    path
+        Polygons with ids.
+    ours
+        Outlines or glaciers of the map.
+    year
+        Which year of the file; None takes all.
+
+    Raises
+    ------
+    OptionError
+        If the year is not there.
+    VectorError
+        If the file has no CRS, no polygon, no ids or the same ice in several years, or lies elsewhere; names it.
+    """
+    what = f"the glaciers of {path}"
+    found = shapes.usable(_of_year(vectorise.read(path), year, Path(path)), what)
+    if not len(found):
+        raise VectorError(f"{path} holds no glacier: name another file")
+    names.id_column(found, what)
+    if len(ours) and not _meet(found, ours):
+        raise VectorError(f"{what} lie elsewhere than the map's, none is near them: check the file and its CRS")
+    return found
+
+
+def _meet(one: gpd.GeoDataFrame, other: gpd.GeoDataFrame) -> bool:
+    """Whether any polygon meets the box around others."""
+    import numpy as np
+    import shapely
+
+    plane = shapes.plane_of(other)
+    around = shapely.box(*other.to_crs(plane).total_bounds)
+    edges = one.to_crs(plane).bounds.to_numpy()
+    boxes = shapely.box(*edges[np.isfinite(edges).all(axis=1)].T)  # the far side of the Earth is nowhere
+    return bool(shapely.intersects(boxes, around).any())
 
 
 def _of_year(given: gpd.GeoDataFrame, year: int | None, path: Path) -> gpd.GeoDataFrame:

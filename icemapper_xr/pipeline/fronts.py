@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from icemapper_xr import conventions as cv
-from icemapper_xr import regions, vectorise
+from icemapper_xr import regions, store, vectorise
 from icemapper_xr.analysis import rates, termini
 from icemapper_xr.analysis.series import Acquisition
 from icemapper_xr.errors import AnalysisError
@@ -171,8 +172,11 @@ def _cut_short(sheets: Sequence[Sheet], shapes: gpd.GeoDataFrame, box: Any) -> s
             local = local[local.geom_type == "Polygon"]
             # Long edges of simplified outlines run along unobserved pixels, too, not only their vertices.
             local = local.set_geometry(local.segmentize(abs(plane.rio.resolution()[0])))
-            if vectorise.at_data_edge(plane, local).any():
-                short.add(year)
+            with contextlib.ExitStack() as damage:
+                for sheet in sheets:
+                    damage.enter_context(store.explained(sheet.path))
+                if vectorise.at_data_edge(plane, local).any():
+                    short.add(year)
     return short
 
 

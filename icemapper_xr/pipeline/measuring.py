@@ -15,7 +15,7 @@ from icemapper_xr.analysis import blocks, bootstrap, pieces, projecting, referen
 from icemapper_xr.analysis.bootstrap import CommonBias
 from icemapper_xr.analysis.dependence import Dependence
 from icemapper_xr.analysis.series import Acquisition
-from icemapper_xr.pipeline import layover, requests, runs, surveying
+from icemapper_xr.pipeline import inside, layover, requests, runs, surveying
 from icemapper_xr.pipeline.requests import MeasureSettings, Truth
 from icemapper_xr.pipeline.runs import Run
 from icemapper_xr.pipeline.surveying import FILTERED, UNFILTERED
@@ -83,6 +83,10 @@ def measure_run(source: str | Path, settings: MeasureSettings) -> Measured:
     notes = list(run.notes)
     glaciers = requests.glaciers_of(run, settings, notes)
     region = requests.region_of(settings, notes)
+    if region is not None and settings.region is not None:
+        notes.extend(inside.notes_on_region(run, region, settings.region))
+    if glaciers is not None:
+        notes.extend(inside.notes_on_glaciers(run, glaciers, region))
     truth = requests.truth_of(run, settings, notes)
     if settings.excluded is not None:
         layover.check([sheet.probability for sheet in run.sheets], settings.excluded)

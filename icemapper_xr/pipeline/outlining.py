@@ -64,8 +64,9 @@ class Drawing:
         at = None if model is None else calibrate.reached_at(model, vectorise.LEVELS)
 
         def draw(level: float, year: int | None) -> gpd.GeoDataFrame:
-            assert year is not None
-            return self.draw(year, threshold=level, min_area_km2=0.0, min_hole_km2=min_hole_km2)
+            years = self.years if year is None else (year,)  # where there is no ice no outline names a year
+            options = {"threshold": level, "min_area_km2": 0.0, "min_hole_km2": min_hole_km2}
+            return _joined([self.draw(one, **options) for one in years])
 
         found = vectorise.band(draw, outlines, threshold=threshold, at=at)
         told = words or "not calibrated"

@@ -14,7 +14,7 @@ from icemapper_xr import conventions, inventory, store, vectorise
 from icemapper_xr._version import __version__
 from icemapper_xr.errors import OptionError, StoreError
 from icemapper_xr.pipeline import sheets, tiled
-from icemapper_xr.pipeline.entities import glaciers_of
+from icemapper_xr.pipeline.entities import given_glaciers, glaciers_of
 from icemapper_xr.pipeline.outlining import OUTLINES, drawing_of
 from icemapper_xr.pipeline.records import settings_of
 from icemapper_xr.pipeline.sheets import Sheet
@@ -148,7 +148,7 @@ def _kept(glaciers: gpd.GeoDataFrame, *, keep_edge: bool) -> tuple[gpd.GeoDataFr
 def _links(reference: str | Path | None, product: gpd.GeoDataFrame) -> pd.DataFrame | None:
     if reference is None:
         return None
-    return inventory.link(vectorise.read(reference), product[["rgi_id", "geometry"]])
+    return inventory.link(given_glaciers(reference, product), product[["rgi_id", "geometry"]])
 
 
 def _about(
@@ -239,7 +239,8 @@ def _raster(opened: Sequence[Sheet], folder: Path, year: int, threshold: float) 
     for sheet in opened:
         plane, cut = sheet.probability.sel({conventions.YEAR: year}), sheet.cut(None)
         share = None if cut is None else domains.shares(cut, plane)
-        raster += float(areas.areas(plane, threshold=threshold, share=share)["hard_area"].sum())
+        with store.explained(sheet.path):
+            raster += float(areas.areas(plane, threshold=threshold, share=share)["hard_area"].sum())
     drawn = vectorise.read(folder / OUTLINES)
     kept = float(drawn.loc[drawn[conventions.YEAR] == year, "area_km2"].sum())
     whole = drawing_of(folder, year=year).draw(year, threshold=threshold, min_area_km2=0.0)

@@ -25,8 +25,8 @@ __all__ = ["GLACIERS", "Run", "open_run", "read_glaciers"]
 
 GLACIERS: Final = "glaciers.gpkg"
 """Glaciers of a map with their ids, as `icemapper divides` writes them into its folder."""
-ID_COLUMNS: Final = ("glacier_id", "rgi_id", "glac_id", "id")
-NAME_COLUMNS: Final = ("name", "glac_name")
+ID_COLUMNS: Final = ("glacier_id", "rgi_id", "RGIId", "glac_id", "id")
+NAME_COLUMNS: Final = ("name", "glac_name", "Name")
 TERM_TYPES: Final = {0: "land", 1: "marine", 2: "lake"}
 """RGI 7's `term_type`; every other number is unknown."""
 TERMINI: Final = ("marine", "land", "lake", "unknown")
@@ -114,8 +114,9 @@ def read_glaciers(path: str | Path) -> tuple[gpd.GeoDataFrame, tuple[str, ...]]:
     Parameters
     ----------
     path
-        Polygons with `glacier_id` (else `rgi_id`, `glac_id`, `id`, or the row's number); rows of one id, of all years,
-        are united. Optional: `name` or `glac_name`; `terminus` (land, marine, lake) or RGI 7's `term_type`.
+        Polygons with `glacier_id` (else `rgi_id`, RGI 6's `RGIId`, `glac_id`, `id`, or the row's number); rows of one
+        id, of all years, are united. Optional: `name`, `glac_name` or `Name`; `terminus` (land, marine, lake) or RGI
+        7's `term_type`.
 
     Raises
     ------

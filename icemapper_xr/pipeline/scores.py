@@ -70,13 +70,7 @@ def scores_of_run(
     )
     sheets = [sheet for sheet in run.sheets if mapped in sheet.years]
     found = (
-        cases.compared(
-            sheet.probability.sel(year=mapped),
-            _near(truth, sheet),
-            within=sheet.cut(None),
-            name=sheet.name or Path(source).name,
-            region=None if sheet.zone is None else sheet.zone.name,
-        )
+        _compared(sheet, mapped, truth, name=sheet.name or Path(source).name)
         for sheet in progress.track(sheets, "compare", len(sheets))
         if sheet.near(truth.area, 0.0).any()
     )
@@ -93,6 +87,17 @@ def scores_of_run(
     if out is not None:
         scorecard.write(report, Path(out))
     return report
+
+
+def _compared(sheet: Sheet, year: int, truth: cases.Outlines, *, name: str) -> cases.Case:
+    with store.explained(sheet.path):
+        return cases.compared(
+            sheet.probability.sel(year=year),
+            _near(truth, sheet),
+            within=sheet.cut(None),
+            name=name,
+            region=None if sheet.zone is None else sheet.zone.name,
+        )
 
 
 def _near(truth: cases.Outlines, sheet: Sheet) -> cases.Outlines:
