@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from icemapper_xr import conventions, errors
+from icemapper_xr import conventions, errors, vectorise
 from icemapper_xr._types import FloatArray
 from icemapper_xr.conventions import Feature
 from icemapper_xr.simulate import classes as surface
@@ -72,7 +72,7 @@ class Scene:
         return surface.is_glacier(self.classes(year))
 
     def outlines(self, year: int) -> GeoDataFrame:
-        """Glacier polygons of a year, nunataks as holes, along pixel edges, in the scene's CRS."""
+        """Glacier polygons of a year, nunataks as holes, along pixel edges, in the scene's CRS; areas are geodesic."""
         import geopandas
         import rasterio.features
         import shapely
@@ -80,11 +80,11 @@ class Scene:
         mask = self.truth(year)
         shapes = rasterio.features.shapes(mask.astype(np.uint8), mask=mask, connectivity=4, transform=self._affine)
         polygons = [shapely.geometry.shape(geometry) for geometry, _ in shapes]
-        return geopandas.GeoDataFrame(
-            {"year": np.full(len(polygons), year), "area_km2": [p.area / 1e6 for p in polygons]},
-            geometry=polygons,
-            crs=f"EPSG:{self.settings.epsg}",
+        frame = geopandas.GeoDataFrame(
+            {"year": np.full(len(polygons), year)}, geometry=polygons, crs=f"EPSG:{self.settings.epsg}"
         )
+        frame.insert(1, "area_km2", vectorise.areas_km2(frame))
+        return frame
 
     def looks(self, feature: Feature) -> float:
         """Equivalent looks of a backscatter feature."""

@@ -27,7 +27,7 @@ class SimulationReport:
     """Folder with the rasters; it is a catalogue."""
     settings: SceneSettings
     areas_km2: dict[int, float]
-    """True glacier area by year, in the scene's projection."""
+    """True glacier area by year, geodesic."""
 
     @property
     def rate_km2(self) -> float | None:
@@ -127,8 +127,7 @@ def simulate(
     else:
         scene = scenes.scene(settings)
     _write_whole(scene, target)
-    pixel = (scene.settings.resolution / 1000) ** 2
-    areas = {year: float(scene.truth(year).sum() * pixel) for year in scene.settings.years}
+    areas = {year: float(scene.outlines(year)["area_km2"].sum()) for year in scene.settings.years}
     return SimulationReport(target, scene.settings, areas)
 
 
