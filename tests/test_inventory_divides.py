@@ -422,6 +422,8 @@ def test_refusals(tmp_path: Path) -> None:
         inventory.divide(ice.set_crs(None, allow_override=True))
     with pytest.raises(errors.OptionError, match="needs a DEM"):
         inventory.divide(ice, method="flowsheds")
+    with pytest.raises(errors.OptionError, match="'bodies' does not use the reference: leave it out"):
+        inventory.divide(ice, reference=ice, method="bodies")
     with pytest.raises(errors.OptionError, match="needs reference"):
         inventory.divide(ice, method="copy")
     with pytest.raises(errors.VectorError, match="no DEM"):

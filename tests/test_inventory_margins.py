@@ -208,6 +208,21 @@ def test_a_filled_hole_is_no_doubtful_ice(tmp_path: Path) -> None:
             assert one[name].item() == pytest.approx(found[-1][name].item(), rel=1e-6)
 
 
+def test_outlines_are_not_drawn_for_nothing(tmp_path: Path) -> None:
+    from icemapper_xr import pipeline
+
+    with pytest.raises(errors.VectorError, match=r"Unknown suffix '.shp'"):
+        pipeline.outlines_of_run(tmp_path, tmp_path / "outlines.shp")
+    with pytest.raises(errors.OptionError, match=r"calibration=model.json .* ask for the band, too"):
+        pipeline.outlines_of_run(tmp_path, calibration="model.json")
+    (tmp_path / "outlines.gpkg").write_bytes(b"SQLite format 3\0 cut")
+    with pytest.raises(errors.VectorError, match=r"Unknown suffix '.shp'"):
+        pipeline.divides_of_run(tmp_path, out=tmp_path / "glaciers.shp")
+    with pytest.raises(errors.VectorError, match=r"outlines.gpkg: .*; it may be damaged: make it anew") as error:
+        pipeline.divides_of_run(tmp_path)
+    assert "\n" not in str(error.value)
+
+
 def test_outlines_of_a_folder_with_band_and_flags(tmp_path: Path) -> None:
     from icemapper_xr import pipeline, store
 

@@ -213,6 +213,8 @@ def test_weights_that_do_not_say_their_features_have_an_applicability(folder: Pa
         ({"orbit": 200}, "orbit"),
         ({"nonsense": 1}, "nonsense"),
         ({"catalog": "no/such/folder"}, "no/such/folder"),
+        ({"catalog": "nosuch", **dict.fromkeys(where())}, "nosuch is no catalogue: .* the presets are"),
+        ({"catalog": "cdse", **dict.fromkeys(where())}, "no area is named for the catalogue cdse"),
         ({"weights": "no-such-weights"}, "no-such-weights"),
         ({"features": ("insar",)}, "insar"),
         ({"times": ("2023-01-11",) * 3}, "15"),

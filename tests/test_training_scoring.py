@@ -522,7 +522,7 @@ def test_a_training_tries_where_to_write_first(tmp_path: Path, monkeypatch: pyte
         (["evaluate", "tweightedpool_rtc_simulated", "--seeds", "-1"], "seed"),
         (["evaluate", "tweightedpool_rtc_simulated", "--data", "missing.hdf5"], "missing.hdf5"),
         (["evaluate", "nowhere", "--outlines", "x.gpkg"], "nowhere"),
-        (["calibrate", "tweightedpool_rtc_simulated", "--size", "8"], "size"),
+        (["calibrate", "tweightedpool_rtc_simulated", "--size", "8"], "weights' window: give 192 or more"),
         (["train", "missing.toml"], "missing.toml"),
         (["evaluate", "x", "--area", "a.gpkg", "--year", "2023"], "--area, --year is for scoring a map"),
         (

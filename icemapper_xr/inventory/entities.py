@@ -180,6 +180,8 @@ def _method(method: Method, reference: Any, dem: Any) -> Method:
         return "copy" if reference is not None else "flowsheds" if dem is not None else "bodies"
     if method == "copy" and reference is None:
         raise OptionError("method='copy' needs reference glaciers: give reference, or method='flowsheds' with a DEM")
+    if method != "copy" and reference is not None:
+        raise OptionError(f"method={method!r} does not use the reference: leave it out, or give method='copy'")
     if method == "flowsheds" and dem is None:
         raise OptionError("method='flowsheds' needs a DEM: give dem")
     return method

@@ -70,6 +70,8 @@ def divides_of_run(
         As `icemapper_xr.inventory.divide`.
     """
     path = _outlines_path(Path(source))
+    target = path.parent / GLACIERS if out is None else Path(out)
+    vectorise.suffix_of(target)  # before minutes of work
     drawn = _with_band(path, vectorise.read(path), calibration)
     table = inventory.divide(
         drawn,
@@ -85,7 +87,6 @@ def divides_of_run(
     table = _at_edge(path, table)
     if outlining.CALIBRATION in drawn and len(drawn):
         table = table.assign(**{outlining.CALIBRATION: str(drawn[outlining.CALIBRATION].iloc[0])})
-    target = path.parent / GLACIERS if out is None else Path(out)
     return vectorise.write(table, target, layer=LAYER), table
 
 

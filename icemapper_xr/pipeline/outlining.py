@@ -205,6 +205,9 @@ def outlines_of_run(
         raise OptionError(f"sea_level={sea_level:g}: give a height in metres")
     name = OUTLINES if year is None else f"{Path(OUTLINES).stem}_{year}{Path(OUTLINES).suffix}"
     target = store.folder_of(source) / name if out is None else Path(out)
+    vectorise.suffix_of(target)
+    if calibration != "auto" and not band:
+        raise OptionError(f"calibration={calibration} tells where the band lies: ask for the band, too (--band)")
     source_ = drawing_of(source, year=year)
     drawn = []
     for one in source_.years:

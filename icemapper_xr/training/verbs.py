@@ -240,8 +240,9 @@ def _check_scenes(seeds: Sequence[int], size: int, segmenter: Segmenter) -> None
         raise errors.OptionError("no seeds: name at least one scene")
     if min(seeds) < 0:
         raise errors.OptionError(f"seed {min(seeds)} is negative: give numbers of 0 or more")
-    if size < max(32, window // 2):
-        raise errors.OptionError(f"size={size} is smaller than half the weights' window: give {window} or more")
+    least = max(32, window // 2)
+    if size < least:
+        raise errors.OptionError(f"size={size} is smaller than half the weights' window: give {least} or more")
 
 
 def _named(seeds: Sequence[int]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from icemapper_xr.vectorise.band import BAND_COLUMNS, LEVELS, Band, band
 from icemapper_xr.vectorise.edges import at_data_edge
-from icemapper_xr.vectorise.files import read, read_polygons, write
+from icemapper_xr.vectorise.files import read, read_polygons, suffix_of, write
 from icemapper_xr.vectorise.measures import areas_km2, total_area_km2
 from icemapper_xr.vectorise.outlines import COLUMNS, body_ids, outlines
 from icemapper_xr.vectorise.simplify import check_tolerance, simplify
@@ -28,6 +28,7 @@ __all__ = [
     "read",
     "read_polygons",
     "simplify",
+    "suffix_of",
     "total_area_km2",
     "write",
 ]

@@ -11,7 +11,7 @@ from icemapper_xr import errors, whole
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["SUFFIXES", "read", "read_polygons", "write"]
+__all__ = ["SUFFIXES", "read", "read_polygons", "suffix_of", "write"]
 
 SUFFIXES = (".parquet", ".gpkg", ".geojson")
 LAYER = "outlines"
@@ -40,7 +40,7 @@ def write(gdf: gpd.GeoDataFrame, path: str | os.PathLike[str], *, layer: str = L
         If the suffix is none of the three, or the file cannot be written.
     """
     target = Path(path)
-    suffix = _suffix(target)
+    suffix = suffix_of(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with whole.appearing(target) as part:
@@ -51,7 +51,14 @@ def write(gdf: gpd.GeoDataFrame, path: str | os.PathLike[str], *, layer: str = L
     return target
 
 
-def _suffix(path: Path) -> str:
+def suffix_of(path: Path) -> str:
+    """Return the suffix of a file of outlines that is to be written.
+
+    Raises
+    ------
+    VectorError
+        If it is none of the three.
+    """
     suffix = path.suffix.lower()
     if suffix in SUFFIXES:
         return suffix
@@ -84,7 +91,10 @@ def read(path: str | os.PathLike[str]) -> gpd.GeoDataFrame:
     try:
         frame = gpd.read_parquet(source) if source.suffix.lower() == ".parquet" else gpd.read_file(source)
     except Exception as error:  # each driver has its own
-        raise errors.VectorError(f"Cannot read outlines from {source}: {error}") from error
+        reason = " ".join(str(error).split())
+        raise errors.VectorError(
+            f"Cannot read outlines from {source}: {reason}; it may be damaged: make it anew, or name another file"
+        ) from error
     if not isinstance(frame, gpd.GeoDataFrame):
         raise errors.VectorError(f"{source} is a table without shapes: name a file of outlines")
     return frame
