@@ -171,6 +171,38 @@ def test_speckle_touches_backscatter_only_and_keeps_the_mean_power() -> None:
     assert power.mean() == pytest.approx(1, abs=0.02)
 
 
+def test_a_coarse_product_is_smoother_has_the_power_and_keeps_its_gaps() -> None:
+    limits = FEATURE_RANGES["rtc"]
+    span = limits.maximum - limits.minimum
+    rng = np.random.default_rng(4)
+    level = np.where(np.arange(128) < 64, -8.0, -14.0)  # an edge in x
+    decibel = level + 10 * np.log10(rng.gamma(4, 1 / 4, (15, 130, 128)))
+    stack = np.stack([(decibel - limits.minimum) / span, np.full_like(decibel, 0.5)], axis=-1).astype(np.float32)
+    stack[3, :20, :, 0] = np.nan
+    settings = CALM.model_copy(update={"coarse": 1.0})
+    out = augment.coarsen(np.random.default_rng(5), stack.copy(), ("rtc", "insar"), settings)
+    assert np.array_equal(out[..., 1], stack[..., 1])
+    assert np.array_equal(np.isnan(out), np.isnan(stack))
+    seen = out[..., 0] * span + limits.minimum
+    for side, mean in ((slice(4, 60), -8.0), (slice(68, 124), -14.0)):
+        there = seen[:, :, side]
+        assert 10 * np.log10(np.nanmean(10 ** (there / 10))) == pytest.approx(mean, abs=0.1)
+        assert np.nanstd(there) < 0.5 * np.nanstd(decibel[:, :, side])
+        neighbours = np.corrcoef(there[4:, :, 1:].ravel(), there[4:, :, :-1].ravel())[0, 1]
+        assert neighbours > 0.7  # 0 before: bilinear between pixels of thrice the size
+    # beside a gap, no darker: what is missing counts in no mean
+    assert 10 * np.log10(np.mean(10 ** (seen[3, 20, 4:60] / 10))) == pytest.approx(-8.0, abs=0.6)
+
+
+def test_a_coarse_product_is_of_rtc_alone_and_draws_nothing_where_it_is_not_asked_for() -> None:
+    stack = np.random.default_rng(6).random((15, 16, 16, 1), np.float32)
+    rng = np.random.default_rng(7)
+    assert np.array_equal(augment.coarsen(rng, stack.copy(), ("rtc",), CALM), stack)
+    settings = CALM.model_copy(update={"coarse": 1.0})
+    assert np.array_equal(augment.coarsen(rng, stack.copy(), ("grd",), settings), stack)
+    assert rng.random() == np.random.default_rng(7).random()  # trainings without it draw what they drew
+
+
 # -- scores -----------------------------------------------------------------------------------------------------------
 def test_scores_by_hand() -> None:
     mapped = np.array([1, 1, 1, 0, 0, 0], bool)

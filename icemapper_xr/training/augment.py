@@ -16,10 +16,12 @@ from icemapper_xr.conventions import FEATURE_RANGES, Feature
 from icemapper_xr.training.config import Augmentation
 from icemapper_xr.training.samples import IntArray
 
-__all__ = ["choose_dates", "drop_steps", "geometry", "hide_border", "radiometry", "speckle"]
+__all__ = ["choose_dates", "coarsen", "drop_steps", "geometry", "hide_border", "radiometry", "speckle"]
 
 Random = np.random.Generator
 
+COARSE = 3
+"""Pixels to a side of a pixel of a coarser product: 30 m to 10 m."""
 MAX_HIDDEN = 0.5
 """Largest share of a patch that `hide_border` hides."""
 
@@ -105,6 +107,40 @@ def speckle(rng: Random, stack: FloatArray, features: tuple[Feature, ...], setti
         if limits.units == "dB":
             noise = rng.gamma(looks, 1 / looks, stack.shape[:-1]).astype(np.float32)
             stack[..., channel] += 10 * np.log10(noise) / (limits.maximum - limits.minimum)
+    return stack
+
+
+def coarsen(rng: Random, stack: FloatArray, features: tuple[Feature, ...], settings: Augmentation) -> FloatArray:
+    """See `rtc` as in a product of 30 m that a cube brings to 10 m: means of its power, interpolated bilinearly.
+
+    Such a product has more looks and no texture below its pixel: networks that have seen few take smooth ground for
+    ice. Speckle of 12 to 100 looks is added to that of the means. What is not finite stays so, and counts in no mean.
+    """
+    if settings.coarse == 0 or "rtc" not in features or rng.random() >= settings.coarse:
+        return stack
+    channel, limits = features.index("rtc"), FEATURE_RANGES["rtc"]
+    span, sides = limits.maximum - limits.minimum, stack.shape[1:3]
+    before = rng.integers(0, COARSE, 2)  # where the coarse grid lies
+    pad = [(0, 0), *((int(k), int(-(k + side) % COARSE)) for k, side in zip(before, sides, strict=True))]
+    inner = tuple(slice(int(k), int(k) + side) for k, side in zip(before, sides, strict=True))
+
+    looks = float(np.exp(rng.uniform(np.log(12), np.log(100))))
+
+    def seen(field: npt.NDArray[np.float32], *, noisy: bool = False) -> npt.NDArray[np.float32]:
+        padded = np.pad(field, pad, mode="edge")
+        steps, rows, columns = padded.shape
+        blocks = padded.reshape(steps, rows // COARSE, COARSE, columns // COARSE, COARSE).mean(axis=(2, 4))
+        if noisy:
+            blocks = blocks * rng.gamma(looks, 1 / looks, blocks.shape)
+        fine = ndimage.zoom(blocks, (1, COARSE, COARSE), order=1, grid_mode=True, mode="nearest")
+        return np.asarray(fine[:, *inner], np.float32)
+
+    level = stack[..., channel]
+    known = np.isfinite(level)
+    power = np.where(known, 10 ** ((level * span + limits.minimum) / 10), 0).astype(np.float32)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = 10 * np.log10(seen(power, noisy=True) / seen(known.astype(np.float32)))
+    stack[..., channel] = np.where(known, (mean - limits.minimum) / span, level)
     return stack
 
 

@@ -117,6 +117,8 @@ class Augmentation(_Settings):
     """Standard deviation of that number, in model units (0.025 is about 4 dB)."""
     speckle: Probability = 0.0
     """Chance of multiplying backscatter by fresh gamma noise of 8 to 64 looks, uncorrelated."""
+    coarse: Probability = 0.0
+    """Chance that `rtc` is seen as in a product of three times the pixel size, interpolated bilinearly."""
 
 
 class LossSettings(_Settings):

@@ -105,6 +105,7 @@ def patch(
         stack = np.where(missing, np.float32(np.nan), stack)
     stack = augment.radiometry(rng, np.ascontiguousarray(stack), settings)
     stack = augment.speckle(rng, stack, features, settings)
+    stack = augment.coarsen(rng, stack, features, settings)
     if gappy:
         stack = fill(np.where(missing, np.float32(np.nan), stack), config.unobserved)
     return stack, np.ascontiguousarray(labels)
