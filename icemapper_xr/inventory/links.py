@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,7 @@ def link(
     *,
     least_overlap_km2: float = LEAST_OVERLAP_KM2,
     least_share: float = LEAST_SHARE,
+    called: tuple[str, str] = ("the first inventory", "the second inventory"),
 ) -> pd.DataFrame:
     """Link the polygons of two inventories by their overlap.
 
@@ -54,6 +55,8 @@ def link(
         Overlaps below this do not link.
     least_share
         Nor do overlaps below this share of the smaller of the two.
+    called
+        What the two are in messages, such as their files.
 
     Returns
     -------
@@ -74,7 +77,7 @@ def link(
         raise OptionError(
             f"least_overlap_km2={least_overlap_km2:g} must be 0 or more, and least_share={least_share:g} from 0 to 1"
         )
-    a, b = _units(first, "the first inventory"), _units(second, "the second inventory")
+    a, b = (_units(frame, what) for frame, what in zip((first, second), called, strict=True))
     crs = shapes.plane_of(a, b)
     flat_a, flat_b = (np.asarray(frame.geometry.to_crs(crs).values, dtype=object) for frame in (a, b))
     area_a, area_b = shapely.area(flat_a) / 1e6, shapely.area(flat_b) / 1e6
@@ -160,7 +163,7 @@ def _kind(first: int, second: int) -> Kind:
     return "merge" if second == 1 else "mixed"
 
 
-def link_years(glaciers: gpd.GeoDataFrame, *, years: Iterable[int] | None = None, **bounds: float) -> pd.DataFrame:
+def link_years(glaciers: gpd.GeoDataFrame, *, years: Iterable[int] | None = None, **bounds: Any) -> pd.DataFrame:
     """Link each year of a table of glaciers or outlines to the next one that it has.
 
     Parameters

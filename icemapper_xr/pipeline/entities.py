@@ -216,8 +216,8 @@ def links_of_run(
     if inventory_file is not None:  # first of all: what is wrong with it leaves no table of the years behind
         of_year = glaciers if chosen is None else glaciers[years == chosen]
         given = given_glaciers(inventory_file, of_year, year=inventory_year)
-        shapes.require_one_year(given, f"the glaciers of {inventory_file}")
-        to = inventory.link(given, of_year, least_overlap_km2=least_overlap_km2, least_share=least_share)
+        called = (f"the glaciers of {inventory_file}", f"the glaciers of {path}")
+        to = inventory.link(given, of_year, least_overlap_km2=least_overlap_km2, least_share=least_share, called=called)
     through = inventory.link_years(glaciers, least_overlap_km2=least_overlap_km2, least_share=least_share)
     folder = path.parent if out is None else Path(out)
     written = [write_table(through, folder / LINKS_YEARS)] if len(known) > 1 else []
@@ -243,7 +243,7 @@ def given_glaciers(path: str | Path, ours: gpd.GeoDataFrame, *, year: int | None
     OptionError
         If the year is not there.
     VectorError
-        If the file has no CRS, no polygon, no ids or the same ice in several years, or lies elsewhere; names it.
+        If the file has no CRS, no polygon or no ids, or lies elsewhere; names it.
     """
     what = f"the glaciers of {path}"
     found = shapes.usable(_of_year(vectorise.read(path), year, Path(path)), what)

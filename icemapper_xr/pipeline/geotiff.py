@@ -44,11 +44,20 @@ def write(path: Path, bands: Mapping[str, FloatArray], *, crs: Any, transform: A
                 for band, (name, values) in enumerate(bands.items(), 1):
                     dataset.write(values, band)
                     dataset.set_band_description(band, name)
-            # GDAL writes the last blocks when it closes a file, and rasterio does not tell if the disk was full then.
-            with rasterio.open(part) as dataset:
-                for band, values in enumerate(bands.values(), 1):
-                    if not np.array_equal(dataset.read(band), values, equal_nan=True):
-                        raise OSError("it does not read back as it was written")
+            _read_back(part, bands)
     except (OSError, rasterio.errors.RasterioError) as error:
         reason = " ".join(str(error).split())
         raise StoreError(f"{path} could not be written ({reason}); check the folder's rights and free space") from error
+
+
+def _read_back(path: Path, bands: Mapping[str, FloatArray]) -> None:
+    """Refuse a file that is not whole.
+
+    GDAL writes the last blocks when it closes a file, and rasterio does not tell if the disk was full then.
+    """
+    import rasterio
+
+    with rasterio.open(path) as dataset:
+        for band, values in enumerate(bands.values(), 1):
+            if not np.array_equal(dataset.read(band), values, equal_nan=True):
+                raise OSError("it does not read back as it was written")

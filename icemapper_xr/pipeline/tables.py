@@ -99,10 +99,11 @@ def _write_gpkg(table: pd.DataFrame, target: Path, shapes: gpd.GeoDataFrame | No
     crs = 4326 if shapes is None else shapes.crs
     known = {} if shapes is None else dict(zip(shapes.index, shapes.geometry, strict=True))
     frame = gpd.GeoDataFrame(table, geometry=[known.get(name) for name in table[key]], crs=crs).to_crs(4326)
-    driver = {"driver": "GPKG", "engine": "pyogrio"}
     try:
         with whole.appearing(target) as part:
-            frame.to_file(part, layer=target.stem, index=False, geometry_type="Unknown", **driver)
+            frame.to_file(
+                part, driver="GPKG", layer=target.stem, index=False, engine="pyogrio", geometry_type="Unknown"
+            )
     except pyogrio.errors.DataSourceError as error:
         raise StoreError(f"cannot write the table {target}: {error}; name another file") from error
 

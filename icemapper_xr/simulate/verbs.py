@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from icemapper_xr import conventions, errors, progress
+from icemapper_xr import conventions, errors, progress, vectorise
 from icemapper_xr.conventions import Feature
 from icemapper_xr.simulate import places, scenes, worlds, write
 from icemapper_xr.simulate.settings import SceneSettings
@@ -127,7 +127,8 @@ def simulate(
     else:
         scene = scenes.scene(settings)
     _write_whole(scene, target)
-    areas = {year: float(scene.outlines(year)["area_km2"].sum()) for year in scene.settings.years}
+    truth = vectorise.read(target / write.TRUTH / "truth.gpkg")
+    areas = {year: float(truth.loc[truth["year"] == year, "area_km2"].sum()) for year in scene.settings.years}
     return SimulationReport(target, scene.settings, areas)
 
 

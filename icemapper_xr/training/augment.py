@@ -123,7 +123,6 @@ def coarsen(rng: Random, stack: FloatArray, features: tuple[Feature, ...], setti
     before = rng.integers(0, COARSE, 2)  # where the coarse grid lies
     pad = [(0, 0), *((int(k), int(-(k + side) % COARSE)) for k, side in zip(before, sides, strict=True))]
     inner = tuple(slice(int(k), int(k) + side) for k, side in zip(before, sides, strict=True))
-
     looks = float(np.exp(rng.uniform(np.log(12), np.log(100))))
 
     def seen(field: npt.NDArray[np.float32], *, noisy: bool = False) -> npt.NDArray[np.float32]:
