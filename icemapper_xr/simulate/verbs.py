@@ -126,8 +126,8 @@ def simulate(
         scene = places.scene_of(dem, outlines, bounds=bounds, settings=settings)
     else:
         scene = scenes.scene(settings)
-    _write_whole(scene, target)
-    truth = vectorise.read(target / write.TRUTH / "truth.gpkg")
+    written = _write_whole(scene, target)
+    truth = vectorise.read(written / write.TRUTH / "truth.gpkg")
     areas = {year: float(truth.loc[truth["year"] == year, "area_km2"].sum()) for year in scene.settings.years}
     return SimulationReport(target, scene.settings, areas)
 
@@ -143,8 +143,11 @@ def _empty(folder: Path) -> Path:
     return folder
 
 
-def _write_whole(scene: scenes.Scene, target: Path) -> None:
-    """Write beside the target under a hidden name, then rename: half an archive would look like a whole one."""
+def _write_whole(scene: scenes.Scene, target: Path) -> Path:
+    """Write beside the target under a hidden name, then rename: half an archive would look like a whole one.
+
+    Returns the absolute path of the target: where that is the working folder, a relative one leads nowhere any more.
+    """
     target = target.absolute()
     part = target.with_name(f".{target.name}.part")
     shutil.rmtree(part, ignore_errors=True)
@@ -155,3 +158,4 @@ def _write_whole(scene: scenes.Scene, target: Path) -> None:
         part.rename(target)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+    return target
