@@ -131,16 +131,24 @@ def coarsen(rng: Random, stack: FloatArray, features: tuple[Feature, ...], setti
         blocks = padded.reshape(steps, rows // COARSE, COARSE, columns // COARSE, COARSE).mean(axis=(2, 4))
         if noisy:
             blocks = blocks * rng.gamma(looks, 1 / looks, blocks.shape)
-        fine = ndimage.zoom(blocks, (1, COARSE, COARSE), order=1, grid_mode=True, mode="nearest")
-        return np.asarray(fine[:, *inner], np.float32)
+        return _threefold(_threefold(blocks, 1), 2)[:, *inner].astype(np.float32)
 
     level = stack[..., channel]
     known = np.isfinite(level)
     power = np.where(known, 10 ** ((level * span + limits.minimum) / 10), 0).astype(np.float32)
     with np.errstate(divide="ignore", invalid="ignore"):
-        mean = 10 * np.log10(seen(power, noisy=True) / seen(known.astype(np.float32)))
+        share = 1 if known.all() else seen(known.astype(np.float32))
+        mean = 10 * np.log10(seen(power, noisy=True) / share)
     stack[..., channel] = np.where(known, (mean - limits.minimum) / span, level)
     return stack
+
+
+def _threefold(field: npt.NDArray[np.floating], axis: int) -> npt.NDArray[np.floating]:
+    """Refine an axis by three (`COARSE`), linearly between the middles of its pixels; constant past the outermost."""
+    lines = np.moveaxis(field, axis, 0)
+    before, after = np.concatenate([lines[:1], lines[:-1]]), np.concatenate([lines[1:], lines[-1:]])
+    fine = np.stack([(before + 2 * lines) / COARSE, lines, (2 * lines + after) / COARSE], axis=1)
+    return np.moveaxis(fine.reshape(-1, *lines.shape[1:]), 0, axis)
 
 
 def _zoom(rng: Random, stack: FloatArray, labels: FloatArray) -> tuple[FloatArray, FloatArray]:
