@@ -6,10 +6,14 @@ import collections
 import concurrent.futures
 import contextlib
 import functools
+import itertools
+import math
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+import numpy as np
 
 from icemapper_xr import errors
 from icemapper_xr._types import FloatArray
@@ -21,7 +25,7 @@ from icemapper_xr.training.sources import Data, Source
 __all__ = ["batches"]
 
 Batch = tuple[FloatArray, FloatArray]
-Prepare = Callable[[int, float], Batch]
+Shapes = tuple[tuple[int, ...], tuple[int, ...]]
 Training = Callable[[int], Sequence[Sample]]
 
 
@@ -42,34 +46,66 @@ def batches(
     share
         Gives the share of the training that is done at a step; asked when its batch is begun.
     workers
-        Processes that prepare batches, two ahead for each; 0 prepares one ahead in a thread. The batches are the same.
+        Processes that prepare batches, two ahead for each; 0 prepares one ahead in a thread. The batches are the same;
+        those of processes are to be used, or copied, before the next one is asked for.
     """
-    pool: concurrent.futures.Executor
     if workers:
-        # Spawned: a fork of a process that holds threads and an accelerator cannot be trusted.
-        context = multiprocessing.get_context("spawn")
-        pool = concurrent.futures.ProcessPoolExecutor(workers, context, _open, (data.source,))
-        prepare: Prepare = _prepare
+        opened = _by_processes(data.source, workers)
     else:
-        pool = concurrent.futures.ThreadPoolExecutor(1)
-        prepare = functools.partial(_batch, data.source.config, data.training)
-    waiting: collections.deque[Future[Batch]] = collections.deque()
+        opened = _by_a_thread(functools.partial(_batch, data.source.config, data.training))
+    waiting: collections.deque[Callable[[], Batch]] = collections.deque()
+    with opened as begin_one:
 
-    def refill(begin: int) -> int:
-        while begin < steps and len(waiting) < max(1, 2 * workers):
-            waiting.append(pool.submit(prepare, begin, share(begin)))
-            begin += 1
-        return begin
+        def stream() -> Iterator[Batch]:
+            numbers = iter(range(first, steps))
 
-    def stream() -> Iterator[Batch]:
-        begin = refill(first)
-        while waiting:
-            batch = waiting.popleft().result()
-            begin = refill(begin)
-            yield batch
+            def refill() -> None:
+                for number in itertools.islice(numbers, max(1, 2 * workers) - len(waiting)):
+                    waiting.append(begin_one(number, share(number)))
+
+            refill()
+            while waiting:
+                batch = waiting.popleft()()
+                refill()
+                yield batch
+
+        yield stream()
+
+
+Begin = Callable[[int, float], Callable[[], Batch]]
+"""Begins a batch, of its number and the share of the training that is done; what it returns waits for the batch."""
+
+
+@contextlib.contextmanager
+def _by_a_thread(prepare: Callable[[int, float], Batch]) -> Iterator[Begin]:
+    """Prepare batches in a thread."""
+    pool = concurrent.futures.ThreadPoolExecutor(1)
+    try:
+        yield lambda number, share: pool.submit(prepare, number, share).result
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _by_processes(source: Source, workers: int) -> Iterator[Begin]:
+    """Prepare batches in processes, in memory that they share with this one: a pipe is slower than a GPU.
+
+    A block of it is taken again when all others have been, by which time its batch is used: of every process two are
+    under way, and one batch is in use.
+    """
+    # Spawned: a fork of a process that holds threads and an accelerator cannot be trusted.
+    context = multiprocessing.get_context("spawn")
+    size = source.config.batch_bytes
+    blocks = [context.RawArray("b", size) for _ in range(2 * workers + 1)]
+    pool = concurrent.futures.ProcessPoolExecutor(workers, context, _open, (source, blocks))
+
+    def begin(number: int, share: float) -> Callable[[], Batch]:
+        block = number % len(blocks)
+        future = pool.submit(_prepare, block, number, share)
+        return lambda: _arrays(blocks[block], future.result())
 
     try:
-        yield stream()
+        yield begin
     except BrokenProcessPool as error:
         raise errors.OptionError(
             "a process that prepares patches has ended, perhaps for want of memory: "
@@ -79,20 +115,33 @@ def batches(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-_opened: tuple[TrainingConfig, Training] | None = None
-"""What a process prepares batches from."""
+_opened: tuple[TrainingConfig, Training, list[Any]] | None = None
+"""What a process prepares batches from, and the memory it puts them in."""
 
 
-def _open(source: Source) -> None:
+def _open(source: Source, blocks: list[Any]) -> None:
     """Open the samples in a process that was just started."""
     global _opened
-    _opened = source.config, source.training()
+    _opened = source.config, source.training(), blocks
 
 
-def _prepare(index: int, share: float) -> Batch:
-    """Prepare one batch in such a process."""
+def _prepare(block: int, index: int, share: float) -> Shapes:
+    """Prepare one batch in such a process, in the block of that number; returns the shapes of its arrays."""
     assert _opened is not None
-    return _batch(*_opened, index, share)
+    config, training, blocks = _opened
+    x, y = _batch(config, training, index, share)
+    shapes = x.shape, y.shape
+    for there, array in zip(_arrays(blocks[block], shapes), (x, y), strict=True):
+        there[...] = array
+    return shapes
+
+
+def _arrays(block: Any, shapes: Shapes) -> Batch:
+    """Return the arrays that lie in a block one behind the other."""
+    values = np.frombuffer(block, np.float32)
+    ends = np.cumsum([math.prod(shape) for shape in shapes])
+    x, y = (part.reshape(shape) for part, shape in zip(np.split(values, ends)[:2], shapes, strict=True))
+    return x, y
 
 
 def _batch(config: TrainingConfig, training: Training, index: int, share: float) -> Batch:

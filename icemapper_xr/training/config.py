@@ -13,7 +13,7 @@ import pydantic
 from pydantic import Field
 
 from icemapper_xr import errors
-from icemapper_xr.conventions import FEATURES, LATTICE, PIXEL_SIZE, Feature, Pooling, Unobserved
+from icemapper_xr.conventions import FEATURES, LATTICE, N_STEPS, PIXEL_SIZE, Feature, Pooling, Unobserved
 
 if TYPE_CHECKING:
     import numpy as np
@@ -262,7 +262,19 @@ class TrainingConfig(_Settings):
         if stage is None:
             return self.batch, self.window
         size = int(rng.choice(stage.windows))
-        return stage.batch or max(1, round(self.batch * (self.window / size) ** 2)), size
+        return self._number(stage, size), size
+
+    def _number(self, stage: Stage, size: int) -> int:
+        """Patches of that side in a step."""
+        return stage.batch or max(1, round(self.batch * (self.window / size) ** 2))
+
+    @property
+    def batch_bytes(self) -> int:
+        """Memory that a batch takes at most, float32: its patches, and the one-hot labels of two classes."""
+        pixels = [self.batch * self.window**2]
+        for stage in self.stages:
+            pixels += [self._number(stage, size) * size**2 for size in stage.windows]
+        return 4 * max(pixels) * (N_STEPS * len(self.features) + 2)
 
     @property
     def digest(self) -> str:

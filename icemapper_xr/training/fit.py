@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, SupportsFloat
 
 import numpy as np
 
@@ -204,6 +204,19 @@ def _loop(
     whole = config.model_copy(update={"stages": ()})
     fresh = batches.Batches(whole, lambda index: data.training(current.step), config.estimate_batches, first=steps)
     estimate = functools.partial(stepper.estimate, lambda index: fresh[index][0], config.estimate_batches)
+    due: list[SupportsFloat] = []
+
+    def settle(*, but: int = 0) -> None:
+        """Read the losses that are due but for the last ones: a device is told of a step during the one before."""
+        while len(due) > but:
+            step, loss = current.step - len(due), float(due.pop(0))
+            if not math.isfinite(loss):
+                raise errors.OptionError(
+                    f"the loss of step {step} is {loss}: give a smaller learning_rate, and look for odd values "
+                    f"in the data; the checkpoint in {folder} is of an earlier step"
+                )
+            current.losses.append(loss)
+
     if current.frozen:
         stepper.freeze()
     last_saved = began = time.monotonic() - current.elapsed
@@ -221,21 +234,18 @@ def _loop(
                 current.frozen = True
             x, y = next(prepared)
             model.optimizer.learning_rate = config.learning_rate * rate(share, config.schedule)
-            loss = stepper.train(x, y)
-            if not math.isfinite(loss):
-                raise errors.OptionError(
-                    f"the loss of step {current.step} is {loss}: give a smaller learning_rate, and look for odd values "
-                    f"in the data; the checkpoint in {folder} is of an earlier step"
-                )
-            current.losses.append(loss)
+            due.append(stepper.train(x, y))
             current.step += 1
+            settle(but=1)
             current.elapsed = time.monotonic() - began
             advance()
             if current.step % config.validate_every == 0 or _share(config, current, steps) >= 1:
+                settle()
                 if not current.frozen:
                     estimate()
                 _validate(config, folder, model, data.validation, current, share)
             if time.monotonic() - last_saved >= 60 * config.checkpoint_minutes:
+                settle()
                 _save(config, folder, model, current)
                 last_saved = time.monotonic()
     _save(config, folder, model, current)

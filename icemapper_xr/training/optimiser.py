@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, SupportsFloat
 
 from icemapper_xr import errors
 from icemapper_xr._types import FloatArray
@@ -18,8 +18,8 @@ __all__ = ["KerasStep", "Steps", "batch_norms", "steps_of"]
 class Steps(Protocol):
     """Changes a compiled network in place."""
 
-    def train(self, x: FloatArray, y: FloatArray) -> float:
-        """Take one step; returns the loss before it."""
+    def train(self, x: FloatArray, y: FloatArray) -> SupportsFloat:
+        """Take one step; returns the loss before it. `float` waits for it where a device is still at the step."""
         ...
 
     def estimate(self, batches: Callable[[int], FloatArray], number: int) -> None:

@@ -8,8 +8,9 @@ the Keras network and its optimiser, so checkpoints and weight files do not know
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from icemapper_xr._types import FloatArray
 from icemapper_xr.models import icemapper, layers
@@ -45,25 +46,38 @@ class TorchStep:
         for up, block in zip(self.units.up, self.units.decoder, strict=True):
             self.norms += [up.norm, *block.norms]
         self.device = self.units.head.kernel.value.device
+        self._step: Callable[[Tensor, Tensor], Tensor] = self._take
+        if self.device.type == "cuda":
+            from icemapper_xr.training import torch_graphs
 
-    def train(self, x: FloatArray, y: FloatArray) -> float:
-        """Take one step; returns the loss before it."""
+            self._copy = torch_graphs.Copies(self.device)
+            self._step = torch_graphs.Recorded(self._take)
+
+    def train(self, x: FloatArray, y: FloatArray) -> SupportsFloat:
+        """Take one step; returns the loss before it, which on a GPU is there once the step is done."""
+        loss: SupportsFloat = self._step(self._put(x), self._put(y))
+        return loss
+
+    def _take(self, x: Tensor, y: Tensor) -> Tensor:
+        """Take one step, without waiting for anything."""
         import torch
 
-        lower = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+        lower = torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16", cache_enabled=False
+        )
         with torch.enable_grad():
             with lower:
-                logits, statistics = self.forward(self._put(x))
+                logits, statistics = self.forward(x)
             logits = logits.float()
-            loss = _loss(self.model.loss, logits, self._put(y))
+            loss = _loss(self.model.loss, logits, y)
             variables = self.model.trainable_variables
             gradients = torch.autograd.grad(loss, [variable.value for variable in variables])
         with torch.no_grad():
-            self.model.optimizer.apply(gradients, variables)
+            _adam(self.model.optimizer, variables, gradients)
             for norm, (mean, variance) in zip(self.norms, statistics, strict=not self.frozen):
                 for moving, value in ((norm.moving_mean, mean), (norm.moving_variance, variance)):
-                    moving.assign(moving.value * norm.momentum + value * (1 - norm.momentum))
-        return float(loss.detach())
+                    moving.value.copy_(moving.value * norm.momentum + value * (1 - norm.momentum))
+        return loss.detach()
 
     def estimate(self, batches: Callable[[int], FloatArray], number: int) -> None:
         """Set the statistics of the batch normalisations to their mean over `number` batches."""
@@ -83,12 +97,17 @@ class TorchStep:
         self.frozen = True
         for norm in self.norms:
             norm.trainable = False
+        if self.device.type == "cuda":
+            from icemapper_xr.training import torch_graphs
+
+            self._step = torch_graphs.Recorded(self._take)  # what was recorded normalised otherwise
 
     def _put(self, array: FloatArray) -> Tensor:
         """Bring an array to where the network is."""
         import torch
 
-        return torch.from_numpy(array).to(self.device)
+        there = torch.from_numpy(array)
+        return self._copy(there) if self.device.type == "cuda" else there
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """Return the logits `(n, y, x, 2)`, and mean and variance of what each norm saw; none where it is frozen."""
@@ -125,6 +144,31 @@ def _loss(loss: SegmentationLoss, logits: Tensor, y_true: Tensor) -> Tensor:
     glacier, answer = y_true[..., 1], (p * known)[..., 1]
     overlap = (2 * (glacier * answer).sum() + 1) / (glacier.sum() + answer.sum() + 1)
     return (1 - loss.dice) * focal + loss.dice * (1 - overlap)
+
+
+def _adam(optimizer: Any, variables: Sequence[Any], gradients: Sequence[Tensor]) -> None:
+    """One step of Keras's Adam on its own variables, clipped by the norm of all gradients.
+
+    Keras brings its constants to the device one by one, which can be neither recorded nor done without waiting.
+    """
+    import torch
+
+    gradients = list(gradients)
+    if optimizer.global_clipnorm is not None:
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        gradients = torch._foreach_mul(gradients, optimizer.global_clipnorm / norm.clamp(min=optimizer.global_clipnorm))
+    own = [optimizer._get_variable_index(variable) for variable in variables]
+    momentums, velocities = ([kept[k].value for k in own] for kept in (optimizer._momentums, optimizer._velocities))
+    count = optimizer.iterations.value.add_(1).float()
+    beta_1, beta_2 = optimizer.beta_1, optimizer.beta_2
+    shares = [-torch.expm1(count * math.log(beta)) for beta in (beta_1, beta_2)]  # 1 - beta ** count
+    rate = optimizer._learning_rate.value * shares[1].sqrt() / shares[0]
+    torch._foreach_lerp_(momentums, gradients, 1 - beta_1)
+    torch._foreach_mul_(velocities, beta_2)
+    torch._foreach_addcmul_(velocities, gradients, gradients, 1 - beta_2)
+    below = torch._foreach_add(torch._foreach_sqrt(velocities), optimizer.epsilon)
+    moves = torch._foreach_mul(torch._foreach_div(momentums, below), rate)
+    torch._foreach_sub_([variable.value for variable in variables], moves)
 
 
 def _kernel(variable: Any) -> Tensor:
