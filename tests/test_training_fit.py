@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from icemapper_xr import conventions, errors
 from icemapper_xr.conventions import Feature
-from icemapper_xr.training import ahead, config, fit, optimiser, patches, samples, scenes, state
+from icemapper_xr.training import ahead, config, fit, optimiser, patches, samples, scenes, sources, state
 from icemapper_xr.training.config import TrainingConfig
 from tests.test_training_parts import write_set
 
@@ -374,6 +374,22 @@ def test_weights_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_a_batch_in_shared_memory_stays_until_the_next_is_asked_for(tmp_path: Path) -> None:
+    settings = tiny(steps=8, stages=[{"until": 0.5, "windows": [8], "batch": 3}])
+    with sources.open_data(settings, tmp_path, make) as data:
+        options = {"first": 1, "share": lambda index: index / 8}
+        with ahead.batches(data, 8, **options) as stream:
+            alone = list(stream)
+        with ahead.batches(data, 8, **options, workers=1) as stream:
+            for wanted in alone:
+                given = next(stream)
+                time.sleep(0.2)  # all that is under way meanwhile gets done
+                for ours, theirs in zip(given, wanted, strict=True):
+                    np.testing.assert_array_equal(ours, theirs)
+            assert next(stream, None) is None
+    assert len(alone) == 7
+
+
 def test_workers_cannot_be_negative(tmp_path: Path) -> None:
     with pytest.raises(errors.OptionError, match="workers=-1: give the number of processes, 0 for none"):
         fit.train(tiny(), tmp_path, make=make, workers=-1)
@@ -490,7 +506,7 @@ def test_bad_stages_are_refused(stages: list[dict[str, object]], message: str) -
 TORCH = """
 import numpy as np
 import torch
-from icemapper_xr.training import fit, optimiser, state, torch_step
+from icemapper_xr.training import fit, optimiser, state, torch_graphs, torch_step
 from tests.test_training_fit import tiny
 rng = np.random.default_rng(3)
 y = np.zeros((2, 16, 16, 2), np.float32)
@@ -538,6 +554,26 @@ for halve in (True, False):
         found.append([one.detach().numpy() for one in (*answers, *down)])
     for a, b in zip(*found, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * abs(b).max(), err_msg="plane by plane, and whole")
+for one in (left, right):
+    for variable in one.optimizer.variables[2:]:
+        variable.assign(variable * 0)
+    one.optimizer.learning_rate = 0.01
+start = state.arrays_of(left.trainable_variables)
+state.assign(right.trainable_variables, start)
+for size in (0.001, 3.0, 0.1):  # of the gradients: the norm is clipped at 1
+    gradients = [torch.from_numpy(size * rng.normal(size=one.shape).astype("f4")) for one in start]
+    left.optimizer.apply(gradients, left.trainable_variables)
+    with torch.no_grad():
+        torch_step._adam(right.optimizer, right.trainable_variables, gradients)
+assert int(left.optimizer.iterations) == int(right.optimizer.iterations)
+for a, b, c in zip(*(state.arrays_of(one.trainable_variables) for one in (left, right)), start, strict=True):
+    np.testing.assert_allclose(a - c, b - c, rtol=1e-3, atol=1e-7, err_msg="Adam is Keras's")
+steps, notes = [], []
+torch_graphs._Record = lambda *_: torch.ones(2) @ torch.ones(3)  # a device that cannot record
+torch_graphs.progress.note = notes.append
+recorded = torch_graphs.Recorded(lambda x, y: steps.append(x) or x.sum())
+assert [float(recorded(torch.full((2,), k), None)) for k in range(6)] == [0, 2, 4, 6, 8, 10]
+assert len(steps) == 6 and len(notes) == 1 and "recording failed" in notes[0]
 print("agree")
 """
 
