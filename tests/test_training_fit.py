@@ -585,6 +585,38 @@ def test_steps_by_torch_are_those_by_keras() -> None:
     assert run.stdout.strip().endswith("agree"), run.stderr
 
 
+RECORDED = """
+import numpy as np
+from icemapper_xr.training import fit, optimiser, state, torch_graphs
+from tests.test_training_fit import tiny
+rng = np.random.default_rng(1)
+y = (rng.random((4, 4, 64, 64, 1)) < 0.4) == [True, False]
+batches = [(rng.random((4, 15, 64, 64, 1), np.float32), one.astype(np.float32)) for one in y]
+for precision in ("float32", "bfloat16"):
+    ended = []
+    for told in (10**9, 3):
+        torch_graphs.FIRST = told
+        model = fit._model(tiny(precision=precision, filters=16, levels=3))
+        steps = optimiser.steps_of(model, precision=precision)
+        steps.freeze()
+        losses = [float(steps.train(*batches[k % 4])) for k in range(9)]
+        ended.append((losses, *state.arrays_of(model.weights)))
+    assert len(steps._step.records) == 1
+    for a, b in zip(*ended, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4, err_msg=precision)
+print("agree")
+"""
+
+
+def test_recorded_steps_are_those_that_are_told() -> None:
+    torch = pytest.importorskip("torch", reason="torch is an accelerator for those who have it")
+    if not torch.cuda.is_available():
+        pytest.skip("steps are recorded on CUDA devices alone")
+    environment = {**os.environ, "KERAS_BACKEND": "torch", "PYTHONPATH": str(Path(__file__).parents[1])}
+    run = subprocess.run([sys.executable, "-c", RECORDED], env=environment, capture_output=True, text=True, check=False)
+    assert run.stdout.strip().endswith("agree"), run.stderr
+
+
 def test_half_precision_needs_torch(tmp_path: Path) -> None:
     with pytest.raises(errors.OptionError, match="precision='bfloat16' needs --backend torch, and Keras runs on tens"):
         fit.train(tiny(precision="bfloat16"), tmp_path, make=make)
