@@ -12,6 +12,7 @@ import xarray as xr
 from icemapper_xr import errors, inventory, pipeline, progress, vectorise
 from icemapper_xr.analysis.glaciers import glacier_rates
 from icemapper_xr.inventory import conditioning, flags, flowsheds, regions, routing, shapes
+from tests import results_support as rs
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
 
@@ -537,6 +538,16 @@ def test_a_folder_is_divided_and_linked(folder: Path) -> None:
         pipeline.links_of_run(folder, year=1999)
     with pytest.raises(errors.StoreError, match=r"no outlines\.gpkg"):
         pipeline.divides_of_run(folder / "nowhere")
+
+
+def test_links_say_which_mapped_years_have_no_outline(tmp_path: Path) -> None:
+    years = (2016, 2017, 2018)
+    ice = rs.probability(2016)
+    rs.write_map(tmp_path, years, planes={2016: ice, 2017: np.zeros_like(ice), 2018: ice})
+    pipeline.outlines_of_run(tmp_path)
+    with pytest.warns(UserWarning, match=r"outlines\.gpkg has no outline of 2017, which the map has: no ice was found"):
+        report = pipeline.links_of_run(tmp_path)
+    assert [(row["from"], row["to"], row["same"]) for row in report.counts()] == [(2016, 2018, 2)]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -212,6 +214,13 @@ def links_of_run(
     chosen = known[-1] if year is None and known else year
     if year is not None and year not in known:
         raise OptionError(f"{path} has the years {', '.join(map(str, known))}, not {year}")
+    if bare := _without_outlines(Path(source), known):
+        warnings.warn(
+            f"{path} has no outline of {', '.join(map(str, bare))}, which the map has: no ice was found then, or it was "
+            "not drawn; links pass over such years, so that what vanished in one is no glacier gone",
+            UserWarning,
+            stacklevel=2,
+        )
     to = None
     if inventory_file is not None:  # first of all: what is wrong with it leaves no table of the years behind
         of_year = glaciers if chosen is None else glaciers[years == chosen]
@@ -224,6 +233,18 @@ def links_of_run(
     if to is not None:
         written.append(write_table(to, folder / LINKS_INVENTORY))
     return LinkReport(through, to, chosen, tuple(written))
+
+
+def _without_outlines(source: Path, known: Collection[int]) -> list[int]:
+    """Return the finished years of a map that are not among those of its outlines."""
+    if not source.is_dir():
+        return []
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            mapped = outlining.drawing_of(source).years
+    except StoreError:  # outlines stand for themselves
+        return []
+    return [year for year in mapped if year not in known]
 
 
 def given_glaciers(path: str | Path, ours: gpd.GeoDataFrame, *, year: int | None = None) -> gpd.GeoDataFrame:
