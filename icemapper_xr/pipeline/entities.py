@@ -216,8 +216,8 @@ def links_of_run(
         raise OptionError(f"{path} has the years {', '.join(map(str, known))}, not {year}")
     if bare := _without_outlines(Path(source), known):
         warnings.warn(
-            f"{path} has no outline of {', '.join(map(str, bare))}, which the map has: no ice was found then, or it was "
-            "not drawn; links pass over such years, so that what vanished in one is no glacier gone",
+            f"{path} has no outline of {', '.join(map(str, bare))}, which the map has: no ice was found then, or it "
+            "was not drawn; links pass over such years, so that what vanished in one is no glacier gone",
             UserWarning,
             stacklevel=2,
         )
