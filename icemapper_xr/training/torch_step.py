@@ -107,7 +107,7 @@ class TorchStep:
         import torch
 
         there = torch.from_numpy(array)
-        return self._copy(there) if self.device.type == "cuda" else there
+        return self._copy(there) if self.device.type == "cuda" else there.to(self.device)
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """Return the logits `(n, y, x, 2)`, and mean and variance of what each norm saw; none where it is frozen."""
