@@ -578,11 +578,16 @@ print("agree")
 """
 
 
+def agree_on_torch(script: str) -> None:
+    """Run a script in a process whose Keras runs on torch: a process has one backend."""
+    environment = {**os.environ, "KERAS_BACKEND": "torch", "PYTHONPATH": str(Path(__file__).parents[1])}
+    run = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    assert run.stdout.strip().endswith("agree"), run.stderr
+
+
 def test_steps_by_torch_are_those_by_keras() -> None:
     pytest.importorskip("torch", reason="torch is an accelerator for those who have it")
-    environment = {**os.environ, "KERAS_BACKEND": "torch", "PYTHONPATH": str(Path(__file__).parents[1])}
-    run = subprocess.run([sys.executable, "-c", TORCH], env=environment, capture_output=True, text=True, check=False)
-    assert run.stdout.strip().endswith("agree"), run.stderr
+    agree_on_torch(TORCH)
 
 
 RECORDED = """
@@ -612,9 +617,7 @@ def test_recorded_steps_are_those_that_are_told() -> None:
     torch = pytest.importorskip("torch", reason="torch is an accelerator for those who have it")
     if not torch.cuda.is_available():
         pytest.skip("steps are recorded on CUDA devices alone")
-    environment = {**os.environ, "KERAS_BACKEND": "torch", "PYTHONPATH": str(Path(__file__).parents[1])}
-    run = subprocess.run([sys.executable, "-c", RECORDED], env=environment, capture_output=True, text=True, check=False)
-    assert run.stdout.strip().endswith("agree"), run.stderr
+    agree_on_torch(RECORDED)
 
 
 def test_half_precision_needs_torch(tmp_path: Path) -> None:

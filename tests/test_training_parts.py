@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from icemapper_xr import errors
 from icemapper_xr.conventions import FEATURE_RANGES
@@ -192,6 +193,13 @@ def test_a_coarse_product_is_smoother_has_the_power_and_keeps_its_gaps() -> None
         assert neighbours > 0.7  # 0 before: bilinear between pixels of thrice the size
     # beside a gap, no darker: what is missing counts in no mean
     assert 10 * np.log10(np.mean(10 ** (seen[3, 20, 4:60] / 10))) == pytest.approx(-8.0, abs=0.6)
+
+
+def test_a_coarse_product_is_interpolated_as_by_scipy() -> None:
+    coarse = np.random.default_rng(8).random((2, 7, 9)).astype(np.float32)
+    fine = augment._threefold(augment._threefold(coarse, 1), 2)
+    wanted = ndimage.zoom(coarse, (1, 3, 3), order=1, grid_mode=True, mode="nearest")
+    np.testing.assert_allclose(fine, wanted, atol=1e-6)
 
 
 def test_a_coarse_product_is_of_rtc_alone_and_draws_nothing_where_it_is_not_asked_for() -> None:

@@ -27,6 +27,8 @@ __all__ = ["batches"]
 Batch = tuple[FloatArray, FloatArray]
 Shapes = tuple[tuple[int, ...], tuple[int, ...]]
 Training = Callable[[int], Sequence[Sample]]
+Begin = Callable[[int, float], Callable[[], Batch]]
+"""Begins a batch, of its number and the share of the training that is done; what it returns waits for the batch."""
 
 
 @contextlib.contextmanager
@@ -70,10 +72,6 @@ def batches(
                 yield batch
 
         yield stream()
-
-
-Begin = Callable[[int, float], Callable[[], Batch]]
-"""Begins a batch, of its number and the share of the training that is done; what it returns waits for the batch."""
 
 
 @contextlib.contextmanager

@@ -35,7 +35,6 @@ class Copies:
     def __init__(self, device: Any) -> None:
         self.device = device
         self.stream = torch.cuda.Stream(device)
-        torch.backends.cudnn.benchmark = True
 
     def __call__(self, array: Tensor) -> Tensor:
         """Return a copy on the device; the array may be changed as soon as this returns."""
@@ -57,6 +56,7 @@ class Recorded:
     """
 
     def __init__(self, step: Callable[[Tensor, Tensor], Tensor]) -> None:
+        torch.backends.cudnn.benchmark = True
         self.step = step
         self.taken: dict[tuple[int, ...], int] = {}
         self.records: dict[tuple[int, ...], _Record] = {}

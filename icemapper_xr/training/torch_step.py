@@ -46,17 +46,20 @@ class TorchStep:
         for up, block in zip(self.units.up, self.units.decoder, strict=True):
             self.norms += [up.norm, *block.norms]
         self.device = self.units.head.kernel.value.device
-        self._step: Callable[[Tensor, Tensor], Tensor] = self._take
-        if self.device.type == "cuda":
-            from icemapper_xr.training import torch_graphs
-
-            self._copy = torch_graphs.Copies(self.device)
-            self._step = torch_graphs.Recorded(self._take)
+        self._bring, self._step = self._ways()
 
     def train(self, x: FloatArray, y: FloatArray) -> SupportsFloat:
         """Take one step; returns the loss before it, which on a GPU is there once the step is done."""
         loss: SupportsFloat = self._step(self._put(x), self._put(y))
         return loss
+
+    def _ways(self) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]:
+        """Return how arrays are brought to the device, and how a step is taken there."""
+        if self.device.type != "cuda":
+            return lambda array: array.to(self.device), self._take
+        from icemapper_xr.training import torch_graphs
+
+        return torch_graphs.Copies(self.device), torch_graphs.Recorded(self._take)
 
     def _take(self, x: Tensor, y: Tensor) -> Tensor:
         """Take one step, without waiting for anything."""
@@ -97,17 +100,13 @@ class TorchStep:
         self.frozen = True
         for norm in self.norms:
             norm.trainable = False
-        if self.device.type == "cuda":
-            from icemapper_xr.training import torch_graphs
-
-            self._step = torch_graphs.Recorded(self._take)  # what was recorded normalised otherwise
+        self._bring, self._step = self._ways()  # steps that were recorded normalise otherwise
 
     def _put(self, array: FloatArray) -> Tensor:
         """Bring an array to where the network is."""
         import torch
 
-        there = torch.from_numpy(array)
-        return self._copy(there) if self.device.type == "cuda" else there.to(self.device)
+        return self._bring(torch.from_numpy(array))
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """Return the logits `(n, y, x, 2)`, and mean and variance of what each norm saw; none where it is frozen."""
