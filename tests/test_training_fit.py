@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from icemapper_xr import conventions, errors
 from icemapper_xr.conventions import Feature
-from icemapper_xr.training import ahead, config, fit, optimiser, patches, samples, scenes, sources, state
+from icemapper_xr.training import ahead, config, fit, optimiser, patches, samples, scenes, sources, state, verbs
 from icemapper_xr.training.config import TrainingConfig
 from tests.test_training_parts import write_set
 
@@ -624,6 +624,17 @@ def test_half_precision_needs_torch(tmp_path: Path) -> None:
     with pytest.raises(errors.OptionError, match="precision='bfloat16' needs --backend torch, and Keras runs on tens"):
         fit.train(tiny(precision="bfloat16"), tmp_path, make=make)
     assert not (tmp_path / "scenes").exists()  # said before anything is simulated
+
+
+def test_a_refused_training_leaves_no_folder(tmp_path: Path) -> None:
+    settings = tmp_path / "settings.toml"
+    settings.write_text('features = ["rtc"]\npooling = "maxpool"\nfilters = 4\nsteps = 1\nprecision = "bfloat16"\n')
+    (tmp_path / "kept").mkdir()
+    with pytest.raises(errors.OptionError, match="needs --backend torch"):
+        verbs.train_weights(
+            settings, out=tmp_path / "kept" / "run", export=tmp_path / "weights", cache=tmp_path / "a" / "b"
+        )
+    assert sorted(one.name for one in tmp_path.rglob("*")) == ["kept", "settings.toml"]
 
 
 # -- files ------------------------------------------------------------------------------------------------------------

@@ -77,15 +77,15 @@ def scores_of_run(
     path = run.sheets[0].path
     model, _ = calibrations.calibration_of(calibration, store.provenance(path))
     attrs = store.open_store(path).attrs
-    places.folders(out)
-    report = {
-        "weights": str(attrs.get(cv.ATTR_WEIGHTS, "")),
-        "digest": str(attrs.get(cv.ATTR_WEIGHTS_DIGEST, "")),
-        "source": f"{Path(source).name}, {mapped}, against {Path(outlines).name}",
-        **scoring.evaluate(cases.meeting(found, truth), calibration=model),
-    }
-    if out is not None:
-        scorecard.write(report, Path(out))
+    with places.folders(out):
+        report = {
+            "weights": str(attrs.get(cv.ATTR_WEIGHTS, "")),
+            "digest": str(attrs.get(cv.ATTR_WEIGHTS_DIGEST, "")),
+            "source": f"{Path(source).name}, {mapped}, against {Path(outlines).name}",
+            **scoring.evaluate(cases.meeting(found, truth), calibration=model),
+        }
+        if out is not None:
+            scorecard.write(report, Path(out))
     return report
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from icemapper_xr import errors
@@ -29,22 +31,30 @@ def folder(path: Path) -> Path:
     return path
 
 
-def folders(*paths: str | Path | None) -> None:
-    """Make those folders that are named."""
-    for path in paths:
-        if path is not None:
-            folder(Path(path))
+@contextlib.contextmanager
+def folders(*paths: str | Path | None) -> Iterator[None]:
+    """Make those folders that are named; those that the work inside leaves empty when it fails are taken away again."""
+    named = [Path(path) for path in paths if path is not None]
+    missing = {one for path in named for one in (path, *path.parents) if not one.exists()}
+    try:
+        for path in named:
+            folder(path)
+        yield
+    except BaseException:
+        for one in sorted(missing, key=lambda path: len(path.parts), reverse=True):
+            with contextlib.suppress(OSError):  # not empty
+                one.rmdir()
+        raise
 
 
 def file(path: Path) -> Path:
-    """Make the folder of a file that is to be written, and return the file's path.
+    """Return the path of a file that is to be written.
 
     Raises
     ------
     OptionError
-        If it is a folder, or its own cannot be made or not be written to.
+        If it is a folder.
     """
     if path.is_dir():
         raise errors.OptionError(f"{path} is a folder: name a file to write")
-    folder(path.parent)
     return path

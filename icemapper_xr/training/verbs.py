@@ -71,9 +71,9 @@ def train_weights(
     wanted = settings.load(path)
     folder = Path(out) if out is not None else Path("scratch") / path.stem
     target = Path(export) if export is not None else folder
-    places.folders(folder, target / "logs", cache)
-    trained = fit.train(wanted, folder, cache=cache, resume=resume, beside=path, workers=workers, describe=describe)
-    return exporting.export(trained, wanted, target)
+    with places.folders(folder, target / "logs", cache):
+        trained = fit.train(wanted, folder, cache=cache, resume=resume, beside=path, workers=workers, describe=describe)
+        return exporting.export(trained, wanted, target)
 
 
 def evaluate_weights(
@@ -139,19 +139,19 @@ def evaluate_weights(
     if register:
         own.check(models.resolve(weights).path)
     judged = _calibration(weights, calibration)
-    places.folders(out, cache)
-    report: dict[str, Any] = {
-        "weights": Path(str(weights)).name,
-        "digest": segmenter.digest,
-        "source": source,
-        **scoring.evaluate(made, calibration=judged),
-    }
-    if changes:
-        report["sensitivity"] = sensitivity.sensitivity(
-            segmenter, seeds=found[:SENSITIVITY_SEEDS], size=size, cache=kept
-        )
-    if out is not None:
-        scorecard.write(report, Path(out))
+    with places.folders(out, cache):
+        report: dict[str, Any] = {
+            "weights": Path(str(weights)).name,
+            "digest": segmenter.digest,
+            "source": source,
+            **scoring.evaluate(made, calibration=judged),
+        }
+        if changes:
+            report["sensitivity"] = sensitivity.sensitivity(
+                segmenter, seeds=found[:SENSITIVITY_SEEDS], size=size, cache=kept
+            )
+        if out is not None:
+            scorecard.write(report, Path(out))
     if register:
         _register(weights, scores=_short(report))
     return report
@@ -204,15 +204,14 @@ def calibrate_weights(
         made = scenes.simulated(segmenter, seeds=found, size=size, cache=Path(cache) if cache is not None else None)
     if register:
         own.check(models.resolve(weights).path)
-    if out is not None:
-        places.file(Path(out))
-    places.folders(cache)
-    bins = scoring.reliabilities(made)
-    note = f"weights {segmenter.digest[:12]}; {source}"
-    model = maps.fit_monotone(bins, source=note) if kind == "monotone" else maps.fit_kernel_ridge(bins, source=note)
-    if out is not None:
-        with whole.appearing(Path(out)) as part:
-            maps.write(model, part)
+    target = None if out is None else places.file(Path(out))
+    with places.folders(None if target is None else target.parent, cache):
+        bins = scoring.reliabilities(made)
+        note = f"weights {segmenter.digest[:12]}; {source}"
+        model = maps.fit_monotone(bins, source=note) if kind == "monotone" else maps.fit_kernel_ridge(bins, source=note)
+        if target is not None:
+            with whole.appearing(target) as part:
+                maps.write(model, part)
     if register:
         _register(weights, calibration=maps.to_dict(model))
     return model
