@@ -385,11 +385,12 @@ def test_made_ids_are_none_of_the_reference() -> None:
 
 
 def test_the_year_of_outlines_must_be_whole() -> None:
-    for wrong in (2024.5, "abc", gpd.pd.Timestamp("2024-08-01")):
+    for wrong in (2024.5, "abc", 20240801):
         with pytest.raises(errors.VectorError, match=r"have the year .*whole years in the column 'year'"):
             inventory.divide(frame(box(0, 0, 9, 9), year=wrong))
-    for right in (2024.0, "2024", None):
-        assert inventory.divide(frame(box(0, 0, 9, 9), year=right))["year"].isna().tolist() == [right is None]
+    for right in (2024.0, "2024", "2024-08-01", gpd.pd.Timestamp("2024-08-01")):
+        assert inventory.divide(frame(box(0, 0, 9, 9), year=right))["year"].tolist() == [2024]
+    assert inventory.divide(frame(box(0, 0, 9, 9), year=None))["year"].isna().tolist() == [True]
 
 
 # -- bad input --------------------------------------------------------------------------------------------------------
@@ -501,17 +502,20 @@ def test_slivers_do_not_link() -> None:
         inventory.link(first, second, least_share=1.5)
 
 
-def test_years_given_as_text_link_and_others_are_refused(tmp_path: Path) -> None:
+def test_years_given_as_text_or_dates_link_and_others_are_refused(tmp_path: Path) -> None:
     both = gpd.pd.concat([frame(box(0, 0, 9, 9), year=2020, id=["a"]), frame(box(0, 0, 8, 8), year=2024, id=["b"])])
     expected = inventory.link_years(both)
     assert expected["kind"].tolist() == ["same"]
-    text = both.assign(year=both["year"].astype(str))
-    gpd.pd.testing.assert_frame_equal(inventory.link_years(text), expected)
-    text.to_file(tmp_path / "ice.gpkg")
-    found = pipeline.links_of_run(tmp_path / "ice.gpkg", inventory_file=tmp_path / "ice.gpkg", inventory_year=2020)
-    assert found.year == 2024
-    assert found.inventory is not None
-    assert found.inventory["kind"].tolist() == ["same"]
+    text = both["year"].astype(str)
+    for name, written in (("text", text), ("dated", text + "-08-01"), ("dates", gpd.pd.to_datetime(text))):
+        again = both.assign(year=written)
+        gpd.pd.testing.assert_frame_equal(inventory.link_years(again), expected)
+        path = tmp_path / f"{name}.gpkg"
+        again.to_file(path)
+        found = pipeline.links_of_run(path, inventory_file=path, inventory_year=2020)
+        assert found.year == 2024
+        assert found.inventory is not None
+        assert found.inventory["kind"].tolist() == ["same"]
     both["year"] = [2020.5, 2024]
     with pytest.raises(errors.VectorError, match=r"have the year 2020\.5 .*whole years"):
         inventory.link_years(both)

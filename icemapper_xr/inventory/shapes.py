@@ -10,7 +10,7 @@ import numpy.typing as npt
 import shapely
 
 from icemapper_xr import conventions as cv
-from icemapper_xr import plane
+from icemapper_xr import dates, plane
 from icemapper_xr.errors import VectorError
 
 if TYPE_CHECKING:
@@ -151,8 +151,10 @@ def require_one_year(frame: gpd.GeoDataFrame, what: str, *, same: str | None = N
 
 
 def year_names(frame: gpd.GeoDataFrame) -> npt.NDArray[np.object_]:
-    """Return the year of each row as text, of a column of numbers or of text."""
-    return np.asarray(frame[cv.YEAR].astype(str).str.removesuffix(".0"), dtype=object)
+    """Return the year of each row as text; what is no year stays as it is written."""
+    given = frame[cv.YEAR]
+    pairs = zip(dates.years(given), given.astype(str), strict=True)
+    return np.array([text if np.isnan(year) else str(int(year)) for year, text in pairs], dtype=object)
 
 
 def within_others(polygons: Geometries) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -170,26 +172,24 @@ def within_others(polygons: Geometries) -> tuple[npt.NDArray[np.int64], npt.NDAr
 
 
 def whole_years(frame: gpd.GeoDataFrame, what: str) -> npt.NDArray[np.object_]:
-    """Return the year of each row, of a column of numbers or of text; None where there is none.
+    """Return the year of each row, of a column of numbers, dates or text of these; None where there is none.
 
     Raises
     ------
     VectorError
         If a year is not whole.
     """
-    import pandas as pd
-
     if cv.YEAR not in frame:
         return np.full(len(frame), None)
     given = frame[cv.YEAR]
-    numbers = pd.to_numeric(given.astype(object), errors="coerce")
-    wrong = given.notna() & ~(numbers.between(1, 9999) & (numbers % 1 == 0))
+    found = dates.years(given)
+    wrong = given.notna() & found.isna()
     if wrong.any():
         raise VectorError(
             f"{what} have the year {given[wrong].iloc[0]!s} ({int(wrong.sum())} rows of {len(frame)}): give whole "
             "years in the column 'year', such as 2024"
         )
-    return np.array([None if pd.isna(one) else int(one) for one in numbers], dtype=object)
+    return np.array([None if np.isnan(one) else int(one) for one in found], dtype=object)
 
 
 def one_side(polygons: Geometries) -> Geometries:

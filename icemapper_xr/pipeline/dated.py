@@ -11,7 +11,7 @@ import numpy as np
 from icemapper_xr import conventions as cv
 from icemapper_xr import vectorise
 from icemapper_xr.analysis import inventories
-from icemapper_xr.analysis.dates import whole_years
+from icemapper_xr.dates import whole_years
 from icemapper_xr.errors import AnalysisError
 from icemapper_xr.inventory import shapes
 from icemapper_xr.pipeline import runs

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from icemapper_xr import conventions, errors, progress, tiling, vectorise, whole
+from icemapper_xr import conventions, dates, errors, progress, tiling, vectorise, whole
 from icemapper_xr._types import FloatArray, Segmenter
-from icemapper_xr.analysis import dates, projecting
+from icemapper_xr.analysis import projecting
 from icemapper_xr.conventions import Feature
 from icemapper_xr.inventory import shapes
 from icemapper_xr.prediction import core

@@ -12,7 +12,7 @@ from icemapper_xr.errors import AnalysisError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["whole_years"]
+__all__ = ["whole_years", "years"]
 
 _FIRST, _LAST = 1000, 9999
 """Numbers that can be years: 20160801 is none."""
@@ -43,14 +43,20 @@ def whole_years(column: pd.Series, *, what: str) -> pd.Series:
     missing = column.isna()
     if missing.any():
         raise AnalysisError(f"{int(missing.sum())} of {len(column)} rows of {what} have no {column.name}; {_REMEDY}")
-    years = column.map(_year).astype(float)
-    wrong = ~(years.between(_FIRST, _LAST) & (years == np.floor(years)))
+    found = years(column)
+    wrong = found.isna()
     if wrong.any():
         raise AnalysisError(
             f"{int(wrong.sum())} of {len(column)} rows of {what} have no whole {column.name}, the first has "
             f"{column[wrong].iloc[0]}; {_REMEDY}"
         )
-    return years.astype(int)
+    return found.astype(int)
+
+
+def years(column: pd.Series) -> pd.Series:
+    """Return the calendar year of each row as in `whole_years`, float, NaN where a row has none."""
+    found = column.map(_year).astype(float)
+    return found.where(found.between(_FIRST, _LAST) & (found == np.floor(found)))
 
 
 def _year(value: object) -> float:
