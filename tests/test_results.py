@@ -375,6 +375,17 @@ def test_years_missing_in_the_middle_are_said(mapped: Path, tmp_path: Path) -> N
     assert found.table["rate"].iloc[0] == pytest.approx(TRUE_RATE, rel=0.05)
 
 
+def test_the_confidence_is_that_of_the_intervals_of_a_rate(mapped: Path, tmp_path: Path) -> None:
+    tables = [
+        pipeline.rates_of_run(mapped, out=tmp_path / f"{level}.csv", confidence=level, **QUICK).table.iloc[0]
+        for level in (0.95, 0.5)
+    ]
+    for kind in ("", "theil_sen_"):
+        wide, narrow = (row[f"{kind}upper"] - row[f"{kind}lower"] for row in tables)
+        assert 0 < narrow < wide
+    assert tables[0]["p_value"] == tables[1]["p_value"]
+
+
 def test_one_year_has_areas_and_no_rate(mapped: Path, tmp_path: Path) -> None:
     found = pipeline.areas_of_run(mapped, out=tmp_path / "one.csv", years=(2020,), **QUICK)
     assert set(found.table["filter"]) == {"none"}

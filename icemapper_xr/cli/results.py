@@ -58,7 +58,7 @@ class MeasureOptions:
     seed: int = 42
     """Seed of the draws."""
     confidence: float = 0.95
-    """Of the areas' intervals."""
+    """Of the areas' intervals, and of a rate's by Student and by Theil-Sen; its others are 1.96 sigma, as published."""
 
     def keywords(self) -> dict[str, Any]:
         """Keywords of `areas_of_run` and `rates_of_run`."""

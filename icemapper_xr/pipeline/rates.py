@@ -158,7 +158,7 @@ def rate_table(maps: Sequence[Measured], *, level: float = 0.05) -> tuple[pd.Dat
     joined = _joined(maps)
     rows, notes = [], [note for one in maps for note in one.notes]
     for (kind, _, _), parts in joined.items():
-        row, told = _row(parts)
+        row, told = _row(parts, confidence=maps[0].settings.confidence)
         rows.append(row)
         if kind == "region":  # gaps and offsets are those of all groups
             notes += told
@@ -191,7 +191,7 @@ def _joined(maps: Sequence[Measured]) -> dict[tuple[str, str, str], list[_Part]]
     return found
 
 
-def _row(parts: Sequence[_Part]) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _row(parts: Sequence[_Part], *, confidence: float) -> tuple[dict[str, Any], tuple[str, ...]]:
     first = parts[0].series
     years = np.array([year for part in parts for year in part.years])
     kinds = [kind for part in parts for kind in part.acquisitions]
@@ -209,7 +209,7 @@ def _row(parts: Sequence[_Part]) -> tuple[dict[str, Any], tuple[str, ...]]:
     }
     if not sum(part.series.areas["observed_area"].sum() for part in parts) > 0:
         return {**dict.fromkeys(COLUMNS, np.nan), **row, "mean_km2": np.nan}, ("never observed",)
-    plain = rates.trend(years, soft, acquisitions=kinds)
+    plain = rates.trend(years, soft, acquisitions=kinds, confidence=confidence)
     row |= {"rate": plain.rate, "p_value": plain.p_value, "lack_of_fit": plain.lack_of_fit}
     row |= _ends("", plain.student)
     row |= {"theil_sen": plain.theil_sen, **_ends("theil_sen_", plain.theil_sen_interval)}
@@ -234,8 +234,12 @@ def _ends(prefix: str, interval: rates.Interval | None) -> dict[str, float]:
 
 
 def _method(settings: MeasureSettings, level: float, n_maps: int) -> Iterator[str]:
-    yield "rate: ordinary least squares over the annual soft areas; Student: its scatter about the line, n - 2 degrees"
-    yield "Theil-Sen: median slope of all pairs of years (Sen 1968), with its own interval"
+    held = f"{settings.confidence * 100:g} %"
+    yield (
+        f"rate: ordinary least squares over the annual soft areas; Student: {held} by its scatter about the line, "
+        "n - 2 degrees"
+    )
+    yield f"Theil-Sen: median slope of all pairs of years (Sen 1968), with its own interval of {held}"
     yield (
         "independent and paired: 1.96 standard deviations of the slope of the areas less errors, the years' errors "
         "drawn apart and together; for a filtered rate they are the filtered map's: the filter is inside every draw"

@@ -77,6 +77,7 @@ class MeasureSettings(settings_.Strict):
     """Draws of the published bootstrap."""
     seed: int = pydantic.Field(default=42, ge=0)
     confidence: float = pydantic.Field(default=0.95, gt=0, lt=1)
+    """Of the areas' intervals, and of a rate's by Student and by Theil-Sen; its others are 1.96 sigma, as published."""
 
 
 # -- what goes in -----------------------------------------------------------------------------------------------------
