@@ -252,6 +252,11 @@ def test_a_mask_skips_what_it_leaves_out(series, run, traced, tmp_path: Path) ->
     expected = ix.predict(cube, weights=FakeSegmenter(window=32), mask=whole)
     np.testing.assert_array_equal(stored.probability, expected.probability)
     assert np.isnan(stored.probability.values[~wanted]).all()
+    lazy = ix.predict(cube.chunk(y=CHUNK, x=CHUNK), weights=FakeSegmenter(window=32), mask=whole)
+    for one in (stored, lazy):  # whatever the chunks, also those that are not read at all
+        np.testing.assert_array_equal(one.n_obs, expected.n_obs)
+    assert (expected.n_obs.values[~wanted] == 0).all()
+    assert (expected.n_obs.values[wanted] > 0).any()
     assert written.windows.skipped > 0
     assert written.windows.evaluated == len(traced.lines()) < 7 * 7
     with pytest.raises(StoreError, match="mask"):
@@ -286,6 +291,27 @@ def test_a_unit_that_fails_leaves_the_others_and_is_told(run, traced, tmp_path: 
     assert last.repeated == 0
     assert chunk_files(tmp_path / "a.zarr") == chunk_files(tmp_path / "b.zarr")
     assert store.failures(tmp_path / "a.zarr") == {}
+
+
+def test_a_block_that_fails_for_its_strips_fails_the_unit_that_waits(run, traced, tmp_path: Path, monkeypatch) -> None:
+    run(traced)
+    expected = chunk_files(tmp_path / "a.zarr")
+    (tmp_path / "a.zarr" / "probability" / "c" / "0" / "1" / "1").unlink()
+    read_really, failing = units._read, []
+
+    def read_once(job: units.Job) -> object:
+        if job.place.unit is None and job.place.gives and not failing:
+            failing.append(job.place.block)
+            raise CubeError("could not be read")
+        return read_really(job)
+
+    monkeypatch.setattr(units, "_read", read_once)
+    lost = store.Unit(1, 1)
+    assert run(traced).failed == {lost: "could not be read"}
+    assert store.failures(tmp_path / "a.zarr") == {2023: {lost: "could not be read"}}
+    assert run(traced).failed == {lost: "could not be read"}  # said again, not passed over
+    assert not run(traced, retry_failed=True).failed
+    assert chunk_files(tmp_path / "a.zarr") == expected
 
 
 def test_if_all_fails_the_reason_is_the_error_and_nothing_stays(run, tmp_path: Path) -> None:

@@ -259,15 +259,15 @@ class _Run:
         self.job: Callable[[units.Place], units.Job]
         self.first_error: Exception | None = None
         self._first = (lattice_first(lattice.rows), lattice_first(lattice.columns))
+        self.missing = {self.block_of(unit) for unit in session.missing}
+        """Blocks whose unit is not written, so that strips for it are kept."""
         failed = session.handover.failed()
         if retry_failed:
             session.handover.forgive(failed)
             failed = {}
-        known = {self.block_of(unit) for unit in failed}
-        self.missing = {self.block_of(unit) for unit in session.missing}
-        """Blocks whose unit is not written, so that strips for it are kept."""
-        blocked = {one for one in self.missing if one in known or known & set(lattice.sources(one).values())}
-        written.failed.update({unit: reason for unit, reason in failed.items() if self.block_of(unit) in self.missing})
+        known = {block: unit for unit in failed if (block := self.block_of(unit)) in self.missing}
+        blocked = {one for one in self.missing if one in known or known.keys() & set(lattice.sources(one).values())}
+        written.failed.update({unit: failed[unit] for unit in known.values()})
         self.unfinished = self.missing - blocked
         """Blocks whose unit this run is still to begin to write."""
         self._lost: collections.Counter[Block] = collections.Counter()
@@ -381,13 +381,13 @@ class _Run:
             self.on_outcome(outcome, total)
 
     def _failed(self, place: units.Place, error: Exception) -> None:
-        """Record the failure of a block; one without a unit fails those that wait for its strips."""
+        """Record the failure of a block; one without a unit to write fails those that wait for its strips."""
         reason = " ".join(str(error).split()) or type(error).__name__
         if not isinstance(error, IcemapperError):
             reason = f"{type(error).__name__}: {reason}"
         log.warning("block %s failed: %s", place.block, reason)
         self.first_error = self.first_error or error
-        own = self.unit_of(place.block)
+        own = place.unit
         units_failed = [own] if own is not None else self._waiting(self.lattice.targets(place.block).values())
         for unit in units_failed:
             if unit is None:

@@ -237,12 +237,15 @@ def _finish_or_keep(
     place = job.place
     rows, columns = place.kept
     inside = [feature[:, rows, columns] for feature in features]
-    seen = prediction.observed(inside)
-    if wanted is not None:
-        seen &= wanted[rows, columns]
-    kept: dict[str, npt.NDArray[Any]] = {"core": own, "seen": seen, conventions.N_OBS: prediction.valid_steps(inside)}
+    # A block without a wanted pixel is not read: what is not wanted counts as not seen in the others, too.
+    mask = np.True_ if wanted is None else wanted[rows, columns]
+    kept: dict[str, npt.NDArray[Any]] = {
+        "core": own,
+        "seen": prediction.observed(inside) & mask,
+        conventions.N_OBS: prediction.valid_steps(inside) * mask,
+    }
     if job.likeness is not None:
-        kept[conventions.APPLICABILITY] = _likeness(job, job.likeness, features)
+        kept[conventions.APPLICABILITY] = np.where(mask, _likeness(job, job.likeness, features), np.float32(np.nan))
     strips = {strip: place.handover.get(place.name(strip, source)) for strip, source in place.receives.items()}
     if any(strip is None for strip in strips.values()):
         for what, array in reversed(kept.items()):  # the sums last: with them the block is whole

@@ -165,8 +165,8 @@ def probability(
     -------
     Prediction
         `result` is a Dataset with `probability` (y, x), float32, NaN where a feature has no valid step or the mask is
-        False, and `n_obs` (y, x), uint8, the steps in which every feature is valid; cropped to the area the cube was
-        opened for. `windows` counts windows evaluated and skipped.
+        False, and `n_obs` (y, x), uint8, the steps in which every feature is valid, 0 where the mask is False;
+        cropped to the area the cube was opened for. `windows` counts windows evaluated and skipped.
 
     Raises
     ------
@@ -229,9 +229,11 @@ def _in_memory(
     wanted = None if mask is None else mask.to_numpy()
     partial = core.evaluate(*blocks, mask=wanted, **settings)
     values = core.divide(partial.core, *(tiling.weight_sum(axis) for axis in axes))
-    seen = core.observed(blocks) if wanted is None else core.observed(blocks) & wanted
+    seen, steps = core.observed(blocks), core.valid_steps(blocks)
+    if wanted is not None:
+        seen, steps = seen & wanted, steps * wanted
     counts = np.array(partial.windows, dtype=np.int64).reshape(1, 1, 2)
-    return np.where(seen, values, np.float32(np.nan)), core.valid_steps(blocks), counts
+    return np.where(seen, values, np.float32(np.nan)), steps, counts
 
 
 def _lazily(

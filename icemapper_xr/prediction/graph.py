@@ -72,8 +72,8 @@ def map_windows(
     Returns
     -------
     tuple of dask.array.Array
-        Probability (y, x), NaN where not observed or not wanted; number of valid steps (y, x); windows evaluated and
-        skipped (chunks in y, chunks in x, 2).
+        Probability (y, x), NaN where not observed or not wanted; number of valid steps (y, x), 0 where not wanted;
+        windows evaluated and skipped (chunks in y, chunks in x, 2).
     """
     halo = axes[0].halo
     looked = da.map_blocks(
@@ -92,7 +92,7 @@ def map_windows(
     partials = _map_partials(blocks, mask is not None, settings)
     mapped, counts = _combine_partials(partials, arrays[0].chunks[1:], axes)
     if mask is not None:
-        seen = seen & mask
+        n_obs, seen = n_obs * mask, seen & mask
     return da.where(seen, mapped, np.float32(np.nan)), n_obs, counts
 
 
