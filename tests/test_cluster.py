@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import dask
 import numpy as np
@@ -134,6 +135,37 @@ def test_slurm_and_cuda_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     with pytest.raises(ClusterError, match=r"no NVIDIA device is visible.*--cluster local"), cluster.connect("cuda"):
         pass
+
+
+def test_slurm_takes_from_the_site_what_is_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobqueue = pytest.importorskip("dask_jobqueue", reason="the extra slurm is not installed")
+    monkeypatch.setattr(jobqueue.SLURMCluster, "scale", lambda self, *workers, **jobs: None)  # no job is sent
+
+    def script(**options: Any) -> str:
+        made = clients._slurm(cluster.ClusterOptions(interface="lo", **options))
+        try:
+            return str(made.job_script())
+        finally:
+            made.close()
+
+    plain = script()
+    assert "--cpus-per-task=4" in plain
+    assert "--mem=8G" in plain
+    site = {"cores": 7, "memory": "21GiB", "job_extra_directives": ["--qos=ice"], "worker_extra_args": ["--no-nanny"]}
+    with dask.config.set({"jobqueue.slurm": {**dask.config.get("jobqueue.slurm"), **site}}):
+        theirs = script(gpus=1, job_options=("--exclusive",))
+        ours = script(threads=2, memory="3GiB")
+    for line in (
+        "--cpus-per-task=7",
+        "--mem=21G",
+        "--qos=ice",
+        "--gres=gpu:1",
+        "--exclusive",
+        "--no-nanny --resources",
+    ):
+        assert line in theirs
+    assert "--cpus-per-task=2" in ours
+    assert "--mem=3G" in ours
 
 
 def test_the_shape_of_a_local_cluster(monkeypatch: pytest.MonkeyPatch) -> None:

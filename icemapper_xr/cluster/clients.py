@@ -297,18 +297,21 @@ def local_shape(options: ClusterOptions) -> tuple[int, int]:
 
 
 def _slurm(options: ClusterOptions) -> Any:
-    """Workers as SLURM jobs, one a job; what is not given comes from the configuration of dask-jobqueue."""
+    """Workers as SLURM jobs, one a job; what is not given comes from the configuration of dask-jobqueue first."""
+    from dask import config
+
     try:
         from dask_jobqueue import SLURMCluster
     except ImportError:
         raise ClusterError("cluster 'slurm' needs dask-jobqueue: pip install 'icemapper-xr[slurm]'") from None
-    threads = options.threads or WORKER_CORES
+    site: dict[str, Any] = config.get("jobqueue.slurm", {})  # which importing dask-jobqueue has filled
+    gpu = (["--gres=gpu:1"], ["--resources", "GPU=1"]) if options.gpus else ([], [])
     settings: dict[str, Any] = {
-        "cores": threads,
+        "cores": options.threads or site.get("cores") or WORKER_CORES,
         "processes": 1,
-        "memory": options.memory or f"{2 * WORKER_MEMORY}B",
-        "job_extra_directives": [*(["--gres=gpu:1"] if options.gpus else []), *options.job_options],
-        "worker_extra_args": ["--resources", "GPU=1"] if options.gpus else [],
+        "memory": options.memory or site.get("memory") or f"{2 * WORKER_MEMORY}B",
+        "job_extra_directives": [*(site.get("job_extra_directives") or ()), *gpu[0], *options.job_options],
+        "worker_extra_args": [*(site.get("worker_extra_args") or ()), *gpu[1]],
         "scheduler_options": {"dashboard_address": ":0"},
     }
     named = {"queue": options.queue, "account": options.account, "walltime": options.walltime}
