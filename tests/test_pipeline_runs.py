@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,12 @@ import numpy as np
 import pytest
 import rasterio
 import xarray as xr
+from rasterio.warp import transform_bounds
 
 import icemapper_xr as ix
 from icemapper_xr import catalog, pipeline, store
 from icemapper_xr.errors import CatalogError, CubeError, StoreError
+from icemapper_xr.pipeline import records
 from icemapper_xr.testing import CallCounter, FakeSegmenter
 from tests import scenes
 
@@ -61,6 +65,55 @@ def test_coherence_of_unknown_orbit_stays_where_an_orbit_is_named(tmp_path: Path
     assert [(year.relative_orbit, year.steps) for year in (*both.years, *named.years)] == [(14, 15)] * 3
     with pytest.raises(CatalogError, match=r"16 by orbit \(asked 15, there is 14\)"):
         pipeline.map_glaciers(years=(2023,), orbit=15, out=tmp_path / "none", **options)
+
+
+def of_hour(folder: Path, year: int, clock: str) -> None:
+    """Rasters whose names tell the time of day, too, but no orbit."""
+    hours, minutes = map(int, clock.split(":"))
+    for k, when in enumerate(scenes.passes(year)):
+        passed = when.replace(hour=hours, minute=minutes)
+        scenes.write_raster(folder / f"rtc_gamma0_power_{passed:%Y%m%dT%H%M%S}.tif", scenes.values(year + k))
+
+
+@pytest.mark.parametrize(("one", "other", "same"), [("06:00", "15:30", False), ("23:59", "00:01", True)])
+def test_years_of_an_unknown_orbit_are_of_one_time_of_day(tmp_path: Path, one: str, other: str, same: bool) -> None:
+    of_hour(tmp_path / "data", 2020, one)
+    of_hour(tmp_path / "data", 2023, other)
+    catalog.build(tmp_path / "data")
+    options = {"catalog": tmp_path / "data", "weights": FakeSegmenter(window=32), **AREA}
+    ways: dict[str, list[dict[str, Any]]] = {
+        "run": [{"years": (2020, 2023)}],
+        "later": [{"years": (2020,)}, {"years": (2020,)}, {"years": (2023,)}],
+        "over": [{"years": (2020,)}, {"years": (2023,), "overwrite": True}],
+    }
+    for name, runs in ways.items():
+        for asked in runs[:-1]:
+            pipeline.map_glaciers(out=tmp_path / name, **asked, **options)
+        if same:
+            pipeline.map_glaciers(out=tmp_path / name, **runs[-1], **options)
+        else:
+            with pytest.raises(CubeError, match=r"2023 .* not that of 2020 \(15:30 and 06:00 UTC\).*--relative-orbit"):
+                pipeline.map_glaciers(out=tmp_path / name, **runs[-1], **options)
+        there = store.status(tmp_path / name / "glaciers.zarr")
+        assert there == ({2020: (1, 1), 2023: (1, 1)} if same else {2020: (1, 1)})
+    pipeline.map_glaciers(out=tmp_path / "later", years=(2020,), overwrite=True, **options)
+
+
+def test_a_tile_of_a_region_keeps_its_time_of_day(tmp_path: Path) -> None:
+    """Years of a catalogue each; within one, a region looks at all years at once."""
+    for year, clock in ((2020, "06:00"), (2021, "06:02"), (2023, "15:30")):
+        of_hour(tmp_path / str(year), year, clock)
+        catalog.build(tmp_path / str(year))
+    options = {
+        "weights": FakeSegmenter(window=32),
+        "out": tmp_path / "out",
+        "region": transform_bounds(scenes.EPSG, 4326, *scenes.inner(50)),
+    }
+    for year in (2020, 2021):
+        report = pipeline.map_region(catalog=tmp_path / str(year), years=(year,), **options)
+        assert [(tile.year, tile.skipped) for tile in report.tiles] == [(year, "")]
+    with pytest.raises(CubeError, match=r"2023 .* not that of 2020 \(15:30 and 06:00 UTC\)"):
+        pipeline.map_region(catalog=tmp_path / "2023", years=(2023,), **options)
 
 
 # -- overwrite --------------------------------------------------------------------------------------------------------
@@ -150,6 +203,36 @@ def test_masks_are_not_mixed(folder: Path, tmp_path: Path) -> None:
     assert results[1].icemapper.to_zarr(tmp_path / "a.zarr").written == 0
 
 
+def rasters(folder: Path, level: float) -> list[Path]:
+    """A list of rasters in dB whose names do not sort as their dates do."""
+    return [
+        scenes.write_raster(folder / f"g{k + 1}.tif", 10 * np.log10(scenes.values(k)) + level + k) for k in range(15)
+    ]
+
+
+def test_lists_of_other_files_or_in_another_order_are_not_mixed(tmp_path: Path) -> None:
+    """Their sorted names were all that a store knew of them."""
+    first, anew = rasters(tmp_path / "first", 0.0), rasters(tmp_path / "anew", -3.0)
+
+    def write(files: list[Path], year: int = 2023, **options: Any) -> int:
+        result = ix.predict(ix.open_rasters(rtc=files), weights=FakeSegmenter(window=32))
+        return result.icemapper.to_zarr(tmp_path / "a.zarr", year=year, **options).written
+
+    assert write(first) == 1
+    assert write(first) == 0
+    moved = [Path(shutil.copy2(path, tmp_path)) for path in first]  # as cp -a: with their times
+    assert write(moved) == 0
+    for others in ([first[1], first[0], *first[2:]], anew):
+        with pytest.raises(StoreError, match=r"files of rtc are others, changed, or in another order.*overwrite"):
+            write(others)
+    assert write(anew, year=2024) == 1  # each year has files of its own
+    assert write(anew, overwrite=True) == 1
+    assert write(anew) == 0
+    os.utime(anew[7])  # as a file that was made anew
+    with pytest.raises(StoreError, match="files of rtc"):
+        write(anew)
+
+
 # -- runs that were cut off -------------------------------------------------------------------------------------------
 
 
@@ -209,3 +292,17 @@ def test_outlines_of_one_year_leave_the_file_of_all_years_alone(folder: Path, tm
     assert target.name == "outlines_2022.gpkg"
     assert set(drawn.year) == set(gpd.read_file(target).year) == {2022}
     assert set(gpd.read_file(report.outlines).year) == {2022, 2023}
+
+
+def test_what_the_outlines_are_drawn_with_stands_in_the_settings(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    options = {"catalog": folder, "weights": FakeSegmenter(window=32), "out": out, **AREA}
+    pipeline.map_glaciers(years=(2022,), **options)
+    made = records.settings_of(out)
+    pipeline.outlines_of_run(out, year=2022, threshold=0.9)
+    pipeline.outlines_of_run(out, tmp_path / "elsewhere.gpkg", threshold=0.9)
+    assert records.settings_of(out) == made
+    pipeline.outlines_of_run(out, threshold=0.75, min_area_km2=0.02)
+    assert records.settings_of(out) == {**made, "threshold": 0.75, "min_area_km2": 0.02}
+    pipeline.map_glaciers(years=(2022,), **options)
+    assert records.settings_of(out) == made

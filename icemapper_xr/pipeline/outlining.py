@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from icemapper_xr import calibrate, conventions, inventory, progress, store, vectorise
 from icemapper_xr.errors import OptionError, StoreError
-from icemapper_xr.pipeline import calibrations, tiled
+from icemapper_xr.pipeline import calibrations, records, tiled
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -223,6 +223,8 @@ def outlines_of_run(
         )
     together = vectorise.simplify(together, simplify)
     vectorise.write(together, target)
+    if out is None and year is None:  # what `divides`, `export` and `qc` take for the drawing of the folder
+        records.redrawn(target.parent, threshold=threshold, min_area_km2=min_area_km2)
     if sides is not None:
         vectorise.write(sides, target.with_name(f"{target.stem}_band{target.suffix}"))
     return target, together

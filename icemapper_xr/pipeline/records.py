@@ -11,7 +11,7 @@ from icemapper_xr.errors import StoreError
 from icemapper_xr.pipeline import tables
 from icemapper_xr.settings import MapSettings
 
-__all__ = ["RUN", "save", "settings_of"]
+__all__ = ["RUN", "redrawn", "save", "settings_of"]
 
 RUN: Final = "run.json"
 MADE: Final = "runs"
@@ -68,7 +68,23 @@ def save(folder: Path, chosen: MapSettings, *, there: Iterable[int], made: Colle
             runs.append({**settings, "years": [year]})
         else:
             same["years"].append(year)
-    content = {**now, "years": years, MADE: runs}
+    _write(folder, {**now, "years": years, MADE: runs})
+
+
+def redrawn(folder: Path, **drawing: float) -> None:
+    """Note with which settings the outlines of a folder were drawn anew; a folder without settings gets none.
+
+    Raises
+    ------
+    StoreError
+        The file cannot be read or written.
+    """
+    before = settings_of(folder)
+    if before and (after := {**before, **drawing}) != before:
+        _write(folder, after)
+
+
+def _write(folder: Path, content: Mapping[str, Any]) -> None:
     tables.write_bytes(folder / RUN, (json.dumps(content, indent=2) + "\n").encode())
 
 
