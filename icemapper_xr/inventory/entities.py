@@ -97,9 +97,9 @@ def divide(
     outlines
         Outlines of one year or several (column `year`), as `vectorise.outlines` gives, or any polygons, any CRS.
     reference
-        Glaciers whose divides and ids are copied, for example RGI 7: any CRS, id in `glacier_id`, `rgi_id`,
-        `glac_id`, `id` or `name` (the first that is there), name in `glac_name` or `name`, terminus in `term_type`.
-        In several years (column `year`) a glacier must have the same id.
+        Glaciers whose divides and ids are copied, for example RGI 7: any CRS, id in the first of `glacier_id`,
+        `rgi_id`, `RGIId`, `glac_id`, `glims_id`, `id`, `name` and `Name` that has no gaps, name in `glac_name` or
+        `name`, terminus in `term_type`. In several years (column `year`) a glacier must have the same id.
     dem
         Path of a DEM or a DataArray (y, x), any CRS. Needed by "flowsheds"; "copy" uses it where ice lies outside the
         reference, and without it gives such ice to the nearest glacier.

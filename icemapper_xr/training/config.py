@@ -220,7 +220,7 @@ class TrainingConfig(_Settings):
     mixed: Probability = 0.5
     """Chance that a patch is drawn anew (up to 8 times) until it has both classes."""
     precision: StepPrecision = "float32"
-    """Arithmetic of the training steps; 'bfloat16', on torch only, convolves in it on a GPU. Weights stay float32."""
+    """Arithmetic of the training steps; 'bfloat16', on torch only, convolves in it. Weights stay float32."""
     momentum: Annotated[float, Field(gt=0, lt=1)] = 0.97
     """Momentum of the batch normalisation's moving statistics between the estimates (Keras: 0.99, slow)."""
     estimate_batches: Annotated[int, Field(ge=0)] = 20
