@@ -27,7 +27,7 @@ STEP_TOLERANCE_DAYS: Final = 6
 CYCLE_DAYS: Final = 12
 """Repeat cycle of one Sentinel-1 satellite."""
 MIN_STEPS: Final = 11
-"""Valid steps below which a cube is refused unless the user gives leave (a judgement, docs/science)."""
+"""Valid steps below which a cube is refused unless the user gives leave (a judgement)."""
 
 # -- grid -------------------------------------------------------------------------------------------------------------
 PIXEL_SIZE: Final = 10.0
@@ -134,7 +134,11 @@ ATTR_STEPS_MISSING: Final = "steps_missing"
 """{feature: [indices of the steps without an observation]}, as a JSON string."""
 ATTRS_OF_SERIES: Final = ("steps_valid", "steps_valid_in_melt_season", "platforms", "first_date", "last_date")
 """What else is said of one year's series; in a store of several years it belongs to the year."""
+ATTR_TIME_OF_DAY: Final = "time_of_day"
+"""UTC time of day of a year's passes, HH:MM:SS; only in maps whose relative orbit is unknown, which it stands for."""
 ATTR_CATALOG: Final = "catalog"
+ATTR_FILES: Final = "icemapper_files"
+"""JSON, {feature: digest of its files and their order}: of lists of rasters, which have no item ids of their own."""
 ATTR_READING: Final = "icemapper_reading"
 """JSON of how the rasters came onto the grid: pixel size they were read at, resampling, and what followed it.
 
@@ -154,7 +158,7 @@ APPLICABILITY: Final = "applicability"
 
 VARIABLE_ATTRIBUTES: Final[dict[str, dict[str, str]]] = {
     PROBABILITY: {"units": "1", "long_name": "glacier probability", "valid_range": "0 1"},
-    N_OBS: {"units": "1", "long_name": "steps in which every feature is valid"},
+    N_OBS: {"units": "1", "long_name": "steps in which every feature is valid, 0 outside the mask"},
     CONFIDENCE: {"units": "1", "long_name": "calibrated confidence in the mapped class"},
     CALIBRATED: {"units": "1", "long_name": "calibrated glacier probability"},
     APPLICABILITY: {"units": "1", "long_name": "likeness of the input to the training data"},

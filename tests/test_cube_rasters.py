@@ -156,6 +156,21 @@ def test_dates_that_do_not_ascend_are_refused_with_their_files(tmp_path: Path) -
             cube.open_rasters(grd=files, times=times)
 
 
+def test_values_that_tags_scale_are_refused(tmp_path: Path) -> None:
+    """-12.5 dB as an int16 of -1250 with a scale of 0.01 was a gap."""
+    stored = np.full((30, 40), -1250)
+    paths = [write(tmp_path / f"{k:02}.tif", stored, dtype="int16", nodata=-32768) for k in range(15)]
+    for scale, offset in ((0.01, 0.0), (1.0, -3.0)):
+        with rasterio.open(paths[4], "r+") as dataset:
+            dataset.scales, dataset.offsets = (scale,), (offset,)
+        with pytest.raises(UnitsError, match=rf"04.tif says .* by {scale:g} and {offset:g} added.*translate -unscale"):
+            cube.open_rasters(rtc=paths)
+    cube.parity_stack(rtc=paths)  # the original program reads what is stored
+    with rasterio.open(paths[4], "r+") as dataset:
+        dataset.scales, dataset.offsets = (1.0,), (0.0,)
+    cube.open_rasters(rtc=paths)
+
+
 # -- the published program --------------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ import xarray as xr
 
 import icemapper_xr as ix
 from icemapper_xr import applicability, catalog, pipeline, store
-from icemapper_xr.errors import CubeError, IcemapperError, OptionError, StoreError
+from icemapper_xr.errors import CubeError, IcemapperError, OptionError, StoreError, UnitsError
 from icemapper_xr.testing import CallCounter, FakeSegmenter
 from tests import scenes
 from tests.support import raise_if_dask_computes
@@ -49,6 +49,18 @@ def test_the_cube_holds_what_the_files_hold(folder: Path, engine: str) -> None:
         np.testing.assert_allclose(inside, expected, rtol=1e-5)
     assert np.isnan(ds.rtc[:, :2]).all()
     assert ds.rio.crs.to_epsg() == scenes.EPSG
+
+
+@pytest.mark.parametrize("engine", ["stackstac", "odc"])
+def test_a_catalogued_raster_that_tags_scale_is_refused(tmp_path: Path, engine: str) -> None:
+    """Power of 0.056 as 560 with a scale of 1e-4 was 27 dB."""
+    files = scenes.write_rtc(tmp_path)
+    with rasterio.open(files[3], "r+") as file:
+        file.scales = (1e-4,)
+    catalog.build(tmp_path)
+    ds = ix.open_cube(catalog=tmp_path, year=2023, margin=32, engine=engine, **where())
+    with pytest.raises(UnitsError, match=rf"{files[3].name} \(item .* by 0.0001 and 0 added.*gdal_translate -unscale"):
+        ds.compute()
 
 
 def test_an_area_is_taken_from_a_local_catalogue_if_none_is_named(folder: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import warnings
@@ -15,7 +17,17 @@ from icemapper_xr import conventions
 from icemapper_xr._types import FloatArray
 from icemapper_xr.errors import CubeError, OptionError, UnitsError
 
-__all__ = ["PathLike", "Reference", "check_raster", "checked_reference", "lists_of", "opened", "reference_of"]
+__all__ = [
+    "PathLike",
+    "Reference",
+    "check_raster",
+    "check_unscaled",
+    "checked_reference",
+    "digest",
+    "lists_of",
+    "opened",
+    "reference_of",
+]
 
 PathLike = str | os.PathLike[str]
 _N = conventions.N_STEPS
@@ -102,8 +114,7 @@ def opened(path: PathLike) -> Any:
     import rasterio.errors
 
     name = os.fspath(path)
-    local = "://" not in name and not name.startswith("/vsi")
-    if local and not Path(name).is_file():
+    if _is_local(name) and not Path(name).is_file():
         raise CubeError(f"{name} does not exist; check the path")
     try:
         with warnings.catch_warnings():
@@ -118,14 +129,37 @@ def opened(path: PathLike) -> Any:
     return dataset
 
 
+def _is_local(name: str) -> bool:
+    return "://" not in name and not name.startswith("/vsi")
+
+
+def digest(paths: Iterable[str]) -> str:
+    """Return a digest of files and their order, by which a store tells whether it goes on from the same ones.
+
+    Size and time of change tell a file that was made anew. The folder does not count: files that were moved, or copied
+    with their times (``cp -a``), are the same. What is not local tells neither without a request: its address counts.
+    """
+    return hashlib.sha256(json.dumps([_traits(path) for path in paths]).encode()).hexdigest()[:16]
+
+
+def _traits(path: str) -> list[str | int]:
+    if not _is_local(path):
+        return [path]
+    facts = Path(path).stat()
+    return [Path(path).name, facts.st_size, facts.st_mtime_ns]
+
+
 def check_raster(path: str, feature: conventions.Feature, scale: str, *, outliers: bool = False) -> None:
     """Refuse a raster that is not of one band, or whose values are not what they are said to be.
 
-    With `outliers`, coherence is judged by the middle of its values: single ones may be anything.
+    With `outliers`, as for the original program: coherence is judged by the middle of its values, single ones may be
+    anything, and the tags that scale them do not count.
     """
     with opened(path) as dataset:
         if dataset.count != 1:
             raise CubeError(f"{path} has {dataset.count} bands, one is wanted; extract it first")
+        if not outliers:
+            check_unscaled(dataset, 1, path)
         values = _sample(dataset, path)
     if values.size == 0:
         return
@@ -147,6 +181,22 @@ def check_raster(path: str, feature: conventions.Feature, scale: str, *, outlier
         )
     elif scale != "dB" and low < -1:
         raise UnitsError(f"{where} has values {low:g} to {high:g}, which looks like dB, not {scale}; set scale='dB'")
+
+
+def check_unscaled(dataset: Any, band: int, where: str) -> None:
+    """Refuse a band whose numbers are to be scaled by GDAL's tags: read as they are they would be another unit.
+
+    Raises
+    ------
+    UnitsError
+        Its scale is not 1, or its offset not 0.
+    """
+    scale, offset = dataset.scales[band - 1], dataset.offsets[band - 1]
+    if (scale, offset) != (1, 0):
+        raise UnitsError(
+            f"{where} says that its values are to be multiplied by {scale:g} and {offset:g} added, which is not done "
+            "here: write the values themselves with `gdal_translate -unscale -ot Float32 IN OUT`"
+        )
 
 
 def _sample(dataset: Any, path: str) -> FloatArray:

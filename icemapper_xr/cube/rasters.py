@@ -66,7 +66,7 @@ def open_rasters(
     CubeError
         A file is missing, not a raster, has several bands, no CRS, or is not north-up.
     UnitsError
-        The values are not what `scale` says.
+        The values are not what `scale` says, or GDAL's tags scale them.
 
     Notes
     -----
@@ -91,6 +91,10 @@ def open_rasters(
     dataset = _dataset(variables, lists, target, time)
     reading = {"resolution": target.transform.a, "resampling": resampling, "scale": scale}
     dataset.attrs[conventions.ATTR_READING] = json.dumps(reading, sort_keys=True)
+    # Names and their sorted list do not tell the order, which is all that dates the files, nor files made anew. Not in
+    # ATTR_READING, which all years of a store share: each year has files of its own.
+    files = {feature: rasterfiles.digest(paths) for feature, paths in lists.items()}
+    dataset.attrs[conventions.ATTR_FILES] = json.dumps(files, sort_keys=True)
     return dataset
 
 

@@ -24,7 +24,7 @@ import numpy as np
 
 from icemapper_xr import conventions
 from icemapper_xr._types import FloatArray, Observation, Signer
-from icemapper_xr.cube import remote, resample
+from icemapper_xr.cube import rasterfiles, remote, resample
 from icemapper_xr.cube.faults import Faults
 from icemapper_xr.errors import CubeError, UnitsError
 
@@ -120,7 +120,7 @@ def onto(source: Source, piece: resample.Piece, sign: Signer | None = None, faul
         The file is missing or damaged, access to it is denied, it has no CRS, is not north-up, or has another pixel
         size or degrees and no resampling is named.
     UnitsError
-        A coherence lies outside 0 to 1.
+        A coherence lies outside 0 to 1, or GDAL's tags of the band scale its values.
     """
     import rasterio
     import rasterio.errors
@@ -168,6 +168,7 @@ def _check(dataset: Any, source: Source, piece: resample.Piece) -> None:
         raise CubeError(f"{where} is not a north-up grid of square pixels; warp it to one first")
     if source.band > dataset.count:
         raise CubeError(f"{where} has {dataset.count} bands, band {source.band} was asked for")
+    rasterfiles.check_unscaled(dataset, source.band, where)
     if source.resampling is not None:
         return
     if not dataset.crs.is_projected:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import logging
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,6 +31,7 @@ __all__ = ["MapReport", "YearReport", "map_glaciers"]
 log = logging.getLogger(__name__)
 
 _NAMED = 6
+_DAY = dt.timedelta(days=1)
 Runner = Callable[..., execution.Written]
 """`execution.map_cube` with the options that are the same for all years."""
 
@@ -186,12 +188,15 @@ def _map_years(
 ) -> tuple[list[YearReport], prediction.Windows]:
     done: list[tuple[cube.Series, int, execution.Written]] = []
     windows = prediction.Windows(0, 0)
+    asked = years_of(chosen)
     orbit, polarisation = _series(chosen, home, overwrite=overwrite)
-    for year in years_of(chosen):
+    hours = hours_of(home.cube, replaced=asked if overwrite else ())
+    for year in asked:
         progress.note(f"{year}: choosing the observations")
         series = plan_year(chosen, segmenter, year, orbit=orbit, polarisation=polarisation)
         orbit, polarisation = known_series(series.attrs)
         label = int(series.attrs.get(conventions.ATTR_YEAR, year))
+        hours = one_orbit(series.attrs, label, hours)
         # The first year replaces another run's output; the others must not replace the first.
         again: bool | Literal["year"] = "year" if overwrite and done else overwrite
         written = _write(chosen, series, segmenter, home, label, runner, overwrite=again)
@@ -233,6 +238,61 @@ def known_series(attrs: Mapping[Any, Any]) -> tuple[int | None, str | None]:
     return (int(orbit) if orbit is not None and orbit > 0 else None), (str(polarisation) if polarisation else None)
 
 
+def hours_of(path: str | Path, *, replaced: Collection[int] = ()) -> dict[int, str]:
+    """Return the times of day of the years of unknown orbit that a store has, less those that are to be replaced."""
+    if not store.is_store(path):
+        return {}
+    of_year = {year: facts["attrs"] for year, facts in store.provenance(path)["years"].items() if year not in replaced}
+    return {
+        year: attrs[conventions.ATTR_TIME_OF_DAY]
+        for year, attrs in of_year.items()
+        if conventions.ATTR_TIME_OF_DAY in attrs
+    }
+
+
+def one_orbit(attrs: Mapping[Any, Any], year: int, hours: Mapping[int, str]) -> dict[int, str]:
+    """Return the times of day of the years of a map with that of one more year, where its orbit is unknown.
+
+    Raises
+    ------
+    CubeError
+        It is not that of the others, so that the year is of another orbit.
+    """
+    hour = attrs.get(conventions.ATTR_TIME_OF_DAY)
+    if hour is None:
+        return dict(hours)
+    for other, there in hours.items():
+        if other != year and _apart(hour, there) > select.SAME_ORBIT:
+            raise CubeError(
+                f"the relative orbit of {year} is unknown, and the times of day say that it is not that of {other} "
+                f"({hour[:5]} and {there[:5]} UTC); of two orbits the years of a map may not be: give each orbit a "
+                "folder of its own and its number with `icemapper catalog build --relative-orbit`, or name another "
+                "output for this year"
+            )
+    return {**hours, year: hour}
+
+
+def _apart(one: str, other: str) -> dt.timedelta:
+    """Return how far two times of day are apart, by the shorter way round the clock."""
+    first, second = (dt.datetime.fromisoformat(f"2000-01-01T{text}") for text in (one, other))
+    return min((first - second) % _DAY, (second - first) % _DAY)
+
+
+def _with_hour(series: cube.Series) -> cube.Series:
+    """Say at what time of day the passes of an unknown orbit come: it alone tells whether another year is of it."""
+    orbit, _ = known_series(series.attrs)
+    # As in `cube.select`: of a coherence pair the first date; midnight stands for names that tell the day only.
+    names = (
+        conventions.PAIR_REFERENCE if one == "insar" else conventions.ACQUIRED.format(feature=one)
+        for one in series.slices
+    )
+    texts = (str(moment)[11:19] for name in names for moment in series.coordinates[name][1])
+    hour = next((text for text in texts if text and text != "00:00:00"), None)
+    if orbit is not None or hour is None:
+        return series
+    return replace(series, attrs={**series.attrs, conventions.ATTR_TIME_OF_DAY: hour})
+
+
 def years_of(chosen: MapSettings) -> tuple[int, ...]:
     """Return the years that some settings name.
 
@@ -267,7 +327,7 @@ def plan_year(
     """
     own = bounds is None
     resolution = chosen.resolution or segmenter.pixel_size
-    return verbs.plan_cube(
+    series = verbs.plan_cube(
         catalog=chosen.catalog if catalog is None else catalog,
         bbox=chosen.area.bbox if own else None,
         bounds=chosen.area.bounds if own else bounds,
@@ -286,6 +346,7 @@ def plan_year(
         resampling=chosen.resampling,
         margin=_margin(segmenter, resolution),
     )
+    return _with_hour(series)
 
 
 def _margin(segmenter: Segmenter, resolution: float) -> int:

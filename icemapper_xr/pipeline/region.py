@@ -281,6 +281,7 @@ class _Run:
         if store.is_store(path) and not self.overwrite:
             known = mapping.known_series(store.provenance(path)["run"])
             orbit, polarisation = orbit or known[0], polarisation or known[1]
+        hours = mapping.hours_of(path, replaced=years if self.overwrite else ())
         for position, year in enumerate(years):
             try:
                 near = self.chosen.catalog if found is None else found.near(part, self.segmenter.window)
@@ -294,6 +295,7 @@ class _Run:
                     bounds=part.bounds,
                     crs=f"EPSG:{part.epsg}",
                 )
+                hours = mapping.one_orbit(series.attrs, year, hours)
             except (CatalogError, CubeError) as error:
                 self._first_error = self._first_error or error
                 self.tiles.append(Tile(part.name, year, skipped=str(error)))

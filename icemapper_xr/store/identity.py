@@ -16,7 +16,15 @@ from icemapper_xr.store.layout import Layout
 
 __all__ = ["check", "digest", "of_run", "of_year", "plain", "unlike"]
 
-YEARLY_ATTRS = (cv.ATTR_YEAR, cv.ATTR_ITEMS, cv.ATTR_START, cv.ATTR_STEPS_MISSING, *cv.ATTRS_OF_SERIES)
+YEARLY_ATTRS = (
+    cv.ATTR_YEAR,
+    cv.ATTR_ITEMS,
+    cv.ATTR_FILES,
+    cv.ATTR_START,
+    cv.ATTR_TIME_OF_DAY,
+    cv.ATTR_STEPS_MISSING,
+    *cv.ATTRS_OF_SERIES,
+)
 """Attributes of a result that belong to one year and not to the run."""
 
 OF_PLACE = (cv.ATTR_ORBIT, cv.ATTR_ORBIT_STATE, cv.ATTR_POLARISATION, "crs", "area")
@@ -65,11 +73,14 @@ def of_run(attrs: Mapping[Any, Any], layout: Layout) -> dict[str, Any]:
 
 
 def of_year(attrs: Mapping[Any, Any]) -> dict[str, Any]:
-    """Collect what must be the same for one year of a store: its items and first day."""
+    """Collect what must be the same for one year of a store: its items, or files in their order, and first day."""
     items = plain(attrs.get(cv.ATTR_ITEMS, []))
     if isinstance(items, str):
         items = [item for item in items.split(";") if item]
-    return {"items": sorted(items), "start": plain(attrs.get(cv.ATTR_START))}
+    facts = {"items": sorted(items), "start": plain(attrs.get(cv.ATTR_START))}
+    if cv.ATTR_FILES in attrs:
+        facts["files"] = json.loads(attrs[cv.ATTR_FILES])
+    return facts
 
 
 def digest(identity: Mapping[str, Any]) -> str:
@@ -123,6 +134,8 @@ def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]
             continue
         if key == "items":
             lines.append(_item_difference(before or [], now or []))
+        elif key.startswith("files.") and before and now:
+            lines.append(f"the files of {key.removeprefix('files.')} are others, changed, or in another order here")
         else:
             lines.append(f"{key} is {_short(before)} there and {_short(now)} here")
     return lines
