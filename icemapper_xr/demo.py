@@ -243,6 +243,6 @@ def _draw(mapped: xr.Dataset, drawn: gpd.GeoDataFrame, scene: simulate.Scene, pa
         drawn[drawn[conventions.YEAR] == year],
         truth=scene.outlines(year),
         title=f"Simulated scene {scene.settings.seed}, {year}",
-        credit="simulated data",
+        credit=plot.CREDIT_SIMULATED,
     )
     return plot.save(figure, path)

@@ -11,7 +11,8 @@ import xarray as xr
 
 from icemapper_xr import errors, inventory, pipeline, progress, vectorise
 from icemapper_xr.analysis.glaciers import glacier_rates
-from icemapper_xr.inventory import conditioning, flags, flowsheds, regions, routing, shapes
+from icemapper_xr.inventory import conditioning, flags, flowsheds, names, regions, routing, shapes
+from icemapper_xr.pipeline import runs
 from tests import results_support as rs
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
@@ -375,6 +376,21 @@ def test_blank_and_repeated_ids_do_not_merge_glaciers() -> None:
         inventory.link(frame(*apart, name=["A", "A", "C"]), repeated)
     touching = frame(box(0, 0, 9, 9), box(9, 0, 20, 9), name=["A", "A"])
     assert inventory.link(touching, touching)["id_1"].tolist() == ["A"]
+
+
+def test_ids_and_termini_read_the_same_for_divides_and_areas(tmp_path: Path) -> None:
+    kinds = ["shelf", "Marine ", "land", "calving"]
+    given = frame(*(box(40 * k, 0, 40 * k + 30, 30) for k in range(4)), id=[1.0, 2.0, 3.0, 4.0], terminus=kinds)
+    read = ["shelf", "marine", "land", "unknown"]
+    divided = inventory.divide(given, reference=given).sort_values("glacier_id")
+    assert divided["glacier_id"].tolist() == ["1", "2", "3", "4"]
+    assert divided["terminus"].tolist() == read
+    given.to_file(tmp_path / "glaciers.gpkg")
+    measured, _ = runs.read_glaciers(tmp_path / "glaciers.gpkg")
+    assert measured.index.tolist() == ["1", "2", "3", "4"]
+    assert measured["terminus"].tolist() == read
+    rgi = given.drop(columns="terminus").assign(term_type=["Shelf-terminating", 1, "0", 9.0])
+    assert names.termini_of(rgi) == ["shelf", "marine", "land", "unknown"]
 
 
 def test_made_ids_are_none_of_the_reference() -> None:

@@ -151,7 +151,7 @@ def test_ice_over_the_sea_is_flagged() -> None:
     found = inventory.sea_ice_suspects(table, dem)
     assert found["sea_km2"].tolist() == pytest.approx([0, 30 * 40 * CELL**2 / 1e6, 0])
     assert found["sea_ice_suspect"].tolist() == [False, True, False]
-    assert inventory.marine(table, dem).tolist() == [False, True, True]
+    assert inventory.termini(table, dem) == ["land", "marine", "marine"]
     divided = inventory.divide(table, dem=dem, method="bodies", sea_level=0.0)
     assert sorted(divided["terminus"]) == ["land", "marine", "marine"]
     with pytest.raises(errors.OptionError, match="needs the DEM"):

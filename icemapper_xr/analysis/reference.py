@@ -51,8 +51,6 @@ class ErrorModel:
     """(blocks,) km of margin and its equivalents."""
     bias_m: Array
     """(reference years,) error per exposure as a shift of the margin, metres, positive outward."""
-    bias_sigma_m: Array
-    """(reference years,) its standard error, metres."""
     between_m: float
     """Standard deviation of the true shift between years, metres; NaN with a single reference year."""
     scatter: float
@@ -96,11 +94,10 @@ def fit(table: pieces.Pieces, reference_years: Sequence[int], *, dependence: Dep
     e, x = error[:, some], exposure[some]
     ratio = e.sum(axis=1) / x.sum()
     residual = e - ratio[:, None] * x
-    sigma = np.sqrt(np.sum(residual**2, axis=1) * x.size / (x.size - 1)) / x.sum()
     between, scatter = _changes(ratio, residual, x) if len(reference_years) > 1 else (np.nan, np.nan)
     years = tuple(int(year) for year in reference_years)
     places = table.layout.places()[some]
-    return ErrorModel(years, e, x, 1000 * ratio, 1000 * sigma, between, scatter, places, dependence)
+    return ErrorModel(years, e, x, 1000 * ratio, between, scatter, places, dependence)
 
 
 def _changes(ratio: Array, residual: Array, x: Array) -> tuple[float, float]:

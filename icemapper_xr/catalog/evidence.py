@@ -61,8 +61,6 @@ _READERS: Final[dict[str, Callable[[Any], Any]]] = {
 }
 """How each fact is read from text; also the tags `ICEMAPPER_<NAME>`."""
 
-_OPTIONS: Final = tuple(_READERS)[:8]
-
 
 def check_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Read the facts that the user gives as options; None is left out.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from icemapper_xr.inventory.attributes import topography
 from icemapper_xr.inventory.entities import METHODS, Method, divide
-from icemapper_xr.inventory.flags import marine, sea_area_km2, sea_ice_suspects, snow_suspects
+from icemapper_xr.inventory.flags import sea_area_km2, sea_ice_suspects, snow_suspects, termini
 from icemapper_xr.inventory.flowsheds import FlowshedOptions
 from icemapper_xr.inventory.links import KINDS, LEAST_OVERLAP_KM2, LEAST_SHARE, link, link_years
 from icemapper_xr.inventory.package import is_package, write_glims, write_rgi
@@ -35,13 +35,13 @@ __all__ = [
     "is_package",
     "link",
     "link_years",
-    "marine",
     "of_package",
     "of_table",
     "read_submission",
     "sea_area_km2",
     "sea_ice_suspects",
     "snow_suspects",
+    "termini",
     "topography",
     "write_glims",
     "write_rgi",

@@ -146,7 +146,7 @@ def divide(
         raise OptionError(f"min_area_km2={min_area_km2:g}: must be 0 or more")
     ice = shapes.usable(outlines, "the outlines")
     if not len(ice):
-        return _empty(ice)
+        return _empty()
     plane = _metric(dem, ice, cell)
     try:
         crs = plane.crs if plane is not None else shapes.plane_of(ice)
@@ -448,7 +448,7 @@ def _share_interval(
     made["area_high_km2"] = made["area_km2"] + (high - whole) * margin
 
 
-def _empty(ice: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+def _empty() -> gpd.GeoDataFrame:
     import geopandas as gpd
     import pandas as pd
 

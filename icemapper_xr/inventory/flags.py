@@ -18,7 +18,7 @@ from icemapper_xr.inventory.elevation import Relief, beneath
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["MARINE_M", "SEA_KM2", "SNOW_KM2", "marine", "sea_area_km2", "sea_ice_suspects", "snow_suspects", "termini"]
+__all__ = ["MARINE_M", "SEA_KM2", "SNOW_KM2", "sea_area_km2", "sea_ice_suspects", "snow_suspects", "termini"]
 
 SNOW_KM2: Final = 0.1
 """Bodies below this may be perennial snow (a judgement; Paul et al. 2009 doubt outlines below 0.1 km2)."""
@@ -94,13 +94,12 @@ def sea_ice_suspects(outlines: gpd.GeoDataFrame, dem: Any, *, sea_level: float =
     return outlines.assign(sea_km2=area, sea_ice_suspect=area > SEA_KM2)
 
 
-def marine(outlines: gpd.GeoDataFrame, dem: Any, *, sea_level: float = 0.0) -> npt.NDArray[np.bool_]:
-    """Tell which polygons border on the sea, or lie over it, for at least 100 m of their margin."""
-    return np.array([end == "marine" for end in termini(outlines, dem, sea_level=sea_level)], bool)
-
-
 def termini(outlines: gpd.GeoDataFrame, dem: Any, *, sea_level: float = 0.0) -> list[str]:
-    """Tell how each ends: "marine" as in `marine`; "unknown" if the DEM lacks it or 100 m beside it; else "land"."""
+    """Tell how each ends.
+
+    "marine" if it borders on the sea, or lies over it, for at least 100 m of its margin; "unknown" if the DEM lacks it
+    or 100 m beside it; else "land".
+    """
     found = []
     for _, relief, cells, ring in _windows(outlines, dem, sea_level):
         low, gaps = relief.z <= sea_level, np.isnan(relief.z)

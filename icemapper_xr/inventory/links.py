@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import numpy as np
@@ -163,7 +162,7 @@ def _kind(first: int, second: int) -> Kind:
     return "merge" if second == 1 else "mixed"
 
 
-def link_years(glaciers: gpd.GeoDataFrame, *, years: Iterable[int] | None = None, **bounds: Any) -> pd.DataFrame:
+def link_years(glaciers: gpd.GeoDataFrame, **bounds: Any) -> pd.DataFrame:
     """Link each year of a table of glaciers or outlines to the next one that it has.
 
     Parameters
@@ -171,8 +170,6 @@ def link_years(glaciers: gpd.GeoDataFrame, *, years: Iterable[int] | None = None
     glaciers
         Column `year` (whole years), and one polygon a row; each row is a unit of its own, so that a glacier that falls
         into parts is a split. Ids from `id`, which is unique in a year.
-    years
-        Which years; None is all.
     **bounds
         `least_overlap_km2`, `least_share` as in `link`.
 
@@ -184,18 +181,14 @@ def link_years(glaciers: gpd.GeoDataFrame, *, years: Iterable[int] | None = None
     Raises
     ------
     VectorError
-        If there is no column of years, a year is not whole, or one asked for is not there.
+        If there is no column of years, or a year is not whole.
     """
     if cv.YEAR not in glaciers:
         raise VectorError("the glaciers have no column 'year': give those of several years")
     of_row = shapes.whole_years(glaciers, "the glaciers")
     known = sorted({int(year) for year in of_row if year is not None})
-    wanted = known if years is None else sorted(set(years))
-    unknown = [year for year in wanted if year not in known]
-    if unknown:
-        raise VectorError(f"there are no glaciers of {unknown}: the years are {known}")
     tables = []
-    for one, two in itertools.pairwise(wanted):
+    for one, two in itertools.pairwise(known):
         older, younger = (_units_of(glaciers[of_row == year], year) for year in (one, two))
         table = link(older, younger, **bounds)
         table.insert(0, "year_1", one)

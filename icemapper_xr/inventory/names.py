@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import geopandas as gpd
     import pandas as pd
 
-__all__ = ["ID_COLUMNS", "TERMINI", "Reference", "id_column"]
+__all__ = ["ID_COLUMNS", "TERMINI", "Reference", "id_column", "ids_of", "termini_of"]
 
 ID_COLUMNS: Final = ("glacier_id", "rgi_id", "RGIId", "glac_id", "glims_id", "id", "name", "Name")
 """Where an id is looked for: the first column that is there and has no gaps."""
@@ -47,6 +47,11 @@ def id_column(frame: gpd.GeoDataFrame, what: str) -> str:
     empty = [name for name in ID_COLUMNS if name in frame]
     hint = f" (rows without one in {', '.join(empty)})" if empty else ""
     raise VectorError(f"{what} have no column of ids{hint}: name one {', '.join(ID_COLUMNS[:4])} or id")
+
+
+def ids_of(column: pd.Series) -> list[str]:
+    """Return ids as text, whole numbers without decimals: a column of them that once had a gap is read as 1.0, 2.0."""
+    return [str(int(v)) if isinstance(v, float) and v.is_integer() else str(v) for v in column.tolist()]
 
 
 def _blank(column: pd.Series) -> Any:
@@ -92,7 +97,7 @@ class Reference:
         """
         column = id_column(frame, "the reference glaciers")
         require_one_year(frame, "the reference glaciers", same=column)
-        ids = frame[column].astype(str).to_numpy()
+        ids = np.array(ids_of(frame[column]), dtype=object)
         unique, number = np.unique(ids, return_inverse=True)
         parts, row = shapely.get_parts(np.asarray(frame.geometry.to_crs(crs).values, dtype=object), return_index=True)
         label = next((name for name in NAME_COLUMNS if name in frame), None)
@@ -102,7 +107,7 @@ class Reference:
             np.asarray(number, np.int64)[row],
             [str(one) for one in unique],
             {key: str(value) if isinstance(value, str) and value else None for key, value in names.items()},
-            dict(zip(ids, _termini(frame), strict=True)),
+            dict(zip(ids, termini_of(frame), strict=True)),
             {
                 key: value
                 for name in reversed([column for column in GLIMS_COLUMNS if column in frame])
@@ -125,10 +130,14 @@ class Reference:
         return self.termini.get(glacier_id, "unknown")
 
 
-def _termini(frame: gpd.GeoDataFrame) -> list[str]:
-    if "terminus" in frame:
-        return [str(value) if value in TERMINI.values() else "unknown" for value in frame["terminus"]]
-    if "term_type" not in frame:
+def termini_of(frame: gpd.GeoDataFrame) -> list[str]:
+    """Return how each row ends, by `terminus` (land, marine, lake, shelf) or RGI's `term_type` (a number, or words)."""
+    column = next((name for name in ("terminus", "term_type") if name in frame), None)
+    if column is None:
         return ["unknown"] * len(frame)
-    numbers = np.asarray(frame["term_type"].astype(str).str.extract(r"(\d)", expand=False).fillna("9"), dtype=int)
-    return [TERMINI.get(int(number), "unknown") for number in numbers]
+    return [_terminus(str(value).strip().lower()) for value in frame[column]]
+
+
+def _terminus(text: str) -> str:
+    word = text.split("-", maxsplit=1)[0]  # Marine-terminating
+    return word if word in TERMINI.values() else TERMINI.get(int(text[0]) if text[:1].isdigit() else 9, "unknown")

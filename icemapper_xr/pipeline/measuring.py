@@ -15,6 +15,7 @@ from icemapper_xr.analysis import blocks, bootstrap, pieces, projecting, referen
 from icemapper_xr.analysis.bootstrap import CommonBias
 from icemapper_xr.analysis.dependence import Dependence
 from icemapper_xr.analysis.series import Acquisition
+from icemapper_xr.inventory.names import TERMINI
 from icemapper_xr.pipeline import inside, layover, requests, runs, surveying
 from icemapper_xr.pipeline.requests import MeasureSettings, Truth
 from icemapper_xr.pipeline.runs import Run
@@ -155,7 +156,7 @@ def _groups(
         return
     yield ("outside", "outside", "ground outside all glaciers", ""), where.glacier == 0
     termini = glaciers["terminus"].to_numpy()
-    for kind in runs.TERMINI:
+    for kind in TERMINI.values():
         members = np.flatnonzero(termini == kind) + 1
         if members.size and np.unique(termini).size > 1:
             yield (kind, kind, f"{members.size} glaciers", kind), np.isin(where.glacier, members)

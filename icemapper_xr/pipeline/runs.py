@@ -14,7 +14,7 @@ from icemapper_xr import calibrate, store, vectorise
 from icemapper_xr import conventions as cv
 from icemapper_xr.analysis.series import Acquisition
 from icemapper_xr.errors import AnalysisError, StoreError
-from icemapper_xr.inventory import shapes
+from icemapper_xr.inventory import names, shapes
 from icemapper_xr.pipeline import calibrations, sheets, tiled
 from icemapper_xr.pipeline.sheets import Sheet
 
@@ -27,9 +27,6 @@ GLACIERS: Final = "glaciers.gpkg"
 """Glaciers of a map with their ids, as `icemapper divides` writes them into its folder."""
 ID_COLUMNS: Final = ("glacier_id", "rgi_id", "RGIId", "glac_id", "id")
 NAME_COLUMNS: Final = ("name", "glac_name", "Name")
-TERM_TYPES: Final = {0: "land", 1: "marine", 2: "lake"}
-"""RGI 7's `term_type`; every other number is unknown."""
-TERMINI: Final = ("marine", "land", "lake", "unknown")
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,8 +112,8 @@ def read_glaciers(path: str | Path) -> tuple[gpd.GeoDataFrame, tuple[str, ...]]:
     ----------
     path
         Polygons with `glacier_id` (else `rgi_id`, RGI 6's `RGIId`, `glac_id`, `id`, or the row's number); rows of one
-        id, of all years, are united. Optional: `name`, `glac_name` or `Name`; `terminus` (land, marine, lake) or RGI
-        7's `term_type`.
+        id, of all years, are united. Optional: `name`, `glac_name` or `Name`; `terminus` (land, marine, lake,
+        shelf) or RGI 7's `term_type`.
 
     Raises
     ------
@@ -126,8 +123,8 @@ def read_glaciers(path: str | Path) -> tuple[gpd.GeoDataFrame, tuple[str, ...]]:
     Returns
     -------
     tuple
-        GeoDataFrame with index `glacier_id` (str), columns `name`, `terminus` (marine, land, lake or unknown), and
-        notes.
+        GeoDataFrame with index `glacier_id` (str), columns `name`, `terminus` (as in
+        `inventory.names.TERMINI`), and notes.
     """
     import geopandas as gpd
 
@@ -138,12 +135,12 @@ def read_glaciers(path: str | Path) -> tuple[gpd.GeoDataFrame, tuple[str, ...]]:
     ids = _ids(frame, column, path)
     if column is None and len(frame):
         notes = (*notes, f"{Path(path).name} has none of {', '.join(ID_COLUMNS)}: glaciers are numbered by row")
-    named = next((name for name in NAME_COLUMNS if name in frame), None)
+    label = next((name for name in NAME_COLUMNS if name in frame), None)
     table = gpd.GeoDataFrame(
         {
             "glacier_id": ids,
-            "name": frame[named].fillna("").astype(str).to_numpy() if named else np.full(len(frame), "", object),
-            "terminus": _termini(frame),
+            "name": frame[label].fillna("").astype(str).to_numpy() if label else np.full(len(frame), "", object),
+            "terminus": names.termini_of(frame),
         },
         geometry=frame.geometry.to_numpy(),
         crs=frame.crs,
@@ -154,7 +151,7 @@ def read_glaciers(path: str | Path) -> tuple[gpd.GeoDataFrame, tuple[str, ...]]:
 
 
 def _ids(frame: gpd.GeoDataFrame, column: str | None, path: str | Path) -> list[str]:
-    """Return the ids of a column as text, whole numbers without decimals; without a column the rows' numbers."""
+    """Return the ids of a column as text; without a column the rows' numbers."""
     if column is None:
         return [str(k + 1) for k in range(len(frame))]
     missing = frame[column].isna() | (frame[column].astype(str).str.strip() == "")
@@ -162,17 +159,4 @@ def _ids(frame: gpd.GeoDataFrame, column: str | None, path: str | Path) -> list[
         raise AnalysisError(
             f"{int(missing.sum())} of {len(frame)} rows of {path} have no {column}; fill it in, or leave those rows out"
         )
-    # A column of whole numbers that once had a gap is read as 1.0, 2.0.
-    return [str(int(v)) if isinstance(v, float) and v.is_integer() else str(v) for v in frame[column].tolist()]
-
-
-def _termini(frame: gpd.GeoDataFrame) -> list[str]:
-    if "terminus" in frame:
-        words = [str(value).strip().lower() for value in frame["terminus"]]
-        return [word if word in TERMINI else "unknown" for word in words]
-    if "term_type" in frame:
-        import pandas as pd
-
-        numbers = pd.to_numeric(frame["term_type"], errors="coerce").fillna(9).astype(int)
-        return [TERM_TYPES.get(int(number), "unknown") for number in numbers]
-    return ["unknown"] * len(frame)
+    return names.ids_of(frame[column])

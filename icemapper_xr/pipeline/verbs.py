@@ -267,8 +267,7 @@ def normalise(ds: xr.Dataset, features: Sequence[Feature] | None = None) -> xr.D
     UnitsError
         If a variable is in another unit.
     """
-    chosen = tuple(feature for feature in conventions.FEATURES if feature in ds) if features is None else features
-    return normalising.normalise(ds, tuple(chosen))
+    return normalising.normalise(ds, features)
 
 
 def predict(

@@ -30,10 +30,6 @@ class Block(NamedTuple):
     column: int
 
 
-_REACH = {"below": (1, 0), "right": (0, 1), "corner": (1, 1)}
-"""Rows and columns from a block to the one that each of its strips belongs to."""
-
-
 @dataclass(frozen=True)
 class Span:
     """A block along one axis; pixels are counted from the origin of the CRS, rows downward."""

@@ -122,7 +122,6 @@ def _sum_windows(
     features: Sequence[FloatArray],
     corners: list[tuple[int, int]],
     segmenter: Segmenter,
-    sigma: float,
     on_windows: Callable[[int, int], None] | None = None,
     seen: Sequence[npt.NDArray[np.bool_]] = (),
 ) -> SumArray:
@@ -132,7 +131,7 @@ def _sum_windows(
     outside `seen`, where that is given for each feature, is mirrored.
     """
     side = segmenter.window
-    line = tiling.gaussian(side, sigma)
+    line = tiling.gaussian(side)
     kernel = np.outer(line, line) * UNIT
     total = np.zeros(features[0].shape[1:], np.int64)
     shape = (len(features[0]), side, side, len(features))
@@ -159,7 +158,6 @@ def evaluate(
     segmenter: Segmenter,
     stride: int,
     gap: Gap,
-    sigma: float = conventions.BLEND_SIGMA,
     mask: npt.NDArray[np.bool_] | None = None,
     last: tuple[bool, bool] = (True, True),
     on_windows: Callable[[int, int], None] | None = None,
@@ -170,8 +168,10 @@ def evaluate(
     ----------
     *blocks : ndarray, shape (T, y, x)
         One array a feature, in the segmenter's order and in model units, with the halo below and to the right.
-    segmenter, stride, gap, sigma
-        As in `probability`.
+    segmenter, gap
+        As in `predict`.
+    stride
+        Pixels from one window to the next.
     mask : ndarray of bool, shape (y, x), optional
         Windows without any True are skipped.
     last
@@ -196,7 +196,7 @@ def evaluate(
     if kept:
         filled = [gaps.fill_gaps(feature, gap) for feature in features]
         mirrored = unobserved(segmenter, gap) == "mirror"
-        total = _sum_windows(filled, kept, segmenter, sigma, on_windows, seen if mirrored else ())
+        total = _sum_windows(filled, kept, segmenter, on_windows, seen if mirrored else ())
     else:
         total = np.zeros(wanted.shape, np.int64)
     halo = side - stride
@@ -242,7 +242,7 @@ def blend(
     padded[:, : stack.shape[1], : stack.shape[2]] = stack
     corners = list(_corners((rows.length, columns.length), segmenter.window, stride))
     features = [padded[..., channel] for channel in range(padded.shape[3])]
-    total = _sum_windows(features, corners, segmenter, conventions.BLEND_SIGMA, on_windows)
+    total = _sum_windows(features, corners, segmenter, on_windows)
     return divide(total, tiling.weight_sum(rows), tiling.weight_sum(columns))[: stack.shape[1], : stack.shape[2]]
 
 

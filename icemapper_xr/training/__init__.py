@@ -1,6 +1,6 @@
 """Training, evaluation and export of weights, from simulated scenes or from a data set of the published layout.
 
-Keras only: TensorFlow is the supported trainer; any other backend of Keras 3 runs the same code.
+TensorFlow is the supported trainer. On torch the steps are this project's own (`torch_step`), elsewhere Keras's.
 """
 
 from __future__ import annotations

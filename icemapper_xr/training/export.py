@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,11 +101,3 @@ def _write(
     if folder.resolve() == own.folder().resolve():
         own.register(path, training=sources.training_set(config), scores={"validation": scores})
     return path
-
-
-def keep_settings(source: Path, folder: Path, config: TrainingConfig) -> None:
-    """Copy the settings file beside the weights that it made."""
-    target = folder / "configs" / f"{config.name}.toml"
-    if source.resolve() != target.resolve():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
