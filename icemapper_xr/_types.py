@@ -12,7 +12,18 @@ import numpy.typing as npt
 
 from icemapper_xr.conventions import Feature
 
-__all__ = ["Bounds", "FloatArray", "Grid", "Observation", "Quantity", "Scale", "Segmenter", "Shape", "Signer"]
+__all__ = [
+    "Bounds",
+    "FloatArray",
+    "Grid",
+    "Observation",
+    "Quantity",
+    "Scale",
+    "Segmenter",
+    "Shape",
+    "Signer",
+    "days_apart",
+]
 
 FloatArray = npt.NDArray[np.float32]
 Signer = Callable[[str], str]
@@ -20,6 +31,14 @@ Signer = Callable[[str], str]
 
 Quantity = Literal["gamma0", "sigma0", "beta0", "coherence", "digital_number", "unknown"]
 Scale = Literal["power", "amplitude", "dB", "1", "unknown"]
+
+
+def days_apart(one: dt.datetime, other: dt.datetime) -> int:
+    """Return the days between the two dates of a pair: not of the calendar, as a pass at midnight jitters over it."""
+    days = abs((other - one) / dt.timedelta(days=1))
+    if abs(days - round(days)) < 0.01:
+        return round(days)
+    return abs((other.date() - one.date()).days)  # the time of day of one of them is unknown
 
 
 class Bounds(NamedTuple):
@@ -137,7 +156,7 @@ class Observation:
         """Days between the two dates of a pair; None for backscatter."""
         if self.reference is None or self.secondary is None:
             return None
-        return abs((self.secondary.date() - self.reference.date()).days)
+        return days_apart(self.reference, self.secondary)
 
     @property
     def pixel_size(self) -> float | None:

@@ -5,6 +5,7 @@ import datetime as dt
 import itertools
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,10 @@ from hypothesis import strategies as st
 
 from icemapper_xr import conventions, cube
 from icemapper_xr._types import Observation
+from icemapper_xr.catalog import items, names, raster
 from icemapper_xr.cube import checks, select
 from icemapper_xr.errors import CubeError, IcemapperError, OptionError, UnitsError
-from tests.cube_data import AREA, describe, utc
+from tests.cube_data import AREA, describe, utc, write
 
 TODAY = dt.date(2026, 6, 1)
 
@@ -432,6 +434,114 @@ def test_coherence_of_an_unknown_orbit_is_of_the_hour_of_the_backscatter(area: c
     pairs = [pair(first + dt.timedelta(days=24 * k), relative_orbit=None, item_id=f"coh{k}") for k in range(15)]
     with pytest.raises(CubeError, match=r"orbit of item coh0 is unknown, and .* at 06:00 and coh0 at 15:50 UTC"):
         choose(backscatter + pairs, area, features=("rtc", "insar"))
+
+
+def test_pairs_of_two_orbits_on_the_same_dates_are_not_one_pass(area: cube.AreaGrid) -> None:
+    unknown = {"relative_orbit": None, "orbit_state": None}
+    west = {"transform": (10.0, 0.0, 499_800.0, 0.0, -10.0, 8_700_000.0)}
+    days = [dt.timedelta(days=24 * k) for k in range(15)]
+    morning = [pair(utc(2023, 1, 7, 6) + day, **unknown, **west) for day in days]
+    evening = [pair(utc(2023, 1, 7, 15, 30) + day, **unknown) for day in days]
+    assert [len(one.frames) for one in select.passes([*morning, *evening], area)] == [1] * 30
+    with pytest.raises(CubeError, match=r"at 06:00 and .* at 15:30 UTC.*may not be mixed"):
+        choose(morning + evening, area, features=("insar",))
+    assert sum(choose(evening, area, features=("insar",)).valid) == 15
+
+
+def test_a_frame_that_tells_its_date_only_does_not_hide_the_hour_of_the_others(area: cube.AreaGrid) -> None:
+    unknown = {"relative_orbit": None, "orbit_state": None}
+    moments = [utc(2023, 1, 7, 15, 30) + dt.timedelta(days=24 * k) for k in range(15)]
+    evening = [pair(moment, **unknown) for moment in moments]
+    dates = [pair(moment.replace(hour=0, minute=0), **unknown) for moment in moments]
+    whole = choose(evening + dates, area, features=("insar",)).passes["insar"]
+    assert [len(one.frames) for one in whole if one] == [2] * 15
+    morning = [pair(moment.replace(hour=6, minute=0), **unknown) for moment in moments[:3]]
+    with pytest.raises(CubeError, match=r"at 06:00 and .* at 15:30 UTC.*may not be mixed"):
+        choose(evening[3:] + dates + morning, area, features=("insar",))
+
+
+def test_frames_of_a_long_pass_are_of_one_orbit(area: cube.AreaGrid) -> None:
+    starts = [utc(2023, 1, 7, 6) + dt.timedelta(days=24 * k) for k in range(15)]
+    pairs = [pair(start + dt.timedelta(minutes=2 * n), relative_orbit=None) for start in starts for n in range(4)]
+    selection = choose(pairs, area, features=("insar",))
+    assert [len(one.frames) for one in selection.passes["insar"] if one] == [4] * 15
+
+
+SECONDS = [-2, 1, -1, 2, -3, 1, 2, -2, 1, -1, 3, -2, 1, 2, -1, 1, -2, 2, -1, 1, 2, -3, 1, -1, 2, -2, 1, 1, -1, 2, -1, 0]
+"""By which passes of an orbit are early or late."""
+
+
+def jittered(first: dt.datetime) -> list[Observation]:
+    starts = [first + dt.timedelta(days=12 * k, seconds=late) for k, late in enumerate(SECONDS)]
+    return [
+        dataclasses.replace(
+            pair(before),
+            secondary=after,
+            acquired=before + (after - before) / 2,
+            item_id=f"coh{k:02}",
+            orbit_state=None,
+        )
+        for k, (before, after) in enumerate(itertools.pairwise(starts))
+    ]
+
+
+@pytest.mark.parametrize("minutes", [0, 72, -72, 360, 720])
+def test_seconds_decide_neither_baseline_nor_which_pair_a_step_owns(area: cube.AreaGrid, minutes: int) -> None:
+    pairs = jittered(utc(2023, 1, 1) + dt.timedelta(minutes=minutes))  # middles 6 days from the centres
+    assert {one.baseline_days for one in pairs} == {12}
+    row = choose(pairs, area, features=("insar",)).passes["insar"]
+    taken = [int(one.first.item_id[3:]) for one in row if one is not None]
+    assert [after - before for before, after in itertools.pairwise(taken)] == [2] * 14
+
+
+@pytest.mark.parametrize(
+    ("reference", "secondary", "days"),
+    [
+        ((2023, 1, 5, 23, 59, 58), (2023, 1, 18, 0, 0, 1), 12),
+        ((2023, 1, 6, 0, 0, 1), (2023, 1, 17, 23, 59, 58), 12),
+        ((2023, 1, 17, 6), (2023, 1, 5, 6), 12),
+        ((2023, 1, 5), (2023, 1, 17), 12),
+        ((2023, 1, 5, 15, 50), (2023, 1, 17), 12),  # the time of day of one is unknown
+    ],
+)
+def test_the_baseline_is_that_of_the_times(
+    tmp_path: Path, reference: tuple[int, ...], secondary: tuple[int, ...], days: int
+) -> None:
+    times = {"reference": utc(*reference), "secondary": utc(*secondary)}
+    assert describe(utc(2023, 1, 11), feature="insar", **times).baseline_days == days
+    described = items.Described(
+        names.Facts(feature="insar", quantity="coherence", scale="1", **times),
+        raster.open_raster(write(tmp_path / "coh.tif", np.ones((8, 8)))),
+    )
+    assert items.make_item("coh", [described]).properties["icemapper:baseline_days"] == days
+
+
+def test_frames_of_a_pair_on_both_sides_of_midnight_are_one_pass(area: cube.AreaGrid) -> None:
+    north = pair(utc(2023, 1, 5, 23, 59, 50), transform=(10.0, 0.0, 499_800.0, 0.0, -10.0, 8_700_000.0))
+    south = pair(utc(2023, 1, 6, 0, 0, 15), transform=(10.0, 0.0, 500_200.0, 0.0, -10.0, 8_700_000.0))
+    (one,) = select.passes([south, north], area)
+    assert one.frames == (north, south)
+    assert one.share == pytest.approx(1)
+
+
+def test_pairs_of_the_same_first_date_and_others_are_apart(area: cube.AreaGrid) -> None:
+    first = utc(2023, 1, 17, 6)
+    backwards = dataclasses.replace(pair(utc(2023, 1, 5, 6)), reference=first, secondary=utc(2023, 1, 5, 6))
+    made = select.passes([pair(first), pair(first, 24), backwards], area)
+    assert [len(one.frames) for one in made] == [1, 1, 1]
+
+
+def test_a_pair_is_that_of_the_nearest_date_named_only(area: cube.AreaGrid) -> None:
+    pairs = [pair(utc(2023, 1, 1, 6) + dt.timedelta(days=24 * k), item_id=f"coh{k}") for k in range(8)]
+    days = [dt.date(2023, 1, 1) + dt.timedelta(days=12 * k) for k in range(15)]
+    with pytest.raises(CubeError, match=r"8 of 15 steps are valid.*insar 2023-01-01, 2023-01-25"):
+        choose(pairs, area, features=("insar",), times=days)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        selection = choose(pairs, area, features=("insar",), times=days, min_steps=8)
+    taken = [one and one.first.item_id for one in selection.passes["insar"]]
+    assert taken[1::2] + taken[-1:] == [f"coh{k}" for k in range(8)]
+    assert taken[:-1:2] == [None] * 7
 
 
 # -- what may not enter -----------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from icemapper_xr._types import days_apart
 from icemapper_xr.catalog import names, raster
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def _properties(members: Sequence[Described]) -> dict[str, Any]:
             "end_datetime": _stamp(last),
             "icemapper:reference": _stamp(facts.reference),
             "icemapper:secondary": _stamp(facts.secondary),
-            "icemapper:baseline_days": (last.date() - first.date()).days,
+            "icemapper:baseline_days": days_apart(first, last),
         }
     return {key: value for key, value in values.items() if value is not None}
 

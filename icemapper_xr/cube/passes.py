@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from icemapper_xr._types import Observation
 from icemapper_xr.cube import footprints
 from icemapper_xr.cube.grid import AreaGrid
 
-__all__ = ["Pass", "passes"]
+__all__ = ["Pass", "began", "passes", "timed"]
 
 _SAME_PASS = dt.timedelta(minutes=10)
 """Frames of one pass follow each other within this; the next pass over the same place is an orbit (99 min) away."""
@@ -46,11 +46,12 @@ def passes(observations: Iterable[Observation], area: AreaGrid) -> tuple[Pass, .
     """Group frames into passes, in order of time; passes that miss the area are dropped.
 
     Frames belong to one pass if feature, relative orbit, direction of flight, platform and polarisation are the same
-    and they follow each other within ten minutes; for coherence if both dates are the same.
+    and they follow each other within ten minutes; for coherence if the baseline is the same too and the earlier of the
+    two times follows so, or is of the same day where frames do not tell the time of day.
     """
     groups: list[list[Observation]] = []
     for observation in sorted(observations, key=_order):
-        if groups and _series(groups[-1][0]) == _series(observation) and _follows(groups[-1][-1], observation):
+        if groups and _series(groups[-1][0]) == _series(observation) and _follows(groups[-1], observation):
             groups[-1].append(observation)
         else:
             groups.append([observation])
@@ -59,23 +60,34 @@ def passes(observations: Iterable[Observation], area: AreaGrid) -> tuple[Pass, .
 
 
 def _series(observation: Observation) -> tuple[Any, ...]:
-    pair = (observation.reference, observation.secondary)
-    dates = tuple("" if time is None else time.date().isoformat() for time in pair)
     return (
         observation.feature,
         observation.relative_orbit or -1,
         observation.orbit_state or "",
         observation.polarisation or "",
         observation.platform or "",
-        dates,
+        observation.baseline_days or -1,
     )
 
 
 def _order(observation: Observation) -> tuple[Any, ...]:
-    return (*_series(observation), observation.acquired, observation.item_id)
+    return (*_series(observation), began(observation), observation.item_id)
 
 
-def _follows(before: Observation, after: Observation) -> bool:
-    if before.feature == "insar" and before.reference is not None:
+def _follows(group: Sequence[Observation], after: Observation) -> bool:
+    if began(after) - began(group[-1]) <= _SAME_PASS:
         return True
-    return after.acquired - before.acquired <= _SAME_PASS
+    # Names of some pairs tell the dates only: they stand at midnight, before what else there is of their day.
+    same_day = began(group[0]).date() == began(after).date()
+    return after.reference is not None and not timed(group[-1]) and same_day
+
+
+def began(observation: Observation) -> dt.datetime:
+    """Return the time at which the satellite passed, in UTC; of a coherence pair the earlier of the two."""
+    pair = (time for time in (observation.reference, observation.secondary) if time is not None)
+    return min(pair, default=observation.acquired).astimezone(dt.UTC)
+
+
+def timed(observation: Observation) -> bool:
+    """Whether the time of day is known; names that tell the date only stand at midnight."""
+    return began(observation).time() != dt.time()

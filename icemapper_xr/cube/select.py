@@ -17,7 +17,7 @@ from typing import NamedTuple
 from icemapper_xr import conventions
 from icemapper_xr._types import Observation
 from icemapper_xr.cube.grid import AreaGrid
-from icemapper_xr.cube.passes import Pass, passes
+from icemapper_xr.cube.passes import Pass, began, passes, timed
 from icemapper_xr.cube.timeaxis import Steps, midnight, steps
 from icemapper_xr.errors import CubeError, OptionError
 
@@ -210,7 +210,7 @@ def _select(grouped: Mapping[conventions.Feature, Sequence[Pass]], axis: Steps, 
         if axis.named:
             chosen[feature] = _by_date(own, axis, feature)
         elif feature == "insar":
-            chosen[feature] = _nearest(own, _middle, [_STEP * (k + 0.5) for k in range(_N)], axis, _STEP / 2)
+            chosen[feature] = _nearest(own, _middles(own), [_STEP * (k + 0.5) for k in range(_N)], axis, _STEP / 2)
         else:
             locked = _locked(own, axis) if locked is None else locked
             chosen[feature] = _nearest(own, _whole_days, locked, axis, conventions.STEP_TOLERANCE_DAYS)
@@ -239,9 +239,19 @@ def _whole_days(one: Pass, start: dt.date) -> float:
     return (one.day - start).days
 
 
-def _middle(one: Pass, start: dt.date) -> float:
-    moment = one.acquired.astimezone(dt.UTC).replace(tzinfo=None) - midnight(start)
-    return moment / dt.timedelta(days=1)
+def _middles(own: Sequence[Pass]) -> Days:
+    """Days to the middle of a pair: to a tenth those to the first pair, then whole ones, which is how an orbit repeats.
+
+    Else the seconds by which it does so less exactly would decide anew, from step to step, which of two pairs 6 days
+    away is the nearer one.
+    """
+
+    def days(one: Pass, start: dt.date) -> float:
+        first = own[0].acquired
+        since = first.astimezone(dt.UTC).replace(tzinfo=None) - midnight(start)
+        return round(since / _DAY, 1) + round((one.acquired - first) / _DAY)
+
+    return days
 
 
 def _locked(own: Sequence[Pass], axis: Steps) -> list[int]:
@@ -250,7 +260,8 @@ def _locked(own: Sequence[Pass], axis: Steps) -> list[int]:
     Then the one with the smallest offsets: that of a cycle, if one cycle alone fills as many steps. Where it does not,
     a phase between two cycles does, and the other cycle fills the gaps of the fuller one. The share that passes cover
     comes last: it differs a little from pass to pass, and would make the series jump between the cycles. Only a pass
-    that covers less than half of what the best one does fills no step.
+    that covers less than half of what the best one does fills no step here, though `_nearest` takes it all the same
+    where no fuller one is as near.
     """
 
     def score(phase: int) -> tuple[float, ...]:
@@ -273,31 +284,34 @@ def _nearest(
 ) -> tuple[Pass | None, ...]:
     """For every date the nearest pass within the tolerance; of two as near the earlier, unless it covers too little.
 
-    Always the earlier, so that a series between two cycles keeps to one of them. A pass half-way between two dates
-    belongs to the later one.
+    Always the earlier, so that a series between two cycles keeps to one of them. A pass belongs to the date nearest to
+    it, and to no other, so that it fills one step; half-way between two dates it belongs to the later one.
     """
     enough = _enough(own)
-    row: list[Pass | None] = []
-    for date in dates:
-        offsets = ((days(one, axis.start) - date, one) for one in own)
-        near = [(offset, one) for offset, one in offsets if -tolerance <= offset <= tolerance]
-        if tolerance == _STEP / 2:
-            near = [(offset, one) for offset, one in near if offset < tolerance]
-        ranked = sorted(near, key=lambda pair: (abs(pair[0]), pair[1].share < enough, pair[0], -pair[1].share))
-        row.append(ranked[0][1] if ranked else None)
-    return tuple(row)
+    near: dict[float, list[tuple[float, Pass]]] = {date: [] for date in dates}
+    for one in own:
+        day = days(one, axis.start)
+        date = min(dates, key=lambda date: (abs(day - date), -date))
+        if abs(day - date) <= tolerance:
+            near[date].append((day - date, one))
+
+    def rank(pair: tuple[float, Pass]) -> tuple[float, ...]:
+        offset, one = pair
+        return abs(offset), one.share < enough, offset, -one.share
+
+    return tuple(min(near[date], key=rank)[1] if near[date] else None for date in dates)
 
 
 def _enough(own: Sequence[Pass]) -> float:
-    """Share of the area from which on a pass fills a step: half of what the best pass covers."""
+    """Share of the area from which on a pass is no mere sliver: half of what the best pass covers."""
     return max((one.share for one in own), default=0.0) / 2
 
 
 def _by_date(own: Sequence[Pass], axis: Steps, feature: conventions.Feature) -> tuple[Pass | None, ...]:
-    """Take the passes of the dates named; for coherence the pair whose middle is nearest, within 12 days."""
+    """Take the passes of the dates named; for coherence the pairs whose middles are nearest, within 12 days."""
     if feature == "insar":
         dates = [float((centre.date() - axis.start).days) for centre in axis.centres]
-        return _nearest(own, _middle, dates, axis, conventions.CYCLE_DAYS - 1e-6)
+        return _nearest(own, _middles(own), dates, axis, conventions.CYCLE_DAYS)
     days = [[one for one in own if one.day == centre.date()] for centre in axis.centres]
     return tuple(max(same, key=lambda one: one.share) if same else None for same in days)
 
@@ -315,17 +329,19 @@ def _check_hours(selection: Selection, grouped: Mapping[conventions.Feature, Seq
     own = [one for feature in grouped for one in _of_series(grouped[feature], feature, selection.series)]
     if all(one.first.relative_orbit is not None for one in own):
         return
-    moments = [(_moment(one), one) for one in own]
-    timed = [(moment, one) for moment, one in moments if moment.time() != dt.time()]  # names with dates only
-    if not timed:
+    # Of each pass the first frame that tells: `passes` has made sure that the others follow it within minutes, as many
+    # as the area is long, which is not to be taken for another orbit.
+    told = [next((frame for frame in one.frames if timed(frame)), None) for one in own]
+    moments = [(began(frame), frame) for frame in told if frame is not None]
+    if not moments:
         return
-    first = timed[0][0]
+    first = moments[0][0]
     # From -12 to 12 hours, so that passes around midnight are near each other.
-    shifts = [((moment - first + _DAY / 2) % _DAY - _DAY / 2, moment, one) for moment, one in timed]
+    shifts = [((moment - first + _DAY / 2) % _DAY - _DAY / 2, moment, frame) for moment, frame in moments]
     early, late = (pick(shifts, key=lambda shift: shift[0]) for pick in (min, max))
     if late[0] - early[0] > SAME_ORBIT:
         unknown = next(one.first.item_id for one in own if one.first.relative_orbit is None)
-        named = " and ".join(f"{one.first.item_id} at {moment:%H:%M}" for _, moment, one in (early, late))
+        named = " and ".join(f"{frame.item_id} at {moment:%H:%M}" for _, moment, frame in (early, late))
         raise CubeError(
             f"the relative orbit of item {unknown} is unknown, and the times of day say that there is more than one "
             f"({named} UTC), which may not be mixed: give each orbit a folder of its own and its number with "
@@ -333,20 +349,15 @@ def _check_hours(selection: Selection, grouped: Mapping[conventions.Feature, Seq
         )
 
 
-def _moment(one: Pass) -> dt.datetime:
-    """Return the time at which the satellite passed, in UTC; of a coherence pair the first of the two."""
-    return (one.first.reference or one.acquired).astimezone(dt.UTC).replace(tzinfo=None)
-
-
 def _check_dates(selection: Selection, grouped: Mapping[conventions.Feature, Sequence[Pass]]) -> None:
-    """Every date named must be that of exactly one pass of the orbit."""
+    """Every date named must be that of exactly one pass of the orbit; without a coherence pair it is a missing step."""
     for feature, row in selection.passes.items():
+        if feature == "insar":
+            continue
         own = _of_series(grouped[feature], feature, selection.series)
         there = sorted({one.day for one in own})
         listed = ", ".join(day.isoformat() for day in there) or "none"
         for centre, one in zip(selection.steps.centres, row, strict=True):
-            if one is not None and feature == "insar":
-                continue
             day = centre.date()
             matching = [other for other in own if other.day == day]
             if len(matching) == 1 and one is not None:
