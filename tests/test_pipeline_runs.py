@@ -19,7 +19,7 @@ from rasterio.warp import transform_bounds
 import icemapper_xr as ix
 from icemapper_xr import catalog, pipeline, store
 from icemapper_xr.errors import CatalogError, CubeError, StoreError
-from icemapper_xr.pipeline import records
+from icemapper_xr.pipeline import records, units
 from icemapper_xr.testing import CallCounter, FakeSegmenter
 from tests import scenes
 
@@ -291,6 +291,29 @@ def test_outlines_of_one_year_leave_the_file_of_all_years_alone(folder: Path, tm
     target, drawn = pipeline.outlines_of_run(tmp_path / "out", year=2022)
     assert target.name == "outlines_2022.gpkg"
     assert set(drawn.year) == set(gpd.read_file(target).year) == {2022}
+    assert set(gpd.read_file(report.outlines).year) == {2022, 2023}
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_year_that_fails_leaves_the_others(folder: Path, tmp_path: Path, monkeypatch, overwrite: bool) -> None:
+    options = {"catalog": folder, "weights": FakeSegmenter(window=32), "years": (2022, 2023), **AREA}
+    if overwrite:
+        pipeline.map_glaciers(**{**options, "weights": FakeSegmenter(window=32, context=0.5)}, out=tmp_path / "out")
+    really = units._read
+
+    def read(job: units.Job) -> object:
+        if max(one.acquired.year for one in job.series.observations) == 2022:
+            raise CubeError("could not be read")
+        return really(job)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(units, "_read", read)
+        with pytest.raises(CubeError, match=r"^2022: could not be read; mend this .* --retry-failed$"):
+            pipeline.map_glaciers(**options, out=tmp_path / "out", overwrite=overwrite)
+    done = store.status(tmp_path / "out" / "glaciers.zarr")
+    assert {year: units == total for year, (units, total) in done.items()} == {2023: True}
+    report = pipeline.map_glaciers(**options, out=tmp_path / "out", retry_failed=True)
+    assert [year.units_kept for year in report.years] == [0, 1]
     assert set(gpd.read_file(report.outlines).year) == {2022, 2023}
 
 

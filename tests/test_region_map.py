@@ -16,8 +16,8 @@ import shapely
 from icemapper_xr import applicability, catalog, load_model, pipeline, regions, store
 from icemapper_xr._types import FloatArray
 from icemapper_xr.cli import main, mapping
-from icemapper_xr.errors import IcemapperError, OptionError, StoreError
-from icemapper_xr.pipeline import execution
+from icemapper_xr.errors import CubeError, IcemapperError, OptionError, StoreError
+from icemapper_xr.pipeline import execution, units
 from icemapper_xr.testing import FakeSegmenter
 from tests import scenes
 from tests.test_applicability import places
@@ -116,6 +116,26 @@ def test_an_area_across_zones_is_mapped_once(rasters: Path, tmp_path: Path) -> N
     assert outlines.area_km2[0] == pytest.approx(area_km2(shapely.box(*BOX)), rel=1e-7)
     assert outlines.geometry[0].bounds == pytest.approx(BOX, abs=1e-9)
     assert report.areas == {2023: (pytest.approx(outlines.area_km2[0]), 1)}
+
+
+def test_a_tile_that_fails_leaves_the_others(rasters: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    really = units._read
+
+    def read(job: units.Job) -> object:
+        if job.series.area.grid.epsg == 32632:
+            raise CubeError("could not be read")
+        return really(job)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(units, "_read", read)
+        with pytest.raises(CubeError, match="utm32n_all, 2023: could not be read; the other tiles are done; mend"):
+            run(rasters, tmp_path / "m", Bright(always=True))
+    report = run(rasters, tmp_path / "m", Bright(always=True), retry_failed=True)
+    assert [(tile.name, tile.units > 0, tile.units_kept > 0) for tile in report.tiles] == [
+        ("utm32n_all", True, False),
+        ("utm33n_all", False, True),
+    ]
+    assert report.areas[2023][0] == pytest.approx(area_km2(shapely.box(*BOX)), rel=1e-7)
 
 
 def test_a_glacier_across_zones_is_one_outline(rasters: Path, tmp_path: Path) -> None:

@@ -71,6 +71,16 @@ class Written:
     unreadable: set[str] = field(default_factory=set)
     """Items that could not be read somewhere, and are missing there."""
 
+    def failures(self) -> str:
+        """Say how many units failed, and why the first did; empty if none did."""
+        if not self.failed:
+            return ""
+        unit, reason = next(iter(self.failed.items()))
+        return (
+            f"{len(self.failed)} of {self.units} units failed, the first at row {unit.row}, column {unit.column}: "
+            f"{reason}; {self.kept + self.written} units are done and stay"
+        )
+
 
 def map_cube(
     series: cube.Series,

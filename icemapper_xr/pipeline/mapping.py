@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import functools
 import logging
 import math
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +18,7 @@ from icemapper_xr import conventions, cube, models, prediction, progress, region
 from icemapper_xr._types import Segmenter
 from icemapper_xr.cube import select
 from icemapper_xr.errors import CubeError, OptionError, StoreError
-from icemapper_xr.pipeline import execution, homes, outlining, records, trust, verbs
+from icemapper_xr.pipeline import execution, homes, orbits, outlining, records, trust, verbs
 from icemapper_xr.pipeline.homes import Home
 from icemapper_xr.settings import Area, MapSettings
 
@@ -31,7 +30,7 @@ __all__ = ["MapReport", "YearReport", "map_glaciers"]
 log = logging.getLogger(__name__)
 
 _NAMED = 6
-_DAY = dt.timedelta(days=1)
+AGAIN = "mend this and run the same again with --retry-failed"
 Runner = Callable[..., execution.Written]
 """`execution.map_cube` with the options that are the same for all years."""
 
@@ -110,8 +109,8 @@ def map_glaciers(
     weights
         As in `predict`.
     out
-        Folder to write: ``glaciers.zarr`` (probability and n_obs by year), ``outlines.gpkg``, ``run.json`` and
-        ``logs``; every worker must see it.
+        Folder to write: ``glaciers.zarr`` (probability, n_obs, perhaps applicability by year), ``outlines.gpkg``,
+        ``run.json`` and ``logs``; every worker must see it.
     store
         Path or URL (``s3://bucket/glaciers.zarr``) of the cube, if it is not to lie in the folder; ``store.json`` in
         the folder then says where it is, for later runs and for all that reads the folder. Every worker must see it.
@@ -126,7 +125,8 @@ def map_glaciers(
     **options
         Fields of `icemapper_xr.settings.MapSettings`: ``times``, ``start``, ``features``, ``resolution``,
         ``resample``, ``resampling``, ``orbit``, ``polarisation``, ``baseline``, ``min_steps``, ``gap``, ``overlap``,
-        ``reader``, ``engine``, ``precision``, ``threshold``, ``min_area_km2``. An unknown one is refused.
+        ``reader``, ``engine``, ``precision``, ``threshold``, ``min_area_km2``, ``mask``, ``mask_buffer``. An unknown
+        one is refused.
 
     Returns
     -------
@@ -187,21 +187,32 @@ def _map_years(
     chosen: MapSettings, segmenter: Segmenter, home: Home, runner: Runner, *, overwrite: bool
 ) -> tuple[list[YearReport], prediction.Windows]:
     done: list[tuple[cube.Series, int, execution.Written]] = []
+    failed: list[str] = []
     windows = prediction.Windows(0, 0)
     asked = years_of(chosen)
     orbit, polarisation = _series(chosen, home, overwrite=overwrite)
-    hours = hours_of(home.cube, replaced=asked if overwrite else ())
+    hours = orbits.hours_of(home.cube, replaced=asked if overwrite else ())
     for year in asked:
         progress.note(f"{year}: choosing the observations")
         series = plan_year(chosen, segmenter, year, orbit=orbit, polarisation=polarisation)
-        orbit, polarisation = known_series(series.attrs)
+        orbit, polarisation = orbits.known_series(series.attrs)
         label = int(series.attrs.get(conventions.ATTR_YEAR, year))
-        hours = one_orbit(series.attrs, label, hours)
+        hours = orbits.one_orbit(series.attrs, label, hours)
         # The first year replaces another run's output; the others must not replace the first.
         again: bool | Literal["year"] = "year" if overwrite and done else overwrite
-        written = _write(chosen, series, segmenter, home, label, runner, overwrite=again)
+        try:
+            written = _write(chosen, series, segmenter, home, label, runner, overwrite=again)
+        except CubeError as error:  # not a unit of it could be mapped
+            if len(asked) == 1:
+                raise
+            failed.append(f"{label}: {error}")
+            continue
         done.append((series, label, written))
+        if written.failed:
+            failed.append(f"{label}: {written.failures()}")
         windows = prediction.Windows(*(a + b for a, b in zip(windows, written.windows, strict=True)))
+    if failed:
+        raise CubeError(f"{'; '.join(failed)}; {AGAIN}")
     # Of all years of the store, those of earlier runs too.
     _, drawn = outlining.outlines_of_run(home.folder, threshold=chosen.threshold, min_area_km2=chosen.min_area_km2)
     finished = [year for year, (units, total) in store.status(home.cube).items() if units == total]
@@ -228,69 +239,8 @@ def _series(chosen: MapSettings, home: Home, *, overwrite: bool) -> tuple[int | 
     """
     if overwrite or not store.is_store(home.cube):
         return chosen.orbit, chosen.polarisation
-    orbit, polarisation = known_series(store.provenance(home.cube)["run"])
+    orbit, polarisation = orbits.known_series(store.provenance(home.cube)["run"])
     return chosen.orbit or orbit, chosen.polarisation or polarisation
-
-
-def known_series(attrs: Mapping[Any, Any]) -> tuple[int | None, str | None]:
-    """Return relative orbit and polarisation of a cube or a store; None where its rasters' names did not tell."""
-    orbit, polarisation = (attrs.get(name) for name in (conventions.ATTR_ORBIT, conventions.ATTR_POLARISATION))
-    return (int(orbit) if orbit is not None and orbit > 0 else None), (str(polarisation) if polarisation else None)
-
-
-def hours_of(path: str | Path, *, replaced: Collection[int] = ()) -> dict[int, str]:
-    """Return the times of day of the years of unknown orbit that a store has, less those that are to be replaced."""
-    if not store.is_store(path):
-        return {}
-    of_year = {year: facts["attrs"] for year, facts in store.provenance(path)["years"].items() if year not in replaced}
-    return {
-        year: attrs[conventions.ATTR_TIME_OF_DAY]
-        for year, attrs in of_year.items()
-        if conventions.ATTR_TIME_OF_DAY in attrs
-    }
-
-
-def one_orbit(attrs: Mapping[Any, Any], year: int, hours: Mapping[int, str]) -> dict[int, str]:
-    """Return the times of day of the years of a map with that of one more year, where its orbit is unknown.
-
-    Raises
-    ------
-    CubeError
-        It is not that of the others, so that the year is of another orbit.
-    """
-    hour = attrs.get(conventions.ATTR_TIME_OF_DAY)
-    if hour is None:
-        return dict(hours)
-    for other, there in hours.items():
-        if other != year and _apart(hour, there) > select.SAME_ORBIT:
-            raise CubeError(
-                f"the relative orbit of {year} is unknown, and the times of day say that it is not that of {other} "
-                f"({hour[:5]} and {there[:5]} UTC); of two orbits the years of a map may not be: give each orbit a "
-                "folder of its own and its number with `icemapper catalog build --relative-orbit`, or name another "
-                "output for this year"
-            )
-    return {**hours, year: hour}
-
-
-def _apart(one: str, other: str) -> dt.timedelta:
-    """Return how far two times of day are apart, by the shorter way round the clock."""
-    first, second = (dt.datetime.fromisoformat(f"2000-01-01T{text}") for text in (one, other))
-    return min((first - second) % _DAY, (second - first) % _DAY)
-
-
-def _with_hour(series: cube.Series) -> cube.Series:
-    """Say at what time of day the passes of an unknown orbit come: it alone tells whether another year is of it."""
-    orbit, _ = known_series(series.attrs)
-    # As in `cube.select`: of a coherence pair the first date; midnight stands for names that tell the day only.
-    names = (
-        conventions.PAIR_REFERENCE if one == "insar" else conventions.ACQUIRED.format(feature=one)
-        for one in series.slices
-    )
-    texts = (str(moment)[11:19] for name in names for moment in series.coordinates[name][1])
-    hour = next((text for text in texts if text and text != "00:00:00"), None)
-    if orbit is not None or hour is None:
-        return series
-    return replace(series, attrs={**series.attrs, conventions.ATTR_TIME_OF_DAY: hour})
 
 
 def years_of(chosen: MapSettings) -> tuple[int, ...]:
@@ -346,7 +296,7 @@ def plan_year(
         resampling=chosen.resampling,
         margin=_margin(segmenter, resolution),
     )
-    return _with_hour(series)
+    return orbits.with_hour(series)
 
 
 def _margin(segmenter: Segmenter, resolution: float) -> int:
@@ -371,7 +321,7 @@ def _write(
     *,
     overwrite: bool | Literal["year"],
 ) -> execution.Written:
-    """Map what a year lacks; failures of units are told when all others are done."""
+    """Map what a year lacks; units that failed are in what is returned."""
     folder = home.folder
     made = not folder.exists()
     try:
@@ -407,13 +357,6 @@ def _write(
             UserWarning,
             stacklevel=2,
         )
-    if written.failed:
-        unit, reason = next(iter(written.failed.items()))
-        raise CubeError(
-            f"{year}: {len(written.failed)} of {written.units} units failed, the first at row {unit.row}, column "
-            f"{unit.column}: {reason}; {written.kept + written.written} units are done and stay; mend this and run the "
-            "same again with --retry-failed"
-        )
     return written
 
 
@@ -431,7 +374,7 @@ def _report(
     observed = np.logical_and.reduce([~np.isnat(values) for values in times])
     used = np.concatenate([values[~np.isnat(values)] for values in times])
     centres = opened[conventions.TIME].values
-    orbit, polarisation = known_series(opened.attrs)
+    orbit, polarisation = orbits.known_series(opened.attrs)
     return YearReport(
         year=year,
         area_km2=float(shapes["area_km2"].sum()),

@@ -18,7 +18,7 @@ from icemapper_xr import conventions, models, progress, regions, store
 from icemapper_xr._types import Bounds, Segmenter
 from icemapper_xr.cube import select
 from icemapper_xr.errors import OptionError
-from icemapper_xr.pipeline import estimates, execution, mapping, units
+from icemapper_xr.pipeline import estimates, execution, mapping, orbits, trust, units
 from icemapper_xr.pipeline.region import parts_of
 from icemapper_xr.settings import MapSettings
 
@@ -30,6 +30,8 @@ BLOCK_COPIES = 4.0
 """Copies of a block that lie in memory at once: the frames, the cube, the filled cube, a batch of windows."""
 PIXEL_BYTES = 5
 """Bytes of a pixel in the store, uncompressed: float32 probability, uint8 n_obs."""
+LIKENESS_BYTES = 4
+"""And of the float32 applicability, where the weights have its numbers."""
 MEASURED_WINDOWS = 2
 """Windows that are run, after one to warm up, to measure the rate."""
 
@@ -150,7 +152,8 @@ def plan_map(
         counted, rows = _one_area(chosen, segmenter)
     else:
         counted, rows = _many_tiles(chosen, segmenter, region)
-    disk = sum(count.units for count in counted) * conventions.LATTICE**2 * PIXEL_BYTES * len(rows)
+    pixel_bytes = PIXEL_BYTES + (0 if trust.likeness_of(segmenter) is None else LIKENESS_BYTES)
+    disk = sum(count.units for count in counted) * conventions.LATTICE**2 * pixel_bytes * len(rows)
     speed = rate or _measure(segmenter, threads)
     need, there = _memory(segmenter), _memory_there(cluster, run, workers)
     target = chosen.store or out
@@ -201,10 +204,12 @@ def _one_area(chosen: MapSettings, segmenter: Segmenter) -> tuple[list[estimates
     counted: list[estimates.Size] = []
     orbit: int | None = chosen.orbit
     polarisation: str | None = chosen.polarisation
+    hours: dict[int, str] = {}
     for year in mapping.years_of(chosen):
         progress.note(f"{year}: choosing the observations")
         series = mapping.plan_year(chosen, segmenter, year, orbit=orbit, polarisation=polarisation)
-        orbit, polarisation = mapping.known_series(series.attrs)
+        orbit, polarisation = orbits.known_series(series.attrs)
+        hours = orbits.one_orbit(series.attrs, year, hours)
         grid = execution.map_area(series, segmenter)
         place = estimates.Place(grid.epsg or grid.wkt, grid.bounds, mapping.mask_of(chosen, series))
         counted = [estimates.size(place, segmenter, overlap=chosen.overlap)]

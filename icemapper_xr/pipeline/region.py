@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,7 +15,19 @@ from icemapper_xr import cluster as clusters
 from icemapper_xr import conventions, models, prediction, progress, regions, store, vectorise
 from icemapper_xr._types import Segmenter
 from icemapper_xr.errors import CatalogError, CubeError, IcemapperError, OptionError, StoreError
-from icemapper_xr.pipeline import execution, homes, journals, listing, mapping, outlining, records, tiled, trust, units
+from icemapper_xr.pipeline import (
+    execution,
+    homes,
+    journals,
+    listing,
+    mapping,
+    orbits,
+    outlining,
+    records,
+    tiled,
+    trust,
+    units,
+)
 from icemapper_xr.settings import Area, MapSettings
 
 __all__ = ["RegionReport", "Tile", "as_region", "map_region", "parts_of"]
@@ -254,6 +266,8 @@ class _Run:
         self.tiles: list[Tile] = []
         self.windows = prediction.Windows(0, 0)
         self._first_error: IcemapperError | None = None
+        self._failed: list[str] = []
+        """Tiles and years of which units failed, and why."""
         self._begun = False
         """Whether a unit was written, or found to be there."""
 
@@ -273,18 +287,23 @@ class _Run:
                 self.listed.withdraw()
             raise
         self.listed.save()
+        if self._failed:
+            more = f" (and {len(self._failed) - 1} more tiles and years)" if len(self._failed) > 1 else ""
+            raise CubeError(f"{self._failed[0]}{more}; the other tiles are done; {mapping.AGAIN}")
 
     def _tile(self, part: regions.Part, years: Sequence[int], found: _Index | None) -> None:
         path = tiled.store_of(self.listed.folder, part.name)
         orbit: int | None = self.chosen.orbit
         polarisation: str | None = self.chosen.polarisation
         if store.is_store(path) and not self.overwrite:
-            known = mapping.known_series(store.provenance(path)["run"])
+            known = orbits.known_series(store.provenance(path)["run"])
             orbit, polarisation = orbit or known[0], polarisation or known[1]
-        hours = mapping.hours_of(path, replaced=years if self.overwrite else ())
-        for position, year in enumerate(years):
+        hours = orbits.hours_of(path, replaced=years if self.overwrite else ())
+        again: bool | Literal["year"] = self.overwrite
+        for year in years:
             try:
-                near = self.chosen.catalog if found is None else found.near(part, self.segmenter.window)
+                reach = self.segmenter.window * self.segmenter.pixel_size
+                near = self.chosen.catalog if found is None else found.near(part, reach)
                 series = mapping.plan_year(
                     self.chosen,
                     self.segmenter,
@@ -295,14 +314,22 @@ class _Run:
                     bounds=part.bounds,
                     crs=f"EPSG:{part.epsg}",
                 )
-                hours = mapping.one_orbit(series.attrs, year, hours)
+                hours = orbits.one_orbit(series.attrs, year, hours)
             except (CatalogError, CubeError) as error:
                 self._first_error = self._first_error or error
                 self.tiles.append(Tile(part.name, year, skipped=str(error)))
                 self.listed.skip(part.name, year, str(error))
                 continue
-            orbit, polarisation = mapping.known_series(series.attrs)
-            self._write(part, path, year, series, again="year" if self.overwrite and position else self.overwrite)
+            orbit, polarisation = orbits.known_series(series.attrs)
+            try:
+                self._write(part, path, year, series, again=again)
+            except CubeError as error:  # not a unit of it could be mapped
+                self._first_error = self._first_error or error
+                self._failed.append(f"{part.name}, {year}: {error}")
+                if len(self._failed) >= execution.MOST_FAILED and not self._begun:
+                    raise
+                continue
+            again = "year" if self.overwrite else False  # the first year replaces the tile, the others do not
 
     def _write(self, part: regions.Part, path: Path, year: int, series: Any, *, again: Any) -> None:
         label = int(series.attrs.get(conventions.ATTR_YEAR, year))
@@ -331,7 +358,7 @@ class _Run:
             )
         self._begun = True
         self.listed.mapped(part.name, label)
-        orbit, polarisation = mapping.known_series(series.attrs)
+        orbit, polarisation = orbits.known_series(series.attrs)
         self.windows = prediction.Windows(*(a + b for a, b in zip(self.windows, written.windows, strict=True)))
         self.tiles.append(
             Tile(
@@ -346,12 +373,7 @@ class _Run:
             )
         )
         if written.failed:
-            unit, reason = next(iter(written.failed.items()))
-            raise CubeError(
-                f"{part.name}, {label}: {len(written.failed)} of {written.units} units failed, the first at row "
-                f"{unit.row}, column {unit.column}: {reason}; what is done stays; mend this and run the same again "
-                "with --retry-failed"
-            )
+            self._failed.append(f"{part.name}, {label}: {written.failures()}")
 
     def _local(self) -> _Index | None:
         """Read a catalogue of files once; APIs are asked for each tile."""
@@ -370,12 +392,12 @@ class _Index:
             [(-180.0, -90.0, 180.0, 90.0) if o.bbox is None else tuple(o.bbox) for o in found.observations]
         ).reshape(-1, 4)
 
-    def near(self, part: regions.Part, margin: int) -> catalogs.SearchResult:
-        """Return what may touch a tile and its margin (all longitudes where it is on the antimeridian)."""
+    def near(self, part: regions.Part, margin: float) -> catalogs.SearchResult:
+        """Return what may touch a tile and its margin, metres (all longitudes where it is on the antimeridian)."""
         import dataclasses
 
         west, south, east, north = part.lonlat()
-        reach = margin * 10.0 / 111_000.0
+        reach = margin / 111_000.0  # degrees
         wide = reach / max(np.cos(np.radians(min(abs(north) + reach, 89.0))), 0.02)
         left, bottom, right, top = self._boxes.T
         rows = (bottom <= north + reach) & (top >= south - reach)
