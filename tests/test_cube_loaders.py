@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -246,6 +247,22 @@ def test_an_average_to_a_coarser_grid(engine: loaders.Loader, tmp_path: Path) ->
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     with pytest.raises(CubeError, match=r"pixels of 10 m, the cube has 50 m; name resampling="):
         values(engine, [[observation]], grid)
+
+
+def test_the_memory_of_a_chunk_does_not_grow_with_the_area(engine: loaders.Loader, tmp_path: Path) -> None:
+    side, peaks = 100, []
+    for tiles in (2, 16):
+        names = [tmp_path / f"{tiles}_{t}.tif" for t in range(tiles)]
+        places = [write(name, power(t, (side, side)), left=LEFT + 1000 * t) for t, name in enumerate(names)]
+        slices = [[observe(place, utc(2023, 1, 1 + k)) for place in places] for k in range(8)]
+        grid = grid_of(LEFT, TOP - 1000, LEFT + 1000 * tiles, TOP)
+        chunk = engine.load(slices, grid, chunk=side).data.blocks[0, 0, 1]
+        chunk.compute(scheduler="synchronous")  # what is imported and opened first
+        tracemalloc.start()
+        chunk.compute(scheduler="synchronous")
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0]
 
 
 def test_signing_happens_at_read_time(engine: loaders.Loader, tmp_path: Path) -> None:

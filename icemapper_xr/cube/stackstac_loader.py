@@ -34,22 +34,10 @@ class StackstacLoader:
         faults: Faults | None = None,
     ) -> xr.DataArray:
         """Load; see `Loader.load`."""
-        import dask.array as da
-
         found = frames.of_slices(slices, grid, resampling)
         if not found or not slices:
             return frames.wrap(frames.blank(len(slices), grid, chunk), grid)
-        stack = _stack(found, grid, chunk, sign, faults)
-        merged = da.map_blocks(
-            frames.first_valid,
-            stack.rechunk({0: -1}),
-            groups=tuple(frame.index for frame in found),
-            count=len(slices),
-            dtype=np.float32,
-            chunks=((len(slices),), *stack.chunks[1:]),
-            meta=np.empty((0, 0, 0), np.float32),
-        )
-        return frames.wrap(merged, grid)
+        return frames.wrap(_merged(_stack(found, grid, chunk, sign, faults), found, grid, len(slices)), grid)
 
 
 def _stack(
@@ -83,6 +71,37 @@ def _stack(
     if stack.sizes["time"] != len(found) or (stack.sizes["y"], stack.sizes["x"]) != tuple(grid.shape):
         raise AssertionError(f"stackstac made {dict(stack.sizes)} of {len(found)} rasters on {grid.shape}")
     return stack.data[:, 0]
+
+
+def _merged(stack: Any, found: Sequence[frames.Frame], grid: Grid, count: int) -> Any:
+    """Merge the frames `(frame, y, x)`, one chunk each, into slices, in every chunk those alone that can lie in it.
+
+    All of them side by side, most of them blank, would make a chunk's memory grow with the area.
+    """
+    import dask.array as da
+    from dask.base import tokenize
+    from dask.highlevelgraph import HighLevelGraph
+
+    left, bottom, right, top = np.array([tuple(frame.box) for frame in found]).T
+    groups = [frame.index for frame in found]
+    name = f"icemapper-merge-{tokenize(stack.name, groups, count)}"
+    rows, columns = stack.chunks[1:]
+    tops, lefts = (np.cumsum((0, *sizes)) * grid.resolution for sizes in (rows, columns))
+    norths, wests = grid.bounds.top - tops, grid.bounds.left + lefts
+    layer: dict[Any, Any] = {}
+    for i, j in np.ndindex(len(rows), len(columns)):
+        met = (top >= norths[i + 1]) & (bottom <= norths[i]) & (left <= wests[j + 1]) & (right >= wests[j])
+        here = [int(k) for k in np.flatnonzero(met)]
+        keys = [(stack.name, k, i, j) for k in here]
+        layer[name, 0, i, j] = (_merge, keys, tuple(groups[k] for k in here), (count, rows[i], columns[j]))
+    graph = HighLevelGraph.from_collections(name, layer, dependencies=[stack])
+    return da.Array(graph, name, ((count,), rows, columns), dtype=np.float32)
+
+
+def _merge(blocks: list[FloatArray], groups: tuple[int, ...], shape: tuple[int, int, int]) -> FloatArray:
+    """Merge the frames of a chunk; `shape` is that of the result."""
+    stack = np.concatenate(blocks) if blocks else np.empty((0, *shape[1:]), np.float32)
+    return frames.first_valid(stack, groups, shape[0])
 
 
 def _stac_item(position: int, frame: frames.Frame, epsg: int) -> dict[str, Any]:
