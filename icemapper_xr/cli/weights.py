@@ -47,7 +47,7 @@ def fetch(weights: str, *, url: str | None = None, cache: Path | None = None) ->
     url
         Mirror: the address of the folder that holds the files.
     cache
-        Folder to keep them in.
+        Folder to keep them in; `map` and the others look there if the variable ICEMAPPER_CACHE names it, too.
     """
     from icemapper_xr import models
 

@@ -113,7 +113,10 @@ def _check_units(observations: Sequence[Observation], feature: conventions.Featu
         where = f"item {observation.item_id}"
         if observation.quantity == "unknown":
             choices = ", ".join(_QUANTITIES[feature])
-            raise UnitsError(f"{where}: it is not known what quantity this is; say quantity= ({choices})")
+            raise UnitsError(
+                f"{where}: it is not known what quantity this is ({choices}); say so when the folder is indexed: "
+                "`icemapper catalog build FOLDER --quantity ... --scale ...`"
+            )
         if observation.quantity not in _QUANTITIES[feature]:
             wanted = " or ".join(_QUANTITIES[feature])
             raise UnitsError(
@@ -122,8 +125,8 @@ def _check_units(observations: Sequence[Observation], feature: conventions.Featu
             )
         if feature != "insar" and observation.scale not in _SCALES:
             raise UnitsError(
-                f"{where}: scale {observation.scale!r} of {feature} is not known to be power, amplitude or dB; "
-                f"say scale= ({', '.join(_SCALES)})"
+                f"{where}: scale {observation.scale!r} of {feature} is not known to be power, amplitude or dB; say so "
+                f"when the folder is indexed: `icemapper catalog build FOLDER --scale {'|'.join(_SCALES)}`"
             )
     kinds = {True: "speckle-filtered", False: "unfiltered"}
     _check_one(feature, [(one.quantity, one.item_id) for one in observations], "quantity")
