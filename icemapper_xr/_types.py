@@ -108,7 +108,7 @@ class Observation:
     item_id: str
     feature: Feature
     href: str
-    """Address or path of the raster (single band unless `band` says otherwise), unsigned where `signer` signs it."""
+    """Address or path of the raster (single band unless `band` says otherwise), unsigned where a preset signs it."""
     acquired: dt.datetime
     """UTC, timezone-aware; for coherence the middle of the pair."""
     polarisation: str | None = None
@@ -144,8 +144,6 @@ class Observation:
     geocoded: bool = True
     """False for slant- or ground-range rasters with control points."""
     band: int = 1
-    signer: str | None = None
-    """Name of the preset whose signer reads this href; None if it can be read as it is."""
     source: str = ""
     """Preset, URL or path of the catalogue it came from."""
     footprint: str | None = None

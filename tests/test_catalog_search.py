@@ -267,7 +267,7 @@ def test_preset_goes_through_the_same_door(shared: Path, tmp_path: Path, monkeyp
         monkeypatch.setitem(presets.PRESETS, "planetary-computer", local)  # type: ignore[misc]
         found = catalog.search("planetary-computer", bbox=(18, 29, 20, 31), datetime="2025")
     assert [one.polarisation for one in found.observations] == ["VH", "VV"]
-    assert {one.signer for one in found.observations} == {"planetary-computer"}
+    assert {presets.signer_of(one.href) for one in found.observations} == {"planetary-computer"}
     assert found.source == "planetary-computer"
 
 

@@ -209,7 +209,6 @@ def _observation(item: pystac.Item, asset: pystac.Asset, facts: names.Facts, sou
         shape=_shape(fields) if geocoded else None,
         geocoded=geocoded,
         band=int(fields.get("icemapper:band", 1)),
-        signer=signer,
         source=source,
         footprint=_outline(item),
     )

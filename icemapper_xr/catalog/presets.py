@@ -220,7 +220,7 @@ def sign(name: str) -> Signer:
     Parameters
     ----------
     name : str
-        Name of the preset, as in `Observation.signer`.
+        Name of the preset, as of `signer_of`.
 
     Raises
     ------

@@ -14,7 +14,7 @@ from icemapper_xr import conventions
 from icemapper_xr._types import Bounds, Grid
 from icemapper_xr.errors import OptionError
 
-__all__ = ["AreaGrid", "area_grid", "projected", "utm_epsg", "utm_zone"]
+__all__ = ["AreaGrid", "area_grid", "plain", "projected", "utm_epsg", "utm_zone"]
 
 _EDGE_POINTS = 1001
 """Points an edge is divided into before it is transformed: a parallel over 60 degrees is then off by 1 m at most."""
@@ -181,7 +181,7 @@ def _geometry_outline(geometry: Any) -> tuple[npt.NDArray[np.float64], npt.NDArr
     import shapely.geometry
 
     try:
-        shape: Any = geometry if isinstance(geometry, shapely.Geometry) else shapely.geometry.shape(_plain(geometry))
+        shape: Any = geometry if isinstance(geometry, shapely.Geometry) else shapely.geometry.shape(plain(geometry))
     except Exception as error:
         raise OptionError(f"geometry of type {type(geometry).__name__} is not a GeoJSON geometry: {error}") from error
     if shape.is_empty or shape.area == 0:
@@ -196,7 +196,8 @@ def _geometry_outline(geometry: Any) -> tuple[npt.NDArray[np.float64], npt.NDArr
     return lon, lat
 
 
-def _plain(geometry: Any) -> Any:
+def plain(geometry: Any) -> Any:
+    """Return the GeoJSON geometry of a geometry, a feature or a collection of features."""
     mapping = getattr(geometry, "__geo_interface__", geometry)
     if mapping["type"] == "Feature":
         return mapping["geometry"]

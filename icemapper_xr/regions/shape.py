@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from icemapper_xr import progress
-from icemapper_xr.cube import extent
+from icemapper_xr.cube import extent, grid
 from icemapper_xr.errors import OptionError
 from icemapper_xr.regions import named
 
@@ -138,7 +138,7 @@ def geometry(area: Any) -> BaseGeometry:
     import shapely.geometry
 
     try:
-        shape: Any = area if isinstance(area, shapely.Geometry) else shapely.geometry.shape(_inner(area))
+        shape: Any = area if isinstance(area, shapely.Geometry) else shapely.geometry.shape(grid.plain(area))
     except Exception as error:  # shapely raises whatever it stumbles upon
         raise OptionError(f"geometry of type {type(area).__name__} is not a GeoJSON geometry: {error}") from error
     found = polygons(shape if shape.is_valid else shapely.make_valid(shape))
@@ -151,15 +151,6 @@ def geometry(area: Any) -> BaseGeometry:
             "transform it to EPSG:4326 and cut it at the antimeridian"
         )
     return found
-
-
-def _inner(geometry: Any) -> Any:
-    mapping = getattr(geometry, "__geo_interface__", geometry)
-    if mapping["type"] == "Feature":
-        return mapping["geometry"]
-    if mapping["type"] == "FeatureCollection":
-        return {"type": "GeometryCollection", "geometries": [part["geometry"] for part in mapping["features"]]}
-    return mapping
 
 
 def polygons(shape: BaseGeometry) -> BaseGeometry:
