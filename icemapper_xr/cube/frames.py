@@ -96,9 +96,9 @@ def blank(count: int, grid: Grid, chunk: int | None) -> Any:
     return da.full((count, *grid.shape), np.float32("nan"), dtype=np.float32, chunks=chunks)
 
 
-def first_valid(stack: FloatArray, groups: tuple[int, ...], count: int) -> FloatArray:
-    """Merge frames `(frame, y, x)` into slices `(slice, y, x)`: the first valid pixel wins."""
-    out = np.full((count, *stack.shape[1:]), np.nan, np.float32)
-    for frame, group in zip(stack, groups, strict=True):
+def first_valid(blocks: Sequence[FloatArray], groups: tuple[int, ...], shape: tuple[int, int, int]) -> FloatArray:
+    """Merge frames, each `(1, y, x)`, into slices `(slice, y, x)` of this shape: the first valid pixel wins."""
+    out = np.full(shape, np.nan, np.float32)
+    for (frame,), group in zip(blocks, groups, strict=True):
         np.copyto(out[group], frame, where=np.isnan(out[group]))
     return out

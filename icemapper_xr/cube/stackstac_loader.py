@@ -93,15 +93,10 @@ def _merged(stack: Any, found: Sequence[frames.Frame], grid: Grid, count: int) -
         met = (top >= norths[i + 1]) & (bottom <= norths[i]) & (left <= wests[j + 1]) & (right >= wests[j])
         here = [int(k) for k in np.flatnonzero(met)]
         keys = [(stack.name, k, i, j) for k in here]
-        layer[name, 0, i, j] = (_merge, keys, tuple(groups[k] for k in here), (count, rows[i], columns[j]))
+        shape = (count, rows[i], columns[j])
+        layer[name, 0, i, j] = (frames.first_valid, keys, tuple(groups[k] for k in here), shape)
     graph = HighLevelGraph.from_collections(name, layer, dependencies=[stack])
     return da.Array(graph, name, ((count,), rows, columns), dtype=np.float32)
-
-
-def _merge(blocks: list[FloatArray], groups: tuple[int, ...], shape: tuple[int, int, int]) -> FloatArray:
-    """Merge the frames of a chunk; `shape` is that of the result."""
-    stack = np.concatenate(blocks) if blocks else np.empty((0, *shape[1:]), np.float32)
-    return frames.first_valid(stack, groups, shape[0])
 
 
 def _stac_item(position: int, frame: frames.Frame, epsg: int) -> dict[str, Any]:

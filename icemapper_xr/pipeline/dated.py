@@ -19,7 +19,7 @@ from icemapper_xr.pipeline import runs
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["compared", "counted", "inventory", "read", "whole_years"]
+__all__ = ["compared", "counted", "inventory", "read"]
 
 _KM2: Final = "_km2"
 _IDS: Final = runs.ID_COLUMNS[:-1]

@@ -72,9 +72,7 @@ class Written:
     """Items that could not be read somewhere, and are missing there."""
 
     def failures(self) -> str:
-        """Say how many units failed, and why the first did; empty if none did."""
-        if not self.failed:
-            return ""
+        """Say how many units failed, of which there are some, and why the first did."""
         unit, reason = next(iter(self.failed.items()))
         return (
             f"{len(self.failed)} of {self.units} units failed, the first at row {unit.row}, column {unit.column}: "

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from icemapper_xr import conventions as cv
-from icemapper_xr import regions, store, vectorise
+from icemapper_xr import dates, regions, store, vectorise
 from icemapper_xr.analysis import rates, termini
 from icemapper_xr.analysis.series import Acquisition
 from icemapper_xr.errors import AnalysisError
 from icemapper_xr.inventory.shapes import only_glaciers
-from icemapper_xr.pipeline import dated, runs, tables
+from icemapper_xr.pipeline import runs, tables
 from icemapper_xr.pipeline.sheets import Sheet
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def termini_of_run(
     shapes, rock = only_glaciers(shapes, f"the outlines {drawn}")
     notes = (*told, *rock)
     if cv.YEAR in shapes:
-        shapes = shapes.assign(**{cv.YEAR: dated.whole_years(shapes[cv.YEAR], what=f"the outlines {drawn}")})
+        shapes = shapes.assign(**{cv.YEAR: dates.whole_years(shapes[cv.YEAR], what=f"the outlines {drawn}")})
     by_crs: dict[str, gpd.GeoDataFrame] = {}
     lengths, retreat = [], []
     reach = float((points["length"] + points["width"]).max()) if len(points) else 0.0

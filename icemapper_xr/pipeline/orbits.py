@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from icemapper_xr import conventions, cube, store
-from icemapper_xr.cube import select
+from icemapper_xr.cube import passes, select
 from icemapper_xr.errors import CubeError
 
 __all__ = ["hours_of", "known_series", "one_orbit", "with_hour"]
@@ -66,13 +66,7 @@ def _apart(one: str, other: str) -> dt.timedelta:
 def with_hour(series: cube.Series) -> cube.Series:
     """Say at what time of day the passes of an unknown orbit come: it alone tells whether another year is of it."""
     orbit, _ = known_series(series.attrs)
-    # As in `cube.select`: of a coherence pair the first date; midnight stands for names that tell the day only.
-    names = (
-        conventions.PAIR_REFERENCE if one == "insar" else conventions.ACQUIRED.format(feature=one)
-        for one in series.slices
-    )
-    texts = (str(moment)[11:19] for name in names for moment in series.coordinates[name][1])
-    hour = next((text for text in texts if text and text != "00:00:00"), None)
-    if orbit is not None or hour is None:
+    told = next((one for one in series.observations if passes.timed(one)), None)
+    if orbit is not None or told is None:
         return series
-    return replace(series, attrs={**series.attrs, conventions.ATTR_TIME_OF_DAY: hour})
+    return replace(series, attrs={**series.attrs, conventions.ATTR_TIME_OF_DAY: f"{passes.began(told):%H:%M:%S}"})

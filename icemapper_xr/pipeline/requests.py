@@ -13,13 +13,13 @@ import pydantic
 import xarray as xr
 
 from icemapper_xr import conventions as cv
-from icemapper_xr import filters, progress, store, vectorise
+from icemapper_xr import dates, filters, progress, store, vectorise
 from icemapper_xr import settings as settings_
 from icemapper_xr.analysis import blocks, bootstrap, cells, domains, margins, reference
 from icemapper_xr.analysis.dependence import Dependence
 from icemapper_xr.errors import AnalysisError, OptionError
 from icemapper_xr.inventory import shapes
-from icemapper_xr.pipeline import dated, runs
+from icemapper_xr.pipeline import runs
 from icemapper_xr.pipeline.runs import Run
 from icemapper_xr.pipeline.sheets import Sheet
 
@@ -177,7 +177,7 @@ def _by_year(frame: gpd.GeoDataFrame, run: Run, settings: MeasureSettings) -> di
     if settings.reference_year is not None:
         parts = {settings.reference_year: frame}
     elif cv.YEAR in frame:
-        years = dated.whole_years(frame[cv.YEAR], what=f"the reference {settings.reference}")
+        years = dates.whole_years(frame[cv.YEAR], what=f"the reference {settings.reference}")
         parts = {int(year): part for year, part in frame.groupby(years)}
     else:
         raise OptionError(
