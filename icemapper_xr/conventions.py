@@ -135,7 +135,7 @@ ATTR_STEPS_MISSING: Final = "steps_missing"
 ATTRS_OF_SERIES: Final = ("steps_valid", "steps_valid_in_melt_season", "platforms", "first_date", "last_date")
 """What else is said of one year's series; in a store of several years it belongs to the year."""
 ATTR_TIME_OF_DAY: Final = "time_of_day"
-"""UTC time of day of a year's passes, HH:MM:SS; only in maps whose relative orbit is unknown, which it stands for."""
+"""UTC time of day of a year's passes, HH:MM:SS; only where the relative orbit is unknown, which it stands for."""
 ATTR_CATALOG: Final = "catalog"
 ATTR_FILES: Final = "icemapper_files"
 """JSON, {feature: digest of its files and their order}: of lists of rasters, which have no item ids of their own."""

@@ -99,6 +99,26 @@ def test_years_of_an_unknown_orbit_are_of_one_time_of_day(tmp_path: Path, one: s
     pipeline.map_glaciers(out=tmp_path / "later", years=(2020,), overwrite=True, **options)
 
 
+def test_years_written_one_by_one_are_of_one_time_of_day(tmp_path: Path) -> None:
+    """`open_cube`, `predict` and `to_zarr` by hand, where no run looks at all years."""
+    for year, clock in ((2020, "06:00"), (2021, "06:03"), (2023, "15:30")):
+        of_hour(tmp_path / "data", year, clock)
+    catalog.build(tmp_path / "data")
+
+    def result(year: int) -> xr.Dataset:
+        return ix.open_cube(catalog=tmp_path / "data", year=year, **AREA).icemapper.predict(
+            weights=FakeSegmenter(window=32)
+        )
+
+    for year in (2020, 2021, 2020):
+        result(year).icemapper.to_zarr(tmp_path / "c.zarr")
+    for overwrite in (False, True):  # which replaces the year, and leaves the others
+        with pytest.raises(StoreError, match=r"2023 is not added .*c\.zarr.* not that of 2020 \(15:30 and 06:00 UTC\)"):
+            result(2023).icemapper.to_zarr(tmp_path / "c.zarr", overwrite=overwrite)
+    assert set(store.status(tmp_path / "c.zarr")) == {2020, 2021}
+    assert store.provenance(tmp_path / "c.zarr")["years"][2021]["attrs"]["time_of_day"] == "06:03:00"
+
+
 def test_a_tile_of_a_region_keeps_its_time_of_day(tmp_path: Path) -> None:
     """Years of a catalogue each; within one, a region looks at all years at once."""
     for year, clock in ((2020, "06:00"), (2021, "06:02"), (2023, "15:30")):

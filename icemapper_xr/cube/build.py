@@ -15,7 +15,7 @@ import xarray as xr
 
 from icemapper_xr import conventions
 from icemapper_xr._types import Bounds, Observation, Signer
-from icemapper_xr.cube import checks, footprints, loaders, read, select
+from icemapper_xr.cube import checks, footprints, loaders, passes, read, select
 from icemapper_xr.cube.faults import Faults
 from icemapper_xr.cube.grid import AreaGrid
 
@@ -269,7 +269,9 @@ def _attributes(selection: select.Selection, area: AreaGrid) -> dict[str, Any]:
         feature: collections.Counter(one.first.platform or "unknown" for one in row if one is not None)
         for feature, row in selection.passes.items()
     }
-    dates = [day for one in chosen for frame in one.frames for day in _dates(frame)]
+    frames = [frame for one in chosen for frame in one.frames]
+    dates = [day for frame in frames for day in _dates(frame)]
+    told = next((frame for frame in frames if passes.timed(frame)), None) if selection.orbit is None else None
     return {
         conventions.ATTR_AREA: [float(edge) for edge in area.area],
         conventions.ATTR_MARGIN: area.margin,
@@ -279,7 +281,8 @@ def _attributes(selection: select.Selection, area: AreaGrid) -> dict[str, Any]:
         conventions.ATTR_YEAR: selection.steps.year,
         conventions.ATTR_START: selection.steps.start.isoformat(),
         conventions.ATTR_STEPS_MISSING: json.dumps(missing),
-        conventions.ATTR_ITEMS: sorted({frame.item_id for one in chosen for frame in one.frames}),
+        conventions.ATTR_ITEMS: sorted({frame.item_id for frame in frames}),
+        **({} if told is None else {conventions.ATTR_TIME_OF_DAY: f"{passes.began(told):%H:%M:%S}"}),
         "steps_valid": sum(selection.valid),
         "steps_valid_in_melt_season": select.melt_steps(selection),
         "platforms": json.dumps(platforms, sort_keys=True),

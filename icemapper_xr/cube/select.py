@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from icemapper_xr import conventions
+from icemapper_xr import conventions, hours
 from icemapper_xr._types import Observation
 from icemapper_xr.cube.grid import AreaGrid
 from icemapper_xr.cube.passes import Pass, began, passes, timed
@@ -25,8 +25,6 @@ __all__ = ["Pass", "Selection", "Steps", "choose", "passes", "steps"]
 
 MELT_MONTHS = (6, 7, 8, 9)
 MIN_MELT_STEPS = 2
-SAME_ORBIT = dt.timedelta(minutes=4)
-"""Times of day of one relative orbit over one place differ by less; those of its neighbours by 8.2 min and more."""
 _DAY = dt.timedelta(days=1)
 _N = conventions.N_STEPS
 _STEP = conventions.STEP_DAYS
@@ -336,10 +334,9 @@ def _check_hours(selection: Selection, grouped: Mapping[conventions.Feature, Seq
     if not moments:
         return
     first = moments[0][0]
-    # From -12 to 12 hours, so that passes around midnight are near each other.
-    shifts = [((moment - first + _DAY / 2) % _DAY - _DAY / 2, moment, frame) for moment, frame in moments]
+    shifts = [(hours.shift(moment, first), moment, frame) for moment, frame in moments]
     early, late = (pick(shifts, key=lambda shift: shift[0]) for pick in (min, max))
-    if late[0] - early[0] > SAME_ORBIT:
+    if late[0] - early[0] > hours.SAME_ORBIT:
         unknown = next(one.first.item_id for one in own if one.first.relative_orbit is None)
         named = " and ".join(f"{frame.item_id} at {moment:%H:%M}" for _, moment, frame in (early, late))
         raise CubeError(

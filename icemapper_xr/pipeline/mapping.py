@@ -277,7 +277,7 @@ def plan_year(
     """
     own = bounds is None
     resolution = chosen.resolution or segmenter.pixel_size
-    series = verbs.plan_cube(
+    return verbs.plan_cube(
         catalog=chosen.catalog if catalog is None else catalog,
         bbox=chosen.area.bbox if own else None,
         bounds=chosen.area.bounds if own else bounds,
@@ -296,7 +296,6 @@ def plan_year(
         resampling=chosen.resampling,
         margin=_margin(segmenter, resolution),
     )
-    return orbits.with_hour(series)
 
 
 def _margin(segmenter: Segmenter, resolution: float) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from icemapper_xr import conventions as cv
-from icemapper_xr import errors, progress
+from icemapper_xr import errors, hours, progress
 from icemapper_xr.store import handover as handovers
 from icemapper_xr.store import identity, lock, reading, skeleton, staging
 from icemapper_xr.store import layout as layouts
@@ -189,7 +189,10 @@ def _begin_year(
     location: Location, year: int, facts: Mapping[str, Any], attrs: Mapping[Any, Any], *, afresh: bool
 ) -> int:
     group = skeleton.open_group(location, read_only=False)
-    known = skeleton.meta(group)["years"].get(str(year))
+    of_years = skeleton.meta(group)["years"]
+    if wrong := hours.clash(year, attrs.get(cv.ATTR_TIME_OF_DAY), hours.of_years(of_years)):
+        raise errors.StoreError(f"The year {year} is not added to the store {location}: {wrong}")
+    known = of_years.get(str(year))
     if known is None:
         return skeleton.add_year(group, year, facts, attrs)
     if identity.digest(known["identity"]) == identity.digest(facts):
