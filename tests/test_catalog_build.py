@@ -229,6 +229,21 @@ def test_bands_named_by_polarisation(tmp_path: Path) -> None:
         catalog.build(tmp_path)
 
 
+def test_bands_that_tag_scale_are_refused(tmp_path: Path) -> None:
+    scaled = write_tif(tmp_path / "rtc_20230117.tif", bands=("HH", "angle"))
+    write_tif(tmp_path / "rtc_20230105.tif")
+    for band, (scale, offset) in ((1, (1e-4, 0)), (2, (1, 0)), (1, (1, -80))):
+        with rasterio.open(scaled, "r+") as file:
+            file.scales, file.offsets = ((scale, 1), (offset, 0)) if band == 1 else ((1, 0.01), (0, 5))
+        if band == 2:  # which is not read
+            assert len(catalog.build(tmp_path)) == 2
+            continue
+        told = rf"rtc_20230117.tif says .* band 1 .* by {scale:g} and {offset:g} added.*translate -unscale.*--skip-bad"
+        with pytest.raises(CatalogError, match=told):
+            catalog.build(tmp_path)
+    assert list(catalog.build(tmp_path, skip_bad=True).skipped) == [scaled]
+
+
 def test_damaged_files(tmp_path: Path) -> None:
     good = write_tif(tmp_path / "rtc_20230105.tif", size=600)
     cut = tmp_path / "rtc_20230117.tif"

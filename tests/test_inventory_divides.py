@@ -537,6 +537,12 @@ def test_years_given_as_text_or_dates_link_and_others_are_refused(tmp_path: Path
         inventory.link_years(both)
 
 
+def test_ids_that_are_numbers_are_whole_in_links() -> None:
+    """As `divides` and `areas` write them: a column that once had a gap is of floats."""
+    first, second = frame(box(0, 0, 10, 10), id=[7.0]), frame(box(0, 0, 9, 9), rgi_id=[12.0])
+    assert inventory.link(first, second)[["id_1", "id_2"]].to_numpy().tolist() == [["7", "12"]]
+
+
 def test_links_of_nothing() -> None:
     some, none = frame(box(0, 0, 10, 10), id=["a"]), frame(box(0, 0, 9, 9), id=["x"]).iloc[:0]
     assert inventory.link(some, none)["kind"].tolist() == ["gone"]

@@ -53,11 +53,11 @@ def test_the_cube_holds_what_the_files_hold(folder: Path, engine: str) -> None:
 
 @pytest.mark.parametrize("engine", ["stackstac", "odc"])
 def test_a_catalogued_raster_that_tags_scale_is_refused(tmp_path: Path, engine: str) -> None:
-    """Power of 0.056 as 560 with a scale of 1e-4 was 27 dB."""
+    """Power of 0.056 as 560 with a scale of 1e-4 was 27 dB. The folder was indexed before it became so."""
     files = scenes.write_rtc(tmp_path)
+    catalog.build(tmp_path)
     with rasterio.open(files[3], "r+") as file:
         file.scales = (1e-4,)
-    catalog.build(tmp_path)
     ds = ix.open_cube(catalog=tmp_path, year=2023, margin=32, engine=engine, **where())
     with pytest.raises(UnitsError, match=rf"{files[3].name} \(item .* by 0.0001 and 0 added.*gdal_translate -unscale"):
         ds.compute()

@@ -228,7 +228,19 @@ def _describe(
             "(gdal_calc.py, percent divided by 100) or remove it"
         )
     for band, polarisation in _bands(path, header, facts):
+        _check_unscaled(path, header, band)
         yield items.Described(dataclasses.replace(facts, polarisation=polarisation), header, band)
+
+
+def _check_unscaled(path: Path, header: raster.Raster, band: int) -> None:
+    """Refuse what would be refused when it is read, months of downloads later."""
+    scale, offset = header.factors[band - 1]
+    if (scale, offset) != (1, 0):
+        raise CatalogError(
+            f"{path} says that the values of band {band} are to be multiplied by {scale:g} and {offset:g} added, which "
+            "is not done here: write the values themselves with `gdal_translate -unscale -ot Float32 IN OUT`, or "
+            "remove it"
+        )
 
 
 def _bands(path: Path, header: raster.Raster, facts: names.Facts) -> list[tuple[int, str | None]]:

@@ -48,6 +48,8 @@ class Raster:
     tags: dict[str, str]
     bands: tuple[str, ...]
     """Descriptions of the bands, '' where there is none."""
+    factors: tuple[tuple[float, float], ...]
+    """Scale and offset of each band by GDAL's tags, (1, 0) where its numbers are the values."""
     geocoded: bool
     footprint: Footprint | None
     """None for a raster that does not say where it lies."""
@@ -108,6 +110,7 @@ def _describe(dataset: Any, path: Path) -> Raster:
         dtype=dataset.dtypes[0],
         tags={key.upper(): value for key, value in dataset.tags().items()},
         bands=tuple(description or "" for description in dataset.descriptions),
+        factors=tuple(zip(dataset.scales, dataset.offsets, strict=True)),
         geocoded=geocoded,
         footprint=place,
     )

@@ -101,7 +101,7 @@ def _units(frame: gpd.GeoDataFrame, what: str) -> gpd.GeoDataFrame:
         return empty.set_geometry(good.geometry)
     column = names.id_column(good, what)
     made = good[[column, "geometry"]].rename(columns={column: "id"})
-    made["id"] = made["id"].astype(str)
+    made["id"] = names.ids_of(made["id"])
     return made.dissolve("id", as_index=False) if made["id"].duplicated().any() else made.reset_index(drop=True)
 
 
@@ -149,8 +149,8 @@ def _rows(
             "share_2": shared / areas_2,
             "area_1_km2": areas_1,
             "area_2_km2": areas_2,
-            "n_1": np.concatenate([links_b[j], np.where(lone > 0, 1, 0)]).astype(int),
-            "n_2": np.concatenate([links_a[i], np.where(lone > 0, 1, 0)]).astype(int),
+            "n_1": np.concatenate([links_b[j], lone]).astype(int),
+            "n_2": np.concatenate([links_a[i], lone]).astype(int),
             "cluster": np.concatenate([cluster[i], cluster[lone_a], cluster[n + lone_b]]).astype(int),
         }
     )
