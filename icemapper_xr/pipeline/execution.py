@@ -35,7 +35,6 @@ __all__ = ["Written", "map_area", "map_cube"]
 
 log = logging.getLogger(__name__)
 
-NO_WINDOWS = prediction.Windows(0, 0)
 FATAL = (ClusterError, OptionError, StoreError, WeightsError)
 """What would befall every other block too, so that the run ends; anything else fails one unit."""
 MOST_FAILED = 10
@@ -57,7 +56,7 @@ class Written:
     """Units that were there already."""
     written: int = 0
     """Units written now."""
-    windows: prediction.Windows = NO_WINDOWS
+    windows: prediction.Windows = field(default_factory=prediction.Windows)
     """Windows evaluated and skipped now, on all workers."""
     repeated: int = 0
     """Blocks evaluated that are evaluated again for their strips only."""
@@ -378,7 +377,7 @@ class _Run:
 
     def _count(self, outcome: units.Outcome) -> None:
         total = self.written
-        total.windows = prediction.Windows(*(a + b for a, b in zip(total.windows, outcome.windows, strict=True)))
+        total.windows = total.windows.plus(outcome.windows)
         total.reading += outcome.reading
         total.network += outcome.network
         total.writing += outcome.writing

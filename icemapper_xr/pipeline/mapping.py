@@ -188,7 +188,7 @@ def _map_years(
 ) -> tuple[list[YearReport], prediction.Windows]:
     done: list[tuple[cube.Series, int, execution.Written]] = []
     failed: list[str] = []
-    windows = prediction.Windows(0, 0)
+    windows = prediction.Windows()
     asked = years_of(chosen)
     orbit, polarisation = _series(chosen, home, overwrite=overwrite)
     hours = orbits.hours_of(home.cube, replaced=asked if overwrite else ())
@@ -210,7 +210,7 @@ def _map_years(
         done.append((series, label, written))
         if written.failed:
             failed.append(f"{label}: {written.failures()}")
-        windows = prediction.Windows(*(a + b for a, b in zip(windows, written.windows, strict=True)))
+        windows = windows.plus(written.windows)
     if failed:
         raise CubeError(f"{'; '.join(failed)}; {AGAIN}")
     # Of all years of the store, those of earlier runs too.

@@ -264,7 +264,7 @@ class _Run:
         self.client, self.journal = client, journal
         self.overwrite, self.retry_failed = overwrite, retry_failed
         self.tiles: list[Tile] = []
-        self.windows = prediction.Windows(0, 0)
+        self.windows = prediction.Windows()
         self._first_error: IcemapperError | None = None
         self._failed: list[str] = []
         """Tiles and years of which units failed, and why."""
@@ -359,7 +359,7 @@ class _Run:
         self._begun = True
         self.listed.mapped(part.name, label)
         orbit, polarisation = orbits.known_series(series.attrs)
-        self.windows = prediction.Windows(*(a + b for a, b in zip(self.windows, written.windows, strict=True)))
+        self.windows = self.windows.plus(written.windows)
         self.tiles.append(
             Tile(
                 part.name,

@@ -18,18 +18,18 @@ import numpy.typing as npt
 from icemapper_xr import applicability, conventions, cube, normalise, prediction, store
 from icemapper_xr._types import Bounds, FloatArray, Grid, Segmenter
 from icemapper_xr.conventions import Gap, Resampling
+from icemapper_xr.cube import remote
 from icemapper_xr.errors import CubeError
 from icemapper_xr.pipeline import verbs
 from icemapper_xr.prediction import Block
 
-__all__ = ["NO_WINDOWS", "Job", "Outcome", "Place", "Stopped", "evaluate", "finish", "halt", "parts"]
+__all__ = ["Job", "Outcome", "Place", "Stopped", "evaluate", "finish", "halt", "parts"]
 
 AT_ONCE = 2
 """Blocks that a process works on at once: one is read while the network, which takes one caller, has the other."""
 REMOTE_READERS = 8
 """Threads that read a block over the network, where waiting is most of the work."""
 
-NO_WINDOWS = prediction.Windows(0, 0)
 
 _turns = threading.BoundedSemaphore(AT_ONCE)
 _halted = threading.Event()
@@ -110,7 +110,7 @@ class Outcome:
     unit: store.Unit | None
     written: bool
     """Whether its unit is written now."""
-    windows: prediction.Windows = NO_WINDOWS
+    windows: prediction.Windows = field(default_factory=prediction.Windows)
     reading: float = 0.0
     """Seconds for reading and scaling."""
     network: float = 0.0
@@ -222,9 +222,9 @@ def _read(job: Job) -> tuple[list[FloatArray], tuple[str, ...]]:
     if missing:
         raise CubeError(f"the cube has no {', '.join(missing)}, which the weights want")
     lazy = [scaled[feature].isel(cut).data for feature in job.segmenter.features]
-    remote = any("://" in one.href or one.href.startswith("/vsi") for one in job.series.observations)
+    over_network = any(remote.is_remote(one.href) for one in job.series.observations)
     # Not by dask.config, which is one for all threads: blocks that overlap would leave each other's setting behind.
-    how = {"scheduler": "threads", "num_workers": REMOTE_READERS} if remote else {"scheduler": "synchronous"}
+    how = {"scheduler": "threads", "num_workers": REMOTE_READERS} if over_network else {"scheduler": "synchronous"}
     features = list(dask.base.compute(*lazy, **how))
     faults.check(len(job.series.observations), share=job.unreadable_share)
     return features, faults.items

@@ -50,8 +50,12 @@ SumArray = npt.NDArray[np.int64]
 class Windows(NamedTuple):
     """How many windows were evaluated, and how many skipped because nothing in them is observed or wanted."""
 
-    evaluated: int
-    skipped: int
+    evaluated: int = 0
+    skipped: int = 0
+
+    def plus(self, other: Windows) -> Windows:
+        """Return the sums of both numbers."""
+        return Windows(self.evaluated + other.evaluated, self.skipped + other.skipped)
 
 
 class _Tally:
@@ -59,11 +63,11 @@ class _Tally:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._sum = Windows(0, 0)
+        self._sum = Windows()
 
     def add(self, windows: Windows) -> None:
         with self._lock:
-            self._sum = Windows(self._sum.evaluated + windows.evaluated, self._sum.skipped + windows.skipped)
+            self._sum = self._sum.plus(windows)
 
     def read(self) -> Windows:
         with self._lock:

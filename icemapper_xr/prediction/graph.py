@@ -14,6 +14,7 @@ from dask.highlevelgraph import HighLevelGraph
 from icemapper_xr import conventions, tiling
 from icemapper_xr._types import FloatArray
 from icemapper_xr.prediction import core
+from icemapper_xr.prediction.blocks import probability_of
 from icemapper_xr.prediction.core import Partial, SumArray
 
 __all__ = ["map_windows"]
@@ -27,15 +28,10 @@ def _combine(
     left: SumArray | None,
     diagonal: SumArray | None,
 ) -> FloatArray:
-    """Add the strips that the neighbours above, to the left and across the corner handed over, and divide."""
-    total = own.copy()
-    if above is not None:
-        total[: above.shape[0]] += above
-    if left is not None:
-        total[:, : left.shape[1]] += left
-    if diagonal is not None:
-        total[: diagonal.shape[0], : diagonal.shape[1]] += diagonal
-    return core.divide(total, rows, columns)
+    """`blocks.probability_of` of parts that a graph names; None where there is no such neighbour."""
+    strips = {"below": above, "right": left, "corner": diagonal}
+    handed = {name: strip for name, strip in strips.items() if strip is not None}
+    return probability_of(own, handed, (rows, columns))
 
 
 def _count(partial: Partial) -> npt.NDArray[np.int64]:
