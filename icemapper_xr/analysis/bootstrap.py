@@ -34,6 +34,7 @@ Array = npt.NDArray[np.float64]
 PUBLISHED_DRAWS: Final = 10_000
 PUBLISHED_SEED: Final = 42
 N_DRAWS: Final = 2000
+CONFIDENCE: Final = 0.95
 MIN_BLOCKS: Final = 10
 """Reference blocks below which no interval is given (a judgement)."""
 
@@ -96,6 +97,7 @@ def error_draws(
     design: Design | None = None,
     n_draws: int = N_DRAWS,
     seed: int | np.random.Generator = 42,
+    confidence: float = CONFIDENCE,
 ) -> Array:
     """Draw the total error (map minus truth) of a region from the errors of blocks that have a reference.
 
@@ -118,6 +120,8 @@ def error_draws(
         Draws.
     seed
         Seed of `numpy.random.default_rng`, or a generator.
+    confidence
+        Of the central interval that few blocks widen, between 0 and 1.
 
     Returns
     -------
@@ -129,9 +133,10 @@ def error_draws(
     Ratio estimator of the error per exposure, r = sum(e) / sum(x) (Cochran 1977, ch. 6; difference estimator for maps:
     Olofsson et al. 2014, doi:10.1016/j.rse.2014.02.015). A draw resamples the reference blocks for r and gives every
     block of the region an error r x + sqrt(x) z, z resampled from the residuals: the region's own scatter counts, too.
-    Deviations are widened by sqrt(n / (n - 1)) and by Student's t over the normal quantile, so that the central 95 %
-    keep their meaning for few blocks. Blocks that are not far longer than the errors' correlation reaches need their
-    `design`: it widens the deviations once more, and takes Student's t with the degrees of freedom left.
+    Deviations are widened by sqrt(n / (n - 1)) and by Student's t over the normal quantile, so that the central
+    interval of that confidence keeps its meaning for few blocks. Blocks that are not far longer than the errors'
+    correlation reaches need their `design`: it widens the deviations once more, and takes Student's t with the degrees
+    of freedom left.
 
     Raises
     ------
@@ -150,7 +155,7 @@ def error_draws(
     z = residual / np.sqrt(x)
     z -= z.mean(axis=1, keepdims=True)
     mean = ratio * target.sum() + e[:, known].sum(axis=1)
-    widen = _widening(x.size, design)
+    widen = _widening(x.size, design, confidence)
     draws = np.empty((e.shape[0], n_draws))
     step = max(1, _BATCH // max(1, e.shape[0] * max(x.size, target.size)))
     for start in range(0, n_draws, step):
@@ -182,11 +187,12 @@ def _checked(errors: Any, exposure: Any, target_exposure: Any) -> tuple[Array, A
     return e, x, target
 
 
-def _widening(n: int, design: Design | None) -> float:
+def _widening(n: int, design: Design | None, confidence: float) -> float:
     from scipy import stats
 
     inflation, dof = (1.0, n - 1) if design is None else design
-    return float(inflation * np.sqrt(n / (n - 1)) * stats.t.ppf(0.975, dof) / stats.norm.ppf(0.975))
+    end = (1 + confidence) / 2
+    return float(inflation * np.sqrt(n / (n - 1)) * stats.t.ppf(end, dof) / stats.norm.ppf(end))
 
 
 # -- a bias that blocks share -----------------------------------------------------------------------------------------

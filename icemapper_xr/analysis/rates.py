@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from icemapper_xr.analysis import series
+from icemapper_xr.analysis.bootstrap import CONFIDENCE
 from icemapper_xr.analysis.series import Acquisition
 from icemapper_xr.errors import AnalysisError, OptionError
 
@@ -33,7 +34,6 @@ Array = npt.NDArray[np.float64]
 
 PUBLISHED_Z: Final = 1.96
 """Normal quantile of the published intervals (Maslov et al. 2025, doi:10.31223/X5472T)."""
-CONFIDENCE: Final = 0.95
 
 
 class Interval(NamedTuple):
@@ -221,13 +221,14 @@ def trend(
     line = ols(t, a)
     c = _weights(t)
     spread = _spread(merged)
+    beyond = _offset(c, merged, drawn=merged.sigma is None)
     student, p_value = _student(line, merged, confidence)
     slope, slope_interval = theil_sen(t, a, confidence=confidence)
     return Trend(
         rate=line.rate,
         student=student,
         p_value=p_value,
-        independent=None if spread is None else _normal(line.rate, np.sqrt(c**2 @ spread**2 + _offset(c, merged) ** 2)),
+        independent=None if spread is None else _normal(line.rate, np.hypot(np.sqrt(c**2 @ spread**2), beyond)),
         paired=None if merged.draws is None else _normal(line.rate, _paired(c, merged)),
         theil_sen=slope,
         theil_sen_interval=slope_interval,
@@ -250,12 +251,13 @@ def _spread(merged: series.Merged) -> Array | None:
 
 def _paired(c: Array, merged: series.Merged) -> float:
     assert merged.draws is not None
-    return float(np.hypot(np.std(c @ merged.draws, ddof=1), _offset(c, merged)))
+    return float(np.hypot(np.std(c @ merged.draws, ddof=1), _offset(c, merged, drawn=True)))
 
 
-def _offset(c: Array, merged: series.Merged) -> float:
-    """Standard error of the slope that comes from the offsets between acquisitions, km2 a-1."""
-    return float(np.sqrt(sum((c @ o.share) ** 2 * o.sigma**2 for o in merged.offsets)))
+def _offset(c: Array, merged: series.Merged, *, drawn: bool) -> float:
+    """Standard error of the slope from the offsets between acquisitions, km2 a-1; beside draws what these lack."""
+    sigma = [offset.beyond_draws if drawn else offset.sigma for offset in merged.offsets]
+    return float(np.sqrt(sum((c @ o.share) ** 2 * s**2 for o, s in zip(merged.offsets, sigma, strict=True))))
 
 
 def _student(line: Line, merged: series.Merged, confidence: float) -> tuple[Interval | None, float]:

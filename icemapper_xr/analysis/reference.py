@@ -123,6 +123,7 @@ def error_draws(
     *,
     n_draws: int = bootstrap.N_DRAWS,
     seed: int = 42,
+    confidence: float = bootstrap.CONFIDENCE,
 ) -> Mapping[str, Array]:
     """Draw the total error (map minus truth) of a group of pieces in every year.
 
@@ -138,7 +139,7 @@ def error_draws(
         less those of that year, which all years that take its errors share.
     chosen
         (pieces,) bool: the group. Where it has a reference itself its error is known and is added as it is.
-    n_draws, seed
+    n_draws, seed, confidence
         As in `bootstrap.error_draws`. The same seed gives every group the same shifts of years.
 
     Returns
@@ -157,6 +158,7 @@ def error_draws(
         design=_design(model, table.layout, chosen, unseen),
         n_draws=n_draws,
         seed=seed,
+        confidence=confidence,
     )
     known_in = [model.reference_years[k] for k in index]
 

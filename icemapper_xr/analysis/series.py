@@ -36,6 +36,8 @@ class Offset(NamedTuple):
     """Standard error of the offset, km2, from its scatter over the years in common; 0 with one such year."""
     n_common: int
     """Years in common."""
+    beyond_draws: float = 0.0
+    """What of `sigma` the series' draws, which take the offset off draw by draw, do not hold, km2."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +115,8 @@ def merge(
     acquisitions
         (n,) orbit, polarisation and sensor.
     sigma, draws
-        (n,) and (n, k) errors of the areas, km2, carried along.
+        (n,) standard errors and (n, k) draws of the areas, km2. From the draws the offset is taken off anew in each: a
+        bias of one orbit, which the years in common tell, is then in no draw.
 
     Raises
     ------
@@ -127,8 +130,10 @@ def merge(
     order = sorted(groups, key=lambda kind: (-len(groups[kind]), min(groups[kind])))
     rows = dict(groups[order[0]])  # year -> row of the input
     level = dict.fromkeys(rows, 0.0)  # year -> what is taken off it
+    drawn = np.zeros((t.size, 1)) if draws is None else draws
+    drawn_level = dict.fromkeys(rows, np.zeros(drawn.shape[1]))  # the same in each draw: what both orbits err by goes
     share = {year: np.zeros(len(order)) for year in rows}  # year -> how it depends on each offset
-    found: dict[int, tuple[float, int]] = {}
+    found: dict[int, tuple[float, int, float]] = {}
     notes: list[str] = []
     while len(found) < len(order) - 1:
         left = [g for g in range(1, len(order)) if g not in found]
@@ -142,11 +147,13 @@ def merge(
             )
         differences = np.array([a[here[y]] - (a[rows[y]] - level[y]) for y in common])
         error = float(np.std(differences, ddof=1) / np.sqrt(len(common))) if len(common) > 1 else 0.0
-        found[g] = (error, len(common))
+        in_draws = np.mean([drawn[here[y]] - (drawn[rows[y]] - drawn_level[y]) for y in common], axis=0)
+        found[g] = (error, len(common), float(np.sqrt(max(0.0, error**2 - in_draws.var()))))
         through = np.mean([share[y] for y in common], axis=0)
         through[g] = 1.0
         for year in here.keys() - rows.keys():
             rows[year], level[year], share[year] = here[year], float(differences.mean()), through
+            drawn_level[year] = in_draws
         notes.append(_note(order[g], order[0], float(differences.mean()), error, len(common)))
     kept = sorted(rows)
     index = np.array([rows[y] for y in kept])
@@ -156,7 +163,7 @@ def merge(
         np.array(kept),
         a[index] - off,
         None if sigma is None else sigma[index],
-        None if draws is None else draws[index] - off[:, None],
+        None if draws is None else draws[index] - np.stack([drawn_level[y] for y in kept]),
         offsets,
         tuple(notes),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,6 +34,8 @@ _MEASURES: Final = {
     "clear_soft_km2": "clear_soft_area",
     "clear_hard_km2": "clear_hard_area",
 }
+NOTED: Final = 0.01
+"""Share of the region that was not observed from which on it is said (a judgement)."""
 _OF_ICE: Final = tuple(column for column in _MEASURES if column not in ("observed_km2", "unobserved_km2"))
 """What is not known where nothing was observed."""
 
@@ -102,7 +104,8 @@ def areas_of_run(source: str | Path, *, out: str | Path | None = None, **options
     """
     settings = MeasureSettings.checked(**options)
     target = tables.target(source, out, FILE)
-    measured = measuring.measure_run(source, settings)
+    measured = measuring.measure_run(source, settings, confidence=settings.confidence)
+    measured = replace(measured, notes=(*measured.notes, *_unobserved(measured)))
     table = area_table(measured)
     asked = settings.model_dump_json(exclude_none=True)
     about = {"method": measured.method, "notes": measured.notes, "settings": asked}
@@ -117,6 +120,16 @@ def area_table(measured: Measured) -> pd.DataFrame:
     rows = [row for series in measured.series for row in _rows(series, measured)]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return table if measured.settings.excluded else table.drop(columns=["clear_soft_km2", "clear_hard_km2"])
+
+
+def _unobserved(measured: Measured) -> Iterator[str]:
+    """Say which years lack a part of the region: what is there is in no area."""
+    region = next(one for one in measured.series if one.kind == "region" and one.filter == measuring.UNFILTERED)
+    seen, unseen = region.areas["observed_area"], region.areas["unobserved_area"]
+    share = unseen / np.maximum(seen + unseen, 1e-12)
+    lacking = [f"{year} {part:.0%}" for year, part in zip(measured.run.years, share, strict=True) if part > NOTED]
+    if lacking:
+        yield f"not observed of the region, and in no area: {', '.join(lacking)}"
 
 
 def _rows(series: Series, measured: Measured) -> Iterator[dict[str, Any]]:
@@ -141,7 +154,8 @@ def _rows(series: Series, measured: Measured) -> Iterator[dict[str, Any]]:
             drawn = {name: draws[k] for name, draws in series.errors.items()}
             found = bootstrap.estimate(row["soft_km2"], drawn, confidence=level)
             row |= {"bias_km2": found.bias, "adjusted_km2": found.adjusted}
-            row |= dict(zip(("lower_km2", "upper_km2"), found.interval, strict=True))
+            if measured.changing_errors or not measured.reference_years or year in measured.reference_years:
+                row |= dict(zip(("lower_km2", "upper_km2"), found.interval, strict=True))
         if series.landscape is not None:
             low, high = np.percentile(series.landscape[k], tail)
             row |= {"landscape_lower_km2": float(low), "landscape_upper_km2": float(high)}

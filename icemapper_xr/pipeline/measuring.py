@@ -64,6 +64,8 @@ class Measured:
     notes: tuple[str, ...]
     changing_errors: bool
     """Whether anything is known of how errors change from year to year: without it a paired interval means nothing."""
+    reference_years: tuple[int, ...]
+    """Years with a reference."""
 
     @property
     def acquisitions(self) -> tuple[Acquisition, ...]:
@@ -71,8 +73,15 @@ class Measured:
         return self.run.acquisitions
 
 
-def measure_run(source: str | Path, settings: MeasureSettings) -> Measured:
+def measure_run(source: str | Path, settings: MeasureSettings, *, confidence: float = bootstrap.CONFIDENCE) -> Measured:
     """Measure areas and errors of a map, everything in one reading of its cube.
+
+    Parameters
+    ----------
+    source, settings
+        Of the verb.
+    confidence
+        The confidence of the central interval of the errors' draws, which few blocks widen by Student's t.
 
     Raises
     ------
@@ -93,7 +102,7 @@ def measure_run(source: str | Path, settings: MeasureSettings) -> Measured:
         layover.check([sheet.probability for sheet in run.sheets], settings.excluded)
     size, dependence, words = requests.block_size(run, truth, settings)
     survey = surveying.survey(run, settings, size=size, glaciers=glaciers, region=region, truth=truth)
-    found = tuple(_series(run, settings, glaciers, survey, truth, dependence))
+    found = tuple(_series(run, settings, glaciers, survey, truth, dependence, confidence))
     method = (*_method(run, settings, truth is not None), *words)
     changing = _known_to_change(run, settings, truth)
     if truth is None and not changing and len(run.years) > 1 and (settings.orbit_bias_m or settings.sensor_bias_m):
@@ -101,7 +110,16 @@ def measure_run(source: str | Path, settings: MeasureSettings) -> Measured:
             "the common bias is shared by all years, so nothing is known of errors that change from year to year: no "
             "paired interval of a rate, unless year_bias_m says how much the margin shifts"
         )
-    return Measured(run, settings, found, _shapes(run, region, glaciers), method, tuple(notes), changing)
+    return Measured(
+        run,
+        settings,
+        found,
+        _shapes(run, region, glaciers),
+        method,
+        tuple(notes),
+        changing,
+        () if truth is None else truth.years,
+    )
 
 
 def _known_to_change(run: Run, settings: MeasureSettings, truth: Truth | None) -> bool:
@@ -127,6 +145,7 @@ def _series(
     survey: surveying.Survey,
     truth: Truth | None,
     dependence: Dependence | None,
+    confidence: float,
 ) -> Iterator[Series]:
     tables, landscape = survey
     models = {}
@@ -137,9 +156,8 @@ def _series(
         for name, table in tables.items():
             errors: dict[str, Array] = {}
             if truth is not None:
-                errors |= reference.error_draws(
-                    models[name], table, run.years, chosen, n_draws=settings.n_draws, seed=settings.seed
-                )
+                how: dict[str, Any] = {"n_draws": settings.n_draws, "seed": settings.seed, "confidence": confidence}
+                errors |= reference.error_draws(models[name], table, run.years, chosen, **how)
             errors |= _common(run, settings, _margins(table, chosen), _positions(name, tables, chosen))
             measures = {key: table.total(key, chosen) for key in table.values if key not in pieces.OF_REFERENCE}
             draws = None

@@ -16,6 +16,7 @@ from icemapper_xr.errors import AnalysisError, OptionError
 from icemapper_xr.pipeline import measuring, runs, tables
 from icemapper_xr.pipeline.measuring import Measured, Series
 from icemapper_xr.pipeline.requests import MeasureSettings
+from icemapper_xr.pipeline.runs import Run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,12 +26,15 @@ __all__ = ["RateReport", "rates_of_run"]
 Array = npt.NDArray[np.float64]
 
 FILE: Final = "rates.csv"
+ALIKE: Final = 0.01
+"""Share of an area within which what is observed of it counts as the same (a judgement)."""
+_SHOWN: Final = 5
 COLUMNS: Final = (
-    "kind", "id", "name", "terminus", "filter", "first_year", "last_year", "n_years", "mean_km2", "rate", "lower",
-    "upper", "p_value", "p_adjusted", "changing", "relative_rate", "theil_sen", "theil_sen_lower", "theil_sen_upper",
-    "adjusted_rate", "independent_lower", "independent_upper", "paired_lower", "paired_upper",
-    "landscape_independent_lower", "landscape_independent_upper", "landscape_paired_lower", "landscape_paired_upper",
-    "lack_of_fit",
+    "kind", "id", "name", "terminus", "filter", "first_year", "last_year", "n_years", "observed_km2", "left_out_km2",
+    "mean_km2", "rate", "lower", "upper", "p_value", "p_adjusted", "changing", "relative_rate", "theil_sen",
+    "theil_sen_lower", "theil_sen_upper", "adjusted_rate", "independent_lower", "independent_upper", "paired_lower",
+    "paired_upper", "landscape_independent_lower", "landscape_independent_upper", "landscape_paired_lower",
+    "landscape_paired_upper", "lack_of_fit",
 )  # fmt: skip
 
 
@@ -129,15 +133,18 @@ def fit_rates(
     settings = MeasureSettings.checked(**{"common": True, **options})
     if not 0 < level < 1:
         raise OptionError(f"level={level} lies outside 0..1; 0.05 is the default")
-    _refuse((source, *others), settings)
+    opened = _refuse((source, *others), settings)
+    if others and settings.glaciers is None:  # an id may be other ice in the glaciers of another folder
+        found = next((path for run in opened if (path := run.folder / runs.GLACIERS).is_file()), None)
+        settings = settings.model_copy(update={"glaciers": found})
     maps = tuple(measuring.measure_run(path, settings) for path in (source, *others))
     table, notes = rate_table(maps, level=level)
     method = (*_method(settings, level, len(maps)), *maps[0].method)
     return RateReport(table, None, method, notes, maps)
 
 
-def _refuse(sources: Sequence[str | Path], settings: MeasureSettings) -> None:
-    """Refuse what can have no rate, before anything is computed."""
+def _refuse(sources: Sequence[str | Path], settings: MeasureSettings) -> list[Run]:
+    """Refuse what can have no rate, before anything is computed; returns the maps."""
     opened = [runs.open_run(path, years=settings.years, calibration=None) for path in sources]
     years = [year for run in opened for year in run.years]
     if len(set(years)) < 2:
@@ -149,6 +156,7 @@ def _refuse(sources: Sequence[str | Path], settings: MeasureSettings) -> None:
             except AnalysisError as error:
                 raise AnalysisError(f"tile {sheet.name}: {error}") from error
     one_series(years, np.zeros(len(years)), [kind for run in opened for kind in run.acquisitions])
+    return opened
 
 
 def rate_table(maps: Sequence[Measured], *, level: float = 0.05) -> tuple[pd.DataFrame, tuple[str, ...]]:
@@ -157,12 +165,27 @@ def rate_table(maps: Sequence[Measured], *, level: float = 0.05) -> tuple[pd.Dat
 
     joined = _joined(maps)
     rows, notes = [], [note for one in maps for note in one.notes]
-    for (kind, _, _), parts in joined.items():
-        row, told = _row(parts, confidence=maps[0].settings.confidence)
+    unlike: list[str] = []
+    for (kind, identity, _), parts in joined.items():
+        seen = [part.seen() for part in parts if part.some]
+        if wrong := _unlike(seen):
+            if kind == "region":
+                raise AnalysisError(
+                    f"the maps see {wrong} km2 of the region: ice that one of them never saw would be a change of its "
+                    "own; name polygons that all of them see with region (--region)"
+                )
+            unlike.append(identity)
+            seen = []
+        row, told = _row(parts, seen, confidence=maps[0].settings.confidence)
         rows.append(row)
         if kind == "region":  # gaps and offsets are those of all groups
             notes += told
+    if unlike := list(dict.fromkeys(unlike)):
+        notes.append(
+            f"{len(unlike)} groups and glaciers are not seen alike by the maps and have no rate ({_named(unlike)})"
+        )
     table = pd.DataFrame(rows, columns=list(COLUMNS))
+    notes += _left_out(table)
     table["changing"] = False
     for _, members in table[table["kind"] == "glacier"].groupby("filter"):
         adjusted = glaciers.benjamini_hochberg(members["p_value"].to_numpy(dtype=np.float64))
@@ -180,6 +203,47 @@ class _Part:
     acquisitions: tuple[Acquisition, ...]
     changing_errors: bool
 
+    @property
+    def some(self) -> bool:
+        """Whether anything of it was ever observed."""
+        return bool((self.series.areas["observed_area"] > 0).any())
+
+    def seen(self) -> _Part:
+        """Return the years in which anything of it was observed."""
+        rows = np.flatnonzero(self.series.areas["observed_area"] > 0)
+        one = self.series
+        series = replace(
+            one,
+            areas={name: values[rows] for name, values in one.areas.items()},
+            errors={name: draws[rows] for name, draws in one.errors.items()},
+            landscape=None if one.landscape is None else one.landscape[rows],
+        )
+        kept = tuple(np.take(self.years, rows).tolist())
+        return replace(self, series=series, years=kept, acquisitions=tuple(self.acquisitions[k] for k in rows))
+
+
+def _unlike(parts: Sequence[_Part]) -> str:
+    """Say what maps observe of one group, km2, if that is not the same; empty if it is."""
+    seen = [float(part.series.areas["observed_area"].max()) for part in parts]
+    return " and ".join(f"{area:.4g}" for area in seen) if seen and min(seen) < (1 - ALIKE) * max(seen) else ""
+
+
+def _named(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+
+
+def _left_out(table: pd.DataFrame) -> Iterator[str]:
+    """Say what was seen in some years only, and is in no rate."""
+    plain = table[table["filter"] == measuring.UNFILTERED].set_index("id")
+    share = plain["left_out_km2"] / (plain["left_out_km2"] + plain["observed_km2"])
+    large = share[share > ALIKE].sort_values(ascending=False, kind="stable")
+    if len(large):
+        told = [f"{name} {part:.0%}" for name, part in large.items()]
+        yield (
+            f"seen in some years only, and so in no rate: {_named(told)} of what was seen at all; a year that saw "
+            "little can be left out with years"
+        )
+
 
 def _joined(maps: Sequence[Measured]) -> dict[tuple[str, str, str], list[_Part]]:
     """Series of all maps by kind, id and filter, in the order of the first map."""
@@ -191,24 +255,28 @@ def _joined(maps: Sequence[Measured]) -> dict[tuple[str, str, str], list[_Part]]
     return found
 
 
-def _row(parts: Sequence[_Part], *, confidence: float) -> tuple[dict[str, Any], tuple[str, ...]]:
-    first = parts[0].series
+def _row(
+    every: Sequence[_Part], parts: Sequence[_Part], *, confidence: float
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Fit the series of a group in all maps (`every`) to the years in which it was observed (`parts`)."""
+    first = every[0].series
+    row: dict[str, Any] = {name: getattr(first, name) for name in ("kind", "id", "name", "terminus", "filter")}
     years = np.array([year for part in parts for year in part.years])
     kinds = [kind for part in parts for kind in part.acquisitions]
+    if np.unique(years).size < 2 or not _comparable(years, kinds):
+        return {**dict.fromkeys(COLUMNS, np.nan), **row, "n_years": int(np.unique(years).size)}, (
+            f"{first.id}: observed in {np.unique(years).size} comparable years, which gives no rate",
+        )
     soft = np.concatenate([part.series.areas["soft_area"] for part in parts])
-    row: dict[str, Any] = {
-        "kind": first.kind,
-        "id": first.id,
-        "name": first.name,
-        "terminus": first.terminus,
-        "filter": first.filter,
+    row |= {
         "first_year": int(years.min()),
         "last_year": int(years.max()),
         "n_years": int(np.unique(years).size),
-        "mean_km2": float(soft.mean()),
+        "mean_km2": float(one_series(years, soft, kinds).areas.mean()),
     }
-    if not sum(part.series.areas["observed_area"].sum() for part in parts) > 0:
-        return {**dict.fromkeys(COLUMNS, np.nan), **row, "mean_km2": np.nan}, ("never observed",)
+    for name, key in (("observed_km2", "observed_area"), ("left_out_km2", "left_out_area")):
+        if all(key in part.series.areas for part in parts):
+            row[name] = max(float(part.series.areas[key].max()) for part in parts)
     plain = rates.trend(years, soft, acquisitions=kinds, confidence=confidence)
     row |= {"rate": plain.rate, "p_value": plain.p_value, "lack_of_fit": plain.lack_of_fit}
     row |= _ends("", plain.student)
@@ -226,6 +294,15 @@ def _row(parts: Sequence[_Part], *, confidence: float) -> tuple[dict[str, Any], 
         row |= _ends("landscape_independent_", published.independent)
         row |= _ends("landscape_paired_", published.paired)
     return row, plain.notes
+
+
+def _comparable(years: Array, kinds: Sequence[Acquisition]) -> bool:
+    """Whether the acquisitions of a group have the years in common that join them; those of the region were checked."""
+    try:
+        one_series(years, np.zeros(years.size), kinds)
+    except AnalysisError:
+        return False
+    return True
 
 
 def _ends(prefix: str, interval: rates.Interval | None) -> dict[str, float]:

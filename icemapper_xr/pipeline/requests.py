@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,9 @@ __all__ = ["MeasureSettings", "Truth", "block_size", "glaciers_of", "region_of",
 
 Array = npt.NDArray[np.float64]
 
+ALONE: Final = 0.2
+"""Share of the ice of a reference year without ice of another year from which they are of different glaciers (a
+judgement: glaciers that came or went between two years are fewer)."""
 COARSE: Final = 10
 """Pixels along a cell in which errors along the margin are added up before their variogram is taken."""
 
@@ -52,7 +56,7 @@ class MeasureSettings(settings_.Strict):
     reference_area: Path | None = None
     """Polygons in which the reference is complete; None: the box around its outlines, grown by `reach`."""
     reference_year: int | None = None
-    """Year of a reference without the column."""
+    """Year of a reference without the column; of one with it, whose rows are taken."""
     calibration: str = "auto"
     """`auto` (that of the weights), `none`, or a file of `calibrate.write`."""
     threshold: float = pydantic.Field(default=cv.THRESHOLD, gt=0, lt=1)
@@ -138,6 +142,7 @@ class Truth:
 def truth_of(run: Run, settings: MeasureSettings, notes: list[str]) -> Truth | None:
     """Read the reference; None if there is none."""
     import geopandas as gpd
+    import pandas as pd
     import shapely
 
     if settings.reference is None:
@@ -148,7 +153,7 @@ def truth_of(run: Run, settings: MeasureSettings, notes: list[str]) -> Truth | N
     frame, told = vectorise.read_polygons(settings.reference, what="reference")
     frame, rock = shapes.only_glaciers(frame, f"the reference {settings.reference}")
     notes.extend((*told, *rock))
-    by_year = _by_year(frame, run, settings)
+    by_year = _by_year(frame, run, settings, notes)
     if settings.reference_area is None:
         crs = {sheet.probability.rio.crs.to_wkt() for sheet in run.sheets}
         if len(crs) > 1:
@@ -156,7 +161,7 @@ def truth_of(run: Run, settings: MeasureSettings, notes: list[str]) -> Truth | N
                 f"the map is in {len(crs)} UTM zones, so there is no box around the reference: give the polygons in "
                 "which it is complete with reference_area (--reference-area)"
             )
-        local = frame.to_crs(crs.pop())
+        local = pd.concat(list(by_year.values())).to_crs(crs.pop())
         # At the box itself the soft edge of the map would count on one side only.
         within: Any = gpd.GeoSeries(
             [shapely.box(*local.total_bounds).buffer(settings.reach, join_style="mitre")], crs=local.crs
@@ -165,20 +170,59 @@ def truth_of(run: Run, settings: MeasureSettings, notes: list[str]) -> Truth | N
     else:
         within, told = vectorise.read_polygons(settings.reference_area, what="reference area")
         notes.extend(told)
+    _require_whole_years(by_year, within, settings.reference)
     if len(by_year) == 1 < len(run.years):
         notes.append(
-            "the reference has one year, so nothing is known of errors that change from year to year: no paired "
-            "interval of a rate, unless year_bias_m says how much the margin shifts"
+            "the reference has one year, so nothing is known of errors that change from year to year: no interval of "
+            "the areas of other years and no paired one of a rate, unless year_bias_m says how much the margin shifts"
         )
     return Truth(by_year, within)
 
 
-def _by_year(frame: gpd.GeoDataFrame, run: Run, settings: MeasureSettings) -> dict[int, gpd.GeoDataFrame]:
-    if settings.reference_year is not None:
-        parts = {settings.reference_year: frame}
-    elif cv.YEAR in frame:
+def _require_whole_years(by_year: Mapping[int, gpd.GeoDataFrame], within: Any, path: Path) -> None:
+    """Refuse years of a reference that are of different glaciers: what one lacks would count as mapped wrongly.
+
+    Raises
+    ------
+    AnalysisError
+        More than a fifth of one year's ice, where the reference is said to be complete, meets no ice of another year.
+    """
+    import shapely
+
+    plane = shapes.plane_of(*by_year.values())
+    complete = shapely.union_all(within.to_crs(plane).geometry.make_valid().to_numpy())
+    ice = {}
+    for year, rows in by_year.items():
+        polygons = np.asarray(rows.geometry.to_crs(plane).make_valid().to_numpy(), dtype=object)
+        ice[year] = polygons[shapely.intersects(polygons, complete)]
+    for year, other in itertools.permutations(ice, 2):
+        met = np.unique(shapely.STRtree(ice[other]).query(ice[year], predicate="intersects")[0])
+        area = shapely.area(ice[year])
+        alone = 1 - float(area[met].sum() / area.sum()) if area.sum() > 0 else 0.0
+        if alone > ALONE:
+            raise AnalysisError(
+                f"{alone:.0%} of the ice of {year} in the reference {path} meet none of {other}: its years are of "
+                f"different glaciers, and what {other} lacks would count as mapped wrongly. Take one year with "
+                "reference_year (--reference-year) and say with reference_area (--reference-area) where it is complete"
+            )
+
+
+def _by_year(
+    frame: gpd.GeoDataFrame, run: Run, settings: MeasureSettings, notes: list[str]
+) -> dict[int, gpd.GeoDataFrame]:
+    """Return the outlines of each year that the map has, too."""
+    if cv.YEAR in frame:
         years = dates.whole_years(frame[cv.YEAR], what=f"the reference {settings.reference}")
         parts = {int(year): part for year, part in frame.groupby(years)}
+        if settings.reference_year is not None:
+            if settings.reference_year not in parts:
+                raise OptionError(
+                    f"reference_year={settings.reference_year}: {settings.reference} has the years "
+                    f"{', '.join(map(str, sorted(parts)))}; name one of these, or none to take all"
+                )
+            parts = {settings.reference_year: parts[settings.reference_year]}
+    elif settings.reference_year is not None:
+        parts = {settings.reference_year: frame}
     else:
         raise OptionError(
             f"the reference {settings.reference} has no column 'year'; say its year with reference_year "
@@ -187,9 +231,13 @@ def _by_year(frame: gpd.GeoDataFrame, run: Run, settings: MeasureSettings) -> di
     known = {year: part for year, part in sorted(parts.items()) if year in run.years}
     if not known:
         raise AnalysisError(
-            f"the reference is of {', '.join(map(str, sorted(parts)))}, the map of {', '.join(map(str, run.years))}; "
-            "they need a year in common"
+            f"the reference {settings.reference} is of {', '.join(map(str, sorted(parts)))}, the map {run.folder} of "
+            f"{', '.join(map(str, run.years))}; they need a year in common: map a year of the reference, or leave it "
+            "out"
         )
+    if unused := {year: len(part) for year, part in sorted(parts.items()) if year not in known}:
+        listed = ", ".join(f"{year} ({rows} rows)" for year, rows in unused.items())
+        notes.append(f"the reference has years that the map has not, which are not used: {listed}")
     return known
 
 

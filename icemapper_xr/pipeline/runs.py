@@ -119,6 +119,8 @@ def read_glaciers(path: str | Path) -> tuple[gpd.GeoDataFrame, tuple[str, ...]]:
     ------
     AnalysisError
         A glacier has no id.
+    VectorError
+        The same ice has other ids in other years: its glaciers would share it between them.
 
     Returns
     -------
@@ -133,6 +135,7 @@ def read_glaciers(path: str | Path) -> tuple[gpd.GeoDataFrame, tuple[str, ...]]:
     notes = (*notes, *rock)
     column = next((name for name in ID_COLUMNS if name in frame), None)
     ids = _ids(frame, column, path)
+    shapes.require_one_year(frame, f"the glaciers {path}", same=column)
     if column is None and len(frame):
         notes = (*notes, f"{Path(path).name} has none of {', '.join(ID_COLUMNS)}: glaciers are numbered by row")
     label = next((name for name in NAME_COLUMNS if name in frame), None)

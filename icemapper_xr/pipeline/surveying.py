@@ -26,6 +26,8 @@ Array = npt.NDArray[np.float64]
 
 UNFILTERED: Final = "none"
 FILTERED: Final = "median"
+LEFT_OUT: Final = "left_out_area"
+"""What was observed in some years, but not in all, where only cells observed in all count."""
 
 
 class Survey(NamedTuple):
@@ -97,20 +99,29 @@ def _one(
     from dask.base import compute
 
     p = sheet.probability
+    ever = None
     if settings.common:
-        p = p.where(p.notnull().all(cv.YEAR))
+        seen = p.notnull()
+        ever = (seen.any(cv.YEAR) & ~seen.all(cv.YEAR)).astype(np.float32)
+        p = p.where(seen.all(cv.YEAR))
     cut = sheet.cut(region)
     where = pieces.layout(p, size=size, glaciers=glaciers, reach=settings.reach, region=cut)
     tiles = pieces.layout(p, size=blocks.TILE_SIZE, region=cut)
     reference = None if truth is None else truth.on(sheet)
     clear = None if settings.excluded is None else ~layover.flagged(p, settings.excluded)
     lazy = {name: _lazy(_plane(p, name, settings), where, tiles, settings, reference, clear) for name in names}
+    if ever is not None:
+        left_out = pieces.areas_of(where, ever.where(ever > 0).expand_dims({cv.YEAR: p[cv.YEAR].values[:1]}))
+        for table, _ in lazy.values():
+            table[LEFT_OUT] = left_out["observed_area"]
     with progress.dask_bar("Areas"), store.explained(sheet.path):
         (done,) = compute(lazy)
     blank = np.zeros((0 if truth is None else len(truth.years), where.numbers.size))
     found = {}
     for name, (table, tile) in done.items():
         values = {key: np.asarray(value) for key, value in table.items()}
+        if LEFT_OUT in values:
+            values[LEFT_OUT] = np.repeat(values[LEFT_OUT], p.sizes[cv.YEAR], axis=0)
         if truth is not None and reference is None:
             values |= dict.fromkeys(pieces.OF_REFERENCE, blank)
         found[name] = (
