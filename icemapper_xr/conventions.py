@@ -138,7 +138,7 @@ ATTR_TIME_OF_DAY: Final = "time_of_day"
 """UTC time of day of a year's passes, HH:MM:SS; only where the relative orbit is unknown, which it stands for."""
 ATTR_CATALOG: Final = "catalog"
 ATTR_FILES: Final = "icemapper_files"
-"""JSON, {feature: digest of its files and their order}: of lists of rasters, which have no item ids of their own."""
+"""JSON, {feature: digest of its files, and of how they are read}: tells series apart that have the same items."""
 ATTR_READING: Final = "icemapper_reading"
 """JSON of how the rasters came onto the grid: pixel size they were read at, resampling, and what followed it.
 

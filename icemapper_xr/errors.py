@@ -10,6 +10,7 @@ from icemapper_xr import redact
 
 __all__ = [
     "AnalysisError",
+    "CatalogDownError",
     "CatalogError",
     "ClusterError",
     "CubeError",
@@ -35,6 +36,10 @@ class OptionError(IcemapperError):
 
 class CatalogError(IcemapperError):
     """A catalogue cannot be read, or has nothing that fits."""
+
+
+class CatalogDownError(CatalogError):
+    """A catalogue does not answer: what it has is not known, so that nothing follows from what it did not tell."""
 
 
 class ClusterError(IcemapperError):

@@ -167,6 +167,10 @@ def _status_text(found: Standing) -> str:
         for year in found.years
         if year.strips[0]
     ]
+    lines += [
+        f"{one} is to be replaced (--overwrite), which is not finished: what is told here is of the old one"
+        for one in found.replaced
+    ]
     if found.elsewhere:
         lines.append(f"the cube is {found.elsewhere}")
     if found.unreadable:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import collections
 import datetime as dt
 import functools
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ import xarray as xr
 
 from icemapper_xr import conventions
 from icemapper_xr._types import Bounds, Observation, Signer
-from icemapper_xr.cube import checks, footprints, loaders, passes, read, select
+from icemapper_xr.cube import checks, footprints, loaders, passes, read, remote, select
 from icemapper_xr.cube.faults import Faults
 from icemapper_xr.cube.grid import AreaGrid
 
@@ -202,10 +204,39 @@ def plan(
     reading = {"resolution": area.grid.resolution, "resampling": resampling}
     attrs = {
         **_attributes(selection, area),
+        conventions.ATTR_FILES: json.dumps(
+            {feature: _digest(steps) for feature, steps in slices.items()}, sort_keys=True
+        ),
         conventions.ATTR_CATALOG: source,
         conventions.ATTR_READING: json.dumps(reading, sort_keys=True),
     }
     return Series(area, slices, engine, resampling, chunk, sign, attrs, coordinates)
+
+
+def _digest(steps: Sequence[Sequence[Observation]]) -> str:
+    """Return a digest of the rasters of a feature and of how they are read, which a catalogue can be built anew with.
+
+    The size of a local file stands for what is in it; its time of change would make a year that is finished another one
+    when its files are copied.
+    """
+    told = [
+        (
+            one.item_id,
+            one.band,
+            one.quantity,
+            one.scale,
+            repr(one.nodata),
+            _size(one.href),
+        )
+        for frames in steps
+        for one in frames
+    ]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+
+
+def _size(href: str) -> int | None:
+    path = Path(href.removeprefix("file://"))
+    return None if remote.is_remote(href) or not path.is_file() else path.stat().st_size
 
 
 def _variable(linear: xr.DataArray, feature: conventions.Feature, observations: Sequence[Observation]) -> xr.DataArray:

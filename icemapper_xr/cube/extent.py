@@ -57,7 +57,10 @@ def extent(observations: Sequence[Observation], *, crs: Any = None) -> tuple[Bou
     if crs is None and len(codes) > 1:
         names = ", ".join(f"EPSG:{code}" for code in codes)
         raise OptionError(f"the catalogue's rasters lie in {names}; name one with crs, or an area by bbox")
-    target = pyproj.CRS.from_user_input(codes[0] if crs is None else crs)
+    try:
+        target = pyproj.CRS.from_user_input(codes[0] if crs is None else crs)
+    except pyproj.exceptions.CRSError as error:
+        raise OptionError(f"crs {crs!r} is not a CRS that pyproj knows; name one like EPSG:32633") from error
     boxes = [_box(observation, target) for observation in placed]
     left, bottom, right, top = zip(*boxes, strict=True)
     return Bounds(min(left), min(bottom), max(right), max(top)), target.to_string()

@@ -11,6 +11,7 @@ import shapely
 
 from icemapper_xr._types import Bounds
 from icemapper_xr.errors import VectorError
+from icemapper_xr.inventory import shapes
 from icemapper_xr.inventory.elevation import Dem, Relief, beneath, sample
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def centres(glaciers: gpd.GeoDataFrame) -> npt.NDArray[np.float64]:
     """Return (n, 2) longitude and latitude of a point inside each polygon, as far from its margin as it gets."""
     if not len(glaciers):
         return np.empty((0, 2))
-    metric = glaciers.estimate_utm_crs()
+    metric = shapes.plane_of(glaciers)
     flat = np.asarray(glaciers.geometry.to_crs(metric).values, dtype=object)
     coarse = shapely.simplify(flat, 20.0)  # the circle of a large glacier takes minutes at full detail
     usable = shapely.is_valid(coarse) & ~shapely.is_empty(coarse)

@@ -95,8 +95,6 @@ def surges_of_run(
     AnalysisError
         No glaciers, an id that is not among them, or no cell with both kinds.
     """
-    import json
-
     target = _json_target(source, out, "surges.json")
     listed = _listed(Path(surging))
     seed = int(options.get("seed", 42))
@@ -123,7 +121,7 @@ def surges_of_run(
             seed=seed,
         )
     content = {"method": _SURGE_METHOD, "notes": report.notes, "tests": {k: asdict(v) for k, v in tests.items()}}
-    tables.write_bytes(target, (json.dumps(content, indent=1) + "\n").encode())
+    tables.write_bytes(target, tables.as_json(content))
     return SurgeReport(tests, target, report.notes)
 
 
@@ -228,8 +226,6 @@ def inventories_of_files(
     OptionError
         One of the two numbers of the recent rate is missing, or the smallest area is none.
     """
-    import json
-
     if not 0 <= min_area_km2 < np.inf:
         raise OptionError(f"min_area_km2={min_area_km2:g}: give an area of 0 km2 or more")
     if (recent_rate is None) != (recent_half_width is None):
@@ -258,7 +254,7 @@ def inventories_of_files(
         }
         content: dict[str, Any] = {"first": asdict(one), "second": asdict(two), **rows}
         content |= {"acceleration": factor and asdict(factor), "notes": notes}
-        tables.write_bytes(target, (json.dumps(content, indent=1) + "\n").encode())
+        tables.write_bytes(target, tables.as_json(content))
     return report
 
 

@@ -97,8 +97,10 @@ def _with_band(path: Path, drawn: gpd.GeoDataFrame, calibration: str | Path) -> 
     there = tiled.is_region(path.parent) or store.exists(store.cube_of(path.parent))
     if path.name != OUTLINES or "half_width_m" in drawn or not there:
         return drawn
-    threshold = float(settings_of(path.parent).get("threshold", conventions.THRESHOLD))
-    return outlining.drawing_of(path.parent).band(drawn, threshold=threshold, calibration=calibration).outlines
+    made = settings_of(path.parent)
+    how = {name: float(made[name]) for name in ("threshold", "min_hole_km2") if name in made}
+    how.setdefault("threshold", conventions.THRESHOLD)
+    return outlining.drawing_of(path.parent).band(drawn, calibration=calibration, **how).outlines
 
 
 def _at_edge(path: Path, table: gpd.GeoDataFrame) -> gpd.GeoDataFrame:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
-from icemapper_xr import applicability, cluster, conventions, cube, prediction, store
+from icemapper_xr import applicability, conventions, cube, prediction, store
 from icemapper_xr._types import Bounds, Grid, Segmenter
 from icemapper_xr.conventions import Gap, Resampling
 from icemapper_xr.errors import ClusterError, CubeError, IcemapperError, OptionError, StoreError, WeightsError
@@ -166,7 +166,6 @@ def map_cube(
         )
         if run.todo or run.unfinished:
             journal.begin(path, year=year, units=len(session.units), missing=len(session.missing))
-            client = client or cluster.active_client()
             try:
                 run.through(pools.open_pool(client, segmenter))
             except FATAL as error:
@@ -265,6 +264,8 @@ class _Run:
         self.journal, self.on_outcome = journal, on_outcome
         self.job: Callable[[units.Place], units.Job]
         self.first_error: Exception | None = None
+        self._failures = 0
+        """Units that failed in this run."""
         self._first = (lattice_first(lattice.rows), lattice_first(lattice.columns))
         self.missing = {self.block_of(unit) for unit in session.missing}
         """Blocks whose unit is not written, so that strips for it are kept."""
@@ -329,10 +330,13 @@ class _Run:
             for block in sorted(self.unfinished & self.evaluated):
                 self._finish_if_ready(block, pool)
             while self.todo or pool.busy:
-                while self.todo and pool.room():
+                while self.todo and pool.room() and not self._hopeless():
                     place = self.place(self.todo.popleft())
                     pool.submit(units.evaluate, self.job(place), place, network=True)
+                if not pool.busy:  # what was begun before the failures came has come back, too
+                    raise StoreError(f"the first {self._failures} units failed ({self.first_error})")
                 self._take(*pool.next(), pool)
+                self.session.held()
         except BaseException:
             pool.stop()
             raise
@@ -402,8 +406,12 @@ class _Run:
             self.written.failed[unit] = reason
             self.session.handover.fail(unit, reason)
             self.journal.event("failed", unit=list(unit), reason=reason)
-        if len(self.written.failed) >= MOST_FAILED and not self.written.written:
-            raise StoreError(f"the first {len(self.written.failed)} units failed ({reason})")
+            self._failures += 1
+
+    def _hopeless(self) -> bool:
+        """Whether nothing but failures came of this run and of those before it."""
+        some = self.written.written or self.written.kept or self.evaluated
+        return self._failures >= MOST_FAILED and not some
 
     def _waiting(self, blocks: Iterable[Block]) -> list[store.Unit | None]:
         return [self.unit_of(block) for block in blocks if block in self.unfinished]

@@ -57,7 +57,7 @@ def local_folder(out: str | Path) -> Path:
             f"out is {url}: outlines and logs need a folder on disk, only the cube can lie elsewhere; write "
             f"--out FOLDER --store {url}/{store.CUBE}"
         )
-    return Path(out)
+    return Path(str(out).removeprefix("file://")).expanduser()
 
 
 @contextlib.contextmanager
@@ -70,7 +70,8 @@ def running(home: Home, chosen: MapSettings, segmenter: Segmenter, where: str) -
     try:
         yield journal
     except BaseException as error:
-        journal.event("end", error=f"{type(error).__name__}: {error}")
+        with contextlib.suppress(OSError):  # of a disk that is full, say, as the error itself
+            journal.event("end", error=f"{type(error).__name__}: {error}")
         if journal.path is None or _certainly_absent(home.cube):
             journal.discard()
             if not pointed:

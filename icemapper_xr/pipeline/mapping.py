@@ -6,7 +6,7 @@ import functools
 import logging
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,7 +17,7 @@ from icemapper_xr import cluster as clusters
 from icemapper_xr import conventions, cube, models, prediction, progress, regions, settings, store
 from icemapper_xr._types import Segmenter
 from icemapper_xr.cube import select
-from icemapper_xr.errors import CubeError, OptionError, StoreError
+from icemapper_xr.errors import CatalogDownError, CatalogError, CubeError, OptionError, StoreError
 from icemapper_xr.pipeline import execution, homes, orbits, outlining, records, trust, verbs
 from icemapper_xr.pipeline.homes import Home
 from icemapper_xr.settings import Area, MapSettings
@@ -190,14 +190,7 @@ def _map_years(
     failed: list[str] = []
     windows = prediction.Windows()
     asked = years_of(chosen)
-    orbit, polarisation = _series(chosen, home, overwrite=overwrite)
-    hours = orbits.hours_of(home.cube, replaced=asked if overwrite else ())
-    for year in asked:
-        progress.note(f"{year}: choosing the observations")
-        series = plan_year(chosen, segmenter, year, orbit=orbit, polarisation=polarisation)
-        orbit, polarisation = orbits.known_series(series.attrs)
-        label = int(series.attrs.get(conventions.ATTR_YEAR, year))
-        hours = orbits.one_orbit(series.attrs, label, hours)
+    for label, series in _planned(chosen, segmenter, home, asked, overwrite=overwrite):
         # The first year replaces another run's output; the others must not replace the first.
         again: bool | Literal["year"] = "year" if overwrite and done else overwrite
         try:
@@ -232,14 +225,52 @@ def _map_years(
     return reports, windows
 
 
-def _series(chosen: MapSettings, home: Home, *, overwrite: bool) -> tuple[int | None, str | None]:
+def _planned(
+    chosen: MapSettings, segmenter: Segmenter, home: Home, years: Sequence[int], *, overwrite: bool
+) -> list[tuple[int, cube.Series]]:
+    """Choose the observations of all years before hours are spent on the first of them.
+
+    Raises
+    ------
+    CatalogError, CubeError
+        Some years cannot be mapped; all of them are named.
+    """
+    replaced = years if overwrite else ()
+    orbit, polarisation = shared_series(chosen, home.cube, replaced=replaced)
+    hours = orbits.hours_of(home.cube, replaced=replaced)
+    planned, problems = [], []
+    for year in years:
+        progress.note(f"{year}: choosing the observations")
+        try:
+            series = plan_year(chosen, segmenter, year, orbit=orbit, polarisation=polarisation)
+            label = int(series.attrs.get(conventions.ATTR_YEAR, year))
+            hours = orbits.one_orbit(series.attrs, label, hours)
+        except (CatalogError, CubeError) as error:
+            if len(years) == 1 or isinstance(error, CatalogDownError):
+                raise
+            problems.append(f"{year}: {error}")
+            continue
+        orbit, polarisation = orbits.known_series(series.attrs)
+        planned.append((label, series))
+    if problems:
+        raise CubeError(f"{'; '.join(problems)}. Nothing was mapped: mend this, or leave those years out")
+    return planned
+
+
+def shared_series(
+    chosen: MapSettings, cube_: str | Path, *, replaced: Collection[int] = ()
+) -> tuple[int | None, str | None]:
     """Return the orbit and polarisation that all years of a map share; None where the first year is to choose.
 
-    Chosen anew for each year they would fake change (docs/data).
+    Chosen anew for each year they would fake change (docs/data). Where years stay beside those that are replaced, these
+    are of the same: with another orbit they would take the place of all.
     """
-    if overwrite or not store.is_store(home.cube):
+    if not store.is_store(cube_):
         return chosen.orbit, chosen.polarisation
-    orbit, polarisation = orbits.known_series(store.provenance(home.cube)["run"])
+    there = store.provenance(cube_)
+    if set(there["years"]) <= set(replaced):
+        return chosen.orbit, chosen.polarisation
+    orbit, polarisation = orbits.known_series(there["run"])
     return chosen.orbit or orbit, chosen.polarisation or polarisation
 
 

@@ -224,7 +224,8 @@ def outlines_of_run(
     together = vectorise.simplify(together, simplify)
     vectorise.write(together, target)
     if out is None and year is None:  # what `divides`, `export` and `qc` take for the drawing of the folder
-        records.redrawn(target.parent, threshold=threshold, min_area_km2=min_area_km2)
+        drawing = {"threshold": threshold, "min_area_km2": min_area_km2, "min_hole_km2": min_hole_km2}
+        records.redrawn(target.parent, **drawing)
     if sides is not None:
         vectorise.write(sides, target.with_name(f"{target.stem}_band{target.suffix}"))
     return target, together

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import concurrent.futures
-import itertools
 import logging
 import time
+import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -88,8 +88,6 @@ class Threads:
 class Workers:
     """Workers of a Dask cluster; blocks with the network go where the GPUs are, if there are any."""
 
-    _numbers = itertools.count()
-
     def __init__(self, client: Client) -> None:
         from distributed import as_completed
 
@@ -114,8 +112,8 @@ class Workers:
             future = self._client.submit(
                 function,
                 job,
-                key=f"icemapper-{function.__name__}-{row}-{column}-{place.target.fingerprint[:8]}-{next(self._numbers)}",
-                pure=False,
+                # Never the same twice: a scheduler that serves two maps would take the one's result for the other's.
+                key=f"icemapper-{function.__name__}-{row}-{column}-{uuid.uuid4().hex}",
                 resources=resources or None,
                 priority=0 if network else 1,
             )

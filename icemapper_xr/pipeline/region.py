@@ -14,7 +14,7 @@ from icemapper_xr import catalog as catalogs
 from icemapper_xr import cluster as clusters
 from icemapper_xr import conventions, models, prediction, progress, regions, store, vectorise
 from icemapper_xr._types import Segmenter
-from icemapper_xr.errors import CatalogError, CubeError, IcemapperError, OptionError, StoreError
+from icemapper_xr.errors import CatalogDownError, CatalogError, CubeError, IcemapperError, OptionError, StoreError
 from icemapper_xr.pipeline import (
     execution,
     homes,
@@ -238,7 +238,8 @@ def _journal(folder: Path, chosen: MapSettings, segmenter: Segmenter) -> Iterato
     try:
         yield journal
     except BaseException as error:
-        journal.event("end", error=f"{type(error).__name__}: {error}")
+        with contextlib.suppress(OSError):
+            journal.event("end", error=f"{type(error).__name__}: {error}")
         raise
     else:
         journal.event("end")
@@ -293,12 +294,9 @@ class _Run:
 
     def _tile(self, part: regions.Part, years: Sequence[int], found: _Index | None) -> None:
         path = tiled.store_of(self.listed.folder, part.name)
-        orbit: int | None = self.chosen.orbit
-        polarisation: str | None = self.chosen.polarisation
-        if store.is_store(path) and not self.overwrite:
-            known = orbits.known_series(store.provenance(path)["run"])
-            orbit, polarisation = orbit or known[0], polarisation or known[1]
-        hours = orbits.hours_of(path, replaced=years if self.overwrite else ())
+        replaced = years if self.overwrite else ()
+        orbit, polarisation = mapping.shared_series(self.chosen, path, replaced=replaced)
+        hours = orbits.hours_of(path, replaced=replaced)
         again: bool | Literal["year"] = self.overwrite
         for year in years:
             try:
@@ -315,6 +313,10 @@ class _Run:
                     crs=f"EPSG:{part.epsg}",
                 )
                 hours = orbits.one_orbit(series.attrs, year, hours)
+            except CatalogDownError as error:  # not skipped: another run finds out what there is
+                self._first_error = self._first_error or error
+                self._failed.append(f"{part.name}, {year}: {error}")
+                continue
             except (CatalogError, CubeError) as error:
                 self._first_error = self._first_error or error
                 self.tiles.append(Tile(part.name, year, skipped=str(error)))
@@ -377,7 +379,7 @@ class _Run:
 
     def _local(self) -> _Index | None:
         """Read a catalogue of files once; APIs are asked for each tile."""
-        if not Path(self.chosen.catalog).exists():
+        if not Path(self.chosen.catalog).expanduser().exists():
             return None
         features = self.chosen.features or self.segmenter.features
         return _Index(catalogs.search(self.chosen.catalog, features=tuple(features)))

@@ -50,6 +50,8 @@ class Standing:
     """Items that the newest run could not read somewhere."""
     listed: bool = True
     """Whether it is known which tiles the map of a region has; not where its index is gone or damaged."""
+    replaced: tuple[str, ...] = ()
+    """Stores beside which another one lies that is to replace them, unfinished: what is told is of the old ones."""
 
     @property
     def elsewhere(self) -> str | None:
@@ -61,7 +63,8 @@ class Standing:
     @property
     def complete(self) -> bool:
         """Whether nothing is left to do."""
-        return self.listed and all(year.done == year.units for year in self.years)
+        done = bool(self.years) and all(year.done == year.units for year in self.years)
+        return self.listed and done and not self.replaced
 
 
 def status_of_run(out: str | Path) -> Standing:
@@ -91,7 +94,14 @@ def status_of_run(out: str | Path) -> Standing:
     writers = (store.writer(path) for path in paths)
     log, ended, unreadable = _last_run(Path(out)) if not store.is_url(out) else (None, None, ())
     return Standing(
-        str(out), years, next((one for one in writers if one), None), log, ended, unreadable, listed=due is not None
+        str(out),
+        years,
+        next((one for one in writers if one), None),
+        log,
+        ended,
+        unreadable,
+        listed=due is not None,
+        replaced=tuple(str(path) for path in paths if store.is_being_replaced(path)),
     )
 
 

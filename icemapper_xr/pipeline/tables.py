@@ -8,14 +8,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from icemapper_xr import store, whole
+import numpy as np
+
+from icemapper_xr import store, vectorise, whole
 from icemapper_xr.errors import OptionError, StoreError
 
 if TYPE_CHECKING:
     import geopandas as gpd
     import pandas as pd
 
-__all__ = ["SUFFIXES", "target", "text", "write", "write_bytes"]
+__all__ = ["SUFFIXES", "as_json", "target", "text", "write", "write_bytes"]
 
 SUFFIXES: Final = (".csv", ".gpkg", ".json")
 
@@ -70,17 +72,26 @@ def write(
             _put(path, _csv(table, about).encode())
         elif suffix == ".json":
             rows = json.loads(table.to_json(orient="records", double_precision=12))
-            _put(path, _json({**about, "rows": rows}))
+            _put(path, as_json({**about, "rows": rows}))
         else:
             _write_gpkg(table, path, shapes, key)
-            _put(path.with_suffix(".json"), _json(dict(about)))
+            _put(path.with_suffix(".json"), as_json(dict(about)))
     except OSError as error:
         raise StoreError(f"cannot write the table {path}: {error.strerror or error}; name another file") from error
     return path
 
 
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=1, default=str) + "\n").encode()
+def as_json(value: Any) -> bytes:
+    """Return a value as JSON, which knows no NaN and no infinity: they are null."""
+    return (json.dumps(_finite(value), indent=1, default=str, allow_nan=False) + "\n").encode()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _csv(table: pd.DataFrame, about: Mapping[str, Any]) -> str:
@@ -99,6 +110,10 @@ def _write_gpkg(table: pd.DataFrame, target: Path, shapes: gpd.GeoDataFrame | No
     crs = 4326 if shapes is None else shapes.crs
     known = {} if shapes is None else dict(zip(shapes.index, shapes.geometry, strict=True))
     frame = gpd.GeoDataFrame(table, geometry=[known.get(name) for name in table[key]], crs=crs).to_crs(4326)
+    shapes_ = np.asarray(frame.geometry.values, dtype=object)
+    some = frame.geometry.notna().to_numpy()
+    shapes_[some] = vectorise.cut_at_antimeridian(shapes_[some])
+    frame = frame.set_geometry(shapes_, crs=4326)
     try:
         with whole.appearing(target) as part:
             frame.to_file(

@@ -217,7 +217,7 @@ def _extent(
     catalog: str | Path | catalogs.SearchResult, features: Sequence[Feature], crs: Any
 ) -> tuple[tuple[float, float, float, float], Any]:
     """Return the bounds that the rasters of a local catalogue cover, and their CRS."""
-    if not isinstance(catalog, catalogs.SearchResult) and not Path(catalog).exists():
+    if not isinstance(catalog, catalogs.SearchResult) and not Path(catalog).expanduser().exists():
         catalogs.identify(catalog)  # says so if it is none
         raise OptionError(
             f"no area is named for the catalogue {catalog}; name one by bbox (west south east north) or bounds with crs"

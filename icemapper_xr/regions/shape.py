@@ -128,6 +128,11 @@ def _halves(box: Sequence[float]) -> list[BaseGeometry]:
         raise OptionError(f"the box {shown} is upside down or empty; the order is west, south, east, north")
     if west < east:
         return [shapely.box(west, south, east, north)]
+    if (wide := east - west + 360) > 180:
+        raise OptionError(
+            f"the box {shown} would cross the antimeridian and be {wide:g} degrees wide: the order is west, south, "
+            "east, north; give two boxes if it is meant"
+        )
     halves = [(west, 180.0), (-180.0, east)]
     return [shapely.box(left, south, right, north) for left, right in halves if left < right]
 

@@ -14,7 +14,7 @@ from icemapper_xr import _version, errors
 from icemapper_xr import conventions as cv
 from icemapper_xr.store.layout import Layout
 
-__all__ = ["check", "digest", "of_run", "of_year", "plain", "unlike"]
+__all__ = ["check", "digest", "of_run", "of_year", "plain", "same_year", "told", "unlike"]
 
 YEARLY_ATTRS = (
     cv.ATTR_YEAR,
@@ -83,6 +83,13 @@ def of_year(attrs: Mapping[Any, Any]) -> dict[str, Any]:
     return facts
 
 
+def same_year(there: Mapping[str, Any], here: Mapping[str, Any]) -> bool:
+    """Whether a year of a store is the one that is to be written."""
+    if there.get("items") and "files" not in there:  # written before what was read of items was noted
+        here = {key: value for key, value in here.items() if key != "files"}
+    return digest(there) == digest(here)
+
+
 def digest(identity: Mapping[str, Any]) -> str:
     """Return the sha256 of an identity's canonical JSON, as hexadecimal digits."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
@@ -98,15 +105,19 @@ def check(there: Mapping[str, Any], here: Mapping[str, Any], *, what: str) -> No
     """
     if digest(there) == digest(here):
         return
-    differences = "; ".join(_differences(there, here))
     raise errors.StoreError(
-        f"{what} belongs to another run: {differences}. Name another output, or replace it with overwrite"
+        f"{what} belongs to another run: {told(there, here)}. Name another output, or replace it with overwrite"
     )
+
+
+def told(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """Tell in what two identities differ; empty if they are alike."""
+    return "; ".join(_differences(there, here))
 
 
 def unlike(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
     """Tell in what the runs of two tiles of one region differ that shapes values; empty if they are alike."""
-    return "; ".join(_differences(_of_region(there), _of_region(here)))
+    return told(_of_region(there), _of_region(here))
 
 
 def _of_region(run: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,7 +146,8 @@ def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]
         if key == "items":
             lines.append(_item_difference(before or [], now or []))
         elif key.startswith("files.") and before and now:
-            lines.append(f"the files of {key.removeprefix('files.')} are others, changed, or in another order here")
+            feature = key.removeprefix("files.")
+            lines.append(f"the files of {feature} are others, changed, in another order, or read otherwise here")
         else:
             lines.append(f"{key} is {_short(before)} there and {_short(now)} here")
     return lines

@@ -11,7 +11,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from icemapper_xr import errors
@@ -28,11 +28,16 @@ _log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def hold(location: Location) -> Iterator[None]:
+def hold(location: Location) -> Iterator[Callable[[], None]]:
     """Hold the lease of a store while the block runs, and renew it meanwhile.
 
     The object is made by a conditional write, which of two runs at once only one can do. Clocks of the machines must
     agree to a minute.
+
+    Yields
+    ------
+    callable
+        Raises a `StoreError` once another run has taken the lease, which ended while this process slept.
 
     Raises
     ------
@@ -42,11 +47,19 @@ def hold(location: Location) -> Iterator[None]:
     place = location.sibling(".lock")
     token = secrets.token_hex(8)
     _take(place, token, location)
-    done = threading.Event()
-    renewer = threading.Thread(target=_renew, args=(place, token, done), daemon=True, name="icemapper-lease")
+    done, lost = threading.Event(), threading.Event()
+    renewer = threading.Thread(target=_renew, args=(place, token, done, lost), daemon=True, name="icemapper-lease")
     renewer.start()
+
+    def held() -> None:
+        if lost.is_set():
+            raise errors.StoreError(
+                f"The lease of the store {location} ended while this process slept, and another run has it now: wait "
+                "until that run ends, then run the same again"
+            )
+
     try:
-        yield
+        yield held
     finally:
         done.set()
         renewer.join(timeout=5)
@@ -79,9 +92,13 @@ def _take(place: Location, token: str, location: Location) -> None:
         raise errors.StoreError(f"The store {location} was taken by another run in this moment; try again later")
 
 
-def _renew(place: Location, token: str, done: threading.Event) -> None:
+def _renew(place: Location, token: str, done: threading.Event, lost: threading.Event) -> None:
     while not done.wait(RENEW_SECONDS):
         try:
+            there = _note(place)
+            if there is not None and there.get("token") != token:  # taken by another, as it had ended
+                lost.set()
+                return
             place.put(_content(token))
         except Exception as error:  # the next time may do; the lease outlives three failures
             _log.warning("the lease %s could not be renewed: %s", place, error)

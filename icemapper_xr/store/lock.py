@@ -8,7 +8,7 @@ import errno
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from icemapper_xr import errors, progress
@@ -21,12 +21,17 @@ _UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 
 @contextlib.contextmanager
-def hold(location: Location) -> Iterator[None]:
+def hold(location: Location) -> Iterator[Callable[[], None]]:
     """Hold the only leave to write a store while the block runs.
 
     The lock belongs to the open file, so the system drops it when its process ends in whatever way: no dead run keeps
     it. The file beside the store tells who holds it. An object store has no such locks: there an object beside the
     store is a lease that its holder renews; a lease that a dead run left ends after two minutes.
+
+    Yields
+    ------
+    callable
+        Raises a `StoreError` once another run has taken the lease; a lock cannot be taken.
 
     Raises
     ------
@@ -34,13 +39,15 @@ def hold(location: Location) -> Iterator[None]:
         If another run holds the lock, or the folder cannot be written to.
     """
     if location.local is None:
-        with location.plainly(), lease.hold(location):
-            yield
+        with contextlib.ExitStack() as stack:
+            with location.plainly():
+                held = stack.enter_context(lease.hold(location))
+            yield held
         return
     path = Path(location.sibling(".lock").url)
     handle = _acquire(path, location)
     try:
-        yield
+        yield lambda: None
     finally:
         # Removed before it is released: whoever opened this file in between finds another inode and tries again.
         with contextlib.suppress(OSError):

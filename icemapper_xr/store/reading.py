@@ -50,6 +50,12 @@ def is_store(path: PathLike) -> bool:
     return True
 
 
+def is_being_replaced(path: PathLike) -> bool:
+    """Tell whether a store lies beside one, unfinished, that is to take its place."""
+    location = Location.parse(path)
+    return location.local is not None and location.sibling(".new").kind() == "store"
+
+
 def open_store(path: PathLike, *, crop: bool = True) -> xr.Dataset:
     """Open a store lazily.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -41,6 +41,8 @@ class Session:
     """Those that are still to do."""
     handover: Handover
     """What the blocks of a run hand to each other; it outlives a run that is killed."""
+    held: Callable[[], None]
+    """Raises a `StoreError` once another run has taken the lease of a store in a bucket."""
 
 
 @contextlib.contextmanager
@@ -79,8 +81,8 @@ def session(
     layout = layouts.of_result(selected, chunk=chunk, shard=shard)
     run, facts = identity.of_run(selected.attrs, layout), identity.of_year(selected.attrs)
     _refuse_mixture(run, map(Location.parse, beside))
-    with lock.hold(location):
-        place = staging.prepare(location, layout, run, selected.attrs, overwrite=overwrite is True)
+    with lock.hold(location) as held:
+        place = staging.prepare(location, layout, run, selected.attrs, overwrite=overwrite)
         afresh = bool(overwrite) and not place.staged
         handover = handovers.of_store(location, _digest_of_year(run, facts), year)
         try:
@@ -90,8 +92,9 @@ def session(
             _sweep(location, place.location, keep=(handover,))
             units = tuple(layout.all_units())
             missing = units if afresh else _missing(place.location, year)
-            target = Target(place.location.url, layout, index, identity.digest(run))
-            yield Session(location.url, target, units, missing, handover)
+            target = Target(place.location.url, layout, index, identity.digest(run), year, identity.digest(facts))
+            yield Session(location.url, target, units, missing, handover, held)
+            held()
             if not reading.missing_units(place.location, skeleton.open_group(place.location), year):
                 if missing:
                     place.location.sweep()  # of workers that were killed in this run
@@ -119,6 +122,9 @@ class Target:
     """Position of the year in the store."""
     fingerprint: str
     """Of the run: a worker that outlived a killed run must not write into the store of the next."""
+    year: int
+    year_fingerprint: str
+    """Of the year, for the same reason: where a year is taken back another one may come into its place."""
 
 
 def _refuse_mixture(run: Mapping[str, Any], beside: Iterable[Location]) -> None:
@@ -195,7 +201,7 @@ def _begin_year(
     known = of_years.get(str(year))
     if known is None:
         return skeleton.add_year(group, year, facts, attrs)
-    if identity.digest(known["identity"]) == identity.digest(facts):
+    if not afresh and identity.same_year(known["identity"], facts):
         return int(known["index"])
     if not afresh and reading.begun(location, group, year):
         identity.check(known["identity"], facts, what=f"The year {year} in the store {location}")
@@ -259,8 +265,13 @@ def _write_chunks(
 
     side = target.layout.unit
     group: Any = zarr.open_group(location.zarr_store(), mode="r+")
-    if skeleton.meta(group)["fingerprint"] != target.fingerprint:
-        raise errors.StoreError(f"The store {location} was replaced by another run: this unit is not written")
+    ours = skeleton.meta(group)
+    year = ours["years"].get(str(target.year), {})
+    place = ours["fingerprint"], year.get("index"), year.get("fingerprint")
+    if place != (target.fingerprint, target.index, target.year_fingerprint):
+        raise errors.StoreError(
+            f"The store {location}, or its year {target.year}, was replaced by another run: this unit is not written"
+        )
     for variable, block in zip(target.layout.variables, blocks, strict=True):
         whole = np.full((1, side, side), variable.fill, dtype=variable.dtype)
         whole[0, *where] = block

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from icemapper_xr import errors, progress
 from icemapper_xr.store import identity, mending, reading, skeleton
@@ -40,9 +40,16 @@ class Place:
 
 
 def prepare(
-    location: Location, layout: Layout, run: Mapping[str, Any], attrs: Mapping[Any, Any], *, overwrite: bool
+    location: Location,
+    layout: Layout,
+    run: Mapping[str, Any],
+    attrs: Mapping[Any, Any],
+    *,
+    overwrite: bool | Literal["year"],
 ) -> Place:
     """Make, open or begin to replace the store at `location`; call it under the lock.
+
+    With `overwrite="year"` a replacement that was begun goes on, but none is begun.
 
     Raises
     ------
@@ -79,8 +86,13 @@ def prepare(
             location.delete()  # of a run that was killed before its first unit: nothing is lost
             _create(location, layout, run, attrs)
             return Place(location, location)
-        if not overwrite:
+        if overwrite is not True and not (overwrite and _replaces(location, run)):
             identity.check(there, run, what=f"The store {location}")
+        if overwrite is True and not _replaces(location, run):
+            years = ", ".join(sorted(skeleton.meta(group)["years"]))
+            progress.note(
+                f"{location} is of another run ({identity.told(there, run)}): all of it is replaced ({years})"
+            )
         return _replace(location, layout, run, attrs)
     except OSError as error:
         reason = error.strerror or str(error)
@@ -113,6 +125,17 @@ def _create(location: Location, layout: Layout, run: Mapping[str, Any], attrs: M
         raise
 
 
+def _replaces(location: Location, run: Mapping[str, Any]) -> bool:
+    """Whether a store of this run that is to replace the one at `location` was begun."""
+    if location.local is None:
+        return False
+    with contextlib.suppress(errors.StoreError):
+        return identity.digest(skeleton.meta(skeleton.open_group(location.sibling(".new")))["run"]) == identity.digest(
+            run
+        )
+    return False
+
+
 def _replace(location: Location, layout: Layout, run: Mapping[str, Any], attrs: Mapping[Any, Any]) -> Place:
     """Begin, or go on with, a store that is to replace another."""
     if location.local is None:  # an object store has no rename
@@ -120,13 +143,9 @@ def _replace(location: Location, layout: Layout, run: Mapping[str, Any], attrs: 
         _create(location, layout, run, attrs)
         return Place(location, location)
     fresh = location.sibling(".new")
-    same = False
-    with contextlib.suppress(errors.StoreError):
-        group = skeleton.open_group(fresh, read_only=False)
-        same = identity.digest(skeleton.meta(group)["run"]) == identity.digest(run)
-    if same:
+    if _replaces(location, run):
         fresh.sweep()
-        _mend(fresh, layout, group)
+        _mend(fresh, layout, skeleton.open_group(fresh, read_only=False))
     else:
         _discard(fresh)
         _create(fresh, layout, run, attrs)

@@ -7,6 +7,7 @@ grid edge on which they end, so nothing is dissolved or snapped, and the polygon
 
 from __future__ import annotations
 
+from icemapper_xr.vectorise.antimeridian import cut as cut_at_antimeridian
 from icemapper_xr.vectorise.band import BAND_COLUMNS, LEVELS, Band, band
 from icemapper_xr.vectorise.edges import at_data_edge
 from icemapper_xr.vectorise.files import read, read_polygons, suffix_of, write
@@ -24,6 +25,7 @@ __all__ = [
     "band",
     "body_ids",
     "check_tolerance",
+    "cut_at_antimeridian",
     "outlines",
     "read",
     "read_polygons",
