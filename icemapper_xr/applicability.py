@@ -296,19 +296,17 @@ def applicability(cube: xr.Dataset, model: Likeness) -> xr.DataArray:
     Raises
     ------
     CubeError
-        If a feature is missing, or the pixels are not those of the training data.
+        If a feature is missing, the pixels are not those of the training data, or the steps are not 15 in order.
     UnitsError
-        If the cube is in model units already.
+        If the units are missing or others, or the cube is in model units already.
     """
     missing = [feature for feature in model.features if feature not in cube]
     if missing:
         raise errors.CubeError(f"the weights want {', '.join(model.features)}, the cube has no {', '.join(missing)}")
-    arrays = []
     for feature in model.features:
-        array = cube[feature]
-        if cv.ATTR_NORMALISED in array.attrs:
-            raise errors.UnitsError(f"{feature} is in model units: score the cube before it is normalised")
-        arrays.append(array.transpose(cv.TIME, cv.Y, cv.X))
+        _check_units(cube[feature], feature)
+    arrays = [cube[feature].transpose(cv.TIME, cv.Y, cv.X) for feature in model.features]
+    _check_steps(arrays[0])
     size = _pixel_size(arrays[0])
     if not np.isclose(size, model.pixel_size, rtol=1e-3):
         raise errors.CubeError(
@@ -324,6 +322,31 @@ def applicability(cube: xr.Dataset, model: Likeness) -> xr.DataArray:
     cut = values[before[0] : before[0] + rows, before[1] : before[1] + columns]
     attrs = {**cv.VARIABLE_ATTRIBUTES[cv.APPLICABILITY], "training": model.source}
     return xr.DataArray(cut, dims=(cv.Y, cv.X), coords=coords, attrs=attrs, name=cv.APPLICABILITY)
+
+
+def _check_units(array: xr.DataArray, feature: Feature) -> None:
+    """Refuse other units than those of a cube: linear power would look unlike everything."""
+    if cv.ATTR_NORMALISED in array.attrs:
+        raise errors.UnitsError(f"{feature} is in model units: score the cube before it is normalised")
+    wanted = cv.FEATURE_RANGES[feature].units
+    if array.attrs.get("units") != wanted:
+        raise errors.UnitsError(
+            f"{feature} has the units {array.attrs.get('units')!r}, {wanted!r} is wanted: bring it to these, and say "
+            f"so in ds[{feature!r}].attrs['units']"
+        )
+
+
+def _check_steps(array: xr.DataArray) -> None:
+    """Refuse other steps than those of the training data, whose statistics over the year would be others."""
+    steps = array.sizes[cv.TIME]
+    if steps != cv.N_STEPS:
+        raise errors.CubeError(f"the cube has {steps} steps, the training data {cv.N_STEPS}: score the whole year")
+    if (
+        cv.TIME in array.coords
+        and array.indexes[cv.TIME].size > 1
+        and not array.indexes[cv.TIME].is_monotonic_increasing
+    ):
+        raise errors.CubeError("the times of the cube do not ascend: sort it, ds.sortby('time')")
 
 
 def _pixel_size(array: xr.DataArray) -> float:

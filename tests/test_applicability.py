@@ -208,6 +208,24 @@ def test_bad_cubes_are_refused(model: likeness.Likeness) -> None:
         likeness.fit([np.zeros((9, 8))] * 9, features=("rtc",), pixel_size=10.0)
 
 
+def test_other_steps_and_units_are_refused(model: likeness.Likeness) -> None:
+    """Shuffled or half a year looks unlike the training data, linear power unlike everything."""
+    stack = places(np.random.default_rng(4), 1)[0]
+    times = np.datetime64("2023-01-01", "ns") + np.arange(15) * np.timedelta64(24, "D")
+    cube = xr.Dataset(
+        {"rtc": (("time", "y", "x"), stack, {"units": "dB"})},
+        {"time": times, "y": -10.0 * np.arange(64), "x": 10.0 * np.arange(64)},
+    ).rio.write_crs(32633)
+    assert np.isfinite(likeness.applicability(cube, model)).any()
+    for wrong, kind, message in (
+        (cube.isel(time=slice(8)), errors.CubeError, "8 steps, the training data 15"),
+        (cube.isel(time=np.r_[3, 0:3, 4:15]), errors.CubeError, "do not ascend"),
+        (cube.assign(rtc=cube.rtc.assign_attrs(units="power")), errors.UnitsError, "units 'power', 'dB' is wanted"),
+    ):
+        with pytest.raises(kind, match=message):
+            likeness.applicability(wrong, model)
+
+
 def test_pixels_of_another_size_are_refused(model: likeness.Likeness) -> None:
     """Squares of 16 pixels of 30 m have another texture than those of the training: all looked unlike, or all alike."""
     cube = cube_of(series(np.random.default_rng(2), 64, 64))

@@ -40,6 +40,20 @@ def test_tensorboard_reads_every_row_once(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["events"]
 
 
+def test_a_log_that_cannot_be_replaced_ends_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where TensorBoard reads it over NFS, which keeps what is deleted while it is open."""
+    pytest.importorskip("tensorboard")
+    rows = [{"step": 3.0, "seconds": 1.0, "loss": 0.5}]
+    (tmp_path / "events").mkdir()
+    (tmp_path / "events" / ".nfs0001").touch()
+    real = eventlog.shutil.rmtree
+    monkeypatch.setattr(
+        eventlog.shutil, "rmtree", lambda path, **named: None if path.name == "events" else real(path, **named)
+    )
+    assert not eventlog.write(tmp_path / "events", rows)
+    assert [path.name for path in tmp_path.iterdir()] == ["events"]
+
+
 def test_a_region_left_out_is_not_learned_from(tmp_path: Path) -> None:
     for part in ("train", "val"):
         write_set(tmp_path / f"{part}.hdf5")

@@ -150,6 +150,34 @@ def test_a_damaged_checkpoint_is_told(tmp_path: Path, content: bytes) -> None:
         fit.train(tiny(), tmp_path, make=make, resume=True)
 
 
+def test_a_checkpoint_of_other_scenes_or_without_numbers(tmp_path: Path) -> None:
+    """A new version of the simulator makes other scenes of the same seeds; NaN would be all that is left."""
+    path, good = tmp_path / "checkpoint.npz", state.State(step=4, weights=[np.ones(3)])
+    state.write_state(path, good, "digest", "old")
+    assert state.read_state(path, "digest", "old").step == state.read_state(path, "digest").step == 4
+    with pytest.raises(errors.OptionError, match=r"another version of the simulator \(old, now new\).*another --out"):
+        state.read_state(path, "digest", "new")
+    with pytest.raises(errors.OptionError, match=r"weights of step 5 are not all numbers: .* is of an earlier step"):
+        state.write_state(path, state.State(step=5, weights=[np.array([1, np.nan])]), "digest", "old")
+    assert state.read_state(path, "digest", "old").step == 4
+    state.write_state(path, good, "digest")  # of a data set, or of a version that did not say
+    assert state.read_state(path, "digest", "new").step == 4
+
+
+def test_a_damaged_scene_of_the_cache_is_named(tmp_path: Path) -> None:
+    settings = tiny()
+    wanted = scenes.SceneSet(settings, tmp_path, make)
+    wanted.fill()
+    folder = next(path for path in sorted(tmp_path.iterdir()) if (path / "rtc.npy").exists())
+    for content in (b"", (folder / "rtc.npy").read_bytes()[:-100]):
+        (folder / "rtc.npy").write_bytes(content)
+        sample = scenes.CachedScene(folder)
+        with pytest.raises(
+            errors.OptionError, match=rf"scene .*{folder.name} is damaged \(rtc.npy: .*delete that folder"
+        ):
+            sample.read("rtc", np.arange(2), samples.Crop(0, 0, 8))
+
+
 def test_what_a_kill_left_of_a_checkpoint_is_swept(tmp_path: Path) -> None:
     (tmp_path / ".state-abc.tmp").write_bytes(b"half")
     state.write_state(tmp_path / "checkpoint.npz", state.State(), "digest")

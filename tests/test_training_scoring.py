@@ -471,8 +471,36 @@ def test_scenes_that_the_weights_learned_from_are_told() -> None:
     assert report["source"].endswith("seeds 300000, 5, of which the weights learned from seed 300000")
     model = verbs.calibrate_weights(shipped, seeds=(300_000, 300_001), size=48)
     assert model.source.endswith(", of which the weights learned from seeds 300000 to 300001")
-    unseen = verbs.evaluate_weights(shipped, seeds=(900_000,), size=48, calibration=None)
-    assert unseen["source"] == "simulated scenes of 48 px, seed 900000"
+    chosen = verbs.evaluate_weights(shipped, seeds=(900_003,), size=48, calibration=None)
+    assert chosen["source"].endswith("seed 900003, of which the weights were chosen by seed 900003")
+    # Begun with weights that saw more scenes than this training did.
+    begun = verbs.evaluate_weights("tweightedpool_insar_simulated", seeds=(300_500,), size=48, calibration=None)
+    assert begun["source"].endswith("of which the weights learned from seed 300500")
+    unseen = verbs.evaluate_weights(shipped, seeds=(700_001,), size=48, calibration=None)
+    assert unseen["source"] == "simulated scenes of 48 px, seed 700001"
+
+
+def test_a_glacier_that_was_not_mapped_is_in_the_distances() -> None:
+    """The distances of the mapped margins alone are 0 with half of the ice missing."""
+    truth, mapped = square(4, 20) | square(40, 56), square(4, 20)
+    scores = scoring.Evaluation()
+    scores.add(case(mapped.astype(float), truth))
+    scores.add(case(square(10, 20).astype(float), np.zeros_like(truth), name="b"))
+    boundary = scores.report()["boundary_m"]
+    assert (boundary["median"], boundary["p95"]) == (0, 0)
+    assert boundary["missed"] == {"beyond_60": 0.5, "beyond_300": pytest.approx(0.45, abs=0.06), "pixels": 120}
+    assert boundary["without_true_margin"] == 36
+    assert np.isinf(margins.missed(np.zeros_like(truth), truth, 10.0)).all()
+
+
+@pytest.mark.usefixtures("by_coherence")
+def test_a_calibration_of_other_weights_is_told(tmp_path: Path) -> None:
+    other = calibrate.Monotone((0.0, 1.0), (0.5, 1.0), "weights 0123456789ab; two scenes")
+    calibrate.write(other, tmp_path / "c.json")
+    with pytest.warns(
+        UserWarning, match=r"c\.json was fitted to the weights 0123456789ab, not to .*icemapper calibrate"
+    ):
+        verbs.evaluate_weights("tweightedpool_rtc_simulated", seeds=(5,), size=48, calibration=tmp_path / "c.json")
 
 
 @pytest.mark.usefixtures("by_coherence")

@@ -13,7 +13,17 @@ from __future__ import annotations
 
 from icemapper_xr.calibrate.cube import calibrate, calibrated_probability, reached_at
 from icemapper_xr.calibrate.fits import fit_kernel_ridge, fit_monotone
-from icemapper_xr.calibrate.maps import KernelRidge, Model, Monotone, from_dict, published, read, to_dict, write
+from icemapper_xr.calibrate.maps import (
+    KernelRidge,
+    Model,
+    Monotone,
+    from_dict,
+    published,
+    read,
+    tell_of_other,
+    to_dict,
+    write,
+)
 from icemapper_xr.calibrate.reliability import (
     Bins,
     bin_confidence,
@@ -39,6 +49,7 @@ __all__ = [
     "read",
     "reliability",
     "shannon_confidence",
+    "tell_of_other",
     "to_dict",
     "write",
 ]

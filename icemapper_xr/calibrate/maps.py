@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import warnings
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
@@ -138,6 +140,18 @@ def _listed(values: Any) -> tuple[float, ...]:
 def write(model: Model, path: str | Path) -> None:
     """Write the model as JSON: numbers, no pickle."""
     Path(path).write_text(json.dumps(to_dict(model), indent=1) + "\n", encoding="utf-8")
+
+
+def tell_of_other(model: Model, digest: str | None, *, what: object) -> None:
+    """Warn of a calibration that says that it was fitted to other weights than those of a digest."""
+    fitted = re.match(r"weights ([0-9a-f]{12});", model.source)
+    if fitted and digest is not None and not digest.startswith(fitted[1]):
+        warnings.warn(
+            f"the calibration {what} was fitted to the weights {fitted[1]}, not to {digest[:12]}: what is right for "
+            "the one need not be for the other; fit one with `icemapper calibrate`",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def read(path: str | Path) -> Model:

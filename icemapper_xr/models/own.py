@@ -9,9 +9,23 @@ from typing import Any, Final
 from icemapper_xr import errors, whole
 from icemapper_xr.models import facts, weights
 
-__all__ = ["INDEX", "check", "entry_of", "folder", "read_index", "register", "with_digest"]
+__all__ = [
+    "CHOSEN_SEEDS",
+    "INDEX",
+    "LEARNED_SEEDS",
+    "check",
+    "entry_of",
+    "folder",
+    "read_index",
+    "register",
+    "with_digest",
+]
 
 INDEX: Final = "index.json"
+LEARNED_SEEDS: Final = ((300_000, 301_499),)
+"""First and last seeds of the scenes that ours, and the weights that they were begun with, learned from."""
+CHOSEN_SEEDS: Final = ((900_000, 900_023),)
+"""... and of those by which the best step was chosen."""
 
 
 def folder() -> Path:

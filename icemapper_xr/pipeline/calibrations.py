@@ -31,7 +31,9 @@ def calibration_of(wanted: str | Path | None, facts: Mapping[str, Any]) -> tuple
     if wanted is None or wanted == "none":
         return None, None
     if wanted != "auto":
-        return calibrate.read(wanted), f"calibrated by {Path(wanted).name}"
+        found = calibrate.read(wanted)
+        calibrate.tell_of_other(found, facts["run"].get(cv.ATTR_WEIGHTS_DIGEST), what=wanted)
+        return found, f"calibrated by {Path(wanted).name}"
     from icemapper_xr.models import own
 
     digest = facts["run"].get(cv.ATTR_WEIGHTS_DIGEST)

@@ -42,7 +42,9 @@ def calibrate(result: xr.Dataset | xr.DataArray, *, model: str | Path | maps.Mod
     if isinstance(model, maps.KernelRidge | maps.Monotone):
         return maps.calibrate(result, model)
     if str(model) != "auto":
-        return maps.calibrate(result, maps.read(model))
+        found = maps.read(model)
+        maps.tell_of_other(found, result.attrs.get(conventions.ATTR_WEIGHTS_DIGEST), what=model)
+        return maps.calibrate(result, found)
     from icemapper_xr.models import own
 
     digest = result.attrs.get(conventions.ATTR_WEIGHTS_DIGEST)

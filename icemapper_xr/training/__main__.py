@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -42,6 +43,7 @@ def _run(options: argparse.Namespace) -> None:
     out = options.out or Path("scratch") / options.config.stem
     cache = options.cache or out / "scenes"
     if options.simulate_into:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an exit removes the scene that is being made
         if hasattr(os, "nice"):  # the training goes first
             os.nice(5)
         scenes.SceneSet(config, options.simulate_into).fill(alive=scenes.parent_alive())

@@ -6,6 +6,8 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from icemapper_xr import progress
+
 __all__ = ["write"]
 
 
@@ -15,7 +17,7 @@ def write(folder: Path, rows: Sequence[Mapping[str, float]]) -> bool:
     Returns
     -------
     bool
-        False, and nothing written, where the package `tensorboard` is not installed.
+        False, and nothing written, where the package `tensorboard` is not installed or the folder cannot be replaced.
     """
     try:
         from tensorboard.compat.proto import event_pb2, summary_pb2
@@ -34,6 +36,11 @@ def write(folder: Path, rows: Sequence[Mapping[str, float]]) -> bool:
         summary = summary_pb2.Summary(value=values)
         writer.add_event(event_pb2.Event(step=int(row["step"]), wall_time=row["seconds"], summary=summary))
     writer.close()
-    shutil.rmtree(folder, ignore_errors=True)
-    part.rename(folder)
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        part.rename(folder)
+    except OSError as error:  # a folder that somebody reads over a network cannot be emptied; the training goes on
+        progress.note(f"the log for TensorBoard is not written ({error}): the same rows are in the table beside it")
+        shutil.rmtree(part, ignore_errors=True)
+        return False
     return True

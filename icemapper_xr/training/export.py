@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from icemapper_xr import applicability, errors
 from icemapper_xr.conventions import N_STEPS
-from icemapper_xr.training import fit, likeness, places, scenes, sources, state
+from icemapper_xr.models import weights
+from icemapper_xr.training import fit, likeness, places, scenes, sources, state, warm
 from icemapper_xr.training.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -57,6 +59,9 @@ def from_checkpoint(config: TrainingConfig, run: str | Path, folder: str | Path)
     return _write(model, config, Path(folder), current.rows, scores)
 
 
+_SEEDS: Final = ("learned_seeds", "chosen_seeds")
+
+
 def attributes(config: TrainingConfig, scores: dict[str, float]) -> dict[str, Any]:
     """Return what a weights file says of itself beyond its shapes."""
     facts: dict[str, Any] = {
@@ -73,6 +78,12 @@ def attributes(config: TrainingConfig, scores: dict[str, float]) -> dict[str, An
     }
     if config.data is None:
         facts["simulator"] = scenes.simulator_digest()
+        before: tuple[list[list[int]], list[list[int]]] = ([], [])
+        if config.warm_start is not None:
+            with contextlib.suppress(errors.WeightsError):  # it may be gone when the training ends
+                before = warm.seeds_of(weights.read_attrs(config.warm_start))
+        for name, earlier, own in zip(_SEEDS, before, warm.seeds_in(config.scenes), strict=True):
+            facts[name] = [*earlier, *(one for one in own if one not in earlier)]
     if config.warm_start is not None:
         facts["warm_start"] = config.warm_start.name
     return facts

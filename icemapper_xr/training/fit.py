@@ -176,8 +176,9 @@ def _begin(config: TrainingConfig, folder: Path, model: keras.Model, resume: boo
             raise errors.OptionError(f"{path} exists: go on with --resume, or choose another --out")
         return State()
     if not path.exists():
+        progress.note(f"there is no {path} to go on from: the training begins anew")
         return State()
-    current = state.read_state(path, config.digest)
+    current = state.read_state(path, config.digest, scenes.simulator_of(config))
     state.assign(model.weights, current.weights)
     state.assign(model.optimizer.variables, current.optimizer)
     return current
@@ -261,7 +262,7 @@ def _save(config: TrainingConfig, folder: Path, model: keras.Model, current: Sta
     """Write the checkpoint."""
     current.weights = state.arrays_of(model.weights)
     current.optimizer = state.arrays_of(model.optimizer.variables)
-    state.write_state(folder / CHECKPOINT, current, config.digest)
+    state.write_state(folder / CHECKPOINT, current, config.digest, scenes.simulator_of(config))
 
 
 def _validate(

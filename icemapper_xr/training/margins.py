@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-__all__ = ["distances", "edge", "near", "summary"]
+__all__ = ["distances", "edge", "missed", "near", "shares", "summary"]
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -34,6 +34,20 @@ def distances(
     return signed
 
 
+def missed(
+    mapped: BoolArray, truth: BoolArray, pixel_size: float, known: BoolArray | None = None
+) -> npt.NDArray[np.float64]:
+    """Return the distance of every true margin pixel from the nearest mapped margin, metres, infinite without any.
+
+    `distances` alone would not notice a glacier that was not mapped.
+    """
+    ours, true = _within(edge(mapped), known), _within(edge(truth), known)
+    if not ours.any():
+        return np.full(int(true.sum()), np.inf)
+    away: npt.NDArray[np.float64] = ndimage.distance_transform_edt(~ours)[true] * pixel_size
+    return away
+
+
 def _within(margin: BoolArray, known: BoolArray | None) -> BoolArray:
     """Leave out what lies within a pixel of what is not known."""
     if known is None or known.all():
@@ -48,6 +62,12 @@ def near(truth: BoolArray, pixel_size: float, reach: float = 100.0, known: BoolA
     if not margin.any():
         return np.zeros(truth.shape, bool)
     return np.asarray(ndimage.distance_transform_edt(~margin) * pixel_size <= reach)
+
+
+def shares(away: npt.NDArray[np.float64]) -> dict[str, float | int | None]:
+    """Share of true margin pixels farther from all mapped ones than 60 and 300 m; None where there are none."""
+    far = {f"beyond_{limit}": float(np.mean(away > limit)) if away.size else None for limit in (60, 300)}
+    return {**far, "pixels": int(away.size)}
 
 
 def summary(signed: npt.NDArray[np.float64]) -> dict[str, float | int | None]:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import filelock
 import numpy as np
@@ -76,6 +77,11 @@ def simulator_digest() -> str:
     return digest.hexdigest()[:12]
 
 
+def simulator_of(config: TrainingConfig) -> str | None:
+    """Fingerprint of the simulator that a training learns from; None if it learns from data."""
+    return simulator_digest() if config.data is None else None
+
+
 @dataclass(frozen=True)
 class CachedScene:
     """One scene on disk: `<feature>.npy` float16 `(T, y, x)` in dB or 1, and `truth.npy`."""
@@ -128,18 +134,36 @@ class CachedScene:
     def _counts(self) -> IntArray:
         """Number of pixels of each surface class; all zero where the classes are not there."""
         path = self.folder / "classes.npy"
-        classes = np.load(path) if path.exists() else np.empty(0, np.uint8)
+        classes = _loaded(path) if path.exists() else np.empty(0, np.uint8)
         return np.bincount(classes.ravel(), minlength=len(surface_codes()))
 
     @cached_property
     def _stacks(self) -> dict[Feature, npt.NDArray[np.float16]]:
         paths = {feature: self.folder / f"{feature}.npy" for feature in conventions.FEATURES}
-        return {feature: np.load(path, mmap_mode="r") for feature, path in paths.items() if path.exists()}
+        return {feature: _loaded(path, mmap_mode="r") for feature, path in paths.items() if path.exists()}
 
     @cached_property
     def _truth(self) -> npt.NDArray[np.bool_]:
-        mask: npt.NDArray[np.bool_] = np.load(self.folder / "truth.npy", mmap_mode="r")
+        mask: npt.NDArray[np.bool_] = _loaded(self.folder / "truth.npy", mmap_mode="r")
         return mask
+
+
+def _loaded(path: Path, **options: Any) -> npt.NDArray[Any]:
+    """Open an array of a scene.
+
+    Raises
+    ------
+    OptionError
+        It is damaged.
+    """
+    try:
+        array: npt.NDArray[Any] = np.load(path, **options)
+    except (OSError, EOFError, ValueError) as error:
+        raise errors.OptionError(
+            f"the simulated scene {path.parent} is damaged ({path.name}: {' '.join(str(error).split())}): delete that "
+            "folder, and run the training again with --resume"
+        ) from error
+    return array
 
 
 @dataclass(frozen=True)
@@ -333,7 +357,7 @@ def producer(scenes: SceneSet, settings: Path | None, *, processes: int = 1) -> 
         yield
     finally:
         for process in started:
-            process.terminate()
+            process.terminate()  # which `--simulate-into` takes for an exit, so that it leaves no scene half made
         for process in started:
             process.wait()
 

@@ -58,6 +58,10 @@ class Evaluation:
     counts: dict[str, metrics.Counts] = field(default_factory=dict)
     regions: dict[str, metrics.Counts] = field(default_factory=dict)
     signed: list[npt.NDArray[np.float64]] = field(default_factory=list)
+    missed: list[npt.NDArray[np.float64]] = field(default_factory=list)
+    """Distances of true margins from mapped ones, metres."""
+    alone: int = 0
+    """Mapped margin pixels of scenes without a true margin, of which there is no distance."""
     parts: bodies.Bodies = field(default_factory=bodies.Bodies)
     trust: dict[str, Trust] = field(default_factory=dict)
     soft: dict[str, float] = field(default_factory=dict)
@@ -77,6 +81,8 @@ class Evaluation:
         self.counts[case.name] = one
         self.regions[case.region] = self.regions.get(case.region, metrics.Counts()) + one
         self.signed.append(signed)
+        self.missed.append(margins.missed(mapped, truth, case.pixel_size, case.known))
+        self.alone += int(margins.edge(mapped).sum()) if not margins.edge(truth).any() else 0
         self.by_scene[case.name] = {"region": case.region, **numbers(one), "boundary_m": margins.summary(signed)}
         bodies.look_at(self.parts, mapped, truth, case.known, case.pixel_size, case.classes, case.legend)
         self._trust(case, mapped, truth)
@@ -106,7 +112,11 @@ class Evaluation:
             "pixels": numbers(together),
             "mean_iou": metrics.mean_iou(self.counts.values()),
             "soft_area_bias": {name: value / true - 1 for name, value in self.soft.items()} if true else {},
-            "boundary_m": margins.summary(np.concatenate(self.signed)),
+            "boundary_m": {
+                **margins.summary(np.concatenate(self.signed)),
+                "without_true_margin": self.alone,
+                "missed": margins.shares(np.concatenate(self.missed)),
+            },
             "regions": {name: numbers(one) for name, one in sorted(self.regions.items())},
             **self.parts.numbers(),
             "calibration": {name: trust.numbers() for name, trust in self.trust.items()},
@@ -130,7 +140,9 @@ def evaluate(cases: Iterable[Case], *, calibration: calibrate.Model | None = Non
         Plain numbers. 'pixels': accuracy, precision, recall, f1, iou and signed area bias over all pixels; 'scenes':
         the same by scene; 'mean_iou': mean over the scenes (one without glacier and without a mapped pixel counts 1);
         'regions'; 'soft_area_bias': sum of the probabilities against the true area; 'boundary_m': median, 95 % and
-        signed median distance of the mapped margins from the true ones (positive: mapped outside); 'classes': share of
+        signed median distance of the mapped margins from the true ones (positive: mapped outside), mapped margin pixels
+        in scenes that have no true one, and in 'missed' the share of the true margins with none mapped within 60 and
+        within 300 m, which those distances do not tell; 'classes': share of
         each surface class, and of its patches above 0.01 km2, that is called glacier (a false positive, or the recall
         of a class of ice); 'sizes_km2' and 'termini': the same of the true glaciers by area and by terminus;
         'calibration': for each kind of confidence the expected error and the curve, over all pixels and within 100 m

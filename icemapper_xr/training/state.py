@@ -59,10 +59,22 @@ def assign(variables: Sequence[Any], values: Sequence[npt.NDArray[Any]]) -> None
         variable.assign(value)
 
 
-def write_state(path: Path, state: State, digest: str) -> None:
-    """Write a checkpoint; a kill at any moment leaves the old one or the new one."""
+def write_state(path: Path, state: State, digest: str, simulator: str | None = None) -> None:
+    """Write a checkpoint; a kill at any moment leaves the old one or the new one.
+
+    Raises
+    ------
+    OptionError
+        If a weight is not a number, so that nothing could be trained on from it; the old checkpoint stays.
+    """
+    if not all(np.isfinite(value).all() for value in (*state.weights, *state.optimizer)):
+        raise errors.OptionError(
+            f"the weights of step {state.step} are not all numbers: give a smaller learning_rate, and look for odd "
+            f"values in the data; the checkpoint {path} is of an earlier step, if there is one"
+        )
     facts = {
         "digest": digest,
+        "simulator": simulator,
         "step": state.step,
         "elapsed": state.elapsed,
         "best": state.best,
@@ -81,13 +93,13 @@ def write_state(path: Path, state: State, digest: str) -> None:
     Path(file.name).replace(path)
 
 
-def read_state(path: Path, digest: str) -> State:
-    """Read a checkpoint.
+def read_state(path: Path, digest: str, simulator: str | None = None) -> State:
+    """Read a checkpoint of those settings, and where it is said of that simulator.
 
     Raises
     ------
     OptionError
-        If it is damaged, or was written by a training with other settings.
+        If it is damaged, or was written by a training with other settings or on scenes of another simulator.
     """
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
@@ -102,6 +114,11 @@ def read_state(path: Path, digest: str) -> State:
     if facts["digest"] != digest:
         raise errors.OptionError(
             f"checkpoint {path} is of other settings: choose another --out, or the settings that began it"
+        )
+    if simulator is not None and facts.get("simulator") not in (None, simulator):
+        raise errors.OptionError(
+            f"checkpoint {path} learned from scenes of another version of the simulator ({facts['simulator']}, now "
+            f"{simulator}): go on with the version of icemapper_xr that began it, or begin anew in another --out"
         )
     return State(
         facts["step"],

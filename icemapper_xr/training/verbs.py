@@ -13,8 +13,7 @@ from icemapper_xr._types import Segmenter
 from icemapper_xr.conventions import PIXEL_SIZE, ModelEngine
 from icemapper_xr.models import own
 from icemapper_xr.training import cases as scenes
-from icemapper_xr.training import places, scorecard, scoring, sensitivity
-from icemapper_xr.training.config import SceneSettings
+from icemapper_xr.training import places, scorecard, scoring, sensitivity, warm
 
 __all__ = ["calibrate_weights", "evaluate_weights", "train_weights"]
 
@@ -121,7 +120,7 @@ def evaluate_weights(
     dict
         See `icemapper_xr.training.evaluate`.
     """
-    _check_source(seeds, size, data, only)
+    _check_source(seeds, size, data, only, cache)
     segmenter = models.load_model(weights, features=features, engine=engine)
     size = SIZE if size is None else size
     found = tuple(seeds) if seeds is not None else scenes.SEEDS
@@ -190,7 +189,7 @@ def calibrate_weights(
     register
         Enter the map in the index of the project's own weights.
     """
-    _check_source(seeds, size, data, only)
+    _check_source(seeds, size, data, only, cache)
     segmenter = models.load_model(weights, features=features, engine=engine)
     size = SIZE if size is None else size
     found = tuple(seeds) if seeds is not None else scenes.CALIBRATION_SEEDS
@@ -217,9 +216,9 @@ def calibrate_weights(
     return model
 
 
-def _check_source(seeds: object, size: object, data: object, only: object) -> None:
+def _check_source(seeds: object, size: object, data: object, only: object, cache: object) -> None:
     """Refuse what would be without effect."""
-    idle = {"seeds": seeds, "size": size} if data is not None else {"only": only}
+    idle = {"seeds": seeds, "size": size, "cache": cache} if data is not None else {"only": only}
     for name, value in idle.items():
         if value is not None:
             kind = "simulated scenes" if data is not None else "a data set"
@@ -259,18 +258,15 @@ def _named(seeds: Sequence[int]) -> str:
 
 def _seen(weights: str | Path, seeds: Sequence[int]) -> str:
     """Say which of the scenes the weights learned from, as far as their file tells."""
-    try:
-        attrs = models.info(weights)["attrs"]
-        if "simulator" not in attrs:
-            return ""
-        learned = SceneSettings.model_validate(attrs["settings"]["scenes"])
-    except (ValueError, KeyError, TypeError):  # files of others say nothing of it
-        return ""
-    both = [seed for seed in seeds if learned.seed <= seed < learned.seed + learned.number]
-    if not both:
-        return ""
-    progress.note(f"{weights} learned from the scenes of {_named(both)}: on those it does better than on others")
-    return f", of which the weights learned from {_named(both)}"
+    told = warm.seeds_of(models.info(weights)["attrs"])
+    if own.with_digest(models.info(weights)["digest"]):
+        told = [list(one) for one in own.LEARNED_SEEDS], [list(one) for one in own.CHOSEN_SEEDS]
+    text = ""
+    for ranges, verb in zip(told, ("learned from", "were chosen by"), strict=True):
+        if both := [seed for seed in seeds if any(first <= seed <= last for first, last in ranges)]:
+            progress.note(f"{weights} {verb} the scenes of {_named(both)}: on those it does better than on others")
+            text += f", of which the weights {verb} {_named(both)}"
+    return text
 
 
 def _calibration(weights: str | Path, wanted: str | Path | None) -> maps.Model | None:
@@ -278,7 +274,9 @@ def _calibration(weights: str | Path, wanted: str | Path | None) -> maps.Model |
     if wanted is None or str(wanted) == "none":
         return None
     if str(wanted) != "auto":
-        return maps.read(wanted)
+        found = maps.read(wanted)
+        maps.tell_of_other(found, models.info(weights)["digest"], what=wanted)
+        return found
     try:
         numbers = models.resolve(weights).calibration
     except errors.OptionError:  # weights that do not say their features have no calibration either

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import numpy.typing as npt
 
 from icemapper_xr import errors
 from icemapper_xr.conventions import FEATURES, Feature
-from icemapper_xr.training.config import TrainingConfig
+from icemapper_xr.training.config import SceneSettings, TrainingConfig
 
 if TYPE_CHECKING:
     import keras
@@ -108,6 +109,30 @@ def has_seen(config: TrainingConfig) -> bool | None:
     if not isinstance(settings, dict) or ("simulator" in attrs) != (config.data is None):
         return None
     return not set(config.leave_out) <= set(settings.get("leave_out", ()))
+
+
+def seeds_of(attrs: Mapping[str, Any]) -> tuple[list[list[int]], list[list[int]]]:
+    """Return first and last seeds of the scenes that weights learned from, and of those by which they were chosen.
+
+    From the attributes of their file; with what they were begun with, as far as that was told. Empty where nothing is.
+    """
+    if "simulator" not in attrs:
+        return [], []
+    told = attrs.get("learned_seeds"), attrs.get("chosen_seeds")
+    if all(isinstance(ranges, list) for ranges in told):
+        return told  # type: ignore[return-value]
+    try:
+        scenes = SceneSettings.model_validate(attrs["settings"]["scenes"])
+    except (ValueError, KeyError, TypeError):  # files of others say nothing of it
+        return [], []
+    return seeds_in(scenes)
+
+
+def seeds_in(scenes: SceneSettings) -> tuple[list[list[int]], list[list[int]]]:
+    """Return the same of the settings of a training alone."""
+    learned = [scenes.seed, scenes.seed + scenes.number - 1]
+    chosen = [scenes.validation_seed, scenes.validation_seed + scenes.validation - 1]
+    return [learned], [chosen]
 
 
 def features_of(path: Path) -> tuple[Feature, ...]:
