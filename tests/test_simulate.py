@@ -200,6 +200,17 @@ def test_coherence_of_nothing_has_the_bias_of_its_looks(window: float, bias: flo
     assert found.mean() == pytest.approx(bias, abs=0.006)
 
 
+@pytest.mark.parametrize("resolution", [5, 10, 20, 30, 40])
+def test_the_looks_of_coherence_do_not_depend_on_the_pixel(resolution: int) -> None:
+    """Sea and wet snow looked as coherent (0.46) as winter firn in pixels of 20 m and more."""
+    nothing = np.zeros((4000 // resolution,) * 2, np.float32)
+    found = radar.coherence(
+        np.random.default_rng(1), nothing, np.ones_like(nothing), window=50, resolution=float(resolution)
+    )
+    assert found.shape == nothing.shape
+    assert found.mean() == pytest.approx(0.178, abs=0.012)  # sqrt(pi / (4 * 25))
+
+
 def test_coherence_is_estimated_with_its_spread_and_correlation() -> None:
     shape = (400, 400)
     true = np.full(shape, 0.4, np.float32)
@@ -303,6 +314,11 @@ def test_shadow_can_be_masked_and_borders_left_out() -> None:
         ({"shape": (10, 100)}, "shape"),
         ({"resolution": 1.0}, "resolution"),
         ({"left": 3.0}, "left"),
+        ({"left": float("nan")}, "left is nan; give a finite number"),
+        ({"seed": 1.5}, "seed is 1.5; give a whole number"),
+        ({"n_steps": 7.5}, "n_steps is 7.5; give a whole number"),
+        ({"epsg": 4326}, "epsg is 4326; give the code of a projected CRS in metres"),
+        ({"epsg": 999999}, "epsg is 999999; give"),
         ({"years": ()}, "years"),
         ({"years": (2023, 2022)}, "ascending order"),
         ({"relative_orbit": 176}, "relative_orbit"),
@@ -353,6 +369,16 @@ def test_a_series_may_start_in_the_december_before() -> None:
 
 
 # -- fields and training ----------------------------------------------------------------------------------------------
+def test_a_series_that_begins_in_summer_has_that_summer() -> None:
+    """July to November of the year before were the dry winter of this year."""
+    settings = dataclasses.replace(SMALL, start_month_day=(7, 1), years=(2023,))
+    scene = simulate.scene(settings)
+    assert [when.year for when in settings.passes(2023)][:7] == [2022] * 7
+    ice = scene.truth(2023)
+    coherence = scene.arrays(2023)[:, ice, 1].mean(axis=1)
+    assert coherence[:3].max() < 0.28 < coherence[8:11].min()  # July and August, January to March
+
+
 @pytest.mark.parametrize("length", [2.5, 6.0, 40.0])
 def test_smooth_noise_has_unit_variance(length: float) -> None:
     samples = [fields.smooth_noise(np.random.default_rng(k), (200, 200), length=length) for k in range(20)]

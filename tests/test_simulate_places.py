@@ -49,6 +49,24 @@ def test_the_ice_is_where_the_outlines_say(ground: tuple[Path, Path]) -> None:
     assert np.isfinite(scene.arrays(2016)).all()
 
 
+def test_no_front_calves_into_dry_ground(tmp_path: Path) -> None:
+    """Under a plain at 20 to 40 m the bed lies below the sea: what the ice left became melange."""
+    y, x = np.mgrid[:80, :80].astype(np.float32)
+    disc = shapely.Point(LEFT + 800, TOP - 800).buffer(500)
+    geopandas.GeoDataFrame(geometry=[disc], crs=32633).to_file(tmp_path / "ice.gpkg")
+    for name, sea in (("plain", False), ("coast", True)):
+        heights = 20 + 0.25 * y + (0 if not sea else np.where(x < 30, -40, 0))
+        profile = {"driver": "GTiff", "count": 1, "dtype": "float32", "height": 80, "width": 80, "crs": "EPSG:32633"}
+        with rasterio.open(tmp_path / f"{name}.tif", "w", transform=from_origin(LEFT, TOP, 20, 20), **profile) as file:
+            file.write(heights.astype(np.float32), 1)
+        settings = simulate.SceneSettings(seed=4, years=(2016, 2024), retreat=40)
+        scene = simulate.scene_of(tmp_path / f"{name}.tif", tmp_path / "ice.gpkg", settings=settings)
+        lost = scene.truth(2016) & ~scene.truth(2024)
+        assert lost.sum() > 500
+        melange = (scene.classes(2024)[lost] == simulate.SurfaceClass.MELANGE).mean()
+        assert melange > 0.2 if sea else melange == 0
+
+
 def test_a_part_of_the_dem_can_be_cut(ground: tuple[Path, Path]) -> None:
     bounds = (LEFT + 205, TOP - 905, LEFT + 1005, TOP - 95)
     scene = simulate.scene_of(*ground, bounds=bounds, settings=simulate.SceneSettings(seed=4, years=(2023,)))

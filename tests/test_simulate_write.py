@@ -78,7 +78,7 @@ def test_a_file_in_the_way_is_refused(scene: simulate.Scene, tmp_path: Path) -> 
 def test_the_looks_of_coherence_are_those_it_was_made_with() -> None:
     coarse = simulate.scene(simulate.SceneSettings(shape=(64, 64), resolution=40.0, seed=1, years=(2023,)))
     tags = write._tags(coarse, 2023, simulate.scenes.Step(0, "insar", np.zeros((64, 64), np.float32)))
-    assert int(tags["ICEMAPPER_LOOKS"]) == max(2, round(coarse.site.window / 40)) ** 2 == 4
+    assert int(tags["ICEMAPPER_LOOKS"]) == round(coarse.site.window / 10) ** 2 == 25
 
 
 def test_settings_that_could_not_be_kept_are_refused() -> None:

@@ -122,7 +122,7 @@ def on_surface(settings: SceneSettings, surface: FloatArray, ice: Mask) -> Lands
     rng = fields.generator(settings.seed, "glaciers")
     distance = _signed(ice, settings.resolution)
     thick = np.where(ice, np.sqrt(22.2 * np.maximum(distance, 0)), 0).astype(np.float32)
-    bed = np.asarray(surface - thick, dtype=np.float32)
+    bed = _dry(np.asarray(surface - thick, dtype=np.float32), sea=~ice & (surface <= 0))
     accumulation = rng.uniform(*ACCUMULATION)
     ela = float(np.quantile(surface[ice], 1 - accumulation)) if ice.any() else float(surface.max())
     dem = np.maximum(surface, 0).astype(np.float32)
@@ -135,6 +135,14 @@ def on_surface(settings: SceneSettings, surface: FloatArray, ice: Mask) -> Lands
         facies=_facies(settings, dem, bed, thick, distance, ela),
         ground=ground.beside_ice(settings, bed, distance, ela),
     )
+
+
+def _dry(bed: FloatArray, *, sea: Mask) -> FloatArray:
+    """Raise a bed that lies below the sea, but out of its reach, to just above it: no front calves into dry ground."""
+    below = (bed <= 0) | sea
+    basins, _ = ndimage.label(below, np.ones((3, 3)))
+    reached = np.isin(basins, np.unique(basins[sea]))
+    return np.where(below & ~reached, np.float32(0.1), bed).astype(np.float32)
 
 
 def _ice_surface(rng: np.random.Generator, bed: FloatArray, *, target: float) -> _Coarse:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["Year"]
 
 LOG10 = np.float32(np.log(10) / 10)
+DECEMBER, YEAR = 31, np.float32(365)
+"""Days."""
 FIELD = (80.0, 400.0)
 """Sides of fields, metres (judgement)."""
 
@@ -194,6 +196,7 @@ class Year:
         settings, site = scene.settings, scene.site
         first, second = settings.pairs(self.year)[index]
         days = _days([first, second], self.year)
+        days[1] += YEAR * (days[1] < days[0])  # of a pair with one date on either side of that December
         rng = self._rng("coherence", index)
         shares = [seasons.season_shares(self.calendar, float(day)) for day in days]
         winter = np.minimum(shares[0][0], shares[1][0])
@@ -241,6 +244,10 @@ def _block_mean(field: FloatArray, n: int) -> FloatArray:
 
 
 def _days(moments: Sequence[dt.datetime], year: int) -> FloatArray:
-    """Days since the year's 1 January, fractions included."""
+    """Days since the year's 1 January, fractions included; days before the December before count in a year like it.
+
+    A series that begins in July has the end of the last summer in it; that summer is as this one.
+    """
     first = dt.datetime(year, 1, 1, tzinfo=dt.UTC)
-    return np.array([(m - first).total_seconds() / 86_400 for m in moments], dtype=np.float32)
+    days = np.array([(m - first).total_seconds() / 86_400 for m in moments], dtype=np.float32)
+    return np.where(days < -DECEMBER, days + YEAR, days).astype(np.float32)

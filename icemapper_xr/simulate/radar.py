@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -153,9 +154,21 @@ def _gain(sigma: float) -> float:
     return float(1 / np.sum(kernel**2))
 
 
-def estimator_size(window: float, resolution: float) -> int:
+SAMPLE: Final = 10.0
+"""Metres between independent complex samples: about the side of a resolution cell of IW."""
+
+
+def estimator_size(window: float, resolution: float = SAMPLE) -> int:
     """Rows and columns of the window over which coherence is estimated; its looks are their product."""
     return max(2, round(window / resolution))
+
+
+def _samples(rng: np.random.Generator, shape: tuple[int, int], shared: int) -> FloatArray:
+    """Draw independent samples, each shared by so many pixels a side."""
+    if shared == 1:
+        return fields.white(rng, shape)
+    few = fields.white(rng, (-(-shape[0] // shared), -(-shape[1] // shared)))
+    return np.repeat(np.repeat(few, shared, 0), shared, 1)[: shape[0], : shape[1]]
 
 
 def coherence(
@@ -163,13 +176,20 @@ def coherence(
 ) -> FloatArray:
     """Estimate coherence as a processor does: two complex images, averaged over a window.
 
-    Each pixel holds one independent complex sample of both images (about the area of a resolution cell of IW), with
-    the true coherence between them; the estimate is |<a b*>| / sqrt(<|a|^2> <|b|^2>) over the window. Bias, spread,
-    spatial correlation and blurred margins follow from that (SCIENCE 1.8 gives the bias, checked in the tests).
+    Each pixel of 10 m holds one independent complex sample of both images (about the area of a resolution cell of IW),
+    with the true coherence between them; the estimate is |<a b*>| / sqrt(<|a|^2> <|b|^2>) over the window. Bias,
+    spread, spatial correlation and blurred margins follow from that (SCIENCE 1.8 gives the bias, checked in the tests).
+    Coarser pixels hold several samples a side, finer ones share them, so that the looks are those of the window
+    whatever the pixel.
     """
+    split, shared = max(1, round(resolution / SAMPLE)), max(1, round(SAMPLE / resolution))
+    if split > 1:
+        fine, weights = (np.repeat(np.repeat(field, split, 0), split, 1) for field in (true, power))
+        estimated = coherence(rng, fine, weights, window=window, resolution=resolution / split)
+        return estimated[split // 2 :: split, split // 2 :: split]
     shape = true.shape
     amplitude = np.sqrt(power / 2, dtype=np.float32)
-    real, imaginary, other_real, other_imaginary = (fields.white(rng, shape) for _ in range(4))
+    real, imaginary, other_real, other_imaginary = (_samples(rng, shape, shared) for _ in range(4))
     rest = np.sqrt(1 - true * true, dtype=np.float32)
     second_real = (true * real + rest * other_real) * amplitude
     second_imaginary = (true * imaginary + rest * other_imaginary) * amplitude

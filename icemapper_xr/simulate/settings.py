@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
+import math
+import numbers
 from dataclasses import dataclass
 
 from icemapper_xr import conventions, errors
@@ -81,6 +84,13 @@ class SceneSettings:
 
     def __post_init__(self) -> None:
         """Check every value."""
+        for name in ("seed", "posting", "relative_orbit", "n_steps"):
+            _require(
+                isinstance(getattr(self, name), numbers.Integral),
+                f"{name} is {getattr(self, name)}; give a whole number",
+            )
+        for name in ("left", "top"):
+            _require(math.isfinite(getattr(self, name)), f"{name} is {getattr(self, name)}; give a finite number")
         _require(self.seed >= 0, f"seed is {self.seed}; give an integer of at least 0")
         _require(min(self.shape) >= 32, f"shape is {self.shape}; give at least 32 rows and columns")
         _require(5 <= self.resolution <= 40, f"resolution is {self.resolution} m; give 5 to 40")
@@ -129,6 +139,7 @@ class SceneSettings:
             not unknown and len(set(self.features)) == len(self.features) > 0,
             f"features is {self.features}; choose from {', '.join(conventions.FEATURES)}, each once",
         )
+        _require(_is_metric(self.epsg), f"epsg is {self.epsg!r}; give the code of a projected CRS in metres, as 32633")
         try:
             dt.date(2023, *self.start_month_day)
         except ValueError as error:
@@ -177,3 +188,16 @@ class SceneSettings:
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise errors.OptionError(f"SceneSettings: {message}")
+
+
+@functools.cache
+def _is_metric(epsg: int) -> bool:
+    """Whether a code is that of a projected CRS in metres."""
+    from pyproj import CRS
+    from pyproj.exceptions import CRSError
+
+    try:
+        crs = CRS.from_epsg(epsg)
+    except CRSError:
+        return False
+    return crs.is_projected and all(axis.unit_conversion_factor == 1 for axis in crs.axis_info)

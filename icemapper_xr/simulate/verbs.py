@@ -113,6 +113,8 @@ def simulate(
     )
     if glacier_share is not None and world not in worlds.GLACIATED:
         raise errors.OptionError(f"glacier_share is {glacier_share}, but world {world!r} has no glaciers; leave it out")
+    if dem is not None and glacier_share is not None:
+        raise errors.OptionError(f"glacier_share is {glacier_share}, but the outlines say where ice is; leave it out")
     if (dem is None) != (outlines is None):
         lacking = "outlines" if outlines is None else "dem"
         raise errors.OptionError(

@@ -107,7 +107,7 @@ def _tags(scene: Scene, year: int, step: Step) -> dict[str, str]:
     }
     if step.feature == "insar":
         first, second = settings.pairs(year)[step.number]
-        looks = radar.estimator_size(scene.site.window, settings.resolution) ** 2
+        looks = radar.estimator_size(scene.site.window) ** 2
         tags |= {
             "QUANTITY": "coherence",
             "SCALE": "1",
