@@ -15,9 +15,10 @@ import xarray as xr
 from rasterio.warp import transform_bounds
 
 from icemapper_xr import catalog, pipeline, progress, regions, store
+from icemapper_xr import cluster as clusters
 from icemapper_xr import conventions as cv
 from icemapper_xr.catalog import api
-from icemapper_xr.errors import CatalogDownError, CubeError, OptionError, StoreError
+from icemapper_xr.errors import CatalogDownError, CubeError, IcemapperError, OptionError, StoreError
 from icemapper_xr.pipeline import homes, mapping, pools, units
 from icemapper_xr.store import lease, lock
 from icemapper_xr.store.location import Location
@@ -279,3 +280,49 @@ def test_a_box_of_a_region_whose_sides_are_swapped_is_refused() -> None:
     with pytest.raises(OptionError, match="359 degrees wide: the order is west, south, east, north"):
         regions.resolve([16, 78, 15, 78.5])
     assert regions.resolve([179, 70, -179, 71]).area == pytest.approx(2)
+
+
+# -- plan, and dates --------------------------------------------------------------------------------------------------
+def test_a_plan_of_a_region_asks_an_api_for_its_place_and_years(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without them an API refuses to be searched, so that no region could be planned with one."""
+    scenes.write_rtc(tmp_path / "data")
+    catalog.build(tmp_path / "data")
+    here, asked = catalog.search(tmp_path / "data"), []
+
+    def search(name: str, **options: Any) -> Any:
+        asked.append((name, options))
+        return here
+
+    monkeypatch.setattr(catalog, "search", search)
+    box = transform_bounds(scenes.EPSG, 4326, *scenes.inner(50))
+    options = {"weights": FakeSegmenter(window=32), "region": box, "rate": 1.0}
+    plan = pipeline.plan_map(catalog="planetary-computer", years=(2021, 2023), **options)
+    assert [year.year for year in plan.years] == [2021, 2023]
+    ((name, found),) = asked
+    assert (name, found["features"]) == ("planetary-computer", ("rtc",))
+    assert found["geometry"].bounds == pytest.approx(box)
+    first, last = found["datetime"]
+    assert (first.year, last.year) == (2020, 2024)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"cluster": "foo"}, "cluster 'foo' is unknown; use one of"),
+        ({"cluster_options": clusters.ClusterOptions(workers=3)}, "workers needs a cluster"),
+        ({"cluster": "local", "cluster_options": clusters.ClusterOptions(queue="gpu")}, "queue=gpu means nothing to"),
+        ({"out": __file__}, "is a file; name another folder"),
+        ({"times": [f"2023-{month:02d}-01" for month in range(1, 13)] + ["2023-12-10", "2023-12-20", "2023-12-30"],
+          "years": (2020,)}, "of 2023, but years is 2020; leave years out"),
+        ({"times": [f"2023-{month:02d}-01" for month in range(1, 13)] + ["2023-12-10", "2023-12-20", "2023-12-30"],
+          "years": (), "start": "03-01"}, "start is 03-01, but times names the dates"),
+    ],
+)  # fmt: skip
+def test_a_plan_refuses_what_the_map_does(tmp_path: Path, more: dict[str, Any], message: str) -> None:
+    scenes.write_rtc(tmp_path / "data")
+    catalog.build(tmp_path / "data")
+    options = {"catalog": tmp_path / "data", "weights": FakeSegmenter(window=32), "years": (2023,), "rate": 1.0, **AREA}
+    with pytest.raises(IcemapperError, match=message):
+        pipeline.plan_map(**{**options, **more})

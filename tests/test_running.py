@@ -93,7 +93,7 @@ def test_the_command_plan_takes_the_mask_of_map(folder: Path, tmp_path: Path, ca
     assert 0 < windows[0] < windows[1] == 49
     for more, words in (
         (["--mask", "/nonexistent.gpkg"], "the mask /nonexistent.gpkg does not exist"),
-        (["--region", "07"], "region and bbox, bounds or geometry are both given"),
+        (["--region", "07"], "region and bounds, crs are both given"),
     ):
         with pytest.raises(SystemExit, match="2"):
             cli.main([*plan, *more])

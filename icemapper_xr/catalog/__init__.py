@@ -7,6 +7,17 @@ from icemapper_xr.catalog.observe import observations
 from icemapper_xr.catalog.presets import PRESETS, describe, sign
 from icemapper_xr.catalog.query import search
 from icemapper_xr.catalog.result import SearchResult
-from icemapper_xr.catalog.sources import identify
+from icemapper_xr.catalog.sources import identify, is_api
 
-__all__ = ["PRESETS", "BuildReport", "SearchResult", "build", "describe", "identify", "observations", "search", "sign"]
+__all__ = [
+    "PRESETS",
+    "BuildReport",
+    "SearchResult",
+    "build",
+    "describe",
+    "identify",
+    "is_api",
+    "observations",
+    "search",
+    "sign",
+]

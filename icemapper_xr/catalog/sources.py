@@ -59,6 +59,17 @@ def identify(catalog: str | Path) -> Source:
     return _identify_path(Path(text.removeprefix("file://")).expanduser())
 
 
+def is_api(catalog: str | Path) -> bool:
+    """Whether a catalogue answers for a place and a time, and cannot be read as a whole.
+
+    Raises
+    ------
+    CatalogError
+        As `identify`.
+    """
+    return identify(catalog).kind in ("preset", "api")
+
+
 def _identify_url(url: str) -> Source:
     if urlsplit(url).path.lower().endswith(files.PARQUET):
         return Source("parquet", url)

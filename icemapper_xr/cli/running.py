@@ -57,19 +57,20 @@ def plan(
     from icemapper_xr import pipeline
     from icemapper_xr.errors import OptionError
 
+    where = area.keywords()
     found = pipeline.plan_map(
         catalog=catalog,
         weights=weights,
         out=out,
         store=store,
-        region=region,
+        region=pipeline.as_region(where, region),
         mask=mask,
         mask_buffer=mask_buffer,
         tile=tile,
         rate=rate,
         **series.keywords(),
         **run.keywords(),
-        **area.keywords(),
+        **where,
     )
     print(_plan_text(found))
     if found.problems:

@@ -7,13 +7,14 @@ where the network may run: on a cluster with workers that declare the resource `
 
 from __future__ import annotations
 
-from icemapper_xr.cluster.clients import ClusterOptions, active_client, connect, local_shape, memory_bytes
+from icemapper_xr.cluster.clients import ClusterOptions, active_client, check, connect, local_shape, memory_bytes
 from icemapper_xr.cluster.workers import GPU, lost, one_model, placement, present, quietly, slots, threads
 
 __all__ = [
     "GPU",
     "ClusterOptions",
     "active_client",
+    "check",
     "connect",
     "local_shape",
     "lost",

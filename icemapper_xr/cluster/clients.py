@@ -18,7 +18,7 @@ from icemapper_xr.errors import ClusterError, OptionError
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["KINDS", "ClusterOptions", "active_client", "connect"]
+__all__ = ["KINDS", "ClusterOptions", "active_client", "check", "connect"]
 
 log = logging.getLogger(__name__)
 
@@ -147,9 +147,8 @@ def connect(spec: str | None = None, options: ClusterOptions | None = None, **ch
     None
     """
     chosen = _chosen(options, changes)
+    check(spec, chosen)
     if spec is None or spec == "threads":
-        if chosen.given():
-            raise OptionError(f"{', '.join(chosen.given())} needs a cluster: name one of local, cuda, slurm")
         yield active_client() if spec is None else None
         return
     with contextlib.ExitStack() as stack:
@@ -173,9 +172,6 @@ def _open(spec: str, options: ClusterOptions, stack: contextlib.ExitStack) -> Cl
         joined: Client = stack.enter_context(_join(spec, options))
         return joined
     openers = {"local": _local, "cuda": devices.open_cluster, "slurm": _slurm}
-    if spec not in openers:
-        raise OptionError(f"cluster {spec!r} is unknown; use one of {', '.join(KINDS)}, or an address tcp://host:port")
-    _refuse_foreign(spec, options)
     progress.note(f"starting workers ({spec})")
     try:
         opened = openers[spec](options)
@@ -186,12 +182,25 @@ def _open(spec: str, options: ClusterOptions, stack: contextlib.ExitStack) -> Cl
     return client
 
 
-def _refuse_foreign(kind: str, options: ClusterOptions) -> None:
-    """Refuse options that a kind of cluster would leave unheeded."""
-    for name in options.given():
-        if name not in _TAKEN[kind]:
+def check(spec: str | None, options: ClusterOptions) -> None:
+    """Refuse a cluster that is none, and options that a kind of cluster would leave unheeded; nothing is started.
+
+    Raises
+    ------
+    OptionError
+        The spec is unknown, or an option does not belong to it.
+    """
+    if spec is None or spec == "threads":
+        if options.given():
+            raise OptionError(f"{', '.join(options.given())} needs a cluster: name one of local, cuda, slurm")
+        return
+    address = "://" in spec or spec.endswith(".json")
+    if not address and spec not in _TAKEN:
+        raise OptionError(f"cluster {spec!r} is unknown; use one of {', '.join(KINDS)}, or an address tcp://host:port")
+    for name in () if address else options.given():
+        if name not in _TAKEN[spec]:
             takers = " or ".join(f"cluster {other}" for other, taken in _TAKEN.items() if name in taken)
-            raise OptionError(f"{name}={getattr(options, name)} means nothing to cluster {kind!r}; it is for {takers}")
+            raise OptionError(f"{name}={getattr(options, name)} means nothing to cluster {spec!r}; it is for {takers}")
 
 
 @contextlib.contextmanager

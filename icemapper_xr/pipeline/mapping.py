@@ -286,9 +286,13 @@ def years_of(chosen: MapSettings) -> tuple[int, ...]:
         if not chosen.years:
             raise OptionError("no year is named; give years=(2023,) (--years 2023), or the 15 dates in times")
         return settings.check_years(chosen.years)
-    if len(chosen.years) > 1:
-        raise OptionError(f"times names the dates of one series, but years is {chosen.years}; name one year or none")
-    return (select.steps(times=chosen.times).year,)
+    year = select.steps(times=chosen.times).year
+    if chosen.years not in ((), (year,)):
+        named = ", ".join(map(str, chosen.years))
+        raise OptionError(f"times names the dates of one series, of {year}, but years is {named}; leave years out")
+    if chosen.start is not None:
+        raise OptionError(f"start is {chosen.start}, but times names the dates; leave one of them out")
+    return (year,)
 
 
 def plan_year(

@@ -18,7 +18,7 @@ from icemapper_xr import conventions, models, progress, regions, store
 from icemapper_xr._types import Bounds, Segmenter
 from icemapper_xr.cube import select
 from icemapper_xr.errors import OptionError
-from icemapper_xr.pipeline import estimates, execution, mapping, orbits, trust, units
+from icemapper_xr.pipeline import estimates, execution, homes, mapping, orbits, trust, units, verbs
 from icemapper_xr.pipeline.region import parts_of
 from icemapper_xr.settings import MapSettings
 
@@ -145,8 +145,13 @@ def plan_map(
         _check_region(chosen)
     if rate is not None and not (math.isfinite(rate) and rate > 0):
         raise OptionError(f"rate={rate} must be a number of windows per second above 0")
-    segmenter = models.loaded(weights, engine=chosen.engine, precision=chosen.precision, features=chosen.features)
     run = clusters.ClusterOptions() if cluster_options is None else cluster_options
+    clusters.check(cluster, run)
+    if out is not None and region is not None:
+        homes.local_folder(out)
+    elif out is not None:
+        homes.home_of(out, chosen.store)
+    segmenter = models.loaded(weights, engine=chosen.engine, precision=chosen.precision, features=chosen.features)
     workers, threads = _shape(cluster, run)
     if region is None:
         counted, rows = _one_area(chosen, segmenter)
@@ -236,7 +241,14 @@ def _many_tiles(chosen: MapSettings, segmenter: Segmenter, region: Any) -> tuple
     ]
     progress.note(f"{len(parts)} tiles; reading the catalogue")
     features = chosen.features or segmenter.features
-    found = catalogs.search(chosen.catalog, features=tuple(features))
+    where: dict[str, Any] = {}
+    if catalogs.is_api(chosen.catalog):  # which answers for a place and a time
+        periods = [verbs.period(year, _start(chosen, year), chosen.times) for year in mapping.years_of(chosen)]
+        where = {
+            "geometry": regions.resolve(region),
+            "datetime": (min(p[0] for p in periods), max(p[1] for p in periods)),
+        }
+    found = catalogs.search(chosen.catalog, features=tuple(features), **where)
     index = estimates.Index.of(found.observations)
     boxes = [part.lonlat() for part in parts]
     rows = []
@@ -244,6 +256,10 @@ def _many_tiles(chosen: MapSettings, segmenter: Segmenter, region: Any) -> tuple
         with progress.bar(f"{year}: tiles", total=len(parts)) as advance:
             rows.append(_tiles_of_year(chosen, segmenter, year, counted, boxes, index, advance))
     return counted, rows
+
+
+def _start(chosen: MapSettings, year: int) -> str | None:
+    return None if chosen.start is None else f"{year}-{chosen.start}"
 
 
 def _tiles_of_year(
@@ -255,7 +271,7 @@ def _tiles_of_year(
     index: estimates.Index,
     advance: Any,
 ) -> YearPlan:
-    start = None if chosen.start is None else f"{year}-{chosen.start}"
+    start = _start(chosen, year)
     features = chosen.features or segmenter.features
     factor = estimates.margin_factor(segmenter, chosen.overlap)
     in_year = index.within(select.steps(year=year, start=start, times=chosen.times).start)

@@ -379,7 +379,7 @@ class _Run:
 
     def _local(self) -> _Index | None:
         """Read a catalogue of files once; APIs are asked for each tile."""
-        if not Path(self.chosen.catalog).expanduser().exists():
+        if catalogs.is_api(self.chosen.catalog):
             return None
         features = self.chosen.features or self.segmenter.features
         return _Index(catalogs.search(self.chosen.catalog, features=tuple(features)))

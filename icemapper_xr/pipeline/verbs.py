@@ -29,6 +29,7 @@ __all__ = [
     "open_cube",
     "open_rasters",
     "outlines",
+    "period",
     "plan_cube",
     "predict",
     "search",
@@ -174,7 +175,7 @@ def plan_cube(
         found = catalogs.search(
             catalog,
             bbox=extent.lonlat_box(area),
-            datetime=_period(year, start, times),
+            datetime=period(year, start, times),
             features=tuple(features),
             polarisation=polarisation,
             orbit=orbit,
@@ -204,7 +205,7 @@ def sign(href: str) -> str:
     return href if name is None else catalogs.sign(name)(href)
 
 
-def _period(
+def period(
     year: int | None, start: str | dt.date | None, times: Sequence[Any] | None
 ) -> tuple[dt.datetime, dt.datetime]:
     """Return the time to search: what the steps span, and a step more on either side."""
