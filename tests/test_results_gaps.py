@@ -145,7 +145,8 @@ def test_what_a_rate_leaves_out_is_said(tmp_path: Path, glaciers: Path) -> None:
     found = pipeline.rates_of_run(folder, out=tmp_path / "r.csv", glaciers=glaciers, **QUICK)
     region, a, b = (row(found.table, id=name) for name in ("region", "A", "B"))
     assert region["left_out_km2"] / (region["left_out_km2"] + region["observed_km2"]) == pytest.approx(0.55, abs=1e-3)
-    assert (a["n_years"], b["left_out_km2"]) == (0, 0)
+    assert (a["n_years"], a["observed_km2"], b["left_out_km2"]) == (0, 0, 0)
+    assert a["left_out_km2"] > rs.true_area("A", 2016)  # with its domain
     assert b["rate"] == pytest.approx((rs.true_area("B", 2024) - rs.true_area("B", 2016)) / 8, rel=0.05)
     assert any("seen in some years only" in note and "region 55%" in note for note in found.notes)
     areas = pipeline.areas_of_run(folder, out=tmp_path / "a.csv", **QUICK)
@@ -161,3 +162,11 @@ def test_outlines_of_several_years_are_no_glaciers(whole: Path, tmp_path: Path) 
     frame.assign(glacier_id=[f"{k}" for k in range(len(frame))]).to_file(tmp_path / "outlines.gpkg")
     with pytest.raises(VectorError, match=r"outlines.gpkg hold the same ice in several years \(2016, 2020\)"):
         pipeline.areas_of_run(whole, glaciers=tmp_path / "outlines.gpkg", **QUICK)
+
+
+def test_surging_glaciers_without_a_rate_are_named(tmp_path: Path, glaciers: Path) -> None:
+    """They were dropped before the test, which told of none left out."""
+    folder = rs.write_map(tmp_path / "gap", planes=without_west(2020))
+    (tmp_path / "list.txt").write_text("A\n")
+    with pytest.raises(AnalysisError, match=r"none of the 1 glaciers of .*list\.txt has a rate in this map"):
+        pipeline.surges_of_run(folder, tmp_path / "list.txt", glaciers=glaciers, **QUICK)

@@ -281,7 +281,8 @@ def test_control_c_stops_at_once_and_says_how_to_go_on(folder: Path, tmp_path: P
     _, err = process.communicate(timeout=300)
     assert process.returncode == 130
     assert len((tmp_path / "trace").read_text().splitlines()) < 40  # of 49 windows
-    assert err.strip().splitlines()[-1] == "icemapper: stopped; the same command again goes on where it was"
+    told = "icemapper: stopped; the same command again goes on where it was (of `train`: with --resume)"
+    assert err.strip().splitlines()[-1] == told
 
 
 def test_a_cluster_that_goes_away_leaves_what_was_done(folder: Path, tmp_path: Path) -> None:

@@ -65,7 +65,8 @@ def surge_test(
     surging
         (n,) bool: on the list, which was fixed beforehand.
     areas
-        (n,) area at the start, km2, above 0: cut into strata at its quantiles over all glaciers.
+        (n,) area of each, km2, above 0, such as the mean over the years: cut into strata at its quantiles over all
+        glaciers.
     blocks
         (n,) any label of the place of each (`spatial_blocks`); None: one block.
     n_strata

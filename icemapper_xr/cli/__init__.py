@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (IcemapperError, CycloptsError) as error:
         _fail(one_line(error), 2)
     except KeyboardInterrupt:
-        _fail("stopped; the same command again goes on where it was", 130)
+        _fail("stopped; the same command again goes on where it was (of `train`: with --resume)", 130)
     except BrokenPipeError:
         sys.stderr.close()
         raise SystemExit(0) from None

@@ -10,7 +10,7 @@ import numpy as np
 
 from icemapper_xr.analysis import inventories, rates, surges
 from icemapper_xr.errors import AnalysisError, OptionError
-from icemapper_xr.pipeline import dated, tables
+from icemapper_xr.pipeline import dated, measuring, tables
 from icemapper_xr.pipeline.rates import fit_rates
 
 if TYPE_CHECKING:
@@ -63,6 +63,9 @@ _SURGE_METHOD: Final = (
 )
 
 
+_SHOWN: Final = 5
+
+
 def surges_of_run(
     source: str | Path,
     surging: str | Path,
@@ -106,6 +109,17 @@ def surges_of_run(
     unknown = sorted(listed - set(members["id"]))
     if unknown:
         raise AnalysisError(f"{unknown[0]} of {surging} is no glacier of this map ({len(unknown)} ids are unknown)")
+    without = members[~(members["relative_rate"].abs() >= 0) & (members["filter"] == measuring.UNFILTERED)]["id"]
+    notes = list(report.notes)
+    if len(without):
+        of_list = sorted(listed & set(without))
+        shown = f", {len(of_list)} of them on the list ({', '.join(of_list[:_SHOWN])})" if of_list else ""
+        notes.append(f"{len(without)} of {members['id'].nunique()} glaciers have no rate and are in no test{shown}")
+    if listed <= set(without):
+        raise AnalysisError(
+            f"none of the {len(listed)} glaciers of {surging} has a rate in this map, so there is nothing to compare: "
+            "map more years of them, or leave out with years those that saw little"
+        )
     tests = {}
     for name, part in members.groupby("filter", sort=False):
         some = part[part["mean_km2"] > 0]
@@ -120,9 +134,9 @@ def surges_of_run(
             n_permutations=n_permutations,
             seed=seed,
         )
-    content = {"method": _SURGE_METHOD, "notes": report.notes, "tests": {k: asdict(v) for k, v in tests.items()}}
+    content = {"method": _SURGE_METHOD, "notes": notes, "tests": {k: asdict(v) for k, v in tests.items()}}
     tables.write_bytes(target, tables.as_json(content))
-    return SurgeReport(tests, target, report.notes)
+    return SurgeReport(tests, target, tuple(notes))
 
 
 def centres(shapes: gpd.GeoSeries) -> gpd.GeoSeries:

@@ -333,7 +333,7 @@ class _Run:
                 while self.todo and pool.room() and not self._hopeless():
                     place = self.place(self.todo.popleft())
                     pool.submit(units.evaluate, self.job(place), place, network=True)
-                if not pool.busy:  # what was begun before the failures came has come back, too
+                if self._hopeless() and not pool.busy:  # what was begun before the failures came has come back, too
                     raise StoreError(f"the first {self._failures} units failed ({self.first_error})")
                 self._take(*pool.next(), pool)
                 self.session.held()

@@ -261,6 +261,9 @@ def _row(
     """Fit the series of a group in all maps (`every`) to the years in which it was observed (`parts`)."""
     first = every[0].series
     row: dict[str, Any] = {name: getattr(first, name) for name in ("kind", "id", "name", "terminus", "filter")}
+    for name, key in (("observed_km2", "observed_area"), ("left_out_km2", "left_out_area")):
+        if all(key in part.series.areas for part in every):
+            row[name] = max(float(part.series.areas[key].max()) for part in every)
     years = np.array([year for part in parts for year in part.years])
     kinds = [kind for part in parts for kind in part.acquisitions]
     if np.unique(years).size < 2 or not _comparable(years, kinds):
@@ -274,9 +277,6 @@ def _row(
         "n_years": int(np.unique(years).size),
         "mean_km2": float(one_series(years, soft, kinds).areas.mean()),
     }
-    for name, key in (("observed_km2", "observed_area"), ("left_out_km2", "left_out_area")):
-        if all(key in part.series.areas for part in parts):
-            row[name] = max(float(part.series.areas[key].max()) for part in parts)
     plain = rates.trend(years, soft, acquisitions=kinds, confidence=confidence)
     row |= {"rate": plain.rate, "p_value": plain.p_value, "lack_of_fit": plain.lack_of_fit}
     row |= _ends("", plain.student)
