@@ -258,8 +258,12 @@ def _named(seeds: Sequence[int]) -> str:
 
 def _seen(weights: str | Path, seeds: Sequence[int]) -> str:
     """Say which of the scenes the weights learned from, as far as their file tells."""
-    told = warm.seeds_of(models.info(weights)["attrs"])
-    if own.with_digest(models.info(weights)["digest"]):
+    try:
+        found = models.info(weights)
+    except errors.WeightsError:  # a segmenter that is no file
+        return ""
+    told = warm.seeds_of(found["attrs"])
+    if own.with_digest(found["digest"]):
         told = [list(one) for one in own.LEARNED_SEEDS], [list(one) for one in own.CHOSEN_SEEDS]
     text = ""
     for ranges, verb in zip(told, ("learned from", "were chosen by"), strict=True):
