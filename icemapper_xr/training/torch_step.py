@@ -211,8 +211,13 @@ def _bias(convolution: Any) -> Tensor | None:
 
 def _convolve(x: Tensor, kernel: Tensor, bias: Tensor | None = None, **options: Any) -> Tensor:
     """Convolve in as many dimensions as the kernel has."""
+    import torch
     from torch.nn import functional
 
+    if x.device.type == "cpu" and torch.is_grad_enabled() and torch.is_autocast_enabled("cpu"):
+        from icemapper_xr.training import torch_convolution
+
+        return torch_convolution.convolve(x, kernel, bias, **options)
     return (functional.conv3d if kernel.ndim == 5 else functional.conv2d)(x, kernel, bias, **options)
 
 
