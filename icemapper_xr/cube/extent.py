@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from icemapper_xr._types import Bounds, Observation
-from icemapper_xr.cube.grid import AreaGrid
+from icemapper_xr.cube.grid import AreaGrid, projected
 from icemapper_xr.errors import OptionError
 
 __all__ = ["extent", "lonlat_box", "read_area"]
@@ -57,10 +57,7 @@ def extent(observations: Sequence[Observation], *, crs: Any = None) -> tuple[Bou
     if crs is None and len(codes) > 1:
         names = ", ".join(f"EPSG:{code}" for code in codes)
         raise OptionError(f"the catalogue's rasters lie in {names}; name one with crs, or an area by bbox")
-    try:
-        target = pyproj.CRS.from_user_input(codes[0] if crs is None else crs)
-    except pyproj.exceptions.CRSError as error:
-        raise OptionError(f"crs {crs!r} is not a CRS that pyproj knows; name one like EPSG:32633") from error
+    target = pyproj.CRS.from_epsg(codes[0]) if crs is None else projected(crs)
     boxes = [_box(observation, target) for observation in placed]
     left, bottom, right, top = zip(*boxes, strict=True)
     return Bounds(min(left), min(bottom), max(right), max(top)), target.to_string()

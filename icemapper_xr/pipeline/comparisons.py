@@ -10,7 +10,7 @@ import numpy as np
 
 from icemapper_xr.analysis import inventories, rates, surges
 from icemapper_xr.errors import AnalysisError, OptionError
-from icemapper_xr.pipeline import dated, measuring, tables
+from icemapper_xr.pipeline import dated, inside, measuring, tables
 from icemapper_xr.pipeline.rates import fit_rates
 
 if TYPE_CHECKING:
@@ -63,9 +63,6 @@ _SURGE_METHOD: Final = (
 )
 
 
-_SHOWN: Final = 5
-
-
 def surges_of_run(
     source: str | Path,
     surging: str | Path,
@@ -109,11 +106,11 @@ def surges_of_run(
     unknown = sorted(listed - set(members["id"]))
     if unknown:
         raise AnalysisError(f"{unknown[0]} of {surging} is no glacier of this map ({len(unknown)} ids are unknown)")
-    without = members[~(members["relative_rate"].abs() >= 0) & (members["filter"] == measuring.UNFILTERED)]["id"]
+    without = members[members["relative_rate"].isna() & (members["filter"] == measuring.UNFILTERED)]["id"]
     notes = list(report.notes)
     if len(without):
         of_list = sorted(listed & set(without))
-        shown = f", {len(of_list)} of them on the list ({', '.join(of_list[:_SHOWN])})" if of_list else ""
+        shown = f", {len(of_list)} of them on the list ({inside.named(of_list)})" if of_list else ""
         notes.append(f"{len(without)} of {members['id'].nunique()} glaciers have no rate and are in no test{shown}")
     if listed <= set(without):
         raise AnalysisError(

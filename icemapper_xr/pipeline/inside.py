@@ -18,7 +18,7 @@ from icemapper_xr.pipeline.runs import Run
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["notes_on_glaciers", "notes_on_region"]
+__all__ = ["named", "notes_on_glaciers", "notes_on_region"]
 
 WHOLE: Final = 0.99
 """Share of its area from which a polygon counts as wholly inside (a judgement: the edge of a map cuts pixels)."""
@@ -48,18 +48,19 @@ def notes_on_glaciers(run: Run, glaciers: gpd.GeoDataFrame, region: gpd.GeoDataF
     out, cut = (np.flatnonzero(which) for which in (share == 0, (share > 0) & (share < WHOLE)))
     if out.size:
         yield (
-            f"{out.size} of {len(glaciers)} glaciers lie outside {what} ({_named(glaciers.index[out])}): they have no "
+            f"{out.size} of {len(glaciers)} glaciers lie outside {what} ({named(glaciers.index[out])}): they have no "
             "areas, or those of ice within reach"
         )
     if cut.size:
-        named = [f"{glaciers.index[k]} {share[k]:.0%}" for k in cut[np.argsort(share[cut], kind="stable")]]
+        told = [f"{glaciers.index[k]} {share[k]:.0%}" for k in cut[np.argsort(share[cut], kind="stable")]]
         yield (
             f"{cut.size} of {len(glaciers)} glaciers reach beyond {what}, their areas are those of the part inside "
-            f"({_named(named)} inside)"
+            f"({named(told)} inside)"
         )
 
 
-def _named(names: Any) -> str:
+def named(names: Any) -> str:
+    """Name the first of some glaciers, and how many more there are."""
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(map(str, names[:_NAMED])) + more
 

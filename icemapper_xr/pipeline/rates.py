@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from icemapper_xr.analysis import glaciers, rates
-from icemapper_xr.analysis.series import Acquisition, one_series
+from icemapper_xr.analysis.series import Acquisition, Merged, one_series
 from icemapper_xr.errors import AnalysisError, OptionError
-from icemapper_xr.pipeline import measuring, runs, tables
+from icemapper_xr.pipeline import inside, measuring, runs, tables
 from icemapper_xr.pipeline.measuring import Measured, Series
 from icemapper_xr.pipeline.requests import MeasureSettings
 from icemapper_xr.pipeline.runs import Run
@@ -28,7 +28,6 @@ Array = npt.NDArray[np.float64]
 FILE: Final = "rates.csv"
 ALIKE: Final = 0.01
 """Share of an area within which what is observed of it counts as the same (a judgement)."""
-_SHOWN: Final = 5
 COLUMNS: Final = (
     "kind", "id", "name", "terminus", "filter", "first_year", "last_year", "n_years", "observed_km2", "left_out_km2",
     "mean_km2", "rate", "lower", "upper", "p_value", "p_adjusted", "changing", "relative_rate", "theil_sen",
@@ -182,7 +181,8 @@ def rate_table(maps: Sequence[Measured], *, level: float = 0.05) -> tuple[pd.Dat
             notes += told
     if unlike := list(dict.fromkeys(unlike)):
         notes.append(
-            f"{len(unlike)} groups and glaciers are not seen alike by the maps and have no rate ({_named(unlike)})"
+            f"{len(unlike)} groups and glaciers are not seen alike by the maps and have no rate "
+            f"({inside.named(unlike)})"
         )
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     notes += _left_out(table)
@@ -228,10 +228,6 @@ def _unlike(parts: Sequence[_Part]) -> str:
     return " and ".join(f"{area:.4g}" for area in seen) if seen and min(seen) < (1 - ALIKE) * max(seen) else ""
 
 
-def _named(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
-
-
 def _left_out(table: pd.DataFrame) -> Iterator[str]:
     """Say what was seen in some years only, and is in no rate."""
     plain = table[table["filter"] == measuring.UNFILTERED].set_index("id")
@@ -240,8 +236,8 @@ def _left_out(table: pd.DataFrame) -> Iterator[str]:
     if len(large):
         told = [f"{name} {part:.0%}" for name, part in large.items()]
         yield (
-            f"seen in some years only, and so in no rate: {_named(told)} of what was seen at all; a year that saw "
-            "little can be left out with years"
+            f"seen in some years only, and so in no rate: {inside.named(told)} of what was seen at all; a year that "
+            "saw little can be left out with years"
         )
 
 
@@ -266,16 +262,17 @@ def _row(
             row[name] = max(float(part.series.areas[key].max()) for part in every)
     years = np.array([year for part in parts for year in part.years])
     kinds = [kind for part in parts for kind in part.acquisitions]
-    if np.unique(years).size < 2 or not _comparable(years, kinds):
+    soft = np.concatenate([np.empty(0), *(part.series.areas["soft_area"] for part in parts)])
+    joined = _one_series(years, soft, kinds)
+    if joined is None or joined.years.size < 2:
         return {**dict.fromkeys(COLUMNS, np.nan), **row, "n_years": int(np.unique(years).size)}, (
             f"{first.id}: observed in {np.unique(years).size} comparable years, which gives no rate",
         )
-    soft = np.concatenate([part.series.areas["soft_area"] for part in parts])
     row |= {
         "first_year": int(years.min()),
         "last_year": int(years.max()),
         "n_years": int(np.unique(years).size),
-        "mean_km2": float(one_series(years, soft, kinds).areas.mean()),
+        "mean_km2": float(joined.areas.mean()),
     }
     plain = rates.trend(years, soft, acquisitions=kinds, confidence=confidence)
     row |= {"rate": plain.rate, "p_value": plain.p_value, "lack_of_fit": plain.lack_of_fit}
@@ -296,13 +293,14 @@ def _row(
     return row, plain.notes
 
 
-def _comparable(years: Array, kinds: Sequence[Acquisition]) -> bool:
-    """Whether the acquisitions of a group have the years in common that join them; those of the region were checked."""
+def _one_series(years: Array, areas: Array, kinds: Sequence[Acquisition]) -> Merged | None:
+    """Join the acquisitions of a group; None where they lack the years in common that those of the region have."""
+    if not years.size:
+        return None
     try:
-        one_series(years, np.zeros(years.size), kinds)
+        return one_series(years, areas, kinds)
     except AnalysisError:
-        return False
-    return True
+        return None
 
 
 def _ends(prefix: str, interval: rates.Interval | None) -> dict[str, float]:

@@ -110,10 +110,8 @@ def _write_gpkg(table: pd.DataFrame, target: Path, shapes: gpd.GeoDataFrame | No
     crs = 4326 if shapes is None else shapes.crs
     known = {} if shapes is None else dict(zip(shapes.index, shapes.geometry, strict=True))
     frame = gpd.GeoDataFrame(table, geometry=[known.get(name) for name in table[key]], crs=crs).to_crs(4326)
-    shapes_ = np.asarray(frame.geometry.values, dtype=object)
-    some = frame.geometry.notna().to_numpy()
-    shapes_[some] = vectorise.cut_at_antimeridian(shapes_[some])
-    frame = frame.set_geometry(shapes_, crs=4326)
+    whole_or_cut = vectorise.cut_at_antimeridian(np.asarray(frame.geometry.values, dtype=object))
+    frame = frame.set_geometry(whole_or_cut, crs=4326)
     try:
         with whole.appearing(target) as part:
             frame.to_file(

@@ -193,11 +193,10 @@ def _require(condition: bool, message: str) -> None:
 @functools.cache
 def _is_metric(epsg: int) -> bool:
     """Whether a code is that of a projected CRS in metres."""
-    from pyproj import CRS
-    from pyproj.exceptions import CRSError
+    from icemapper_xr.cube import grid
 
     try:
-        crs = CRS.from_epsg(epsg)
-    except CRSError:
+        grid.projected(f"EPSG:{epsg}")
+    except errors.OptionError:
         return False
-    return crs.is_projected and all(axis.unit_conversion_factor == 1 for axis in crs.axis_info)
+    return True

@@ -86,9 +86,10 @@ def prepare(
             location.delete()  # of a run that was killed before its first unit: nothing is lost
             _create(location, layout, run, attrs)
             return Place(location, location)
-        if overwrite is not True and not (overwrite and _replaces(location, run)):
+        goes_on = bool(overwrite) and _replaces(location, run)
+        if overwrite is not True and not goes_on:
             identity.check(there, run, what=f"The store {location}")
-        if overwrite is True and not _replaces(location, run):
+        if not goes_on:
             years = ", ".join(sorted(skeleton.meta(group)["years"]))
             progress.note(
                 f"{location} is of another run ({identity.told(there, run)}): all of it is replaced ({years})"

@@ -6,6 +6,7 @@ A training simulates in a process beside it, and takes every scene as soon as it
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import subprocess
@@ -14,7 +15,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +67,12 @@ def simulated_world(seed: int) -> str:
     return str(training.training_settings(seed, size=64, features=("rtc",)).world)
 
 
+@functools.cache
 def simulator_digest() -> str:
-    """Fingerprint of the simulator's source: scenes of two versions are never mixed in one cache."""
+    """Fingerprint of the simulator's source: scenes of two versions are never mixed in one cache.
+
+    Read once: checkpoints and weights of a training are of the source that it began with.
+    """
     from icemapper_xr import simulate
 
     digest = hashlib.sha256()
@@ -104,12 +108,12 @@ class CachedScene:
         """All of it: a simulated scene has no padding."""
         return slice(0, self.shape[0]), slice(0, self.shape[1])
 
-    @cached_property
+    @functools.cached_property
     def dates(self) -> Mapping[Feature, int]:
         """Number of dates of each feature."""
         return {feature: stack.shape[0] for feature, stack in self._stacks.items()}
 
-    @cached_property
+    @functools.cached_property
     def base(self) -> Mapping[Feature, IntArray]:
         """Every date is a step."""
         return {feature: np.arange(count) for feature, count in self.dates.items()}
@@ -130,19 +134,19 @@ class CachedScene:
             return np.empty(0, np.int64)
         return np.flatnonzero(np.load(self.folder / "classes.npy") == code)
 
-    @cached_property
+    @functools.cached_property
     def _counts(self) -> IntArray:
         """Number of pixels of each surface class; all zero where the classes are not there."""
         path = self.folder / "classes.npy"
         classes = _loaded(path) if path.exists() else np.empty(0, np.uint8)
         return np.bincount(classes.ravel(), minlength=len(surface_codes()))
 
-    @cached_property
+    @functools.cached_property
     def _stacks(self) -> dict[Feature, npt.NDArray[np.float16]]:
         paths = {feature: self.folder / f"{feature}.npy" for feature in conventions.FEATURES}
         return {feature: _loaded(path, mmap_mode="r") for feature, path in paths.items() if path.exists()}
 
-    @cached_property
+    @functools.cached_property
     def _truth(self) -> npt.NDArray[np.bool_]:
         mask: npt.NDArray[np.bool_] = _loaded(self.folder / "truth.npy", mmap_mode="r")
         return mask
@@ -184,12 +188,12 @@ class SceneSet:
         """Seeds in the order in which scenes are needed: validation first."""
         return [*self._validation, *self._training]
 
-    @cached_property
+    @functools.cached_property
     def _validation(self) -> list[int]:
         scenes = self.config.scenes
         return self._kept(range(scenes.validation_seed, scenes.validation_seed + scenes.validation), "validate on")
 
-    @cached_property
+    @functools.cached_property
     def _training(self) -> list[int]:
         scenes = self.config.scenes
         return self._kept(range(scenes.seed, scenes.seed + scenes.number), "learn from")

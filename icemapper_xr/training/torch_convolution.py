@@ -61,7 +61,9 @@ class _Convolution(torch.autograd.Function):  # type: ignore[misc]
         ctx.save_for_backward(low, weights)
         ctx.pads, ctx.types = pads, (x.dtype, kernel.dtype)
         ctx.bias = None if bias is None else bias.dtype
-        return _call(torch.ops.aten.convolution, low, weights, None if bias is None else bias.to(low.dtype), pads)
+        ones, zeros = [1] * len(pads), [0] * len(pads)
+        low_bias = None if bias is None else bias.to(low.dtype)
+        return torch.ops.aten.convolution(low, weights, low_bias, ones, pads, ones, False, zeros, 1)
 
     @staticmethod
     def backward(ctx: Any, by_y: Tensor) -> tuple[Tensor | None, ...]:
@@ -109,8 +111,3 @@ def _backward(
     return torch.ops.aten.convolution_backward(  # type: ignore[no-any-return]
         by_y, x, kernel, None, ones, pads, ones, False, zeros, 1, [*wanted, False]
     )
-
-
-def _call(operation: Any, x: Tensor, kernel: Tensor, bias: Tensor | None, pads: list[int]) -> Tensor:
-    ones, zeros = [1] * len(pads), [0] * len(pads)
-    return operation(x, kernel, bias, ones, pads, ones, False, zeros, 1)
