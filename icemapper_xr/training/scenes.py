@@ -121,7 +121,7 @@ class CachedScene:
     def read(self, feature: Feature, dates: IntArray, crop: Crop) -> FloatArray:
         """Return `(len(dates), size, size)` in model units, NaN where not observed."""
         part = self._stacks[feature][:, *crop.slices]
-        return samples.scale(part[dates].astype(np.float32), feature)
+        return samples.scale(part if np.array_equal(dates, self.base[feature]) else part[dates], feature)
 
     def truth(self, crop: Crop) -> npt.NDArray[np.bool_]:
         """Return `(size, size)`, True on glacier."""
@@ -227,24 +227,35 @@ class SceneSet:
         return [seed for seed in self.seeds if not self._there(seed)]
 
     def fill(self, *, alive: Callable[[], bool] = lambda: True) -> None:
-        """Simulate what is missing and not in the hands of another process, scene by scene, while `alive()`."""
+        """Simulate what is missing, scene by scene, while `alive()`; returns when all is there.
+
+        What is in the hands of another process is passed over, and looked at again: that process may end before the
+        scene is there.
+        """
         locks = self.cache / "locks"
         locks.mkdir(parents=True, exist_ok=True)
-        missing = self.missing()
-        with progress.bar("simulate scenes", len(missing)) as advance:
+        wanted = self.missing()
+        with progress.bar("simulate scenes", len(wanted)) as advance:
             shown = 0
-            for seed in missing:
-                if not alive():
-                    return
-                lock = filelock.FileLock(locks / f"{seed:07d}", blocking=False)  # the system drops it with its process
-                with contextlib.suppress(filelock.Timeout), lock, self._telling(seed):
-                    if not self._whole(seed):
-                        self._store(seed)
-                    if not self._there(seed):
-                        self._store_classes(seed)
-                done = sum(map(self._there, missing))  # others may be at it, too
-                advance(done - shown)
-                shown = done
+            while missing := [seed for seed in wanted if not self._there(seed)]:
+                for seed in missing:
+                    if not alive():
+                        return
+                    self._make(seed, locks)
+                    done = sum(map(self._there, wanted))  # others may be at it, too
+                    advance(done - shown)
+                    shown = done
+                if not all(map(self._there, missing)):
+                    time.sleep(POLL_SECONDS)
+
+    def _make(self, seed: int, locks: Path) -> None:
+        """Simulate a scene, unless it is there or in the hands of another process."""
+        lock = filelock.FileLock(locks / f"{seed:07d}", blocking=False)  # the system drops it with its process
+        with contextlib.suppress(filelock.Timeout), lock, self._telling(seed):
+            if not self._whole(seed):
+                self._store(seed)
+            if not self._there(seed):
+                self._store_classes(seed)
 
     @contextlib.contextmanager
     def _telling(self, seed: int) -> Iterator[None]:
