@@ -7,7 +7,6 @@ import concurrent.futures
 import contextlib
 import functools
 import itertools
-import math
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -100,7 +99,7 @@ def _by_processes(source: Source, workers: int) -> Iterator[Begin]:
     def begin(number: int, share: float) -> Callable[[], Batch]:
         block = number % len(blocks)
         future = pool.submit(_prepare, block, number, share)
-        return lambda: _arrays(blocks[block], future.result())
+        return lambda: patches.laid(np.frombuffer(blocks[block], np.float32), future.result())
 
     try:
         yield begin
@@ -127,19 +126,9 @@ def _prepare(block: int, index: int, share: float) -> Shapes:
     """Prepare one batch in such a process, in the block of that number; returns the shapes of its arrays."""
     assert _opened is not None
     config, training, blocks = _opened
-    x, y = _batch(config, training, index, share)
-    shapes = x.shape, y.shape
-    for there, array in zip(_arrays(blocks[block], shapes), (x, y), strict=True):
-        there[...] = array
-    return shapes
-
-
-def _arrays(block: Any, shapes: Shapes) -> Batch:
-    """Return the arrays that lie in a block one behind the other."""
-    values = np.frombuffer(block, np.float32)
-    ends = np.cumsum([math.prod(shape) for shape in shapes])
-    x, y = (part.reshape(shape) for part, shape in zip(np.split(values, ends)[:2], shapes, strict=True))
-    return x, y
+    memory = np.frombuffer(blocks[block], np.float32)
+    x, y = patches.batch(config, training(index), index, share, memory=memory)
+    return x.shape, y.shape
 
 
 def _batch(config: TrainingConfig, training: Training, index: int, share: float) -> Batch:

@@ -127,11 +127,11 @@ def coarsen(rng: Random, stack: FloatArray, features: tuple[Feature, ...], setti
 
     def seen(field: npt.NDArray[np.float32], *, noisy: bool = False) -> npt.NDArray[np.float32]:
         padded = np.pad(field, pad, mode="edge")
-        steps, rows, columns = padded.shape
-        blocks = padded.reshape(steps, rows // COARSE, COARSE, columns // COARSE, COARSE).mean(axis=(2, 4))
+        rows = padded[:, 0::COARSE] + padded[:, 1::COARSE] + padded[:, 2::COARSE]
+        blocks = (rows[..., 0::COARSE] + rows[..., 1::COARSE] + rows[..., 2::COARSE]) / COARSE**2
         if noisy:
-            blocks = blocks * rng.gamma(looks, 1 / looks, blocks.shape)
-        return _threefold(_threefold(blocks, 1), 2)[:, *inner].astype(np.float32)
+            blocks *= rng.gamma(looks, 1 / looks, blocks.shape).astype(np.float32)
+        return _threefold(_threefold(blocks, 1), 2)[:, *inner]
 
     level = stack[..., channel]
     known = np.isfinite(level)
@@ -143,12 +143,14 @@ def coarsen(rng: Random, stack: FloatArray, features: tuple[Feature, ...], setti
     return stack
 
 
-def _threefold(field: npt.NDArray[np.floating], axis: int) -> npt.NDArray[np.floating]:
+def _threefold(field: npt.NDArray[np.float32], axis: int) -> npt.NDArray[np.float32]:
     """Refine an axis by three (`COARSE`), linearly between the middles of its pixels; constant past the outermost."""
-    lines = np.moveaxis(field, axis, 0)
-    before, after = np.concatenate([lines[:1], lines[:-1]]), np.concatenate([lines[1:], lines[-1:]])
-    fine = np.stack([(before + 2 * lines) / COARSE, lines, (2 * lines + after) / COARSE], axis=1)
-    return np.moveaxis(fine.reshape(-1, *lines.shape[1:]), 0, axis)
+    fine = np.empty((*field.shape[:axis], COARSE * field.shape[axis], *field.shape[axis + 1 :]), field.dtype)
+    parts, lines = np.moveaxis(fine, axis, 0), np.moveaxis(field, axis, 0)
+    parts[1::COARSE] = lines
+    for first, beside in ((0, np.concatenate([lines[:1], lines[:-1]])), (2, np.concatenate([lines[1:], lines[-1:]]))):
+        parts[first::COARSE] = (beside + 2 * lines) / COARSE
+    return fine
 
 
 def _zoom(rng: Random, stack: FloatArray, labels: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -5,12 +5,13 @@ Without Keras, so that a process that does nothing else starts quickly.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from icemapper_xr._types import FloatArray
-from icemapper_xr.conventions import Unobserved
+from icemapper_xr.conventions import N_STEPS, Unobserved
 from icemapper_xr.prediction import core, gaps
 from icemapper_xr.training import augment
 from icemapper_xr.training.config import TrainingConfig
@@ -26,8 +27,12 @@ MIXED = (0.02, 0.98)
 """Share of glacier in a patch that has both classes."""
 
 
-def batch(config: TrainingConfig, samples: Sequence[Sample], index: int, share: float) -> tuple[FloatArray, FloatArray]:
+def batch(
+    config: TrainingConfig, samples: Sequence[Sample], index: int, share: float, *, memory: FloatArray | None = None
+) -> tuple[FloatArray, FloatArray]:
     """Draw batch `index`, random and augmented, when a share of the training is done, on which its size depends.
+
+    It is put at the beginning of `memory`, one dimension of float32, where that is given.
 
     Returns
     -------
@@ -35,9 +40,18 @@ def batch(config: TrainingConfig, samples: Sequence[Sample], index: int, share: 
         `(batch, T, y, x, C)` without NaN, and `(batch, y, x, 2)` one-hot, (0, 0) = unknown.
     """
     number, size = config.patches_at(share, np.random.default_rng([config.seed, index, SIZES]))
-    pairs = [draw(np.random.default_rng([config.seed, index, item]), samples, config, size) for item in range(number)]
-    stacks, labels = zip(*pairs, strict=True)
-    return np.stack(stacks), np.stack(labels)
+    shapes = (number, N_STEPS, size, size, len(config.features)), (number, size, size, 2)
+    x, y = laid(np.empty(sum(map(math.prod, shapes)), np.float32) if memory is None else memory, shapes)
+    for item in range(number):
+        x[item], y[item] = draw(np.random.default_rng([config.seed, index, item]), samples, config, size)
+    return x, y
+
+
+def laid(memory: FloatArray, shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> tuple[FloatArray, FloatArray]:
+    """Return the arrays of these shapes that lie one behind the other at the beginning of `memory`."""
+    ends = np.cumsum([math.prod(shape) for shape in shapes])
+    x, y = (part.reshape(shape) for part, shape in zip(np.split(memory, ends)[:2], shapes, strict=True))
+    return x, y
 
 
 def draw(
@@ -94,7 +108,7 @@ def patch(
     features, settings = config.features, config.augmentation
     base = {feature: sample.base[feature] for feature in features}
     dates = augment.choose_dates(rng, base, sample.dates, settings)
-    stack = np.stack([sample.read(feature, dates[feature], crop) for feature in features], axis=-1)
+    stack = _together([sample.read(feature, dates[feature], crop) for feature in features])
     labels = known_labels(sample, stack, crop)
     augment.hide_border(rng, stack, labels, settings)
     augment.drop_steps(rng, stack, settings)
@@ -109,6 +123,11 @@ def patch(
     if gappy:
         stack = fill(np.where(missing, np.float32(np.nan), stack), config.unobserved)
     return stack, np.ascontiguousarray(labels)
+
+
+def _together(stacks: Sequence[FloatArray]) -> FloatArray:
+    """Make `(T, y, x, C)` of `(T, y, x)` for each feature; no copy of a single one."""
+    return stacks[0][..., None] if len(stacks) == 1 else np.stack(stacks, axis=-1)
 
 
 def known_labels(sample: Sample, stack: FloatArray, crop: Crop) -> FloatArray:
@@ -134,7 +153,7 @@ def windows(sample: Sample, config: TrainingConfig) -> Iterator[tuple[FloatArray
     for y in range(0, sample.shape[0] - size + 1, size):
         for x in range(0, sample.shape[1] - size + 1, size):
             crop = Crop(y, x, size)
-            stack = np.stack([sample.read(feature, sample.base[feature], crop) for feature in config.features], axis=-1)
+            stack = _together([sample.read(feature, sample.base[feature], crop) for feature in config.features])
             labels = known_labels(sample, stack, crop)
             rows, columns = sample.inner
             inside = np.zeros(sample.shape, bool)

@@ -70,8 +70,9 @@ class Sample(Protocol):
         ...
 
 
-def scale(values: FloatArray, feature: Feature) -> FloatArray:
+def scale(values: npt.NDArray[np.floating], feature: Feature) -> FloatArray:
     """Bring a feature from its unit (dB, 1) to model units, without clipping; NaN stays."""
     limits = FEATURE_RANGES[feature]
-    scaled: FloatArray = ((values - limits.minimum) / (limits.maximum - limits.minimum)).astype(np.float32)
+    scaled: FloatArray = np.subtract(values, limits.minimum, dtype=np.float32)
+    scaled /= limits.maximum - limits.minimum
     return scaled
