@@ -8,7 +8,10 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is an accelerator for those who have it")
 
-from icemapper_xr.training import torch_convolution  # noqa: E402
+from icemapper_xr import progress  # noqa: E402
+from icemapper_xr.conventions import POOLINGS, Pooling  # noqa: E402
+from icemapper_xr.training import fit, torch_convolution, torch_graphs, torch_stacked, torch_step  # noqa: E402
+from icemapper_xr.training.config import TrainingConfig  # noqa: E402
 
 
 def derivatives(x: Any, kernel: Any, bias: Any, by_y: Any, *, low: bool, padding: Any) -> list[Any]:
@@ -34,7 +37,13 @@ def derivatives(x: Any, kernel: Any, bias: Any, by_y: Any, *, low: bool, padding
     ],
 )
 def test_derivatives_in_bfloat16_are_those_of_float32(
-    samples: int, channels: int, filters: int, size: tuple[int, ...], kernel: tuple[int, ...], padding: Any
+    monkeypatch: pytest.MonkeyPatch,
+    samples: int,
+    channels: int,
+    filters: int,
+    size: tuple[int, ...],
+    kernel: tuple[int, ...],
+    padding: Any,
 ) -> None:
     torch.manual_seed(0)
     lasting = torch.channels_last_3d if len(size) == 3 else torch.channels_last
@@ -48,9 +57,14 @@ def test_derivatives_in_bfloat16_are_those_of_float32(
     out = [side + 2 * pad - k + 1 for side, pad, k in zip(size, pads, kernel, strict=True)]
     by_y = rounded(samples, filters, *out).to(memory_format=lasting)
     expected = derivatives(x, weights, bias, by_y, low=False, padding=padding)
-    for _ in range(6):  # past the first uses, which are compared
+    monkeypatch.setattr(torch_convolution, "EVERY", 1)
+    missed = 0  # an estimate that was low by chance: the next one is not
+    for _ in range(12):
         for found, exact in zip(derivatives(x, weights, bias, by_y, low=True, padding=padding), expected, strict=True):
-            assert float((found - exact).norm() / exact.norm()) < 0.02
+            apart = float((found - exact).norm() / exact.norm())
+            missed += apart >= 0.02
+            assert apart < 0.5
+    assert missed <= 2
 
 
 def test_a_shape_whose_derivative_is_wrong_goes_to_float32(
@@ -79,3 +93,110 @@ def test_a_shape_whose_derivative_is_wrong_goes_to_float32(
             apart.append(float((found - expected).norm() / expected.norm()))
         assert max(apart[:right] + apart[10:]) < 0.02
         assert (2, channels, 6, 6, 6, *kernel.shape) in torch_convolution._wrong
+
+
+@pytest.mark.parametrize("kernel", [(3, 3, 3), (1, 1, 1), (3, 1, 1), (2, 2)])
+def test_the_error_of_a_derivative_is_estimated(kernel: tuple[int, ...]) -> None:
+    torch.manual_seed(4)
+    pads = [side // 2 if side == 3 else 0 for side in kernel]
+    x = torch.randn(3, 32, *(9,) * len(kernel)).bfloat16()
+    by_y = torch.randn(3, 16, *(9 + 2 * pad - side + 1 for pad, side in zip(pads, kernel, strict=True))).bfloat16()
+    exact = torch_convolution._backward(by_y.float(), x.float(), torch.zeros(16, 32, *kernel), pads, (False, True))[1]
+    noise = torch.randn(exact.shape) * exact.norm() / exact.numel() ** 0.5
+    for error in (0.0, 0.1, 5.0):
+        estimates = [torch_convolution._apart(exact + error * noise, by_y, x, pads, k) for k in range(20)]
+        middle = sorted(estimates)[10]
+        assert middle < 0.01 if error == 0 else 0.5 < middle / (error / (1 + error**2) ** 0.5) < 2
+
+
+# -- time steps as channels, as on accelerators ----------------------------------------------------------------------
+def stepper(pooling: Pooling, features: list[str], *, frozen: bool) -> torch_step.TorchStep:
+    settings = {"features": features, "pooling": pooling, "filters": 4, "levels": 2, "window": 16, "steps": 1}
+    step = torch_step.TorchStep(fit._model(TrainingConfig.model_validate(settings)))
+    for norm in step.norms:  # as after a training, so that forgetting one is seen
+        for values in (norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance):
+            values.assign(torch.rand(values.shape) + 0.5)
+    if frozen:
+        step.freeze()
+    return step
+
+
+def flow(step: torch_step.TorchStep, apply: Any, x: Any) -> tuple[Any, list[Any], list[Any]]:
+    """Logits, derivatives by all that is trained, and the statistics of the normalisations."""
+    with torch.enable_grad():
+        logits, statistics = apply(x)
+        by_logits = torch.linspace(-1, 1, logits.numel()).reshape(logits.shape)
+        trained = [variable.value for variable in step.model.trainable_variables]
+        gradients = torch.autograd.grad(logits, trained, by_logits)
+    return logits.detach(), list(gradients), [value for pair in statistics for value in pair]
+
+
+def apart(found: Any, expected: Any, scale: float) -> float:
+    return float((found - expected).norm()) / scale
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("features", [["rtc"], ["rtc", "insar"]])
+def test_steps_as_channels_are_the_same_network(pooling: Pooling, features: list[str], frozen: bool) -> None:
+    torch.manual_seed(2)
+    step = stepper(pooling, features, frozen=frozen)
+    x = torch.rand(2, 15, 16, 24, len(features))
+    logits, gradients, statistics = flow(step, step.forward, x)
+    network = torch_stacked.network_of(step.units)
+    found, by, seen = flow(step, lambda x: torch_stacked.forward(network, x, frozen=frozen), x)
+    assert apart(found, logits, float(logits.norm())) < 1e-5
+    assert len(seen) == len(statistics) == (0 if frozen else 2 * len(step.norms))
+    for one, other in zip(seen, statistics, strict=True):
+        assert apart(one, other, float(other.norm())) < 1e-4
+    scale = max(float(gradient.norm()) for gradient in gradients)
+    for one, other in zip(by, gradients, strict=True):
+        assert one.shape == other.shape
+        assert apart(one, other, scale) < 1e-4
+
+
+@pytest.mark.parametrize(("steps", "length"), [(1, 3), (2, 3), (5, 3), (5, 1)])
+def test_a_kernel_between_steps_is_that_over_time(steps: int, length: int) -> None:
+    torch.manual_seed(3)
+    x, kernel = torch.randn(2, 3, steps, 6, 7), torch.randn(4, 3, length, 3, 3)
+    expected = torch.nn.functional.conv3d(x, kernel, padding=(length // 2, 1, 1))
+    planes = torch.nn.functional.pad(x.transpose(1, 2).flatten(1, 2), (0, 0, 0, 0, 0, 5))
+    wide = torch_stacked.spread(kernel, steps, planes.shape[1])
+    found = torch.nn.functional.conv2d(planes, wide, padding=1).unflatten(1, (steps, 4)).transpose(1, 2)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore")  # of the compiler's own
+def test_torch_can_compile_the_stacked_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one piece: all but the last compiler, which takes minutes on a processor."""
+    compiler = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda f, **options: compiler(f, backend="aot_eager", **options))
+    step = stepper("tweightedpool", ["rtc"], frozen=True)
+    compiled = torch_graphs.Compiled(lambda network, x: torch_stacked.forward(network, x, frozen=True))
+    x = torch.rand(1, 15, 16, 16, 1)
+    expected, gradients, _ = flow(step, step.forward, x)
+    found, by, _ = flow(step, lambda x: compiled(torch_stacked.network_of(step.units), x), x)
+    assert compiled.compiled is not compiled.function
+    assert apart(found, expected, float(expected.norm())) < 1e-5
+    scale = max(float(gradient.norm()) for gradient in gradients)
+    assert max(apart(*pair, scale) for pair in zip(by, gradients, strict=True)) < 1e-5
+
+
+def test_what_cannot_be_compiled_is_called_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_compiler(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("no C++\ncompiler")
+
+    monkeypatch.setattr(torch, "compile", lambda f, **_: no_compiler)
+    monkeypatch.setattr(progress, "_enabled", True)
+    compiled = torch_graphs.Compiled(lambda x: x + 1)
+    assert [compiled(1), compiled(2)] == [2, 3]
+    notes = capsys.readouterr().err
+    assert notes.count("the network is not compiled, and steps are slower: no C++ compiler") == 1
+
+    def wrong(x: int) -> int:
+        raise ValueError("wrong")
+
+    with pytest.raises(ValueError, match="wrong"):
+        torch_graphs.Compiled(wrong)(1)

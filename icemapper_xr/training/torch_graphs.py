@@ -1,11 +1,13 @@
 """Steps on a CUDA device that the processor does not wait for, nor is waited for.
 
-A step of this network is some two thousand small operations. Told one by one they take a processor longer than they
-take the device; so they are recorded once for each size of the patches, and replayed.
+A step of this network is a thousand small operations. Told one by one they take a processor longer than they take the
+device; so they are recorded once for each size of the patches, and replayed. Before that torch compiles the network,
+which joins what lies between its convolutions to few passes over memory.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +15,7 @@ import torch
 
 from icemapper_xr import progress
 
-__all__ = ["Copies", "Recorded"]
+__all__ = ["Compiled", "Copies", "Recorded"]
 
 Tensor = Any
 """A torch tensor: torch has no types where it is not installed."""
@@ -44,6 +46,36 @@ class Copies:
         now.wait_stream(self.stream)
         there.record_stream(now)
         return there
+
+
+class Compiled:
+    """A function that torch compiles for each shape of its arrays, in a minute; torch keeps what it made between runs.
+
+    Where it cannot be compiled it is called as it is.
+
+    Parameters
+    ----------
+    function
+        Called with tensors, or with tuples and lists of them.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.compiled = torch.compile(function, fullgraph=True, dynamic=False)
+
+    def __call__(self, *given: Any) -> Any:
+        """Call the function."""
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "TensorFloat32")  # inductor: no product in float32 takes any time
+                return self.compiled(*given)
+        except Exception as error:  # of any of the compilers that torch calls
+            recording = torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
+            if self.compiled is self.function or recording:
+                raise
+            progress.note(f"the network is not compiled, and steps are slower: {' '.join(str(error).split())[:300]}")
+            self.compiled = self.function
+            return self.function(*given)
 
 
 class Recorded:

@@ -20,10 +20,12 @@ from icemapper_xr.training.losses import SegmentationLoss
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["TorchStep"]
+__all__ = ["TorchStep", "kernel_of"]
 
 Tensor = Any
 """A torch tensor; torch is no dependency of ours."""
+Forward = Callable[[Tensor], tuple[Tensor, list[tuple[Tensor, Tensor]]]]
+"""Called with `(n, time, y, x, channel)`, returns what `TorchStep.forward` does."""
 
 
 class TorchStep:
@@ -46,20 +48,25 @@ class TorchStep:
         for up, block in zip(self.units.up, self.units.decoder, strict=True):
             self.norms += [up.norm, *block.norms]
         self.device = self.units.head.kernel.value.device
-        self._bring, self._step = self._ways()
+        self._bring, self._apply, self._step = self._ways()
 
     def train(self, x: FloatArray, y: FloatArray) -> SupportsFloat:
         """Take one step; returns the loss before it, which on a GPU is there once the step is done."""
         loss: SupportsFloat = self._step(self._put(x), self._put(y))
         return loss
 
-    def _ways(self) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]:
-        """Return how arrays are brought to the device, and how a step is taken there."""
+    def _ways(self) -> tuple[Callable[[Tensor], Tensor], Forward, Callable[[Tensor, Tensor], Tensor]]:
+        """Return how arrays are brought to the device, how the network is applied and how a step is taken there."""
         if self.device.type != "cuda":
-            return lambda array: array.to(self.device), self._take
-        from icemapper_xr.training import torch_graphs
+            return lambda array: array.to(self.device), self.forward, self._take
+        from icemapper_xr.training import torch_graphs, torch_stacked
 
-        return torch_graphs.Copies(self.device), torch_graphs.Recorded(self._take)
+        compiled = torch_graphs.Compiled(functools.partial(torch_stacked.forward, frozen=self.frozen))
+        return (
+            torch_graphs.Copies(self.device),
+            lambda x: compiled(torch_stacked.network_of(self.units), x),
+            torch_graphs.Recorded(self._take),
+        )
 
     def _take(self, x: Tensor, y: Tensor) -> Tensor:
         """Take one step, without waiting for anything."""
@@ -70,7 +77,7 @@ class TorchStep:
         )
         with torch.enable_grad():
             with lower:
-                logits, statistics = self.forward(x)
+                logits, statistics = self._apply(x)
             logits = logits.float()
             loss = _loss(self.model.loss, logits, y)
             variables = self.model.trainable_variables
@@ -100,7 +107,7 @@ class TorchStep:
         self.frozen = True
         for norm in self.norms:
             norm.trainable = False
-        self._bring, self._step = self._ways()  # steps that were recorded normalise otherwise
+        self._bring, self._apply, self._step = self._ways()  # what was recorded normalises otherwise
 
     def _put(self, array: FloatArray) -> Tensor:
         """Bring an array to where the network is."""
@@ -112,6 +119,10 @@ class TorchStep:
         """Return the logits `(n, y, x, 2)`, and mean and variance of what each norm saw; none where it is frozen."""
         import torch
 
+        if self.device.type != "cpu":
+            from icemapper_xr.training import torch_stacked
+
+            return torch_stacked.forward(torch_stacked.network_of(self.units), x, frozen=self.frozen)
         found: list[tuple[Tensor, Tensor]] = []
         convolved = _folded if self.frozen else functools.partial(_normalised, found=found)
         skips = []
@@ -152,7 +163,11 @@ def _adam(optimizer: Any, variables: Sequence[Any], gradients: Sequence[Tensor])
     """
     import torch
 
-    gradients = list(gradients)
+    # As the variables lie in memory: for lists of tensors alike in that, CUDA has one operation for all of them.
+    gradients = [
+        gradient if gradient.stride() == variable.value.stride() else torch.empty_like(variable.value).copy_(gradient)
+        for gradient, variable in zip(gradients, variables, strict=True)
+    ]
     if optimizer.global_clipnorm is not None:
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
         gradients = torch._foreach_mul(gradients, optimizer.global_clipnorm / norm.clamp(min=optimizer.global_clipnorm))
@@ -170,7 +185,7 @@ def _adam(optimizer: Any, variables: Sequence[Any], gradients: Sequence[Tensor])
     torch._foreach_sub_([variable.value for variable in variables], moves)
 
 
-def _kernel(variable: Any) -> Tensor:
+def kernel_of(variable: Any) -> Tensor:
     """Bring a Keras kernel `(..., in, out)` to torch's `(out, in, ...)`, without a copy."""
     value = variable.value
     return value.permute(value.ndim - 1, value.ndim - 2, *range(value.ndim - 2))
@@ -186,7 +201,7 @@ def _normalised(
     """Convolve and normalise by the batch's own statistics, and note them."""
     import torch
 
-    y = _convolve(x, _kernel(convolution.kernel), _bias(convolution), **options)
+    y = _convolve(x, kernel_of(convolution.kernel), _bias(convolution), **options)
     y, mean, inverse = torch.native_batch_norm(
         y, norm.gamma.value, norm.beta.value, None, None, True, 0.0, norm.epsilon
     )
@@ -198,7 +213,7 @@ def _normalised(
 def _folded(x: Tensor, convolution: Any, norm: Any, **options: Any) -> Tensor:
     """Convolve with a kernel that holds the normalisation by the moving statistics: no pass over memory for it."""
     factor = norm.gamma.value * (norm.moving_variance.value + norm.epsilon).rsqrt()
-    kernel = _kernel(convolution.kernel)
+    kernel = kernel_of(convolution.kernel)
     bias = _bias(convolution)
     bias = norm.beta.value - factor * (norm.moving_mean.value if bias is None else norm.moving_mean.value - bias)
     return _convolve(x, kernel * factor.view(-1, *(1,) * (kernel.ndim - 1)), bias, **options)
@@ -238,7 +253,7 @@ def _weights(means: Tensor, pooling: Any) -> Tensor:
     from torch.nn import functional
 
     for convolution, activate in ((pooling.squeeze, functional.silu), (pooling.excite, torch.sigmoid)):
-        means = _convolve(means, _kernel(convolution.kernel), _bias(convolution), padding=(1, 0, 0))
+        means = _convolve(means, kernel_of(convolution.kernel), _bias(convolution), padding=(1, 0, 0))
         means = activate(means)
     return means
 
@@ -251,26 +266,17 @@ def _weighted(x: Tensor, pooling: Any) -> Tensor:
 def _merge_and_halve(x: Tensor, pooling: Any, *, halve: bool) -> tuple[Tensor, Tensor | None]:
     """Pool all time steps, `(n, channel, y, x)`; and where wanted, of every step 2 x 2 pixels by their maximum."""
     import torch
-
-    if x.device.type != "cpu" or not isinstance(pooling, layers.TemporalWeightedPooling):
-        return _merge_and_halve_whole(x, pooling, halve=halve)
-    from icemapper_xr.training import torch_pooling
-
-    trained = [variable.value for variable in pooling.trainable_variables]
-    with torch.autocast(x.device.type, enabled=False):
-        return torch_pooling.merge_and_halve(x, lambda means: _weights(means, pooling), trained, halve=halve)
-
-
-def _merge_and_halve_whole(x: Tensor, pooling: Any, *, halve: bool) -> tuple[Tensor, Tensor | None]:
-    """Do so in operations on whole arrays: few and large ones, as an accelerator wants them."""
     from torch.nn import functional
 
-    merged = _weighted(x, pooling).mean(2) if isinstance(pooling, layers.TemporalWeightedPooling) else x.amax(2)
-    if not halve:
-        return merged, None
+    if isinstance(pooling, layers.TemporalWeightedPooling):
+        from icemapper_xr.training import torch_pooling
+
+        trained = [variable.value for variable in pooling.trainable_variables]
+        with torch.autocast(x.device.type, enabled=False):
+            return torch_pooling.merge_and_halve(x, lambda means: _weights(means, pooling), trained, halve=halve)
     # In two dimensions torch pools channels-last arrays as they lie.
-    planes = functional.max_pool2d(x.transpose(1, 2).flatten(0, 1), 2)
-    return merged, planes.unflatten(0, (x.shape[0], -1)).transpose(1, 2)
+    planes = functional.max_pool2d(x.transpose(1, 2).flatten(0, 1), 2) if halve else None
+    return x.amax(2), None if planes is None else planes.unflatten(0, (x.shape[0], -1)).transpose(1, 2)
 
 
 def _merge_pairs(x: Tensor, pooling: Any) -> Tensor:
