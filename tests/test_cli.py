@@ -75,12 +75,44 @@ def test_a_crs_that_there_is_not_is_refused_by_search(capsys: pytest.CaptureFixt
 
 @pytest.mark.parametrize(
     ("option", "value", "said"),
-    [("--simplify", "inf", "simplify=inf"), ("--sea-level", "nan", "sea_level=nan: give a height in metres")],
+    [
+        ("--simplify", "inf", "simplify=inf"),
+        ("--sea-level", "nan", "--sea-level nan counts with --dem only: give that, too, or leave it out"),
+        ("--year", "2023.5", "2023.5 is no whole number"),
+    ],
 )
 def test_outlines_refuses_numbers_without_a_meaning(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, option: str, value: str, said: str
 ) -> None:
     assert said in refused(capsys, "outlines", tmp_path, option, value)
+
+
+def test_the_height_of_the_sea_is_a_number(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    asked = ("outlines", tmp_path, "--dem", tmp_path / "dem.tif", "--sea-level", "nan")
+    assert "sea_level=nan: give a height in metres" in refused(capsys, *asked)
+
+
+@pytest.mark.parametrize("command", [("map", "--out", "o"), ("plan",)])
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--orbit", "13.6"), "Invalid value for --orbit: 13.6 is no whole number: give one"),
+        (("--baseline", "inf"), "inf is no whole number"),
+        (("--baseline", "six"), 'unable to convert "six" into int'),
+        (("--tile", "4"), "--tile 4 counts with --region only: give that, too, or leave it out"),
+        (("--mask-buffer", "500"), "--mask-buffer 500.0 counts with --mask only"),
+    ],
+)
+def test_options_that_would_be_rounded_or_count_for_nothing_are_refused(
+    capsys: pytest.CaptureFixture[str], command: tuple[str, ...], options: tuple[str, ...], said: str
+) -> None:
+    asked = (*command, "--catalog", "c", "--weights", "w", "--bbox", "15", "78", "16", "79", *options)
+    assert said in refused(capsys, *asked)
+
+
+def test_whole_numbers_may_be_written_with_a_point() -> None:
+    _, found, _ = cli.app.parse_args(["plan", "--catalog", "c", "--weights", "w", "--region", "07", "--tile", "4.0"])
+    assert found.arguments["tile"] == 4
 
 
 @pytest.mark.parametrize("name", ["min_area_km2", "mask_buffer", "resolution"])

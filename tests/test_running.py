@@ -82,11 +82,11 @@ def test_the_command_plan_takes_the_mask_of_map(folder: Path, tmp_path: Path, ca
     weights = scenes.write_weights(tmp_path / "tiny.h5")
     bounds = [str(edge) for edge in scenes.inner()]
     options = ["--catalog", folder, "--bounds", *bounds, "--crs", f"EPSG:{scenes.EPSG}", "--year", 2023]
-    plan = ["plan", *map(str, options), "--weights", str(weights), "--rate", "1", "--mask-buffer", "0"]
+    plan = ["plan", *map(str, options), "--weights", str(weights), "--rate", "1"]
     west, south, _, north = lonlat()
     land = tmp_path / "land.geojson"
     gpd.GeoDataFrame(geometry=[shapely.box(west - 1, south, west + 0.004, north)], crs=4326).to_file(land)
-    cli.main([*plan, "--mask", str(land)])
+    cli.main([*plan, "--mask", str(land), "--mask-buffer", "0"])
     masked = capsys.readouterr().out
     cli.main(plan)
     windows = [int(text.partition("windows")[2].split()[0]) for text in (masked, capsys.readouterr().out)]

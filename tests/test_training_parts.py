@@ -87,6 +87,12 @@ def test_a_table_of_the_preset_keeps_what_is_not_named(tmp_path: Path) -> None:
         ("learning_rate = inf", "learning_rate"),
         ("pixel_size = inf", "pixel_size"),
         ("[augmentation]\nshift_sigma = inf", "shift_sigma"),
+        ("", "holds no settings: name the features"),
+        (
+            'features = ["grd"]\n[augmentation]\ncoarse = 0.2',
+            "coarse changes rtc alone, and features are grd",
+        ),
+        ('features = ["insar"]\n[augmentation]\nspeckle = 0.2', "speckle changes grd and rtc alone"),
     ],
 )
 def test_bad_settings_are_named_in_one_line(tmp_path: Path, text: str, part: str) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from cyclopts import App, Group, Parameter
+from cyclopts import App, Group, Parameter, convert
 
 from icemapper_xr._version import __version__
 from icemapper_xr.conventions import MIN_STEPS
@@ -26,6 +27,7 @@ __all__ = [
     "RunOptions",
     "SeriesOptions",
     "app",
+    "belongs",
     "one_line",
     "table",
 ]
@@ -36,12 +38,24 @@ Rasters = Annotated[list[str] | None, Parameter(consume_multiple=True)]
 Box = tuple[float, float, float, float]
 FeatureName = Literal["grd", "rtc", "insar"]
 
+
+def _converted(type_: Any, tokens: Any) -> Any:
+    """Convert as cyclopts does, which would round 13.6 to the whole number 14."""
+    kinds = {type_, *get_args(type_)}
+    if int in kinds and float not in kinds:
+        for token in tokens:
+            with contextlib.suppress(ValueError):  # no number at all: cyclopts says so
+                if not float(token.value).is_integer():
+                    raise TypeError(f"{token.value} is no whole number: give one")
+    return convert(type_, tokens)
+
+
 app = App(
     name="icemapper",
     version=__version__,
     help="Map glaciers from Sentinel-1 time series.",
     help_format="markdown",
-    default_parameter=Parameter(negative_iterable=(), negative_bool=()),
+    default_parameter=Parameter(negative_iterable=(), negative_bool=(), converter=_converted),
     suppress_keyboard_interrupt=False,  # cyclopts would end the program without a word; `main` says how to go on
 )
 
@@ -183,6 +197,21 @@ def _cell(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "+".join(map(str, value))
     return "" if value is None else str(value)
+
+
+def belongs(option: str, value: Any, to: str, *, given: bool, default: Any) -> Any:
+    """Return the value of an option, or its default where it was left out.
+
+    Raises
+    ------
+    OptionError
+        It was given without the option that it belongs to, and would count for nothing.
+    """
+    from icemapper_xr.errors import OptionError
+
+    if value is not None and not given:
+        raise OptionError(f"{option} {value} counts with {to} only: give that, too, or leave it out")
+    return default if value is None else value
 
 
 def one_line(message: object) -> str:

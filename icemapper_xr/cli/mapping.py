@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from icemapper_xr.cli._app import ANYWHERE, AREA, HERE, USUAL, AreaOptions, Rasters, RunOptions, SeriesOptions, app
+from icemapper_xr.cli._app import (
+    ANYWHERE,
+    AREA,
+    HERE,
+    USUAL,
+    AreaOptions,
+    Rasters,
+    RunOptions,
+    SeriesOptions,
+    app,
+    belongs,
+)
 from icemapper_xr.conventions import MIN_AREA_KM2, THRESHOLD
 
 if TYPE_CHECKING:
@@ -53,8 +64,8 @@ def map_(
     area: AreaOptions = ANYWHERE,
     region: Annotated[list[str] | None, Parameter(consume_multiple=True, group=AREA)] = None,
     mask: Annotated[Path | None, Parameter(group=AREA)] = None,
-    mask_buffer: Annotated[float, Parameter(group=AREA)] = 1000.0,
-    tile: Annotated[int, Parameter(group=AREA)] = 8,
+    mask_buffer: Annotated[float | None, Parameter(group=AREA)] = None,
+    tile: Annotated[int | None, Parameter(group=AREA)] = None,
     series: SeriesOptions = USUAL,
     times: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     gap: Literal["nearest", "zero"] = "nearest",
@@ -84,9 +95,9 @@ def map_(
     mask
         File of land or glacier polygons: what lies outside is neither read nor mapped.
     mask_buffer
-        Metres by which the mask is grown.
+        Metres by which the mask is grown; default: 1000.
     tile
-        Side of a region's tile in chunks of 1152 pixels.
+        Side of a region's tile in chunks of 1152 pixels; default: 8.
     times
         The 15 dates to use (YYYY-MM-DD), instead of the rules on year and steps.
     gap
@@ -106,13 +117,14 @@ def map_(
 
     where = area.keywords()
     several = pipeline.as_region(where, region)
+    side = belongs("--tile", tile, "--region", given=several is not None, default=8)
     report: MapReport | RegionReport = (pipeline.map_glaciers if several is None else pipeline.map_region)(
         catalog=catalog,
         weights=weights,
         out=out,
         store=store,
         mask=None if mask is None else str(mask),
-        mask_buffer=mask_buffer,
+        mask_buffer=belongs("--mask-buffer", mask_buffer, "--mask", given=mask is not None, default=1000.0),
         times=None if times is None else tuple(times),
         gap=gap,
         reader=reader,
@@ -122,7 +134,7 @@ def map_(
         retry_failed=retry_failed,
         **series.keywords(),
         **run.keywords(),
-        **(where if several is None else {"region": several, "tile": tile}),
+        **(where if several is None else {"region": several, "tile": side}),
     )
     print(_region_summary(report) if isinstance(report, pipeline.RegionReport) else _summary(report))
 
@@ -189,7 +201,7 @@ def outlines(
     band: bool = False,
     calibration: str = "auto",
     dem: Path | None = None,
-    sea_level: float = 0.0,
+    sea_level: float | None = None,
 ) -> None:
     """Draw outlines from an output folder of `map`, or from its zarr cube.
 
@@ -216,7 +228,7 @@ def outlines(
     dem
         Raster of elevation: flags outlines over the sea (sea ice, melange).
     sea_level
-        Height of the sea in the DEM, metres.
+        Height of the sea in the DEM, metres; default: 0.
     """
     from icemapper_xr import pipeline
 
@@ -231,7 +243,7 @@ def outlines(
         band=band,
         calibration=calibration,
         dem=dem,
-        sea_level=sea_level,
+        sea_level=belongs("--sea-level", sea_level, "--dem", given=dem is not None, default=0.0),
     )
     counts = {
         "touch the edge of the data": drawn["touches_edge"].sum(),

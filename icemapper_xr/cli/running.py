@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from icemapper_xr.cli._app import ANYWHERE, AREA, HERE, USUAL, AreaOptions, RunOptions, SeriesOptions, app, table
+from icemapper_xr.cli._app import (
+    ANYWHERE,
+    AREA,
+    HERE,
+    USUAL,
+    AreaOptions,
+    RunOptions,
+    SeriesOptions,
+    app,
+    belongs,
+    table,
+)
 
 if TYPE_CHECKING:
     from icemapper_xr.pipeline import Plan, Standing
@@ -23,8 +34,8 @@ def plan(
     area: AreaOptions = ANYWHERE,
     region: Annotated[list[str] | None, Parameter(consume_multiple=True, group=AREA)] = None,
     mask: Annotated[Path | None, Parameter(group=AREA)] = None,
-    mask_buffer: Annotated[float, Parameter(group=AREA)] = 1000.0,
-    tile: Annotated[int, Parameter(group=AREA)] = 8,
+    mask_buffer: Annotated[float | None, Parameter(group=AREA)] = None,
+    tile: Annotated[int | None, Parameter(group=AREA)] = None,
     series: SeriesOptions = USUAL,
     rate: float | None = None,
     run: RunOptions = HERE,
@@ -48,9 +59,9 @@ def plan(
     mask
         File of land or glacier polygons: what lies outside is neither read nor mapped.
     mask_buffer
-        Metres by which the mask is grown.
+        Metres by which the mask is grown; default: 1000.
     tile
-        Side of a tile in chunks of 1152 pixels.
+        Side of a region's tile in chunks of 1152 pixels; default: 8.
     rate
         Windows per second of one worker; default: measured here.
     """
@@ -58,15 +69,17 @@ def plan(
     from icemapper_xr.errors import OptionError
 
     where = area.keywords()
+    several = pipeline.as_region(where, region)
+    side = belongs("--tile", tile, "--region", given=several is not None, default=8)
     found = pipeline.plan_map(
         catalog=catalog,
         weights=weights,
         out=out,
         store=store,
-        region=pipeline.as_region(where, region),
+        region=several,
         mask=mask,
-        mask_buffer=mask_buffer,
-        tile=tile,
+        mask_buffer=belongs("--mask-buffer", mask_buffer, "--mask", given=mask is not None, default=1000.0),
+        tile=side,
         rate=rate,
         **series.keywords(),
         **run.keywords(),

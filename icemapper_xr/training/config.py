@@ -309,6 +309,13 @@ class TrainingConfig(_Settings):
             )
         if missing := set(self.features) - set(self.scenes.features or self.features):
             raise ValueError(f"scenes.features={self.scenes.features} lacks {', '.join(sorted(missing))}")
+        radar = {"coarse": {"rtc"}, "speckle": {"grd", "rtc"}}
+        for name, seen in radar.items():
+            if getattr(self.augmentation, name) and not seen & set(self.features):
+                raise ValueError(
+                    f"augmentation.{name} changes {' and '.join(sorted(seen))} alone, and features are "
+                    f"{', '.join(self.features)}: leave it out"
+                )
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("give either steps or epochs, and leave the other one out")
         if self.freeze_norms == 0 and self.warm_start is None:
@@ -385,6 +392,10 @@ def load(path: str | Path) -> TrainingConfig:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise errors.OptionError(f"cannot read the training settings {path}: {error}; give a TOML file") from error
+    if not values:
+        raise errors.OptionError(
+            f"{path} holds no settings: name the features at least (features = ['rtc']), or preset = 'original'"
+        )
     preset = values.pop("preset", None)
     if preset not in (None, "original"):
         raise errors.OptionError(f"preset={preset!r} in {path} is unknown: use 'original' or leave it out")
