@@ -451,6 +451,16 @@ def test_a_scene_in_the_hands_of_another_process_is_left_to_it_until_that_ends(t
     assert not wanted.missing()
 
 
+def test_a_process_that_hangs_is_not_waited_for_without_end(tmp_path: Path) -> None:
+    wanted = scenes.SceneSet(tiny(), tmp_path, make, patience=0.2)
+    (tmp_path / "locks").mkdir()
+    with filelock.FileLock(tmp_path / "locks" / "0100001"):
+        wanted.fill()
+    assert wanted.missing() == [100_001]
+    with pytest.raises(errors.OptionError, match="scene 100001 did not appear"):
+        wanted.at(9)
+
+
 # -- patches around surface classes -----------------------------------------------------------------------------------
 def lakes(seed: int, size: int) -> npt.NDArray[np.uint8]:
     """A lake of four pixels in a third of the scenes, at the far corner; the rest is tundra."""

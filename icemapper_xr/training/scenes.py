@@ -230,21 +230,22 @@ class SceneSet:
         """Simulate what is missing, scene by scene, while `alive()`; returns when all is there.
 
         What is in the hands of another process is passed over, and looked at again: that process may end before the
-        scene is there.
+        scene is there. Where nothing comes for `patience` seconds, it is left to those who wait to say so.
         """
         locks = self.cache / "locks"
         locks.mkdir(parents=True, exist_ok=True)
         wanted = self.missing()
         with progress.bar("simulate scenes", len(wanted)) as advance:
-            shown = 0
-            while missing := [seed for seed in wanted if not self._there(seed)]:
+            shown, moved = 0, time.monotonic()
+            while (missing := self.missing()) and time.monotonic() - moved < self.patience:
                 for seed in missing:
                     if not alive():
                         return
                     self._make(seed, locks)
                     done = sum(map(self._there, wanted))  # others may be at it, too
-                    advance(done - shown)
-                    shown = done
+                    if done > shown:
+                        advance(done - shown)
+                        shown, moved = done, time.monotonic()
                 if not all(map(self._there, missing)):
                     time.sleep(POLL_SECONDS)
 
