@@ -451,6 +451,18 @@ def test_a_scene_in_the_hands_of_another_process_is_left_to_it_until_that_ends(t
     assert not wanted.missing()
 
 
+def test_a_scene_that_another_process_could_not_simulate_stops_none_of_the_others(tmp_path: Path) -> None:
+    wanted = sources.scene_set(tiny(), tmp_path, make)
+    wanted._failure(100_000).parent.mkdir(parents=True)
+    wanted._failure(100_000).write_text("no memory")
+    wanted.fill()
+    assert wanted.missing() == [100_000]
+    with pytest.raises(errors.OptionError, match=r"scene 100000 could not be simulated \(no memory\)"):
+        wanted.at(9)
+    with sources.open_data(tiny(), tmp_path, make):  # a training that begins tries again
+        assert not wanted.missing()
+
+
 def test_a_process_that_hangs_is_not_waited_for_without_end(tmp_path: Path) -> None:
     wanted = scenes.SceneSet(tiny(), tmp_path, make, patience=0.2)
     (tmp_path / "locks").mkdir()
@@ -588,9 +600,12 @@ for pooling in ("maxpool", "tweightedpool"):
 pooling = torch_steps.units.pooling[0]
 given = torch.from_numpy(rng.random((2, 15, 6, 70, 2), np.float32)).permute(0, 4, 1, 2, 3).requires_grad_()
 asked = [given, *(variable.value for variable in pooling.trainable_variables)]
+def whole(x, pooling, *, halve):
+    merged = (x * torch_step._weights(x.mean((3, 4), keepdim=True), pooling)).mean(2)
+    return merged, torch.nn.functional.max_pool3d(x, (1, 2, 2)) if halve else None
 for halve in (True, False):
     found = []
-    for pool in (torch_step._merge_and_halve, torch_step._merge_and_halve_whole):
+    for pool in (torch_step._merge_and_halve, whole):
         answers = [one for one in pool(given, pooling, halve=halve) if one is not None]
         score = sum((one * torch.linspace(0, 1, one.numel()).view(one.shape)).sum() for one in answers)
         down = torch.autograd.grad(score, asked)

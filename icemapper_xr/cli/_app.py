@@ -42,7 +42,7 @@ FeatureName = Literal["grd", "rtc", "insar"]
 def _converted(type_: Any, tokens: Any) -> Any:
     """Convert as cyclopts does, which would round 13.6 to the whole number 14."""
     kinds = {type_, *get_args(type_)}
-    if int in kinds and float not in kinds:
+    if int in kinds and not kinds & {float, str, dict}:
         for token in tokens:
             with contextlib.suppress(ValueError):  # no number at all: cyclopts says so
                 if not float(token.value).is_integer():

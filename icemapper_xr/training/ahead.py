@@ -24,7 +24,6 @@ from icemapper_xr.training.sources import Data, Source
 __all__ = ["batches"]
 
 Batch = tuple[FloatArray, FloatArray]
-Shapes = tuple[tuple[int, ...], tuple[int, ...]]
 Training = Callable[[int], Sequence[Sample]]
 Begin = Callable[[int, float], Callable[[], Batch]]
 """Begins a batch, of its number and the share of the training that is done; what it returns waits for the batch."""
@@ -122,7 +121,7 @@ def _open(source: Source, blocks: list[Any]) -> None:
     _opened = source.config, source.training(), blocks
 
 
-def _prepare(block: int, index: int, share: float) -> Shapes:
+def _prepare(block: int, index: int, share: float) -> patches.Shapes:
     """Prepare one batch in such a process, in the block of that number; returns the shapes of its arrays."""
     assert _opened is not None
     config, training, blocks = _opened

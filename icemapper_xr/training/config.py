@@ -215,8 +215,8 @@ class TrainingConfig(_Settings):
     epochs: Positive | None = None
     """An epoch is floor(sum over samples of whole windows / batch) steps."""
     minutes: Annotated[float, Field(gt=0)] | None = None
-    """End the schedule after so many minutes even if `steps` are not done. The weights then depend on the machine's
-    speed; None is repeatable."""
+    """End the schedule after so many minutes even if `steps` are not done, compiling for a GPU not counted. The weights
+    then depend on the machine's speed; None is repeatable."""
     mixed: Probability = 0.5
     """Chance that a patch is drawn anew (up to 8 times) until it has both classes."""
     precision: StepPrecision = "float32"
@@ -394,7 +394,7 @@ def load(path: str | Path) -> TrainingConfig:
         raise errors.OptionError(f"cannot read the training settings {path}: {error}; give a TOML file") from error
     if not values:
         raise errors.OptionError(
-            f"{path} holds no settings: name the features at least (features = ['rtc']), or preset = 'original'"
+            f"{path} holds no settings: name the features (features = ['rtc']), or preset = 'original'"
         )
     preset = values.pop("preset", None)
     if preset not in (None, "original"):

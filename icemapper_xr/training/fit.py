@@ -238,7 +238,7 @@ def _loop(
             due.append(stepper.train(x, y))
             current.step += 1
             settle(but=1)
-            current.elapsed = time.monotonic() - began
+            current.elapsed = time.monotonic() - began - stepper.compiling
             advance()
             if current.step % config.validate_every == 0 or _share(config, current, steps) >= 1:
                 settle()

@@ -18,6 +18,11 @@ __all__ = ["KerasStep", "Steps", "batch_norms", "steps_of"]
 class Steps(Protocol):
     """Changes a compiled network in place."""
 
+    @property
+    def compiling(self) -> float:
+        """Seconds spent so far in compiling for a device, which are no training."""
+        ...
+
     def train(self, x: FloatArray, y: FloatArray) -> SupportsFloat:
         """Take one step; returns the loss before it. `float` waits for it where a device is still at the step."""
         ...
@@ -52,6 +57,8 @@ def steps_of(model: keras.Model, *, precision: StepPrecision = "float32") -> Ste
 
 class KerasStep:
     """Steps by Keras itself, on any backend."""
+
+    compiling = 0.0
 
     def __init__(self, model: keras.Model) -> None:
         self.model = model

@@ -17,7 +17,10 @@ from icemapper_xr.training import augment
 from icemapper_xr.training.config import TrainingConfig
 from icemapper_xr.training.samples import Crop, Sample
 
-__all__ = ["batch", "known_labels", "patch", "windows"]
+__all__ = ["Shapes", "batch", "known_labels", "laid", "patch", "windows"]
+
+Shapes = tuple[tuple[int, ...], tuple[int, ...]]
+"""Of the two arrays of a batch."""
 
 TRIES = 8
 """Draws after which a patch of one class only is taken as it is."""
@@ -43,11 +46,13 @@ def batch(
     shapes = (number, N_STEPS, size, size, len(config.features)), (number, size, size, 2)
     x, y = laid(np.empty(sum(map(math.prod, shapes)), np.float32) if memory is None else memory, shapes)
     for item in range(number):
-        x[item], y[item] = draw(np.random.default_rng([config.seed, index, item]), samples, config, size)
+        stack, labels = draw(np.random.default_rng([config.seed, index, item]), samples, config, size)
+        assert stack.shape == x.shape[1:]  # else one step would fill fifteen
+        x[item], y[item] = stack, labels
     return x, y
 
 
-def laid(memory: FloatArray, shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> tuple[FloatArray, FloatArray]:
+def laid(memory: FloatArray, shapes: Shapes) -> tuple[FloatArray, FloatArray]:
     """Return the arrays of these shapes that lie one behind the other at the beginning of `memory`."""
     ends = np.cumsum([math.prod(shape) for shape in shapes])
     x, y = (part.reshape(shape) for part, shape in zip(np.split(memory, ends)[:2], shapes, strict=True))

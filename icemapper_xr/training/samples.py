@@ -58,7 +58,10 @@ class Sample(Protocol):
         ...
 
     def read(self, feature: Feature, dates: IntArray, crop: Crop) -> FloatArray:
-        """Return `(len(dates), size, size)` in model units, NaN where not observed; a date may be named twice."""
+        """Return `(len(dates), size, size)` in model units, NaN where not observed; a date may be named twice.
+
+        The array is new: the caller may change it.
+        """
         ...
 
     def truth(self, crop: Crop) -> npt.NDArray[np.bool_]:

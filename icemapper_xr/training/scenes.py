@@ -181,7 +181,7 @@ class SceneSet:
     classes: ClassMaker = simulated_classes
     world: WorldOf = simulated_world
     patience: float = 900.0
-    """Seconds to wait for one scene before giving up."""
+    """Seconds to wait for one scene before giving up, and for any that other processes simulate."""
 
     @property
     def seeds(self) -> list[int]:
@@ -230,33 +230,40 @@ class SceneSet:
         """Simulate what is missing, scene by scene, while `alive()`; returns when all is there.
 
         What is in the hands of another process is passed over, and looked at again: that process may end before the
-        scene is there. Where nothing comes for `patience` seconds, it is left to those who wait to say so.
+        scene is there. Those that it could not simulate, or that do not come for `patience` seconds, are left to those
+        who wait for them to tell.
         """
         locks = self.cache / "locks"
         locks.mkdir(parents=True, exist_ok=True)
         wanted = self.missing()
         with progress.bar("simulate scenes", len(wanted)) as advance:
             shown, moved = 0, time.monotonic()
-            while (missing := self.missing()) and time.monotonic() - moved < self.patience:
+            while missing := [seed for seed in self.missing() if not self._failure(seed).exists()]:
                 for seed in missing:
                     if not alive():
                         return
-                    self._make(seed, locks)
-                    done = sum(map(self._there, wanted))  # others may be at it, too
-                    if done > shown:
-                        advance(done - shown)
-                        shown, moved = done, time.monotonic()
+                    if self._simulate(seed, locks) or seed == missing[-1]:
+                        done = sum(map(self._there, wanted))  # others may be at it, too
+                        if done > shown:
+                            advance(done - shown)
+                            shown, moved = done, time.monotonic()
+                if time.monotonic() - moved >= self.patience:
+                    return
                 if not all(map(self._there, missing)):
                     time.sleep(POLL_SECONDS)
 
-    def _make(self, seed: int, locks: Path) -> None:
-        """Simulate a scene, unless it is there or in the hands of another process."""
+    def _simulate(self, seed: int, locks: Path) -> bool:
+        """Simulate a scene, unless it is there or in the hands of another process; returns whether it was done."""
+        if self._there(seed):
+            return False
         lock = filelock.FileLock(locks / f"{seed:07d}", blocking=False)  # the system drops it with its process
         with contextlib.suppress(filelock.Timeout), lock, self._telling(seed):
             if not self._whole(seed):
                 self._store(seed)
             if not self._there(seed):
                 self._store_classes(seed)
+            return True
+        return False
 
     @contextlib.contextmanager
     def _telling(self, seed: int) -> Iterator[None]:

@@ -62,6 +62,7 @@ def open_data(
         return
     wanted = scene_set(config, cache, make)
     if beside is None:
+        wanted.forget_failures()
         wanted.fill()
     with scenes.producer(wanted, beside, processes=processes):
         yield Data(source, wanted.at, list(wanted.validation()))

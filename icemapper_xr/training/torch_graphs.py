@@ -7,11 +7,15 @@ which joins what lies between its convolutions to few passes over memory.
 
 from __future__ import annotations
 
+import contextlib
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch._dynamo
+import torch._functorch.config
 
 from icemapper_xr import progress
 
@@ -23,6 +27,8 @@ Tensor = Any
 FIRST = 3
 """Steps of each size that are taken one operation after the other: cuDNN looks for its quickest kernels, and
 memory is found. They are steps like all others."""
+SHAPES = 64
+"""Shapes that a function is compiled for; torch stops at eight."""
 
 
 class Copies:
@@ -56,26 +62,42 @@ class Compiled:
     Parameters
     ----------
     function
-        Called with tensors, or with tuples and lists of them.
+        Called with an array last, and before it with tensors, or tuples and lists of them.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
+        torch._dynamo.config.recompile_limit = max(SHAPES, torch._dynamo.config.recompile_limit)
         self.compiled = torch.compile(function, fullgraph=True, dynamic=False)
+        self.compiling = 0.0
+        """Seconds that the first calls with each shape took."""
+        self.shapes: set[tuple[int, ...]] = set()
 
     def __call__(self, *given: Any) -> Any:
         """Call the function."""
+        shape = tuple(given[-1].shape)
+        if shape in self.shapes or self.compiled is self.function:
+            return self.compiled(*given)
+        self.shapes.add(shape)
+        began = time.monotonic()
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), _derivatives_ahead():
                 warnings.filterwarnings("ignore", "TensorFloat32")  # inductor: no product in float32 takes any time
                 return self.compiled(*given)
+        except torch.OutOfMemoryError:
+            raise
         except Exception as error:  # of any of the compilers that torch calls
-            recording = torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
-            if self.compiled is self.function or recording:
-                raise
             progress.note(f"the network is not compiled, and steps are slower: {' '.join(str(error).split())[:300]}")
             self.compiled = self.function
-            return self.function(*given)
+        finally:
+            self.compiling += time.monotonic() - began
+        return self.function(*given)
+
+
+def _derivatives_ahead() -> contextlib.AbstractContextManager[Any]:
+    """Have torch compile derivatives with the function, not when they are first wanted."""
+    settings, name = torch._functorch.config, "force_non_lazy_backward_lowering"
+    return settings.patch(name, True) if hasattr(settings, name) else contextlib.nullcontext()
 
 
 class Recorded:

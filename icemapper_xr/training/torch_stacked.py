@@ -153,7 +153,9 @@ def _convolve(
 def _spread_convolve(x: Tensor, kernel: Tensor, bias: Tensor | None, steps: int, padding: int) -> Tensor:
     """Convolve planes by a kernel over time, or by one of planes."""
     if kernel.ndim == 5:
-        with torch.autocast(x.device.type, enabled=False):
+        with torch.autocast(
+            x.device.type, enabled=False
+        ):  # compiled, the derivative is rounded to bfloat16 all the same
             kernel = spread(kernel, steps, x.shape[1])
         bias = None if bias is None else bias.repeat(steps)
     return functional.conv2d(x, kernel, bias, padding=padding)

@@ -1,8 +1,9 @@
 """One step of the optimiser in plain torch: the same arithmetic as the Keras network's, in fewer passes over memory.
 
 Used where Keras runs on torch. Keras assembles batch normalisation from elementary operations and lays arrays out anew
-around each convolution; here they stay channels-last and normalise in one fused operation. The variables are those of
-the Keras network and its optimiser, so checkpoints and weight files do not know the difference.
+around each convolution; here they stay channels-last and normalise in one fused operation (on accelerators
+`torch_stacked` has the network). The variables are those of the Keras network and its optimiser, so checkpoints and
+weight files do not know the difference.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class TorchStep:
         self.precision = precision
         self.units = icemapper.units(model)
         self.frozen = False
+        self.compiling = 0.0
         self.norms = [norm for block in self.units.encoder for norm in block.norms]
         for up, block in zip(self.units.up, self.units.decoder, strict=True):
             self.norms += [up.norm, *block.norms]
@@ -62,11 +64,15 @@ class TorchStep:
         from icemapper_xr.training import torch_graphs, torch_stacked
 
         compiled = torch_graphs.Compiled(functools.partial(torch_stacked.forward, frozen=self.frozen))
-        return (
-            torch_graphs.Copies(self.device),
-            lambda x: compiled(torch_stacked.network_of(self.units), x),
-            torch_graphs.Recorded(self._take),
-        )
+
+        def apply(x: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+            before = compiled.compiling
+            # Gathered anew: a view's derivative is taken where the view was made, which a record has to hold.
+            result: tuple[Tensor, list[tuple[Tensor, Tensor]]] = compiled(torch_stacked.network_of(self.units), x)
+            self.compiling += compiled.compiling - before
+            return result
+
+        return torch_graphs.Copies(self.device), apply, torch_graphs.Recorded(self._take)
 
     def _take(self, x: Tensor, y: Tensor) -> Tensor:
         """Take one step, without waiting for anything."""
