@@ -131,13 +131,15 @@ def test_a_catalogue_built_anew_with_another_scale_is_not_resumed(
     catalog.build(tmp_path / "data", quantity="gamma0", scale="amplitude")
     with stopped_after(monkeypatch, 1):
         pipeline.map_glaciers(**options)
+    done, _ = store.status(tmp_path / "out" / "glaciers.zarr")[2023]  # one, or two where another thread was as far
+    assert done >= 1
     catalog.build(tmp_path / "data", quantity="gamma0", scale="power")
     with pytest.raises(
         StoreError, match=r"2023 .* another run: the files of rtc are others, .* or read otherwise here"
     ):
         pipeline.map_glaciers(**options)
     catalog.build(tmp_path / "data", quantity="gamma0", scale="amplitude")
-    assert [year.units_kept for year in pipeline.map_glaciers(**options).years] == [1]
+    assert [year.units_kept for year in pipeline.map_glaciers(**options).years] == [done]
 
 
 def result(year: int, item: str) -> xr.Dataset:
