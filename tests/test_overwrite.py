@@ -42,7 +42,7 @@ def across_units(folder: Path, count: int = 2) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def stopped_after(monkeypatch: pytest.MonkeyPatch, done: int) -> Iterator[None]:
-    """Press Ctrl-C once so many units are done."""
+    """Press Ctrl-C once so many units are done, of one at a time: a second thread may be as far."""
 
     @contextlib.contextmanager
     def bar(_: str) -> Iterator[Any]:
@@ -54,6 +54,7 @@ def stopped_after(monkeypatch: pytest.MonkeyPatch, done: int) -> Iterator[None]:
 
     with monkeypatch.context() as patched:
         patched.setattr(progress, "units_bar", bar)
+        patched.setattr(units, "AT_ONCE", 1)
         with pytest.raises(KeyboardInterrupt):
             yield
 
@@ -131,15 +132,13 @@ def test_a_catalogue_built_anew_with_another_scale_is_not_resumed(
     catalog.build(tmp_path / "data", quantity="gamma0", scale="amplitude")
     with stopped_after(monkeypatch, 1):
         pipeline.map_glaciers(**options)
-    done, _ = store.status(tmp_path / "out" / "glaciers.zarr")[2023]  # one, or two where another thread was as far
-    assert done >= 1
     catalog.build(tmp_path / "data", quantity="gamma0", scale="power")
     with pytest.raises(
         StoreError, match=r"2023 .* another run: the files of rtc are others, .* or read otherwise here"
     ):
         pipeline.map_glaciers(**options)
     catalog.build(tmp_path / "data", quantity="gamma0", scale="amplitude")
-    assert [year.units_kept for year in pipeline.map_glaciers(**options).years] == [done]
+    assert [year.units_kept for year in pipeline.map_glaciers(**options).years] == [1]
 
 
 def result(year: int, item: str) -> xr.Dataset:
