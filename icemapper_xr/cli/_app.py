@@ -27,7 +27,7 @@ __all__ = [
     "RunOptions",
     "SeriesOptions",
     "app",
-    "belongs",
+    "belonging",
     "one_line",
     "table",
 ]
@@ -199,19 +199,21 @@ def _cell(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def belongs(option: str, value: Any, to: str, *, given: bool, default: Any) -> Any:
-    """Return the value of an option, or its default where it was left out.
+def belonging(to: str, *, given: bool, **options: Any) -> dict[str, Any]:
+    """Return the options that were given, as keywords; the others have the defaults of what is called.
 
     Raises
     ------
     OptionError
-        It was given without the option that it belongs to, and would count for nothing.
+        One was given without the option that it belongs to, and would count for nothing.
     """
     from icemapper_xr.errors import OptionError
 
-    if value is not None and not given:
-        raise OptionError(f"{option} {value} counts with {to} only: give that, too, or leave it out")
-    return default if value is None else value
+    there = {name: value for name, value in options.items() if value is not None}
+    if there and not given:
+        name, value = next(iter(there.items()))
+        raise OptionError(f"--{name.replace('_', '-')} {value} counts with {to} only: give that, too, or leave it out")
+    return there
 
 
 def one_line(message: object) -> str:

@@ -17,7 +17,7 @@ from icemapper_xr.cli._app import (
     RunOptions,
     SeriesOptions,
     app,
-    belongs,
+    belonging,
 )
 from icemapper_xr.conventions import MIN_AREA_KM2, THRESHOLD
 
@@ -117,14 +117,14 @@ def map_(
 
     where = area.keywords()
     several = pipeline.as_region(where, region)
-    side = belongs("--tile", tile, "--region", given=several is not None, default=8)
+    tiling = belonging("--region", given=several is not None, tile=tile)
     report: MapReport | RegionReport = (pipeline.map_glaciers if several is None else pipeline.map_region)(
         catalog=catalog,
         weights=weights,
         out=out,
         store=store,
         mask=None if mask is None else str(mask),
-        mask_buffer=belongs("--mask-buffer", mask_buffer, "--mask", given=mask is not None, default=1000.0),
+        **belonging("--mask", given=mask is not None, mask_buffer=mask_buffer),
         times=None if times is None else tuple(times),
         gap=gap,
         reader=reader,
@@ -134,7 +134,7 @@ def map_(
         retry_failed=retry_failed,
         **series.keywords(),
         **run.keywords(),
-        **(where if several is None else {"region": several, "tile": side}),
+        **(where if several is None else {"region": several, **tiling}),
     )
     print(_region_summary(report) if isinstance(report, pipeline.RegionReport) else _summary(report))
 
@@ -243,7 +243,7 @@ def outlines(
         band=band,
         calibration=calibration,
         dem=dem,
-        sea_level=belongs("--sea-level", sea_level, "--dem", given=dem is not None, default=0.0),
+        **belonging("--dem", given=dem is not None, sea_level=sea_level),
     )
     counts = {
         "touch the edge of the data": drawn["touches_edge"].sum(),

@@ -16,7 +16,7 @@ from icemapper_xr.cli._app import (
     RunOptions,
     SeriesOptions,
     app,
-    belongs,
+    belonging,
     table,
 )
 
@@ -70,7 +70,6 @@ def plan(
 
     where = area.keywords()
     several = pipeline.as_region(where, region)
-    side = belongs("--tile", tile, "--region", given=several is not None, default=8)
     found = pipeline.plan_map(
         catalog=catalog,
         weights=weights,
@@ -78,8 +77,8 @@ def plan(
         store=store,
         region=several,
         mask=mask,
-        mask_buffer=belongs("--mask-buffer", mask_buffer, "--mask", given=mask is not None, default=1000.0),
-        tile=side,
+        **belonging("--mask", given=mask is not None, mask_buffer=mask_buffer),
+        **belonging("--region", given=several is not None, tile=tile),
         rate=rate,
         **series.keywords(),
         **run.keywords(),

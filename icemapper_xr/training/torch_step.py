@@ -21,6 +21,8 @@ from icemapper_xr.training.losses import SegmentationLoss
 if TYPE_CHECKING:
     import keras
 
+    from icemapper_xr.training import torch_graphs
+
 __all__ = ["TorchStep", "kernel_of"]
 
 Tensor = Any
@@ -45,12 +47,17 @@ class TorchStep:
         self.precision = precision
         self.units = icemapper.units(model)
         self.frozen = False
-        self.compiling = 0.0
+        self._compiled: list[torch_graphs.Compiled] = []
         self.norms = [norm for block in self.units.encoder for norm in block.norms]
         for up, block in zip(self.units.up, self.units.decoder, strict=True):
             self.norms += [up.norm, *block.norms]
         self.device = self.units.head.kernel.value.device
         self._bring, self._apply, self._step = self._ways()
+
+    @property
+    def compiling(self) -> float:
+        """Seconds spent so far in compiling for a device."""
+        return sum(one.compiling for one in self._compiled)
 
     def train(self, x: FloatArray, y: FloatArray) -> SupportsFloat:
         """Take one step; returns the loss before it, which on a GPU is there once the step is done."""
@@ -64,15 +71,13 @@ class TorchStep:
         from icemapper_xr.training import torch_graphs, torch_stacked
 
         compiled = torch_graphs.Compiled(functools.partial(torch_stacked.forward, frozen=self.frozen))
-
-        def apply(x: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-            before = compiled.compiling
+        self._compiled.append(compiled)
+        return (
+            torch_graphs.Copies(self.device),
             # Gathered anew: a view's derivative is taken where the view was made, which a record has to hold.
-            result: tuple[Tensor, list[tuple[Tensor, Tensor]]] = compiled(torch_stacked.network_of(self.units), x)
-            self.compiling += compiled.compiling - before
-            return result
-
-        return torch_graphs.Copies(self.device), apply, torch_graphs.Recorded(self._take)
+            lambda x: compiled(torch_stacked.network_of(self.units), x),
+            torch_graphs.Recorded(self._take),
+        )
 
     def _take(self, x: Tensor, y: Tensor) -> Tensor:
         """Take one step, without waiting for anything."""
