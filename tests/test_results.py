@@ -232,6 +232,10 @@ def test_glaciers_without_ids_are_refused_and_whole_numbers_stay_whole(mapped: P
     assert list(runs.read_glaciers(tmp_path / "whole.parquet")[0].index) == ["1", "2"]
     plain.assign(rgi_id=[7, 12]).to_file(tmp_path / "whole.gpkg")
     assert set(runs.read_glaciers(tmp_path / "whole.gpkg")[0].index) == {"7", "12"}
+    plain.rename(columns={"rgi_id": "glims_id"}).assign(glims_id=["G1", "G2"]).to_file(tmp_path / "glims.gpkg")
+    table, notes = runs.read_glaciers(tmp_path / "glims.gpkg")
+    assert set(table.index) == {"G1", "G2"}
+    assert not any("numbered by row" in note for note in notes)
 
 
 def test_glaciers_of_rgi_6_keep_their_ids_and_names(shared: Path) -> None:

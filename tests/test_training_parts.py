@@ -64,6 +64,11 @@ def test_a_table_of_the_preset_keeps_what_is_not_named(tmp_path: Path) -> None:
         assert changed.schedule == published.schedule.model_copy(update={"floor": 0.1})
 
 
+def test_a_schedule_of_another_kind_leaves_that_of_the_preset_behind() -> None:
+    changed = config.original(schedule={"kind": "cosine", "warmup": 0.1})
+    assert changed.schedule == config.Schedule(warmup=0.1)
+
+
 @pytest.mark.parametrize(
     ("text", "part"),
     [
@@ -71,7 +76,10 @@ def test_a_table_of_the_preset_keeps_what_is_not_named(tmp_path: Path) -> None:
         ('features = ["insar", "rtc"]', "order"),
         ("window = 100", "multiple of 8"),
         ("epochs = 3\nsteps = 3", "either"),
-        ("[schedule]\ncycles = [0.5]", "1.0"),
+        ('[schedule]\nkind = "restarts"\ncycles = [0.5]', "1.0"),
+        ("[schedule]\ncycles = [0.5, 1.0]", r"cycles=\(0.5, 1.0\) has no effect with kind='cosine'"),
+        ('[schedule]\nkind = "restarts"\nwarmup = 0.1', "warmup=0.1 has no effect with kind='restarts'"),
+        ('[schedule]\nkind = "constant"\nfloor = 0.1', "floor=0.1 has no effect with kind='constant'"),
         ("[scenes]\nvalidation_seed = 100001", "among the seeds"),
         ('preset = "other"', "original"),
         ("window = ", "cannot read"),

@@ -161,6 +161,22 @@ def test_objects_sizes_and_termini() -> None:
     assert (snow["objects"], snow["called_objects"], snow["pixels"], snow["called_pixels"]) == (1, 1, 40, 1)
 
 
+def test_glaciers_that_touch_are_told_apart_where_an_inventory_does() -> None:
+    """Two tiles' worth of glacier 2, whose area is not what the scene holds of it; glacier 3 is not in the scene."""
+    labels = np.zeros((100, 100), np.int32)
+    labels[10:30, 10:30], labels[30:40, 10:30] = 1, 2
+    glaciers = bodies.Glaciers(labels, {1: 0.16, 2: 7.5, 3: 0.2}, {1: "lake", 2: "land", 3: "land"})
+    found = bodies.Bodies()
+    known = np.ones(labels.shape, bool)
+    known[10:15] = False
+    bodies.look_at(found, labels == 1, labels > 0, known, 20.0, glaciers=glaciers)
+    assert {name: (one.objects, one.called, one.pixels) for name, one in found.sizes.items()} == {
+        "0.1 to 0.5": (1, 1, 300),
+        "5 to 20": (1, 0, 200),
+    }
+    assert {name: one.called_pixels for name, one in found.termini.items()} == {"lake": 300, "land": 0}
+
+
 def test_calibration_is_judged_beside_the_probability() -> None:
     rng = np.random.default_rng(0)
     p = rng.uniform(0.02, 0.98, (200, 200))
@@ -299,6 +315,27 @@ def test_rock_of_glims_is_no_ice_of_the_truth(tmp_path: Path) -> None:
     gpd.GeoDataFrame(rows, geometry=[disc - hole, hole], crs=32633).to_file(tmp_path / "glims.gpkg")
     case = against_outlines(map_of(np.where(ice & ~rock, 0.9, 0.1)), tmp_path / "glims.gpkg")
     assert scoring.evaluate([case])["pixels"]["iou"] == 1
+
+
+def test_glaciers_of_outlines_are_scored_one_by_one(tmp_path: Path) -> None:
+    """B has a second part outside the map."""
+    boxes = {"A": (100, 200), "B": (200, 300), "beyond": (9000, 10_000)}
+    south, north = 8_000_000 - 300, 8_000_000 - 100
+    shapes = [shapely.box(500_000 + west, south, 500_000 + east, north) for west, east in boxes.values()]
+    rows = {"rgi_id": ["A", "B", "B"], "term_type": [1, 9, 2]}
+    path = tmp_path / "mine.gpkg"
+    gpd.GeoDataFrame(rows, geometry=shapes, crs=32633).to_file(path)
+    probability = map_of(np.where(square(10, 30), 0.9, 0.1))
+    found = scoring.evaluate([against_outlines(probability, path)])
+    assert {name: (one["objects"], one["pixels"]) for name, one in found["sizes_km2"].items()} == {
+        "0.01 to 0.1": (1, 200),
+        "0.1 to 0.5": (1, 200),
+    }
+    assert list(found["termini"]) == ["marine", "lake"]
+    gpd.GeoDataFrame(geometry=shapes[:2], crs=32633).to_file(path)
+    found = scoring.evaluate([against_outlines(probability, path)])
+    assert found["sizes_km2"]["0.01 to 0.1"]["objects"] == 2
+    assert found["termini"] == {}
 
 
 def test_a_map_is_scored_against_outlines(tmp_path: Path) -> None:
@@ -490,6 +527,7 @@ def test_a_glacier_that_was_not_mapped_is_in_the_distances() -> None:
     assert (boundary["median"], boundary["p95"]) == (0, 0)
     assert boundary["missed"] == {"beyond_60": 0.5, "beyond_300": pytest.approx(0.45, abs=0.06), "pixels": 120}
     assert boundary["without_true_margin"] == 36
+    assert "true margins with none mapped within 60 m: 50.00 %, within 300 m: 4" in scorecard.table(scores.report())
     assert np.isinf(margins.missed(np.zeros_like(truth), truth, 10.0)).all()
 
 

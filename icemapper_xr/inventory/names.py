@@ -17,9 +17,23 @@ if TYPE_CHECKING:
     import geopandas as gpd
     import pandas as pd
 
-__all__ = ["ID_COLUMNS", "TERMINI", "Reference", "id_column", "ids_of", "termini_of"]
+__all__ = [
+    "CODE_COLUMNS",
+    "ID_COLUMNS",
+    "NAME_COLUMNS",
+    "OF_GLACIERS",
+    "TERMINI",
+    "Reference",
+    "id_column",
+    "ids_of",
+    "termini_of",
+]
 
-ID_COLUMNS: Final = ("glacier_id", "rgi_id", "RGIId", "glac_id", "glims_id", "id", "name", "Name")
+OF_GLACIERS: Final = ("glacier_id", "rgi_id", "RGIId", "glac_id")
+"""Columns that name a glacier; parts of what was one may share a `glims_id`, and a mere `id` may number the rows."""
+CODE_COLUMNS: Final = (*OF_GLACIERS, "glims_id", "id")
+"""Columns of ids that are no names."""
+ID_COLUMNS: Final = (*CODE_COLUMNS, "name", "Name")
 """Where an id is looked for: the first column that is there and has no gaps."""
 PLAIN: Final = ("id", "name", "Name")
 """Of these, one that repeats itself is passed over for a later one that does not; the others may repeat for parts."""

@@ -13,8 +13,7 @@ from icemapper_xr import vectorise
 from icemapper_xr.analysis import inventories
 from icemapper_xr.dates import whole_years
 from icemapper_xr.errors import AnalysisError
-from icemapper_xr.inventory import shapes
-from icemapper_xr.pipeline import runs
+from icemapper_xr.inventory import names, shapes
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["compared", "counted", "inventory", "read"]
 
 _KM2: Final = "_km2"
-_IDS: Final = runs.ID_COLUMNS[:-1]
-"""Columns that name a glacier; a mere `id` may number the rows."""
 APART: Final = 0.05
 """Share of an inventory's area without a counterpart from which a reader is told (a judgement)."""
 
@@ -69,7 +66,7 @@ def read(path: Path, year: int | None, which: str, notes: list[str]) -> gpd.GeoD
 
 def _refuse_doubles(frame: gpd.GeoDataFrame, path: Path, remedy: str) -> None:
     """Refuse an inventory in which the same ice counts more than once."""
-    for column in (name for name in _IDS if name in frame):
+    for column in (name for name in names.OF_GLACIERS if name in frame):
         years = frame.groupby(column)[cv.YEAR].unique()
         several = years[years.map(len) > 1]
         if len(several):
@@ -119,13 +116,14 @@ def counted(
 ) -> tuple[gpd.GeoDataFrame, gpd.GeoDataFrame]:
     """Leave small glaciers out: by id those that are small in both inventories, without ids each file by itself."""
     one, two = frames
-    column = next((n for n in _IDS if all(n in f and f[n].notna().all() for f in frames)), None)
+    column = next((n for n in names.OF_GLACIERS if all(n in f and f[n].notna().all() for f in frames)), None)
     if not min_area_km2 > 0:
         return one, two
     if column is None or not set(one[column]) & set(two[column]):
         notes.append(
             f"glaciers below {min_area_km2:g} km2 are left out of each inventory by itself: one that shrinks below it "
-            f"counts as lost with all its area (the same ids in both files, {' or '.join(_IDS)}, would avoid that)"
+            f"counts as lost with all its area (the same ids in both files, {' or '.join(names.OF_GLACIERS)}, would "
+            "avoid that)"
         )
         return one[one[_KM2] >= min_area_km2], two[two[_KM2] >= min_area_km2]
     sums = [frame.groupby(column)[_KM2].sum() for frame in frames]

@@ -25,8 +25,6 @@ __all__ = ["GLACIERS", "Run", "open_run", "read_glaciers"]
 
 GLACIERS: Final = "glaciers.gpkg"
 """Glaciers of a map with their ids, as `icemapper divides` writes them into its folder."""
-ID_COLUMNS: Final = ("glacier_id", "rgi_id", "RGIId", "glac_id", "id")
-NAME_COLUMNS: Final = ("name", "glac_name", "Name")
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,12 +131,12 @@ def read_glaciers(path: str | Path) -> tuple[gpd.GeoDataFrame, tuple[str, ...]]:
     frame, notes = vectorise.read_polygons(path, what="glaciers")
     frame, rock = shapes.only_glaciers(frame, f"the glaciers {path}")
     notes = (*notes, *rock)
-    column = next((name for name in ID_COLUMNS if name in frame), None)
+    column = next((name for name in names.CODE_COLUMNS if name in frame), None)
     ids = _ids(frame, column, path)
     shapes.require_one_year(frame, f"the glaciers {path}", same=column)
     if column is None and len(frame):
-        notes = (*notes, f"{Path(path).name} has none of {', '.join(ID_COLUMNS)}: glaciers are numbered by row")
-    label = next((name for name in NAME_COLUMNS if name in frame), None)
+        notes = (*notes, f"{Path(path).name} has none of {', '.join(names.CODE_COLUMNS)}: glaciers are numbered by row")
+    label = next((name for name in names.NAME_COLUMNS if name in frame), None)
     table = gpd.GeoDataFrame(
         {
             "glacier_id": ids,

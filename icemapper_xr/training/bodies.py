@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-__all__ = ["SIZES", "Bodies", "by_class", "look_at"]
+__all__ = ["SIZES", "Bodies", "Glaciers", "by_class", "look_at"]
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -52,6 +52,18 @@ class Tally:
         }
 
 
+@dataclass(frozen=True, eq=False)
+class Glaciers:
+    """True glaciers that are told apart where they touch: those of an inventory, which divides cut from one another."""
+
+    labels: npt.NDArray[np.int32]
+    """`(y, x)`: the number of each pixel's glacier, from 1 on; 0 where there is none."""
+    km2: Mapping[int, float]
+    """Area of each glacier by its number, what lies outside the scene included."""
+    termini: Mapping[int, str] | None = None
+    """How each of them ends; None where nobody knows."""
+
+
 @dataclass
 class Bodies:
     """Sums over all scenes."""
@@ -86,8 +98,13 @@ def look_at(
     pixel_size: float,
     classes: npt.NDArray[np.uint8] | None = None,
     legend: Mapping[int, str] | None = None,
+    glaciers: Glaciers | None = None,
 ) -> None:
-    """Add one scene. Bodies that the scene's edge cuts count with what of them is inside."""
+    """Add one scene.
+
+    Without `glaciers` all ice that hangs together is one, and one that the scene's edge cuts has the size of what of it
+    is inside.
+    """
     km2 = (pixel_size / 1000) ** 2
     names = dict(legend or {})
     touching = {
@@ -95,13 +112,21 @@ def look_at(
         for kind, found in TERMINI.items()
         if classes is not None
     }
-    labels, _ = ndimage.label(truth & known, EIGHT)
+    ice = truth & known
+    labels = ndimage.label(ice, EIGHT)[0] if glaciers is None else np.where(ice, glaciers.labels, 0)
     for number, where in enumerate(ndimage.find_objects(labels), 1):
+        if where is None:  # of no pixel that is known
+            continue
         body = labels[where] == number
         pixels, called = int(body.sum()), int(mapped[where][body].sum())
-        bodies.sizes.setdefault(size_class(pixels * km2), Tally()).add(pixels, called)
-        if classes is not None:
+        area = pixels * km2 if glaciers is None else glaciers.km2[number]
+        bodies.sizes.setdefault(size_class(area), Tally()).add(pixels, called)
+        kind = None
+        if glaciers is not None and glaciers.termini is not None:
+            kind = glaciers.termini[number]
+        elif classes is not None:
             kind = next((kind for kind, mask in touching.items() if mask[where][body].any()), "land")
+        if kind is not None:
             bodies.termini.setdefault(kind, Tally()).add(pixels, called)
     if classes is not None:
         by_class(bodies, mapped, known, classes, names, SMALLEST_OBJECT / km2)

@@ -17,9 +17,9 @@ from icemapper_xr import conventions, dates, errors, progress, tiling, vectorise
 from icemapper_xr._types import FloatArray, Segmenter
 from icemapper_xr.analysis import projecting
 from icemapper_xr.conventions import Feature
-from icemapper_xr.inventory import shapes
+from icemapper_xr.inventory import names, shapes
 from icemapper_xr.prediction import core
-from icemapper_xr.training import patches, samples, scenes
+from icemapper_xr.training import bodies, patches, samples, scenes
 from icemapper_xr.training.config import CALIBRATION_SEEDS, SEEDS
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ __all__ = [
 ]
 
 BoolArray = npt.NDArray[np.bool_]
+
+_NUMBER, _KM2, _TERMINUS = "_number", "_km2", "_terminus"
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ class Case:
     classes: npt.NDArray[np.uint8] | None = None
     """Surface class of each pixel, of simulated scenes."""
     legend: Mapping[int, str] = field(default_factory=dict)
+    glaciers: bodies.Glaciers | None = None
+    """Which glacier each pixel of the truth belongs to; None where that is not told."""
 
     @property
     def mapped(self) -> BoolArray:
@@ -228,6 +232,7 @@ class Outlines:
 
     path: Path
     glaciers: gpd.GeoDataFrame
+    """With columns for the glacier that an outline is, or is a part of: its `_number`, `_km2` and `_terminus`."""
     area: gpd.GeoDataFrame
 
 
@@ -260,7 +265,7 @@ def read_outlines(path: Path, *, crs: Any, area: Path | None = None, year: int |
     glaciers, rock = shapes.only_glaciers(_polygons(path), f"the outlines {path}")
     for note in rock:
         progress.note(note)
-    glaciers = _of_year(glaciers, year, path)
+    glaciers = _numbered(_of_year(glaciers, year, path))
     if area is not None:
         return Outlines(path, glaciers, _polygons(area))
     box = gpd.GeoSeries([shapely.box(*glaciers.to_crs(crs).total_bounds)], crs=crs)
@@ -297,19 +302,51 @@ def compared(
     crs, transform, shape = layer.rio.crs, layer.rio.transform(), layer.shape
     values = np.asarray(layer.values, np.float32)
 
-    def burn(frame: gpd.GeoSeries | gpd.GeoDataFrame) -> BoolArray:
-        shapes = [(one, 1) for one in projecting.project(frame, crs) if one is not None and not one.is_empty]
+    def burn(frame: gpd.GeoSeries | gpd.GeoDataFrame, numbers: Sequence[int] | None = None) -> npt.NDArray[np.int32]:
+        numbered = zip(projecting.project(frame, crs), numbers or [1] * len(frame), strict=True)
+        shapes = [(one, number) for one, number in numbered if one is not None and not one.is_empty]
         if not shapes:
-            return np.zeros(shape, bool)
-        burnt: BoolArray = rasterio.features.rasterize(
-            shapes, shape, transform=transform, all_touched=all_touched, dtype="uint8"
-        ).astype(bool)
+            return np.zeros(shape, np.int32)
+        burnt: npt.NDArray[np.int32] = rasterio.features.rasterize(
+            shapes, shape, transform=transform, all_touched=all_touched, dtype="int32"
+        )
         return burnt
 
-    known = burn(outlines.area) & np.isfinite(values)
+    known = (burn(outlines.area) > 0) & np.isfinite(values)
     if within is not None:
-        known &= burn(within)
-    return Case(name, region or name, values, burn(outlines.glaciers), known, float(abs(transform.a)))
+        known &= burn(within) > 0
+    glaciers = outlines.glaciers
+    labels = burn(glaciers, glaciers[_NUMBER].tolist())
+    ends = dict(zip(glaciers[_NUMBER], glaciers[_TERMINUS], strict=True))
+    return Case(
+        name,
+        region or name,
+        values,
+        labels > 0,
+        known,
+        float(abs(transform.a)),
+        glaciers=bodies.Glaciers(
+            labels,
+            dict(zip(glaciers[_NUMBER], glaciers[_KM2], strict=True)),
+            None if set(ends.values()) <= {"unknown"} else ends,
+        ),
+    )
+
+
+def _numbered(outlines: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Number the glacier of each outline, with its area and terminus.
+
+    Outlines of one id are parts of one glacier; without a column of ids each is one.
+    """
+    import pandas as pd
+
+    column = next((c for c in names.CODE_COLUMNS if c in outlines and outlines[c].notna().all()), None)
+    ids = range(len(outlines)) if column is None else names.ids_of(outlines[column])
+    numbers = pd.Series(pd.factorize(np.asarray(ids))[0] + 1, index=outlines.index)
+    km2 = pd.Series(vectorise.areas_km2(outlines), index=outlines.index).groupby(numbers).transform("sum")
+    ends = pd.Series(names.termini_of(outlines), index=outlines.index)
+    ends = ends.where(ends != "unknown").groupby(numbers).transform("first").fillna("unknown")
+    return outlines.assign(**{_NUMBER: numbers, _KM2: km2, _TERMINUS: ends})
 
 
 def meeting(found: Iterable[Case], outlines: Outlines) -> Iterator[Case]:

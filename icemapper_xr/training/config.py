@@ -138,11 +138,21 @@ class Schedule(_Settings):
     kind: Literal["cosine", "restarts", "constant"] = "cosine"
     """'cosine': linear warm-up, then half a cosine down to `floor`; 'restarts': cosine cycles ending at `cycles`."""
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    """Share of the steps over which the rate rises from zero (cosine only)."""
+    """Share of the steps over which the rate rises from zero; of 'cosine'."""
     floor: Annotated[float, Field(ge=0, le=1)] = 0.01
-    """Last rate as a share of the peak."""
+    """Last rate as a share of the peak; not of 'constant'."""
     cycles: tuple[float, ...] = (1.0,)
-    """Ends of the cycles as shares of the training, rising, the last one 1."""
+    """Ends of the cycles as shares of the training, rising, the last one 1; of 'restarts'."""
+
+    @pydantic.model_validator(mode="after")
+    def _of_its_kind(self) -> Self:
+        for name, kinds in (("warmup", ("cosine",)), ("floor", ("cosine", "restarts")), ("cycles", ("restarts",))):
+            if name in self.model_fields_set and self.kind not in kinds:
+                raise ValueError(
+                    f"{name}={getattr(self, name)} has no effect with kind={self.kind!r}: leave it out, or give "
+                    f"kind={kinds[0]!r}"
+                )
+        return self
 
     @pydantic.model_validator(mode="after")
     def _cycles_rise(self) -> Self:
@@ -412,11 +422,12 @@ def load(path: str | Path) -> TrainingConfig:
 
 
 def _changed(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Change settings, in tables key by key: what a table does not name stays."""
+    """Change settings, in tables key by key: what one does not name stays, unless it becomes one of another kind."""
     changed = {**settings, **changes}
     for key, table in settings.items():
         if isinstance(table, dict) and isinstance(changes.get(key), Mapping):
-            changed[key] = {**table, **changes[key]}
+            another_kind = changes[key].get("kind", table.get("kind")) != table.get("kind")
+            changed[key] = {**({} if another_kind else table), **changes[key]}
     return changed
 
 

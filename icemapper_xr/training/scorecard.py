@@ -41,6 +41,12 @@ def table(report: Mapping[str, Any]) -> str:
         lines.append(
             f"margins, m: median {far['median']:.1f}, 95 % {far['p95']:.1f}, signed median {far['signed_median']:+.1f}"
         )
+    missed = far["missed"]
+    if missed["pixels"]:
+        lines.append(
+            f"true margins with none mapped within 60 m: {_percent(missed['beyond_60'], ' %')}, within 300 m: "
+            f"{_percent(missed['beyond_300'], ' %')}"
+        )
     for key, title in (("classes", "surface class"), ("sizes_km2", "true glaciers, km2"), ("termini", "terminus")):
         if report[key]:
             lines += ["", f"{title:<22} {'pixels':>10} {FALSE:>15} {'objects':>8} {FALSE:>15}"]

@@ -84,7 +84,7 @@ class Evaluation:
         self.missed.append(margins.missed(mapped, truth, case.pixel_size, case.known))
         self.alone += int(margins.edge(mapped).sum()) if not margins.edge(truth).any() else 0
         self.by_scene[case.name] = {"region": case.region, **numbers(one), "boundary_m": margins.summary(signed)}
-        bodies.look_at(self.parts, mapped, truth, case.known, case.pixel_size, case.classes, case.legend)
+        bodies.look_at(self.parts, mapped, truth, case.known, case.pixel_size, case.classes, case.legend, case.glaciers)
         self._trust(case, mapped, truth)
 
     def _trust(self, case: Case, mapped: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]) -> None:
