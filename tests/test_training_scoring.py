@@ -332,10 +332,11 @@ def test_glaciers_of_outlines_are_scored_one_by_one(tmp_path: Path) -> None:
         "0.1 to 0.5": (1, 200),
     }
     assert list(found["termini"]) == ["marine", "lake"]
-    gpd.GeoDataFrame(geometry=shapes[:2], crs=32633).to_file(path)
-    found = scoring.evaluate([against_outlines(probability, path)])
-    assert found["sizes_km2"]["0.01 to 0.1"]["objects"] == 2
-    assert found["termini"] == {}
+    for rows in ({}, {"id": [0, 0]}, {"id": [1, 2]}, {"rgi_id": ["A", None]}):
+        gpd.GeoDataFrame(rows, geometry=shapes[:2], crs=32633).to_file(path)
+        found = scoring.evaluate([against_outlines(probability, path)])
+        assert found["sizes_km2"]["0.01 to 0.1"]["objects"] == 2
+        assert found["termini"] == {}
 
 
 def test_a_map_is_scored_against_outlines(tmp_path: Path) -> None:

@@ -341,6 +341,8 @@ def _numbered(outlines: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     import pandas as pd
 
     column = next((c for c in names.CODE_COLUMNS if c in outlines and outlines[c].notna().all()), None)
+    if column == "id" and outlines[column].nunique() == 1:  # as drawn in a GIS, where nobody filled it in
+        column = None
     ids = range(len(outlines)) if column is None else names.ids_of(outlines[column])
     numbers = pd.Series(pd.factorize(np.asarray(ids))[0] + 1, index=outlines.index)
     km2 = pd.Series(vectorise.areas_km2(outlines), index=outlines.index).groupby(numbers).transform("sum")
