@@ -528,6 +528,11 @@ def test_a_glacier_that_was_not_mapped_is_in_the_distances() -> None:
     assert (boundary["median"], boundary["p95"]) == (0, 0)
     assert boundary["missed"] == {"beyond_60": 0.5, "beyond_300": pytest.approx(0.45, abs=0.06), "pixels": 120}
     assert boundary["without_true_margin"] == 36
+    # ice on both sides of the data's edge is no margin, mapped or true
+    left = np.where(np.arange(60) < 30, 1.0, np.nan) * np.ones((60, 1))
+    scores.add(case(left, np.ones_like(truth), name="c"))
+    scores.add(case(left * square(10, 60), np.zeros_like(truth), name="d"))
+    assert scores.report()["boundary_m"]["without_true_margin"] == 36 + 20 + 50 - 2
     assert "true margins with none mapped within 60 m: 50.00 %, within 300 m: 4" in scorecard.table(scores.report())
     assert np.isinf(margins.missed(np.zeros_like(truth), truth, 10.0)).all()
 

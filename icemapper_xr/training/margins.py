@@ -11,10 +11,15 @@ __all__ = ["distances", "edge", "missed", "near", "shares", "summary"]
 BoolArray = npt.NDArray[np.bool_]
 
 
-def edge(mask: BoolArray) -> BoolArray:
-    """Return glacier pixels with a 4-neighbour that is none; the array's edge is no margin."""
-    inner: BoolArray = mask & ~ndimage.binary_erosion(mask, border_value=1)
-    return inner
+def edge(mask: BoolArray, known: BoolArray | None = None) -> BoolArray:
+    """Return glacier pixels with a 4-neighbour that is none.
+
+    The array's edge is no margin, nor is what lies within a pixel of what is not `known`: that is the data's edge.
+    """
+    margin: BoolArray = mask & ~ndimage.binary_erosion(mask, border_value=1)
+    if known is not None and not known.all():
+        margin &= ndimage.binary_erosion(known, np.ones((3, 3)), border_value=1)
+    return margin
 
 
 def distances(
@@ -23,9 +28,9 @@ def distances(
     """Return the signed distance of every mapped margin pixel from the nearest true margin, metres.
 
     A margin pixel is a glacier pixel with a 4-neighbour that is none; positive lies outside the true glacier. Empty if
-    either map has no margin. Margins within a pixel of what is not `known` are the data's edge, and left out.
+    either map has no margin; the data's edge is none.
     """
-    ours, true = _within(edge(mapped), known), _within(edge(truth), known)
+    ours, true = edge(mapped, known), edge(truth, known)
     if not ours.any() or not true.any():
         return np.zeros(0)
     distance = ndimage.distance_transform_edt(~true) * pixel_size
@@ -41,24 +46,16 @@ def missed(
 
     `distances` alone would not notice a glacier that was not mapped.
     """
-    ours, true = _within(edge(mapped), known), _within(edge(truth), known)
+    ours, true = edge(mapped, known), edge(truth, known)
     if not ours.any():
         return np.full(int(true.sum()), np.inf)
     away: npt.NDArray[np.float64] = ndimage.distance_transform_edt(~ours)[true] * pixel_size
     return away
 
 
-def _within(margin: BoolArray, known: BoolArray | None) -> BoolArray:
-    """Leave out what lies within a pixel of what is not known."""
-    if known is None or known.all():
-        return margin
-    inside: BoolArray = margin & ndimage.binary_erosion(known, np.ones((3, 3)), border_value=1)
-    return inside
-
-
 def near(truth: BoolArray, pixel_size: float, reach: float = 100.0, known: BoolArray | None = None) -> BoolArray:
     """Return the pixels within `reach` metres of a true margin, on both sides; the data's edge is none."""
-    margin = _within(edge(truth), known)
+    margin = edge(truth, known)
     if not margin.any():
         return np.zeros(truth.shape, bool)
     return np.asarray(ndimage.distance_transform_edt(~margin) * pixel_size <= reach)

@@ -82,7 +82,8 @@ class Evaluation:
         self.regions[case.region] = self.regions.get(case.region, metrics.Counts()) + one
         self.signed.append(signed)
         self.missed.append(margins.missed(mapped, truth, case.pixel_size, case.known))
-        self.alone += int(margins.edge(mapped).sum()) if not margins.edge(truth).any() else 0
+        if not margins.edge(truth, case.known).any():
+            self.alone += int(margins.edge(mapped, case.known).sum())
         self.by_scene[case.name] = {"region": case.region, **numbers(one), "boundary_m": margins.summary(signed)}
         bodies.look_at(self.parts, mapped, truth, case.known, case.pixel_size, case.classes, case.legend, case.glaciers)
         self._trust(case, mapped, truth)
