@@ -232,10 +232,19 @@ def test_glaciers_without_ids_are_refused_and_whole_numbers_stay_whole(mapped: P
     assert list(runs.read_glaciers(tmp_path / "whole.parquet")[0].index) == ["1", "2"]
     plain.assign(rgi_id=[7, 12]).to_file(tmp_path / "whole.gpkg")
     assert set(runs.read_glaciers(tmp_path / "whole.gpkg")[0].index) == {"7", "12"}
-    plain.rename(columns={"rgi_id": "glims_id"}).assign(glims_id=["G1", "G2"]).to_file(tmp_path / "glims.gpkg")
-    table, notes = runs.read_glaciers(tmp_path / "glims.gpkg")
-    assert set(table.index) == {"G1", "G2"}
-    assert not any("numbered by row" in note for note in notes)
+    glims = plain.rename(columns={"rgi_id": "glims_id"})
+    for ids, also, found in (
+        (["G1", "G2"], {}, {"G1", "G2"}),
+        (["G1", "G1"], {}, {"1", "2"}),
+        (["G1", None], {}, {"1", "2"}),
+        (["G1", None], {"id": [7, 8]}, {"7", "8"}),
+    ):
+        glims.assign(glims_id=ids, **also).to_parquet(tmp_path / "glims.parquet")
+        table, notes = runs.read_glaciers(tmp_path / "glims.parquet")
+        assert set(table.index) == found
+        assert any("numbered by row" in note for note in notes) == (found == {"1", "2"})
+    glims.assign(glac_name=["", None], name=["Alpha", "Beta"]).to_parquet(tmp_path / "glims.parquet")
+    assert set(runs.read_glaciers(tmp_path / "glims.parquet")[0]["name"]) == {"Alpha", "Beta"}
 
 
 def test_glaciers_of_rgi_6_keep_their_ids_and_names(shared: Path) -> None:

@@ -67,6 +67,8 @@ def test_a_table_of_the_preset_keeps_what_is_not_named(tmp_path: Path) -> None:
 def test_a_schedule_of_another_kind_leaves_that_of_the_preset_behind() -> None:
     changed = config.original(schedule={"kind": "cosine", "warmup": 0.1})
     assert changed.schedule == config.Schedule(warmup=0.1)
+    for settings in (changed, config.original(), config.TrainingConfig(features=("rtc",))):
+        assert config.TrainingConfig.model_validate_json(settings.model_dump_json()) == settings
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import shutil
@@ -162,14 +163,14 @@ def test_objects_sizes_and_termini() -> None:
 
 
 def test_glaciers_that_touch_are_told_apart_where_an_inventory_does() -> None:
-    """Two tiles' worth of glacier 2, whose area is not what the scene holds of it; glacier 3 is not in the scene."""
+    """Of glacier 3 the scene holds a small part; glacier 1 is not in the scene."""
     labels = np.zeros((100, 100), np.int32)
-    labels[10:30, 10:30], labels[30:40, 10:30] = 1, 2
-    glaciers = bodies.Glaciers(labels, {1: 0.16, 2: 7.5, 3: 0.2}, {1: "lake", 2: "land", 3: "land"})
+    labels[10:30, 10:30], labels[30:40, 10:30] = 2, 3
+    glaciers = bodies.Glaciers(labels, {1: 0.2, 2: 0.16, 3: 7.5}, {1: "land", 2: "lake", 3: "land"})
     found = bodies.Bodies()
     known = np.ones(labels.shape, bool)
     known[10:15] = False
-    bodies.look_at(found, labels == 1, labels > 0, known, 20.0, glaciers=glaciers)
+    bodies.look_at(found, labels == 2, labels > 0, known, 20.0, glaciers=glaciers)
     assert {name: (one.objects, one.called, one.pixels) for name, one in found.sizes.items()} == {
         "0.1 to 0.5": (1, 1, 300),
         "5 to 20": (1, 0, 200),
@@ -318,25 +319,45 @@ def test_rock_of_glims_is_no_ice_of_the_truth(tmp_path: Path) -> None:
 
 
 def test_glaciers_of_outlines_are_scored_one_by_one(tmp_path: Path) -> None:
-    """B has a second part outside the map."""
-    boxes = {"A": (100, 200), "B": (200, 300), "beyond": (9000, 10_000)}
+    """B has a second part outside the map, there twice, and outlines of another year."""
+    sides = {"A": (100, 200), "B": (200, 300), "beyond": (9000, 9440)}
     south, north = 8_000_000 - 300, 8_000_000 - 100
-    shapes = [shapely.box(500_000 + west, south, 500_000 + east, north) for west, east in boxes.values()]
-    rows = {"rgi_id": ["A", "B", "B"], "term_type": [1, 9, 2]}
-    path = tmp_path / "mine.gpkg"
+    a, b, beyond = (shapely.box(500_000 + west, south, 500_000 + east, north) for west, east in sides.values())
+    rows = {"rgi_id": [1.0, 2.0, 2.0, 2.0, 1.0], "term_type": [1, 2, 9, 9, 3], "year": [2020] * 4 + [2010]}
+    path, mask = tmp_path / "mine.gpkg", square(10, 30)
+    shapes = [a, beyond, b, beyond, beyond.buffer(5000)]
     gpd.GeoDataFrame(rows, geometry=shapes, crs=32633).to_file(path)
-    probability = map_of(np.where(square(10, 30), 0.9, 0.1))
-    found = scoring.evaluate([against_outlines(probability, path)])
-    assert {name: (one["objects"], one["pixels"]) for name, one in found["sizes_km2"].items()} == {
-        "0.01 to 0.1": (1, 200),
-        "0.1 to 0.5": (1, 200),
-    }
+    probability = map_of(np.where(mask, 0.9, 0.1))
+    found = scoring.evaluate([against_outlines(probability, path, year=2020)])
+    sizes = {name: (one["objects"], one["pixels"]) for name, one in found["sizes_km2"].items()}
+    assert sizes == {"0.01 to 0.1": (1, 200), "0.1 to 0.5": (1, 200)}  # 0.02 km2, and 0.02 + 0.088
     assert list(found["termini"]) == ["marine", "lake"]
-    for rows in ({}, {"id": [0, 0]}, {"id": [1, 2]}, {"rgi_id": ["A", None]}):
-        gpd.GeoDataFrame(rows, geometry=shapes[:2], crs=32633).to_file(path)
-        found = scoring.evaluate([against_outlines(probability, path)])
-        assert found["sizes_km2"]["0.01 to 0.1"]["objects"] == 2
-        assert found["termini"] == {}
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [{}, {"id": [0, 0, 0]}, {"id": [0, 0, 1]}, {"rgi_id": ["A", None, None]}, {"rgi_id": ["A", " ", " "]}],
+    ids=str,
+)
+def test_outlines_without_ids_are_a_glacier_each(tmp_path: Path, rows: dict[str, list[object]]) -> None:
+    shapes = [shapely.box(x, 8_000_000 - 300, x + 50, 8_000_000 - 100) for x in (500_100, 500_150, 500_200)]
+    gpd.GeoDataFrame(rows, geometry=shapes, crs=32633).to_file(tmp_path / "mine.gpkg")
+    found = scoring.evaluate([against_outlines(map_of(np.where(square(10, 30), 0.9, 0.1)), tmp_path / "mine.gpkg")])
+    assert {name: one["objects"] for name, one in found["sizes_km2"].items()} == {"0.01 to 0.1": 3}
+    assert found["termini"] == {}
+
+
+def test_the_terminus_of_a_glacier_is_unknown_whatever_the_others_of_its_tile(tmp_path: Path) -> None:
+    """Of two tiles one holds glaciers of which no terminus is known."""
+    shapes = [shapely.box(x, 8_000_000 - 300, x + 100, 8_000_000 - 100) for x in (500_100, 500_400)]
+    gpd.GeoDataFrame({"term_type": [9, 1]}, geometry=shapes, crs=32633).to_file(tmp_path / "mine.gpkg")
+    whole = map_of(np.full((60, 60), 0.9))[conventions.PROBABILITY]
+    truth = cases.read_outlines(tmp_path / "mine.gpkg", crs=whole.rio.crs)
+    near = [dataclasses.replace(truth, glaciers=truth.glaciers[k : k + 1]) for k in (0, 1)]
+    tiles = [cases.compared(whole[:, 30 * k : 30 * k + 30], near[k], name=str(k)) for k in (0, 1)]
+    one = {name: part["pixels"] for name, part in scoring.evaluate([cases.compared(whole, truth)])["termini"].items()}
+    assert one == {"unknown": 200, "marine": 200}
+    assert one == {name: part["pixels"] for name, part in scoring.evaluate(tiles)["termini"].items()}
 
 
 def test_a_map_is_scored_against_outlines(tmp_path: Path) -> None:

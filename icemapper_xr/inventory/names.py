@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "CODE_COLUMNS",
     "ID_COLUMNS",
     "NAME_COLUMNS",
     "OF_GLACIERS",
     "TERMINI",
     "Reference",
+    "blank",
     "id_column",
     "ids_of",
     "termini_of",
@@ -31,9 +31,7 @@ __all__ = [
 
 OF_GLACIERS: Final = ("glacier_id", "rgi_id", "RGIId", "glac_id")
 """Columns that name a glacier; parts of what was one may share a `glims_id`, and a mere `id` may number the rows."""
-CODE_COLUMNS: Final = (*OF_GLACIERS, "glims_id", "id")
-"""Columns of ids that are no names."""
-ID_COLUMNS: Final = (*CODE_COLUMNS, "name", "Name")
+ID_COLUMNS: Final = (*OF_GLACIERS, "glims_id", "id", "name", "Name")
 """Where an id is looked for: the first column that is there and has no gaps."""
 PLAIN: Final = ("id", "name", "Name")
 """Of these, one that repeats itself is passed over for a later one that does not; the others may repeat for parts."""
@@ -51,7 +49,7 @@ def id_column(frame: gpd.GeoDataFrame, what: str) -> str:
     VectorError
         If there is none, a row has no id, or names, for want of ids, are those of several glaciers.
     """
-    there = [name for name in ID_COLUMNS if name in frame and not _blank(frame[name]).any()]
+    there = [name for name in ID_COLUMNS if name in frame and not blank(frame[name]).any()]
     if there:
         candidates = there if there[0] in PLAIN else there[:1]
         chosen = next((name for name in candidates if frame[name].is_unique), there[0])
@@ -68,7 +66,8 @@ def ids_of(column: pd.Series) -> list[str]:
     return [str(int(v)) if isinstance(v, float) and v.is_integer() else str(v) for v in column.tolist()]
 
 
-def _blank(column: pd.Series) -> Any:
+def blank(column: pd.Series) -> Any:
+    """Tell which rows of a column hold nothing: missing, or blanks."""
     return column.isna() | (column.astype(str).str.strip() == "")
 
 

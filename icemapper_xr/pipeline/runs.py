@@ -26,6 +26,8 @@ __all__ = ["GLACIERS", "Run", "open_run", "read_glaciers"]
 GLACIERS: Final = "glaciers.gpkg"
 """Glaciers of a map with their ids, as `icemapper divides` writes them into its folder."""
 
+_IDS: Final = (*names.OF_GLACIERS, "id")
+
 
 @dataclass(frozen=True, eq=False)
 class Run:
@@ -109,9 +111,9 @@ def read_glaciers(path: str | Path) -> tuple[gpd.GeoDataFrame, tuple[str, ...]]:
     Parameters
     ----------
     path
-        Polygons with `glacier_id` (else `rgi_id`, RGI 6's `RGIId`, `glac_id`, `id`, or the row's number); rows of one
-        id, of all years, are united. Optional: `name`, `glac_name` or `Name`; `terminus` (land, marine, lake,
-        shelf) or RGI 7's `term_type`.
+        Polygons with `glacier_id` (else `rgi_id`, RGI 6's `RGIId`, `glac_id`, `id`, a `glims_id` of its own in each, or
+        the row's number); rows of one id, of all years, are united. Optional: `glac_name`, `name` or `Name`; `terminus`
+        (land, marine, lake, shelf) or RGI 7's `term_type`.
 
     Raises
     ------
@@ -131,12 +133,12 @@ def read_glaciers(path: str | Path) -> tuple[gpd.GeoDataFrame, tuple[str, ...]]:
     frame, notes = vectorise.read_polygons(path, what="glaciers")
     frame, rock = shapes.only_glaciers(frame, f"the glaciers {path}")
     notes = (*notes, *rock)
-    column = next((name for name in names.CODE_COLUMNS if name in frame), None)
+    column = _id_column(frame)
     ids = _ids(frame, column, path)
     shapes.require_one_year(frame, f"the glaciers {path}", same=column)
     if column is None and len(frame):
-        notes = (*notes, f"{Path(path).name} has none of {', '.join(names.CODE_COLUMNS)}: glaciers are numbered by row")
-    label = next((name for name in names.NAME_COLUMNS if name in frame), None)
+        notes = (*notes, f"{Path(path).name} has none of {', '.join(_IDS)}: glaciers are numbered by row")
+    label = next((name for name in names.NAME_COLUMNS if name in frame and not names.blank(frame[name]).all()), None)
     table = gpd.GeoDataFrame(
         {
             "glacier_id": ids,
@@ -151,11 +153,20 @@ def read_glaciers(path: str | Path) -> tuple[gpd.GeoDataFrame, tuple[str, ...]]:
     return table.set_index("glacier_id").sort_index(), notes
 
 
+def _id_column(frame: gpd.GeoDataFrame) -> str | None:
+    """Return the column of the ids; `glims_id` only where it tells all rows apart: parts of what was one share it."""
+    column = next((name for name in _IDS if name in frame), None)
+    glims = frame.get("glims_id")
+    if column is None and glims is not None and glims.is_unique and not names.blank(glims).any():
+        return "glims_id"
+    return column
+
+
 def _ids(frame: gpd.GeoDataFrame, column: str | None, path: str | Path) -> list[str]:
     """Return the ids of a column as text; without a column the rows' numbers."""
     if column is None:
         return [str(k + 1) for k in range(len(frame))]
-    missing = frame[column].isna() | (frame[column].astype(str).str.strip() == "")
+    missing = names.blank(frame[column])
     if missing.any():
         raise AnalysisError(
             f"{int(missing.sum())} of {len(frame)} rows of {path} have no {column}; fill it in, or leave those rows out"

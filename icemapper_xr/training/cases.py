@@ -316,8 +316,8 @@ def compared(
     if within is not None:
         known &= burn(within) > 0
     glaciers = outlines.glaciers
-    labels = burn(glaciers, glaciers[_NUMBER].tolist())
-    ends = dict(zip(glaciers[_NUMBER], glaciers[_TERMINUS], strict=True))
+    numbers, ends = glaciers[_NUMBER].tolist(), glaciers[_TERMINUS]
+    labels = burn(glaciers, numbers)
     return Case(
         name,
         region or name,
@@ -327,28 +327,31 @@ def compared(
         float(abs(transform.a)),
         glaciers=bodies.Glaciers(
             labels,
-            dict(zip(glaciers[_NUMBER], glaciers[_KM2], strict=True)),
-            None if set(ends.values()) <= {"unknown"} else ends,
+            dict(zip(numbers, glaciers[_KM2], strict=True)),
+            None if ends.isna().any() else dict(zip(numbers, ends, strict=True)),
         ),
     )
 
 
 def _numbered(outlines: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
-    """Number the glacier of each outline, with its area and terminus.
+    """Number the glacier of each outline, with its area and terminus, the latter None if that of no glacier is known.
 
-    Outlines of one id are parts of one glacier; without a column of ids each is one.
+    Outlines of one id are parts of one glacier. A mere `id` may be what nobody filled in: then, and without a column of
+    ids, each outline is one.
     """
     import pandas as pd
 
-    column = next((c for c in names.CODE_COLUMNS if c in outlines and outlines[c].notna().all()), None)
-    if column == "id" and outlines[column].nunique() == 1:  # as drawn in a GIS, where nobody filled it in
-        column = None
+    column = next((c for c in names.OF_GLACIERS if c in outlines and not names.blank(outlines[c]).any()), None)
     ids = range(len(outlines)) if column is None else names.ids_of(outlines[column])
-    numbers = pd.Series(pd.factorize(np.asarray(ids))[0] + 1, index=outlines.index)
-    km2 = pd.Series(vectorise.areas_km2(outlines), index=outlines.index).groupby(numbers).transform("sum")
-    ends = pd.Series(names.termini_of(outlines), index=outlines.index)
-    ends = ends.where(ends != "unknown").groupby(numbers).transform("first").fillna("unknown")
-    return outlines.assign(**{_NUMBER: numbers, _KM2: km2, _TERMINUS: ends})
+    numbered = outlines.reset_index(drop=True)
+    numbers = pd.Series(pd.factorize(np.asarray(ids))[0] + 1)
+    whole = numbered if numbers.is_unique else numbered.dissolve(by=numbers)  # outlines of one ice do not add up
+    km2 = dict(zip(sorted(set(numbers)), vectorise.areas_km2(whole), strict=True))
+    ends = pd.Series(names.termini_of(numbered))
+    ends = ends.where(ends != "unknown").groupby(numbers).transform("first")
+    if ends.notna().any():
+        ends = ends.fillna("unknown")
+    return numbered.assign(**{_NUMBER: numbers, _KM2: numbers.map(km2), _TERMINUS: ends})
 
 
 def meeting(found: Iterable[Case], outlines: Outlines) -> Iterator[Case]:

@@ -147,7 +147,7 @@ class Schedule(_Settings):
     @pydantic.model_validator(mode="after")
     def _of_its_kind(self) -> Self:
         for name, kinds in (("warmup", ("cosine",)), ("floor", ("cosine", "restarts")), ("cycles", ("restarts",))):
-            if name in self.model_fields_set and self.kind not in kinds:
+            if getattr(self, name) != type(self).model_fields[name].default and self.kind not in kinds:
                 raise ValueError(
                     f"{name}={getattr(self, name)} has no effect with kind={self.kind!r}: leave it out, or give "
                     f"kind={kinds[0]!r}"
