@@ -22,7 +22,7 @@ from pyproj import Transformer
 from icemapper_xr import calibrate, cli, conventions, errors, progress
 from icemapper_xr.conventions import Feature
 from icemapper_xr.models import own
-from icemapper_xr.training import bodies, cases, margins, scorecard, scoring, sensitivity, verbs
+from icemapper_xr.training import bodies, cases, margins, reference, scorecard, scoring, sensitivity, verbs
 
 LEGEND = {0: "sea", 3: "rock", 4: "snow patch", 9: "ice"}
 
@@ -303,8 +303,8 @@ def against_outlines(
     result: xr.Dataset, path: Path, *, area: Path | None = None, year: int | None = None
 ) -> cases.Case:
     layer = result[conventions.PROBABILITY]
-    truth = cases.read_outlines(path, crs=layer.rio.crs, area=area, year=year)
-    (case,) = cases.meeting([cases.compared(layer, truth)], truth)
+    truth = reference.read(path, crs=layer.rio.crs, area=area, year=year)
+    (case,) = reference.meeting([reference.compared(layer, truth)], truth)
     return case
 
 
@@ -352,12 +352,12 @@ def test_the_terminus_of_a_glacier_is_unknown_whatever_the_others_of_its_tile(tm
     shapes = [shapely.box(x, 8_000_000 - 300, x + 100, 8_000_000 - 100) for x in (500_100, 500_400)]
     gpd.GeoDataFrame({"term_type": [9, 1]}, geometry=shapes, crs=32633).to_file(tmp_path / "mine.gpkg")
     whole = map_of(np.full((60, 60), 0.9))[conventions.PROBABILITY]
-    truth = cases.read_outlines(tmp_path / "mine.gpkg", crs=whole.rio.crs)
+    truth = reference.read(tmp_path / "mine.gpkg", crs=whole.rio.crs)
     near = [dataclasses.replace(truth, glaciers=truth.glaciers[k : k + 1]) for k in (0, 1)]
-    tiles = [cases.compared(whole[:, 30 * k : 30 * k + 30], near[k], name=str(k)) for k in (0, 1)]
-    one = {name: part["pixels"] for name, part in scoring.evaluate([cases.compared(whole, truth)])["termini"].items()}
-    assert one == {"unknown": 200, "marine": 200}
-    assert one == {name: part["pixels"] for name, part in scoring.evaluate(tiles)["termini"].items()}
+    tiles = [reference.compared(whole[:, 30 * k : 30 * k + 30], near[k], name=str(k)) for k in (0, 1)]
+    for found in ([reference.compared(whole, truth)], tiles):
+        termini = scoring.evaluate(found)["termini"]
+        assert {name: one["pixels"] for name, one in termini.items()} == {"unknown": 200, "marine": 200}
 
 
 def test_a_map_is_scored_against_outlines(tmp_path: Path) -> None:
@@ -664,8 +664,8 @@ def test_an_area_in_degrees_keeps_its_edges_on_the_grid_of_the_map(tmp_path: Pat
     files = tmp_path / "glaciers.gpkg", tmp_path / "area.gpkg"
     for file, box in zip(files, ((14.9, 78.4, 15.1, 78.5), (12, 78, 18, 79)), strict=True):
         gpd.GeoDataFrame(geometry=[shapely.box(*box)], crs=4326).to_file(file)
-    outlines = cases.read_outlines(files[0], crs=grid.rio.crs, area=files[1])
-    known = cases.compared(grid, outlines).known
+    truth = reference.read(files[0], crs=grid.rio.crs, area=files[1])
+    known = reference.compared(grid, truth).known
     lon, lat = Transformer.from_crs(32633, 4326, always_xy=True).transform(*np.meshgrid(grid.x, grid.y))
     inside = (lon > 12) & (lon < 18) & (lat > 78) & (lat < 79)
     assert inside.sum() > 14_000

@@ -11,7 +11,7 @@ from icemapper_xr import progress, store
 from icemapper_xr.errors import OptionError
 from icemapper_xr.pipeline import calibrations, runs
 from icemapper_xr.pipeline.sheets import Sheet
-from icemapper_xr.training import cases, places, scorecard, scoring
+from icemapper_xr.training import cases, places, reference, scorecard, scoring
 
 __all__ = ["scores_of_run"]
 
@@ -62,7 +62,7 @@ def scores_of_run(
             f"{source} has the years {', '.join(map(str, run.years))}: name the one of the outlines with year"
         )
     mapped = run.years[0]
-    truth = cases.read_outlines(
+    truth = reference.read(
         Path(outlines),
         area=None if area is None else Path(area),
         year=mapped,
@@ -82,16 +82,16 @@ def scores_of_run(
             "weights": str(attrs.get(cv.ATTR_WEIGHTS, "")),
             "digest": str(attrs.get(cv.ATTR_WEIGHTS_DIGEST, "")),
             "source": f"{Path(source).name}, {mapped}, against {Path(outlines).name}",
-            **scoring.evaluate(cases.meeting(found, truth), calibration=model),
+            **scoring.evaluate(reference.meeting(found, truth), calibration=model),
         }
         if out is not None:
             scorecard.write(report, Path(out))
     return report
 
 
-def _compared(sheet: Sheet, year: int, truth: cases.Outlines, *, name: str) -> cases.Case:
+def _compared(sheet: Sheet, year: int, truth: reference.Outlines, *, name: str) -> cases.Case:
     with store.explained(sheet.path):
-        return cases.compared(
+        return reference.compared(
             sheet.probability.sel(year=year),
             _near(truth, sheet),
             within=sheet.cut(None),
@@ -100,6 +100,6 @@ def _compared(sheet: Sheet, year: int, truth: cases.Outlines, *, name: str) -> c
         )
 
 
-def _near(truth: cases.Outlines, sheet: Sheet) -> cases.Outlines:
+def _near(truth: reference.Outlines, sheet: Sheet) -> reference.Outlines:
     """Leave out what lies far from a tile: a region has many of both."""
     return replace(truth, glaciers=truth.glaciers[sheet.near(truth.glaciers, 0.0)])

@@ -131,7 +131,7 @@ def evaluate(cases: Iterable[Case], *, calibration: calibrate.Model | None = Non
     Parameters
     ----------
     cases
-        From `cases.simulated`, `cases.published` or `cases.compared`; taken one by one.
+        From `cases.simulated`, `cases.published` or `reference.compared`; taken one by one.
     calibration
         Judged beside the network's own probability; None judges that alone.
 

@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional
 
 from icemapper_xr.models import layers
-from icemapper_xr.training import torch_step
+from icemapper_xr.training.torch_kernels import kernel_of
 
 __all__ = ["Network", "forward", "network_of"]
 
@@ -199,7 +199,7 @@ def _merge_pairs(x: Tensor, weighing: Weighing | None, steps: int) -> tuple[Tens
 def _convolution_of(convolution: Any, norm: Any) -> Convolution:
     bias = None if convolution.bias is None else convolution.bias.value
     return Convolution(
-        torch_step.kernel_of(convolution.kernel),
+        kernel_of(convolution.kernel),
         bias,
         norm.gamma.value,
         norm.beta.value,
@@ -218,5 +218,5 @@ def _weighing_of(pooling: Any) -> Weighing | None:
     if not isinstance(pooling, layers.TemporalWeightedPooling):
         return None
     parts = (pooling.squeeze, pooling.excite)
-    kernels = [torch_step.kernel_of(part.kernel)[..., 0, 0] for part in parts]
+    kernels = [kernel_of(part.kernel)[..., 0, 0] for part in parts]
     return Weighing(kernels[0], parts[0].bias.value, kernels[1], parts[1].bias.value)

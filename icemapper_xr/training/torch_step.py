@@ -17,13 +17,14 @@ from icemapper_xr._types import FloatArray
 from icemapper_xr.models import icemapper, layers
 from icemapper_xr.training.config import StepPrecision
 from icemapper_xr.training.losses import SegmentationLoss
+from icemapper_xr.training.torch_kernels import kernel_of
 
 if TYPE_CHECKING:
     import keras
 
     from icemapper_xr.training import torch_graphs
 
-__all__ = ["TorchStep", "kernel_of"]
+__all__ = ["TorchStep"]
 
 Tensor = Any
 """A torch tensor; torch is no dependency of ours."""
@@ -194,12 +195,6 @@ def _adam(optimizer: Any, variables: Sequence[Any], gradients: Sequence[Tensor])
     below = torch._foreach_add(torch._foreach_sqrt(velocities), optimizer.epsilon)
     moves = torch._foreach_mul(torch._foreach_div(momentums, below), rate)
     torch._foreach_sub_([variable.value for variable in variables], moves)
-
-
-def kernel_of(variable: Any) -> Tensor:
-    """Bring a Keras kernel `(..., in, out)` to torch's `(out, in, ...)`, without a copy."""
-    value = variable.value
-    return value.permute(value.ndim - 1, value.ndim - 2, *range(value.ndim - 2))
 
 
 Convolved = Callable[..., Tensor]

@@ -1,0 +1,13 @@
+"""Kernels of Keras as torch has them; without torch, which is no dependency of ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["kernel_of"]
+
+
+def kernel_of(variable: Any) -> Any:
+    """Bring a Keras kernel `(..., in, out)` to torch's `(out, in, ...)`, without a copy."""
+    value = variable.value
+    return value.permute(value.ndim - 1, value.ndim - 2, *range(value.ndim - 2))
