@@ -163,18 +163,19 @@ def test_objects_sizes_and_termini() -> None:
 
 
 def test_glaciers_that_touch_are_told_apart_where_an_inventory_does() -> None:
-    """Of glacier 3 the scene holds a small part; glacier 1 is not in the scene."""
+    """Of glacier 2 the scene holds a small part; glacier 1 is not in the scene."""
     labels = np.zeros((100, 100), np.int32)
     labels[10:30, 10:30], labels[30:40, 10:30] = 2, 3
-    glaciers = bodies.Glaciers(labels, {1: 0.2, 2: 0.16, 3: 7.5}, {1: "land", 2: "lake", 3: "land"})
+    glaciers = bodies.Glaciers(labels, {1: 0.2, 2: 7.5, 3: 0.16}, {1: "land", 2: "lake", 3: "land"})
     found = bodies.Bodies()
     known = np.ones(labels.shape, bool)
     known[10:15] = False
     bodies.look_at(found, labels == 2, labels > 0, known, 20.0, glaciers=glaciers)
     assert {name: (one.objects, one.called, one.pixels) for name, one in found.sizes.items()} == {
-        "0.1 to 0.5": (1, 1, 300),
-        "5 to 20": (1, 0, 200),
+        "5 to 20": (1, 1, 300),
+        "0.1 to 0.5": (1, 0, 200),
     }
+    assert list(found.numbers()["sizes_km2"]) == ["0.1 to 0.5", "5 to 20"]
     assert {name: one.called_pixels for name, one in found.termini.items()} == {"lake": 300, "land": 0}
 
 

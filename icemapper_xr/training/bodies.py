@@ -77,9 +77,10 @@ class Bodies:
 
     def numbers(self) -> dict[str, Any]:
         """Return plain numbers: recall where the truth is glacier, false positives where it is not."""
+        sizes = dict(sorted(self.sizes.items(), key=lambda one: float(one[0].split()[0])))
         return {
             name: {key: tally.numbers() for key, tally in group.items()}
-            for name, group in (("classes", self.classes), ("sizes_km2", self.sizes), ("termini", self.termini))
+            for name, group in (("classes", self.classes), ("sizes_km2", sizes), ("termini", self.termini))
         }
 
 
