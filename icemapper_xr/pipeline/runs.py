@@ -25,8 +25,8 @@ __all__ = ["GLACIERS", "Run", "open_run", "read_glaciers"]
 
 GLACIERS: Final = "glaciers.gpkg"
 """Glaciers of a map with their ids, as `icemapper divides` writes them into its folder."""
-
 _IDS: Final = (*names.OF_GLACIERS, "id")
+"""Where an id is looked for: the first column that is there, which may have no gaps."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,6 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +18,6 @@ from icemapper_xr.conventions import Feature
 from icemapper_xr.prediction import core
 from icemapper_xr.training import bodies, patches, samples, scenes
 from icemapper_xr.training.config import CALIBRATION_SEEDS, SEEDS
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = [
     "CALIBRATION_SEEDS",

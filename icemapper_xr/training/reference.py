@@ -100,10 +100,10 @@ def compared(
 
     def burn(frame: gpd.GeoSeries | gpd.GeoDataFrame, numbers: Sequence[int] | None = None) -> npt.NDArray[np.int32]:
         numbered = zip(projecting.project(frame, crs), numbers or [1] * len(frame), strict=True)
-        shapes = [(one, number) for one, number in numbered if one is not None and not one.is_empty]
-        if not shapes:
+        drawn = [(one, number) for one, number in numbered if one is not None and not one.is_empty]
+        if not drawn:
             return np.zeros(shape, np.int32)
-        burnt: npt.NDArray[np.int32] = rasterio.features.rasterize(shapes, shape, transform=transform, dtype="int32")
+        burnt: npt.NDArray[np.int32] = rasterio.features.rasterize(drawn, shape, transform=transform, dtype="int32")
         return burnt
 
     known = (burn(outlines.area) > 0) & np.isfinite(values)

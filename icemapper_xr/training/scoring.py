@@ -81,8 +81,9 @@ class Evaluation:
         self.counts[case.name] = one
         self.regions[case.region] = self.regions.get(case.region, metrics.Counts()) + one
         self.signed.append(signed)
-        self.missed.append(margins.missed(mapped, truth, case.pixel_size, case.known))
-        if not margins.edge(truth, case.known).any():
+        away = margins.missed(mapped, truth, case.pixel_size, case.known)
+        self.missed.append(away)
+        if not away.size:  # one for each pixel of a true margin
             self.alone += int(margins.edge(mapped, case.known).sum())
         self.by_scene[case.name] = {"region": case.region, **numbers(one), "boundary_m": margins.summary(signed)}
         bodies.look_at(self.parts, mapped, truth, case.known, case.pixel_size, case.classes, case.legend, case.glaciers)
