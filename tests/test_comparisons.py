@@ -313,6 +313,23 @@ def test_a_glacier_that_shrinks_below_the_smallest_area_is_not_lost(tmp_path: Pa
     assert pipeline.inventories_of_files(first, second, n_draws=1000).notes == ()
 
 
+def test_ids_of_two_inventories_are_the_same_as_numbers_decimals_and_text(tmp_path: Path) -> None:
+    first = inventory(tmp_path / "first.parquet", [2.05, 9.0], [2005] * 2, glac_id=[7, 8])
+    for ids in ([7.0, 8.0], ["7", "8"]):
+        second = inventory(tmp_path / "second.parquet", [1.95, 8.9], [2016] * 2, glac_id=ids)
+        found = pipeline.inventories_of_files(first, second, n_draws=1000, min_area_km2=2.0)
+        assert (found.first.area, found.second.area) == pytest.approx((11.05, 10.85), rel=1e-4)
+
+
+@pytest.mark.parametrize("empty", [None, "", " "])
+def test_rows_without_an_id_are_not_one_glacier_of_an_inventory(tmp_path: Path, empty: str | None) -> None:
+    first = inventory(tmp_path / "first.parquet", [3.0, 5.0, 1.0], [2005, 2008, 2005], glac_id=["G1", empty, empty])
+    second = inventory(tmp_path / "second.parquet", [3.0, 5.0, 1.0], [2016] * 3, glac_id=["G1", empty, empty])
+    found = pipeline.inventories_of_files(first, second, n_draws=1000, min_area_km2=2.0)
+    assert found.first.years == pytest.approx({2005: 3.0, 2008: 5.0}, rel=1e-4)
+    assert any("left out of each inventory by itself" in note for note in found.notes)
+
+
 def test_inventories_of_different_places_are_no_change(tmp_path: Path) -> None:
     first = inventory(tmp_path / "first.parquet", [10.0, 5.0], [2005, 2005])
     away = squares([10.0], [2016]).translate(500_000, 0)

@@ -96,7 +96,7 @@ def test_a_day_is_a_date_or_a_moment(start: Any) -> None:
         ({"start": "01.07.2023"}, "start: '01.07.2023' is not a date"),  # 7 January to pandas
         ({"start": "2023-7"}, "start: '2023-7' is not a date"),
         ({"start": 20230701}, "start: 20230701 is not a date"),
-        ({"start": np.datetime64("NaT")}, "is not a date"),
+        ({"start": np.datetime64("NaT", "D")}, "is not a date"),
         ({"start": pd.NaT}, "start: NaT is not a date"),
         ({"times": [f"{day}/06/2023" for day in range(1, 16)]}, "times: '1/06/2023' is not a date"),
         ({"times": ["2023-01-01"] * 15}, "15 dates, 1 of them different"),

@@ -24,8 +24,10 @@ __all__ = [
     "TERMINI",
     "Reference",
     "blank",
+    "glacier_column",
     "id_column",
     "ids_of",
+    "name_column",
     "termini_of",
 ]
 
@@ -59,6 +61,16 @@ def id_column(frame: gpd.GeoDataFrame, what: str) -> str:
     empty = [name for name in ID_COLUMNS if name in frame]
     hint = f" (rows without one in {', '.join(empty)})" if empty else ""
     raise VectorError(f"{what} have no column of ids{hint}: name one {', '.join(ID_COLUMNS[:4])} or id")
+
+
+def glacier_column(*frames: gpd.GeoDataFrame) -> str | None:
+    """Return the first of `OF_GLACIERS` that all tables have without a gap; None if they share none."""
+    return next((n for n in OF_GLACIERS if all(n in f and not blank(f[n]).any() for f in frames)), None)
+
+
+def name_column(frame: gpd.GeoDataFrame) -> str | None:
+    """Return the first column of names that names something."""
+    return next((name for name in NAME_COLUMNS if name in frame and not blank(frame[name]).all()), None)
 
 
 def ids_of(column: pd.Series) -> list[str]:
@@ -113,13 +125,13 @@ class Reference:
         ids = np.array(ids_of(frame[column]), dtype=object)
         unique, number = np.unique(ids, return_inverse=True)
         parts, row = shapely.get_parts(np.asarray(frame.geometry.to_crs(crs).values, dtype=object), return_index=True)
-        label = next((name for name in NAME_COLUMNS if name in frame), None)
+        label = name_column(frame)
         names = dict(zip(ids, frame[label], strict=True)) if label else {}
         return cls(
             np.asarray(parts, dtype=object),
             np.asarray(number, np.int64)[row],
             [str(one) for one in unique],
-            {key: str(value) if isinstance(value, str) and value else None for key, value in names.items()},
+            {key: value.strip() or None if isinstance(value, str) else None for key, value in names.items()},
             dict(zip(ids, termini_of(frame), strict=True)),
             {
                 key: value

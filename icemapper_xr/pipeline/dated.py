@@ -67,7 +67,7 @@ def read(path: Path, year: int | None, which: str, notes: list[str]) -> gpd.GeoD
 def _refuse_doubles(frame: gpd.GeoDataFrame, path: Path, remedy: str) -> None:
     """Refuse an inventory in which the same ice counts more than once."""
     for column in (name for name in names.OF_GLACIERS if name in frame):
-        years = frame.groupby(column)[cv.YEAR].unique()
+        years = frame[~names.blank(frame[column])].groupby(column)[cv.YEAR].unique()
         several = years[years.map(len) > 1]
         if len(several):
             named = f"{column} {several.index[0]}: {', '.join(map(str, sorted(several.iloc[0])))}"
@@ -116,20 +116,22 @@ def counted(
 ) -> tuple[gpd.GeoDataFrame, gpd.GeoDataFrame]:
     """Leave small glaciers out: by id those that are small in both inventories, without ids each file by itself."""
     one, two = frames
-    column = next((n for n in names.OF_GLACIERS if all(n in f and f[n].notna().all() for f in frames)), None)
     if not min_area_km2 > 0:
         return one, two
-    if column is None or not set(one[column]) & set(two[column]):
+    column = names.glacier_column(*frames)
+    # As text: the same ids may be whole numbers in one file and decimals, or text, in the other.
+    ids = [] if column is None else [np.array(names.ids_of(frame[column]), dtype=object) for frame in frames]
+    if column is None or not np.intersect1d(*ids).size:
         notes.append(
             f"glaciers below {min_area_km2:g} km2 are left out of each inventory by itself: one that shrinks below it "
             f"counts as lost with all its area (the same ids in both files, {' or '.join(names.OF_GLACIERS)}, would "
             "avoid that)"
         )
         return one[one[_KM2] >= min_area_km2], two[two[_KM2] >= min_area_km2]
-    sums = [frame.groupby(column)[_KM2].sum() for frame in frames]
-    large = {name for each in sums for name in each.index[each >= min_area_km2]}
+    sums = [frame[_KM2].groupby(each).sum() for frame, each in zip(frames, ids, strict=True)]
+    large = [name for each in sums for name in each.index[each >= min_area_km2]]
     notes.append(f"a glacier counts if it has {min_area_km2:g} km2 in either inventory (by {column})")
-    return one[one[column].isin(large)], two[two[column].isin(large)]
+    return one[np.isin(ids[0], large)], two[np.isin(ids[1], large)]
 
 
 def inventory(frame: gpd.GeoDataFrame, path: Path, min_area_km2: float, sigma: float) -> inventories.Inventory:

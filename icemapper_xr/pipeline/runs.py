@@ -138,7 +138,7 @@ def read_glaciers(path: str | Path) -> tuple[gpd.GeoDataFrame, tuple[str, ...]]:
     shapes.require_one_year(frame, f"the glaciers {path}", same=column)
     if column is None and len(frame):
         notes = (*notes, f"{Path(path).name} has none of {', '.join(_IDS)}: glaciers are numbered by row")
-    label = next((name for name in names.NAME_COLUMNS if name in frame and not names.blank(frame[name]).all()), None)
+    label = names.name_column(frame)
     table = gpd.GeoDataFrame(
         {
             "glacier_id": ids,

@@ -135,7 +135,7 @@ def _numbered(outlines: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     """
     import pandas as pd
 
-    column = next((c for c in names.OF_GLACIERS if c in outlines and not names.blank(outlines[c]).any()), None)
+    column = names.glacier_column(outlines)
     ids = range(len(outlines)) if column is None else names.ids_of(outlines[column])
     numbered = outlines.reset_index(drop=True)
     numbers = pd.Series(pd.factorize(np.asarray(ids))[0] + 1)
