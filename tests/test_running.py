@@ -16,7 +16,7 @@ import pyproj
 import pytest
 import shapely
 
-from icemapper_xr import cli, pipeline, regions, store
+from icemapper_xr import catalog, cli, pipeline, regions, store
 from icemapper_xr._types import Bounds, Observation
 from icemapper_xr.errors import ClusterError, OptionError, StoreError
 from icemapper_xr.pipeline import estimates, execution, journals, planning, units, verbs
@@ -48,6 +48,22 @@ def test_a_plan_counts_what_the_map_then_does(folder: Path, tmp_path: Path) -> N
     assert plan.years[0].gigabytes == pytest.approx(15 * 150 * 140 * 4 / 1e9, rel=0.1)
     assert plan.seconds == pytest.approx(49 / 7.0)
     assert plan.problems == ()
+
+
+def test_a_plan_is_of_the_orbit_of_the_years_that_are_there(tmp_path: Path) -> None:
+    """As the map, which would fake change with another; a folder that has no map yet gets the orbit of most steps."""
+    scenes.write_rtc(tmp_path / "data", year=2022)
+    scenes.write_rtc(tmp_path / "data", year=2023, drop=(3,))
+    scenes.write_rtc(tmp_path / "data", year=2023, orbit=116)
+    catalog.build(tmp_path / "data")
+    options = {"catalog": tmp_path / "data", "weights": FakeSegmenter(window=32), **where()}
+    pipeline.map_glaciers(out=tmp_path / "out", years=(2022,), **options)
+    orbits = {
+        out: pipeline.plan_map(out=tmp_path / out, years=(2023,), rate=1.0, **options).years[0].orbits
+        for out in ("out", "new")
+    }
+    assert orbits == {"out": (14,), "new": (116,)}
+    assert pipeline.map_glaciers(out=tmp_path / "out", years=(2023,), **options).years[0].relative_orbit == 14
 
 
 def test_a_plan_of_an_area_knows_its_mask(folder: Path, tmp_path: Path) -> None:

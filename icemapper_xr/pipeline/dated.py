@@ -115,23 +115,25 @@ def counted(
     frames: Sequence[gpd.GeoDataFrame], min_area_km2: float, notes: list[str]
 ) -> tuple[gpd.GeoDataFrame, gpd.GeoDataFrame]:
     """Leave small glaciers out: by id those that are small in both inventories, without ids each file by itself."""
+    import pandas as pd
+
     one, two = frames
     if not min_area_km2 > 0:
         return one, two
     column = names.glacier_column(*frames)
     # As text: the same ids may be whole numbers in one file and decimals, or text, in the other.
-    ids = [] if column is None else [np.array(names.ids_of(frame[column]), dtype=object) for frame in frames]
-    if column is None or not np.intersect1d(*ids).size:
+    ids = [] if column is None else [pd.Index(names.ids_of(frame[column])) for frame in frames]
+    if column is None or ids[0].intersection(ids[1]).empty:
         notes.append(
             f"glaciers below {min_area_km2:g} km2 are left out of each inventory by itself: one that shrinks below it "
             f"counts as lost with all its area (the same ids in both files, {' or '.join(names.OF_GLACIERS)}, would "
             "avoid that)"
         )
         return one[one[_KM2] >= min_area_km2], two[two[_KM2] >= min_area_km2]
-    sums = [frame[_KM2].groupby(each).sum() for frame, each in zip(frames, ids, strict=True)]
+    sums = [frame[_KM2].set_axis(each).groupby(level=0).sum() for frame, each in zip(frames, ids, strict=True)]
     large = [name for each in sums for name in each.index[each >= min_area_km2]]
     notes.append(f"a glacier counts if it has {min_area_km2:g} km2 in either inventory (by {column})")
-    return one[np.isin(ids[0], large)], two[np.isin(ids[1], large)]
+    return one[ids[0].isin(large)], two[ids[1].isin(large)]
 
 
 def inventory(frame: gpd.GeoDataFrame, path: Path, min_area_km2: float, sigma: float) -> inventories.Inventory:

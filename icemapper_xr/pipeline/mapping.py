@@ -6,7 +6,7 @@ import functools
 import logging
 import math
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -190,7 +190,7 @@ def _map_years(
     failed: list[str] = []
     windows = prediction.Windows()
     asked = years_of(chosen)
-    for label, series in _planned(chosen, segmenter, home, asked, overwrite=overwrite):
+    for label, series in planned(chosen, segmenter, asked, cube_=home.cube, overwrite=overwrite):
         # The first year replaces another run's output; the others must not replace the first.
         again: bool | Literal["year"] = "year" if overwrite and done else overwrite
         try:
@@ -225,53 +225,47 @@ def _map_years(
     return reports, windows
 
 
-def _planned(
-    chosen: MapSettings, segmenter: Segmenter, home: Home, years: Sequence[int], *, overwrite: bool
+def planned(
+    chosen: MapSettings,
+    segmenter: Segmenter,
+    years: Sequence[int],
+    *,
+    cube_: str | Path | None = None,
+    overwrite: bool = False,
 ) -> list[tuple[int, cube.Series]]:
     """Choose the observations of all years before hours are spent on the first of them.
+
+    Parameters
+    ----------
+    chosen, segmenter, years
+        What to map.
+    cube_
+        Path or URL of the map's cube, whose years these have to fit; None if there is none yet.
+    overwrite
+        Whether they replace those that are there.
 
     Raises
     ------
     CatalogError, CubeError
         Some years cannot be mapped; all of them are named.
     """
-    replaced = years if overwrite else ()
-    orbit, polarisation = shared_series(chosen, home.cube, replaced=replaced)
-    hours = orbits.hours_of(home.cube, replaced=replaced)
-    planned, problems = [], []
+    shared = orbits.Shared.of(chosen, cube_, replaced=years if overwrite else ())
+    found, problems = [], []
     for year in years:
         progress.note(f"{year}: choosing the observations")
         try:
-            series = plan_year(chosen, segmenter, year, orbit=orbit, polarisation=polarisation)
+            series = plan_year(chosen, segmenter, year, shared)
             label = int(series.attrs.get(conventions.ATTR_YEAR, year))
-            hours = orbits.one_orbit(series.attrs, label, hours)
+            shared = shared.with_year(series.attrs, label)
         except (CatalogError, CubeError) as error:
             if len(years) == 1 or isinstance(error, CatalogDownError):
                 raise
             problems.append(f"{year}: {error}")
             continue
-        orbit, polarisation = orbits.known_series(series.attrs)
-        planned.append((label, series))
+        found.append((label, series))
     if problems:
         raise CubeError(f"{'; '.join(problems)}. Nothing was mapped: mend this, or leave those years out")
-    return planned
-
-
-def shared_series(
-    chosen: MapSettings, cube_: str | Path, *, replaced: Collection[int] = ()
-) -> tuple[int | None, str | None]:
-    """Return the orbit and polarisation that all years of a map share; None where the first year is to choose.
-
-    Chosen anew for each year they would fake change (docs/data). Where years stay beside those that are replaced, these
-    are of the same: with another orbit they would take the place of all.
-    """
-    if not store.is_store(cube_):
-        return chosen.orbit, chosen.polarisation
-    there = store.provenance(cube_)
-    if set(there["years"]) <= set(replaced):
-        return chosen.orbit, chosen.polarisation
-    orbit, polarisation = orbits.known_series(there["run"])
-    return chosen.orbit or orbit, chosen.polarisation or polarisation
+    return found
 
 
 def years_of(chosen: MapSettings) -> tuple[int, ...]:
@@ -299,16 +293,16 @@ def plan_year(
     chosen: MapSettings,
     segmenter: Segmenter,
     year: int,
+    shared: orbits.Shared,
     *,
-    orbit: int | None,
-    polarisation: str | None,
     catalog: Any = None,
     bounds: Sequence[float] | None = None,
     crs: str | None = None,
 ) -> cube.Series:
     """Choose the observations of one year, with the margin that the weights' windows need.
 
-    `catalog`, and `bounds` with `crs`, are those of a tile of a region; None are the ones of the settings.
+    It is of the orbit and polarisation in `shared`. `catalog`, and `bounds` with `crs`, are those of a tile of a
+    region; None are the ones of the settings.
     """
     own = bounds is None
     resolution = chosen.resolution or segmenter.pixel_size
@@ -323,8 +317,8 @@ def plan_year(
         times=chosen.times,
         features=chosen.features or segmenter.features,
         resolution=resolution,
-        orbit=orbit,
-        polarisation=polarisation,
+        orbit=shared.orbit,
+        polarisation=shared.polarisation,
         baseline=chosen.baseline,
         min_steps=chosen.min_steps,
         engine=chosen.reader,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from icemapper_xr import conventions, hours, store
 from icemapper_xr.errors import CubeError
+from icemapper_xr.settings import MapSettings
 
-__all__ = ["hours_of", "known_series", "one_orbit"]
+__all__ = ["Shared", "known_series"]
 
 
 def known_series(attrs: Mapping[Any, Any]) -> tuple[int | None, str | None]:
@@ -18,23 +20,45 @@ def known_series(attrs: Mapping[Any, Any]) -> tuple[int | None, str | None]:
     return (int(orbit) if orbit is not None and orbit > 0 else None), (str(polarisation) if polarisation else None)
 
 
-def hours_of(path: str | Path, *, replaced: Collection[int] = ()) -> dict[int, str]:
-    """Return the times of day of the years of unknown orbit that a store has, less those that are to be replaced."""
-    if not store.is_store(path):
-        return {}
-    kept = {year: facts for year, facts in store.provenance(path)["years"].items() if year not in replaced}
-    return hours.of_years(kept)
+@dataclass(frozen=True)
+class Shared:
+    """What the years of a map share, as far as it is known; chosen anew for each year it would fake change (docs/data).
 
-
-def one_orbit(attrs: Mapping[Any, Any], year: int, of_years: Mapping[int, str]) -> dict[int, str]:
-    """Return the times of day of the years of a map with that of one more year, where its orbit is unknown.
-
-    Raises
-    ------
-    CubeError
-        It is not that of the others, so that the year is of another orbit.
+    Each year adds to it what the next ones have to be like.
     """
-    hour = attrs.get(conventions.ATTR_TIME_OF_DAY)
-    if wrong := hours.clash(year, hour, of_years):
-        raise CubeError(wrong)
-    return dict(of_years) if hour is None else {**of_years, year: hour}
+
+    orbit: int | None
+    """Relative orbit; None where the first year is to choose."""
+    polarisation: str | None
+    hours: Mapping[int, str] = field(default_factory=dict)
+    """Times of day of the years of unknown orbit."""
+
+    @classmethod
+    def of(cls, chosen: MapSettings, cube: str | Path | None, *, replaced: Collection[int] = ()) -> Shared:
+        """Return what a map's settings ask for, and the years of its store, if it has one, have.
+
+        Where years stay beside those that are replaced, these are of the same: with another orbit they would take the
+        place of all.
+        """
+        asked = cls(chosen.orbit, chosen.polarisation)
+        if cube is None or not store.is_store(cube):
+            return asked
+        there = store.provenance(cube)
+        kept = {year: facts for year, facts in there["years"].items() if year not in replaced}
+        if not kept:
+            return asked
+        orbit, polarisation = known_series(there["run"])
+        return cls(chosen.orbit or orbit, chosen.polarisation or polarisation, hours.of_years(kept))
+
+    def with_year(self, attrs: Mapping[Any, Any], year: int) -> Shared:
+        """Return what the years share with one more of them.
+
+        Raises
+        ------
+        CubeError
+            The time of day of its passes is not that of the others: it is of another orbit.
+        """
+        hour = attrs.get(conventions.ATTR_TIME_OF_DAY)
+        if wrong := hours.clash(year, hour, self.hours):
+            raise CubeError(wrong)
+        return Shared(*known_series(attrs), self.hours if hour is None else {**self.hours, year: hour})

@@ -147,14 +147,15 @@ def plan_map(
         raise OptionError(f"rate={rate} must be a number of windows per second above 0")
     run = clusters.ClusterOptions() if cluster_options is None else cluster_options
     clusters.check(cluster, run)
+    cube = None
     if out is not None and region is not None:
         homes.local_folder(out)
     elif out is not None:
-        homes.home_of(out, chosen.store)
+        cube = homes.home_of(out, chosen.store).cube
     segmenter = models.loaded(weights, engine=chosen.engine, precision=chosen.precision, features=chosen.features)
     workers, threads = _shape(cluster, run)
     if region is None:
-        counted, rows = _one_area(chosen, segmenter)
+        counted, rows = _one_area(chosen, segmenter, cube)
     else:
         counted, rows = _many_tiles(chosen, segmenter, region)
     pixel_bytes = PIXEL_BYTES + (0 if trust.likeness_of(segmenter) is None else LIKENESS_BYTES)
@@ -203,25 +204,20 @@ def _check_region(chosen: MapSettings) -> None:
         raise OptionError(f"store is {chosen.store}, but the tiles of a region lie in its folder: leave store out")
 
 
-def _one_area(chosen: MapSettings, segmenter: Segmenter) -> tuple[list[estimates.Size], list[YearPlan]]:
-    """Plan an area by the very choice that the map would make."""
+def _one_area(
+    chosen: MapSettings, segmenter: Segmenter, cube: str | None
+) -> tuple[list[estimates.Size], list[YearPlan]]:
+    """Plan an area by the very choice that the map would make, into the cube that is there."""
     rows: list[YearPlan] = []
     counted: list[estimates.Size] = []
-    orbit: int | None = chosen.orbit
-    polarisation: str | None = chosen.polarisation
-    hours: dict[int, str] = {}
-    for year in mapping.years_of(chosen):
-        progress.note(f"{year}: choosing the observations")
-        series = mapping.plan_year(chosen, segmenter, year, orbit=orbit, polarisation=polarisation)
-        orbit, polarisation = orbits.known_series(series.attrs)
-        hours = orbits.one_orbit(series.attrs, year, hours)
+    for label, series in mapping.planned(chosen, segmenter, mapping.years_of(chosen), cube_=cube):
         grid = execution.map_area(series, segmenter)
         place = estimates.Place(grid.epsg or grid.wkt, grid.bounds, mapping.mask_of(chosen, series))
         counted = [estimates.size(place, segmenter, overlap=chosen.overlap)]
         boxes = [box for box in series.boxes.values() if box.right > box.left and box.top > box.bottom]
         pixels = sum((box.right - box.left) * (box.top - box.bottom) for box in boxes) / series.area.grid.resolution**2
         steps = int(series.attrs.get("steps_valid", 0))
-        label = int(series.attrs.get(conventions.ATTR_YEAR, year))
+        orbit, _ = orbits.known_series(series.attrs)
         items = len({one.item_id for one in series.observations})
         wanted = counted[0].pixels / (grid.shape.y * grid.shape.x)
         gigabytes = wanted * pixels * 4 * estimates.margin_factor(segmenter, chosen.overlap) / 1e9

@@ -295,8 +295,7 @@ class _Run:
     def _tile(self, part: regions.Part, years: Sequence[int], found: _Index | None) -> None:
         path = tiled.store_of(self.listed.folder, part.name)
         replaced = years if self.overwrite else ()
-        orbit, polarisation = mapping.shared_series(self.chosen, path, replaced=replaced)
-        hours = orbits.hours_of(path, replaced=replaced)
+        shared = orbits.Shared.of(self.chosen, path, replaced=replaced)
         again: bool | Literal["year"] = self.overwrite
         for year in years:
             try:
@@ -306,13 +305,12 @@ class _Run:
                     self.chosen,
                     self.segmenter,
                     year,
-                    orbit=orbit,
-                    polarisation=polarisation,
+                    shared,
                     catalog=near,
                     bounds=part.bounds,
                     crs=f"EPSG:{part.epsg}",
                 )
-                hours = orbits.one_orbit(series.attrs, year, hours)
+                shared = shared.with_year(series.attrs, year)
             except CatalogDownError as error:  # not skipped: another run finds out what there is
                 self._first_error = self._first_error or error
                 self._failed.append(f"{part.name}, {year}: {error}")
@@ -322,7 +320,6 @@ class _Run:
                 self.tiles.append(Tile(part.name, year, skipped=str(error)))
                 self.listed.skip(part.name, year, str(error))
                 continue
-            orbit, polarisation = orbits.known_series(series.attrs)
             try:
                 self._write(part, path, year, series, again=again)
             except CubeError as error:  # not a unit of it could be mapped
