@@ -179,6 +179,9 @@ ATTR_VERSION: Final = "icemapper_version"
 ATTR_ITEMS: Final = "item_ids"
 """Sorted list of all item ids that went in."""
 
+PARQUET: Final = (".parquet", ".geoparquet", ".pq")
+"""Suffixes of GeoParquet."""
+
 THRESHOLD: Final = 0.5
 MIN_AREA_KM2: Final = 0.01
 """Smallest glacier of RGI 7 and GLIMS."""

@@ -263,9 +263,68 @@ def test_damaged_files(tmp_path: Path) -> None:
     assert "1 files unreadable, e.g. rtc_20230117.tif" in repr(report)
 
 
+@pytest.mark.parametrize("interleave", ["pixel", "band"])
+def test_a_file_that_is_cut_short_in_its_second_band_is_damaged(tmp_path: Path, interleave: str) -> None:
+    good = write_tif(tmp_path / "whole.tif", size=600, bands=("HH", "HV"))
+    cut = tmp_path / "rtc_20230117.tif"
+    with rasterio.open(good) as dataset:
+        rasterio.shutil.copy(dataset, cut, driver="GTiff", interleave=interleave)
+    good.unlink()
+    assert len(catalog.build(tmp_path)) == 1
+    cut.write_bytes(cut.read_bytes()[:-100_000])
+    with pytest.raises(CatalogError, match=r"rtc_20230117\.tif is cut short"):
+        catalog.build(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"transform": rasterio.Affine(10, 1, 5e5, 1, -10, 8.7e6)}, "no north-up"),
+        ({"transform": rasterio.Affine(10, 0, 5e5, 0, 10, 8.6e6)}, "no north-up"),
+        ({"transform": rasterio.Affine(10, 0, 5e5, 0, -20, 8.7e6)}, "no north-up"),
+        ({"dtype": "complex64"}, "has complex numbers"),
+        ({"crs": 'LOCAL_CS["mine",UNIT["metre",1]]'}, "has a CRS from which no longitude and latitude can be had"),
+    ],
+)
+def test_what_reading_would_refuse_is_not_indexed(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    write_tif(tmp_path / "rtc_20230105.tif")
+    profile = {"crs": 32633, "transform": rasterio.Affine(10, 0, 5e5, 0, -10, 8.7e6), "dtype": "float32"} | change
+    with rasterio.open(tmp_path / "rtc_20230117.tif", "w", driver="GTiff", width=9, height=9, count=1, **profile):
+        pass
+    told = message.replace("no north-up", "is not a north-up grid of square pixels")
+    with pytest.raises(CatalogError, match=rf"rtc_20230117\.tif {told}.*--skip-bad"):
+        catalog.build(tmp_path)
+    assert len(catalog.build(tmp_path, skip_bad=True)) == 1
+
+
+def test_tags_of_one_polarisation_are_not_those_of_the_other(tmp_path: Path) -> None:
+    for polarisation, scale in (("VH", "power"), ("VV", "dB")):
+        with rasterio.open(write_tif(tmp_path / f"rtc_20230105T060000_{polarisation}.tif"), "r+") as file:
+            file.update_tags(ICEMAPPER_SCALE=scale, ICEMAPPER_QUANTITY="gamma0")
+    for found in (catalog.build(tmp_path), catalog.search(tmp_path), catalog.search(tmp_path / "items.parquet")):
+        assert {one.polarisation: one.scale for one in found.observations} == {"VH": "power", "VV": "dB"}
+    assert len(found) == 1
+
+
+def test_a_colon_in_a_name_makes_no_url_of_it(tmp_path: Path) -> None:
+    path = write_tif(tmp_path / "rtc-2023-01-05T05:59:00.tif")
+    assert [one.href for one in catalog.build(tmp_path).observations] == [str(path)]
+    (asset,) = json.loads((tmp_path / "items.json").read_text())["features"][0]["assets"].values()
+    assert asset["href"] == "./rtc-2023-01-05T05:59:00.tif"
+    assert [one.href for one in catalog.search(tmp_path).observations] == [str(path)]
+
+
+def test_linked_folders_are_looked_into_once(tmp_path: Path) -> None:
+    write_tif(tmp_path / "elsewhere" / "rtc_20230105.tif")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "data")
+    assert len(catalog.build(tmp_path / "data")) == 1
+
+
 def test_file_without_a_crs(tmp_path: Path) -> None:
     write_tif(tmp_path / "rtc_20230105.tif", crs=None)  # type: ignore[arg-type]
-    with pytest.raises(CatalogError, match="neither a CRS nor control points"):
+    with pytest.raises(CatalogError, match=r"does not say where it lies.*-a_srs, -a_ullr"):
         catalog.build(tmp_path)
     write_tif(tmp_path / "rtc_20230105.tif")
     write_tif(tmp_path / "photograph.tif", crs=None)  # type: ignore[arg-type]

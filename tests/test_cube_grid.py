@@ -130,6 +130,8 @@ def test_a_crs_without_a_code_keeps_its_wkt() -> None:
         ({"bbox": (15, 78, 16, 79), "crs": 2222}, "not a projection in metres"),
         ({"bbox": (15, 78, 16, 79), "resolution": 0}, "resolution 0"),
         ({"bbox": (15, 78, 16, 79), "resolution": math.nan}, "resolution nan"),
+        ({"bbox": (15, 78, 16, 79), "resolution": "20"}, "resolution '20' is not a positive number"),
+        ({"bbox": (15, 78, 16, 79), "margin": math.nan}, "margin nan is not a number of pixels"),
         ({"bbox": (15, 78, 16, 79), "margin": -1}, "margin -1"),
         ({"geometry": {"type": "Point", "coordinates": [15, 78]}}, "no area"),
         ({"geometry": {"kind": "Polygon"}}, "not a GeoJSON geometry"),

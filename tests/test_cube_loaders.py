@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -175,10 +176,64 @@ def test_scales_become_linear_power(engine: loaders.Loader, tmp_path: Path, scal
     np.testing.assert_allclose(found[0], linear, rtol=2e-6)
 
 
-def test_zero_coherence_is_a_value(engine: loaders.Loader, tmp_path: Path) -> None:
-    path = write(tmp_path / "a.tif", np.zeros((40, 50)))
-    observation = observe(path, utc(2023, 1, 1), feature="insar", quantity="coherence", scale="1")
-    assert (values(engine, [[observation]], grid_of(LEFT, TOP - 400, LEFT + 500, TOP)) == 0).all()
+@pytest.mark.parametrize("nodata", [None, np.nan])
+def test_a_lone_zero_of_coherence_is_a_value(engine: loaders.Loader, tmp_path: Path, nodata: float | None) -> None:
+    """The estimate of no coherence is not 0, but 0.12 of 60 looks: squares of zeros are filled in."""
+    file = power(4)
+    file[3, 4] = file[20:22, 7] = 0
+    file[:, 44:] = 0
+    observation = observe(
+        write(tmp_path / "a.tif", file, nodata=nodata),
+        utc(2023, 1, 1),
+        feature="insar",
+        quantity="coherence",
+        scale="1",
+    )
+    found = values(engine, [[observation]], grid_of(LEFT, TOP - 400, LEFT + 500, TOP), chunk=16)[0]
+    border = np.zeros((40, 50), bool)
+    border[:, 44:] = nodata is None
+    np.testing.assert_array_equal(found, np.where(border, np.nan, file))
+
+
+def test_zeros_that_fill_the_border_of_db_do_not_hide_the_next_frame(engine: loaders.Loader, tmp_path: Path) -> None:
+    first, second = 10 * np.log10(power(1)), 10 * np.log10(power(2))
+    first[:, :25] = 0
+    first[20, 40] = 0
+    slices = [
+        [
+            observe(write(tmp_path / "a.tif", first), utc(2023, 1, 1, 6, 0), scale="dB"),
+            observe(write(tmp_path / "b.tif", second), utc(2023, 1, 1, 6, 1), scale="dB"),
+        ]
+    ]
+    found = values(engine, slices, grid_of(LEFT, TOP - 400, LEFT + 500, TOP), chunk=16)[0]
+    expected = np.where(np.arange(50) < 25, second, first)
+    np.testing.assert_allclose(found, 10 ** (expected / 10), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("scale", "change", "told"),
+    [
+        ("power", lambda file: np.where(np.arange(300) < 2, -9999, file), r"-9999.*declare .*-a_nodata -9999"),
+        ("amplitude", lambda file: np.where(np.arange(300) < 2, -32768, file), r"declare .*-a_nodata -32768"),
+        ("power", lambda file: 10 * np.log10(file), r"many below -1: it looks like dB, not power.*--scale dB"),
+        ("dB", lambda file: file, r"nearly all above 0 dB: it looks like linear power.*--scale power"),
+    ],
+)
+def test_numbers_that_are_not_of_their_scale_are_refused_by_name(
+    engine: loaders.Loader, tmp_path: Path, scale: str, change: Callable[[Any], Any], told: str
+) -> None:
+    path = write(tmp_path / "mixed.tif", change(power(5, (300, 300))))
+    one = observe(path, utc(2023, 1, 1), scale=scale, item_id="item-7")
+    with pytest.raises(UnitsError, match=rf"mixed\.tif \(item item-7\) has values .*{told}"):
+        values(engine, [[one]], grid_of(LEFT, TOP - 3000, LEFT + 3000, TOP))
+
+
+def test_single_values_that_no_scale_has_are_left(engine: loaders.Loader, tmp_path: Path) -> None:
+    """Flattening divides what noise subtraction leaves by small areas."""
+    file = power(5)
+    file[3, 3], file[4, 4] = -7, 300
+    one = observe(write(tmp_path / "a.tif", file), utc(2023, 1, 1))
+    np.testing.assert_array_equal(values(engine, [[one]], grid_of(LEFT, TOP - 400, LEFT + 500, TOP))[0], file)
 
 
 @pytest.mark.parametrize(("wrong", "nodata"), [(60.0, None), (-9999.0, None), (60.0, 255.0)])

@@ -99,6 +99,8 @@ def test_a_day_is_a_date_or_a_moment(start: Any) -> None:
         ({"start": np.datetime64("NaT", "D")}, "is not a date"),
         ({"start": pd.NaT}, "start: NaT is not a date"),
         ({"times": [f"{day}/06/2023" for day in range(1, 16)]}, "times: '1/06/2023' is not a date"),
+        ({"year": 2021, "start": "2018-01-01"}, "start 2018-01-01 makes a series until 2018-12-26, .*no day .* 2021"),
+        ({"times": 5}, "times is 5; give a list of 15 dates"),
         ({"times": ["2023-01-01"] * 15}, "15 dates, 1 of them different"),
         ({"times": ["2023-01-01"]}, "1 dates"),
         ({"times": [f"2026-06-{day:02}" for day in range(1, 16)]}, "2026-06-15 lies in the future"),
@@ -107,6 +109,16 @@ def test_a_day_is_a_date_or_a_moment(start: Any) -> None:
 def test_bad_times_are_named(options: dict[str, Any], text: str) -> None:
     with pytest.raises(OptionError, match=text):
         select.steps(**options, today=TODAY)
+
+
+def test_a_series_may_begin_before_its_year() -> None:
+    assert select.steps(year=2023, start="2022-11-01", today=TODAY).year == 2023
+
+
+@pytest.mark.parametrize("wrong", [{"orbit": "137"}, {"orbit": 137.5}, {"min_steps": 11.5}, {"min_steps": "x"}])
+def test_orbit_and_steps_are_whole_numbers(area: cube.AreaGrid, wrong: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match=r"orbit '?137.* is not a relative orbit|min_steps .* is out of range"):
+        choose(series(utc(2023, 1, 2, 6), 31), area, **wrong)
 
 
 # -- the lock to every second cycle -----------------------------------------------------------------------------------

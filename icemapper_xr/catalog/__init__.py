@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from icemapper_xr.catalog.builder import BuildReport, build
+from icemapper_xr.catalog.files import check_target
 from icemapper_xr.catalog.observe import observations
 from icemapper_xr.catalog.presets import PRESETS, describe, sign
 from icemapper_xr.catalog.query import search
@@ -14,6 +15,7 @@ __all__ = [
     "BuildReport",
     "SearchResult",
     "build",
+    "check_target",
     "describe",
     "identify",
     "is_api",

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from icemapper_xr import lonlat
 from icemapper_xr._types import Bounds
-from icemapper_xr.catalog import raster
 from icemapper_xr.errors import CatalogError
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Period", "boxes", "clean_geometry", "item_period", "item_shape", "period", "region"]
 
 _PART: Final = re.compile(r"^(\d{4})(?:-(\d{2}))?(?:-(\d{2}))?$")
+_COMPACT: Final = re.compile(r"^(\d{4})(\d{2})(\d{2})$")
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ def _moment(value: object, *, end: bool) -> dt.datetime | None:
         return None
     if isinstance(value, dt.datetime):
         return value.replace(tzinfo=dt.UTC) if value.tzinfo is None else value.astimezone(dt.UTC)
-    text = value.isoformat() if isinstance(value, dt.date) else str(value)
+    text = value.isoformat() if isinstance(value, dt.date) else _COMPACT.sub(r"\1-\2-\3", str(value))
     match = _PART.match(text)
     if match is None:
         moment = dt.datetime.fromisoformat(text)
@@ -213,12 +214,22 @@ def period(datetime: Any) -> Period:
     return span
 
 
-def item_period(item: pystac.Item) -> Period:
-    """Return the time that an item covers: its start and end if it has them, else its datetime."""
+def item_period(item: pystac.Item, *, source: str = "") -> Period:
+    """Return the time that an item covers: its start and end if it has them, else its datetime.
+
+    Raises
+    ------
+    CatalogError
+        One of them cannot be read; the message names the item and `source`, where it came from.
+    """
     from icemapper_xr.catalog import observe
 
-    start = observe.utc(item.properties.get("start_datetime")) or observe.utc(item.datetime)
-    end = observe.utc(item.properties.get("end_datetime")) or observe.utc(item.datetime)
+    try:
+        start = observe.utc(item.properties.get("start_datetime")) or observe.utc(item.datetime)
+        end = observe.utc(item.properties.get("end_datetime")) or observe.utc(item.datetime)
+    except CatalogError as error:
+        where = f" of {source}" if source else ""
+        raise CatalogError(f"item {item.id}{where}: {error}; mend it or take the item out") from error
     return Period(start, end)
 
 
@@ -260,7 +271,7 @@ def _cut(shape: BaseGeometry, *, crosses: bool) -> BaseGeometry:
     west, _, east, _ = shape.bounds
     if crosses and east - west > 180:
         shape = shapely.transform(
-            shape, lambda lonlat: np.column_stack([np.where(lonlat[:, 0] < 0, 360, 0) + lonlat[:, 0], lonlat[:, 1]])
+            shape, lambda ring: np.column_stack([np.where(ring[:, 0] < 0, 360, 0) + ring[:, 0], ring[:, 1]])
         )
         west, _, east, _ = shape.bounds
-    return shape if west >= -180 and east <= 180 else raster.cut(shape)
+    return shape if west >= -180 and east <= 180 else lonlat.cut(shape)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from icemapper_xr import progress
+from icemapper_xr import conventions, progress
 from icemapper_xr._types import Observation
 from icemapper_xr.catalog import evidence, files, items, names, observe, orbits, raster, result
 from icemapper_xr.errors import CatalogError
@@ -147,7 +148,7 @@ def build(
 
 def _targets(folder: Path, out: str | Path | None) -> tuple[Path, ...]:
     place = folder if out is None else Path(out).expanduser().absolute()
-    if place.suffix.lower() in (".json", ".geojson", *files.PARQUET):
+    if place.suffix.lower() in (".json", ".geojson", *conventions.PARQUET):
         return (place,)
     if place.exists() and not place.is_dir():
         raise CatalogError(f"{place} is a file: name a folder, or a .json or .parquet file")
@@ -157,7 +158,12 @@ def _targets(folder: Path, out: str | Path | None) -> tuple[Path, ...]:
 def _tiffs(folder: Path, recursive: bool) -> list[Path]:
     """GeoTIFFs of a folder; zarr stores, hidden folders and truths are not even looked into."""
     found = []
-    for place, folders, names_here in os.walk(folder):
+    seen: set[str] = set()
+    for place, folders, names_here in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(place)) in seen:  # a link back up
+            folders[:] = []
+            continue
+        seen.add(real)
         folders[:] = [
             name for name in folders if not (name.startswith(".") or name.endswith(".zarr") or name in _SKIPPED_FOLDERS)
         ]
@@ -212,7 +218,8 @@ def _describe(
         return
     if header.footprint is None:
         raise CatalogError(
-            f"{path} has neither a CRS nor control points: assign the CRS (gdal_edit.py -a_srs) or remove it"
+            f"{path} does not say where it lies, by a CRS with a geotransform or by control points: assign them "
+            "(gdal_edit.py -a_srs, -a_ullr) or remove it"
         )
     if facts.relative_orbit is not None:
         try:
@@ -227,13 +234,28 @@ def _describe(
             f"{path} has coherence as {header.dtype}, which cannot hold 0 to 1: convert it to float32 "
             "(gdal_calc.py, percent divided by 100) or remove it"
         )
+    _check_grid(path, header)
     for band, polarisation in _bands(path, header, facts):
         _check_unscaled(path, header, band)
         yield items.Described(dataclasses.replace(facts, polarisation=polarisation), header, band)
 
 
-def _check_unscaled(path: Path, header: raster.Raster, band: int) -> None:
+def _check_grid(path: Path, header: raster.Raster) -> None:
     """Refuse what would be refused when it is read, months of downloads later."""
+    if header.dtype.startswith("complex"):
+        raise CatalogError(f"{path} has complex numbers: make backscatter or coherence of them, or remove it")
+    if header.transform is None:
+        return
+    a, b, _, d, e, _ = header.transform
+    if b or d or a <= 0 or e >= 0 or not math.isclose(a, -e, rel_tol=1e-6):
+        raise CatalogError(
+            f"{path} is not a north-up grid of square pixels (geotransform {a:g} {b:g}, {d:g} {e:g}): warp it to one "
+            "(gdalwarp -tr), or remove it"
+        )
+
+
+def _check_unscaled(path: Path, header: raster.Raster, band: int) -> None:
+    """Likewise of numbers that are not the values."""
     scale, offset = header.factors[band - 1]
     if (scale, offset) != (1, 0):
         raise CatalogError(

@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
-from icemapper_xr import progress, whole
+from icemapper_xr import conventions, progress, whole
 from icemapper_xr.catalog import presets
 from icemapper_xr.errors import CatalogError
 
 if TYPE_CHECKING:
     import pystac
 
-__all__ = ["INDEX_JSON", "INDEX_PARQUET", "PARQUET", "from_dicts", "is_url", "read_parquet", "write"]
+__all__ = ["INDEX_JSON", "INDEX_PARQUET", "check_target", "from_dicts", "is_url", "read_parquet", "write"]
 
 INDEX_JSON: Final = "items.json"
 """Item collection that `build` writes into a folder."""
 INDEX_PARQUET: Final = "items.parquet"
 """The same as stac-geoparquet."""
-PARQUET: Final = (".parquet", ".geoparquet", ".pq")
+
+_URL: Final = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 
 
 def is_url(text: str) -> bool:
-    """Whether a location is a URL and not a path."""
-    return len(urlsplit(text).scheme) > 1
+    """Whether a location is a URL and not a path, whose name may have a colon, in a time say."""
+    return _URL.match(text) is not None
 
 
 def _absolute(href: str, base: str) -> str:
@@ -70,8 +72,27 @@ def to_dict(item: pystac.Item, relative_to: Path | None) -> dict[str, Any]:
         href = presets.unsigned(asset["href"])
         if relative_to is not None and not is_url(href):
             href = Path(os.path.relpath(href, relative_to)).as_posix()
+            href = f"./{href}" if ":" in href.split("/")[0] else href  # no scheme (RFC 3986, 4.2)
         asset["href"] = href
     return mapping
+
+
+def check_target(path: Path) -> str:
+    """Return the suffix of a file of items to be written, before hours are spent on finding them.
+
+    Raises
+    ------
+    CatalogError
+        The suffix is unknown, or there is no such folder.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in (".json", ".geojson", *conventions.PARQUET):
+        raise CatalogError(
+            f"{path}: items are written as .json, .geojson or .parquet, not {suffix or 'without a suffix'}"
+        )
+    if not path.absolute().parent.is_dir():
+        raise CatalogError(f"{path} cannot be written: there is no folder {path.absolute().parent}, make it first")
+    return suffix
 
 
 def write(path: Path, items: Sequence[pystac.Item], *, relative_to: Path | None) -> None:
@@ -82,13 +103,9 @@ def write(path: Path, items: Sequence[pystac.Item], *, relative_to: Path | None)
     CatalogError
         The suffix is unknown, there is nothing to write, or the file cannot be written.
     """
-    suffix = path.suffix.lower()
-    if suffix not in (".json", ".geojson", *PARQUET):
-        raise CatalogError(
-            f"{path}: items are written as .json, .geojson or .parquet, not {suffix or 'without a suffix'}"
-        )
+    suffix = check_target(path)
     dicts = [to_dict(item, relative_to) for item in items]
-    if suffix in PARQUET:
+    if suffix in conventions.PARQUET:
         _atomic(path, lambda target: _write_parquet(target, dicts, path))
     else:
         collection = {"type": "FeatureCollection", "features": dicts}

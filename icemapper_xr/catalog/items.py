@@ -115,10 +115,13 @@ def _band(one: raster.Raster, facts: names.Facts) -> dict[str, Any]:
 
 
 def _asset(one: Described, shared: dict[str, Any]) -> pystac.Asset:
+    """Describe one raster: what it does not share with the item, and what only an asset has."""
     import pystac
 
     facts = one.facts
-    own = {key: value for key, value in _projection(one.raster).items() if shared.get(key) != value}
+    # Its own tags may say another scale, say, than those of its neighbour.
+    told = _projection(one.raster) | _properties([one])
+    own = {key: told.get(key) for key in shared | told if told.get(key) != shared.get(key)}
     fields = own | {"raster:bands": [_band(one.raster, facts)]}
     if facts.polarisation:
         fields |= {"sar:polarizations": [facts.polarisation], "icemapper:polarisation": facts.polarisation}
@@ -137,7 +140,7 @@ def make_item(item_id: str, members: Sequence[Described]) -> pystac.Item:
     ----------
     item_id : str
     members : sequence of Described
-        One per polarisation; they share everything else.
+        One per polarisation. What the others do not share with the first stands at their assets.
 
     Returns
     -------
@@ -160,5 +163,7 @@ def make_item(item_id: str, members: Sequence[Described]) -> pystac.Item:
     )
     for one in members:
         polarisation = (one.facts.polarisation or "data").lower()
-        item.add_asset("coherence" if one.facts.feature == "insar" else polarisation, _asset(one, projection))
+        item.add_asset(
+            "coherence" if one.facts.feature == "insar" else polarisation, _asset(one, properties | projection)
+        )
     return item

@@ -40,7 +40,10 @@ def checked(relative: object) -> int:
     ValueError
         It is no whole number, or none between 1 and 175.
     """
-    number = float(str(relative))
+    try:
+        number = float(str(relative))
+    except ValueError:
+        raise ValueError("no whole number") from None
     if not number.is_integer():
         raise ValueError("no whole number")
     if not 1 <= number <= REPEAT:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from icemapper_xr import lonlat
 from icemapper_xr._types import Bounds, Shape
 from icemapper_xr.errors import CatalogError
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from shapely.geometry.base import BaseGeometry
 
-__all__ = ["Footprint", "Raster", "cut", "footprint", "open_raster"]
+__all__ = ["Footprint", "Raster", "footprint", "open_raster"]
 
 EDGE_POINTS: Final = 11
 """Points per edge of a footprint: straight in the projection is not straight in degrees."""
@@ -61,9 +63,10 @@ def open_raster(path: Path) -> Raster:
     Raises
     ------
     CatalogError
-        It is no raster, or it is cut short.
+        It is no raster, it is cut short, or nobody knows where its CRS lies.
     """
     import rasterio
+    from pyproj.exceptions import ProjError
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
     try:
@@ -76,20 +79,30 @@ def open_raster(path: Path) -> Raster:
                 return _describe(dataset, path)
     except RasterioError as error:
         raise CatalogError(f"{path} cannot be read as a raster ({error}): download it again or remove it") from error
+    except ProjError as error:
+        raise CatalogError(
+            f"{path} has a CRS from which no longitude and latitude can be had ({error}): assign another "
+            "(gdal_edit.py -a_srs) or remove it"
+        ) from error
 
 
 def _check_complete(dataset: Any, path: Path) -> None:
     """Fail if a block lies beyond the end of the file: the header of a broken download reads well."""
+    from rasterio.enums import Interleaving
+
     size = path.stat().st_size
     rows, columns = dataset.block_shapes[0]
-    for row in range(math.ceil(dataset.height / rows)):
-        for column in range(math.ceil(dataset.width / columns)):
-            offset = dataset.get_tag_item(f"BLOCK_OFFSET_{column}_{row}", "TIFF", bidx=1)
-            length = dataset.get_tag_item(f"BLOCK_SIZE_{column}_{row}", "TIFF", bidx=1)
-            if offset is not None and length is not None and int(offset) + int(length) > size:
-                raise CatalogError(
-                    f"{path} is cut short ({size} bytes, its pixels go on): download it again or remove it"
-                )
+    blocks = itertools.product(
+        range(math.ceil(dataset.height / rows)),
+        range(math.ceil(dataset.width / columns)),
+        # Interleaved by pixel all bands lie in the same blocks.
+        dataset.indexes if dataset.interleaving == Interleaving.band else (1,),
+    )
+    for row, column, band in blocks:
+        offset = dataset.get_tag_item(f"BLOCK_OFFSET_{column}_{row}", "TIFF", bidx=band)
+        length = dataset.get_tag_item(f"BLOCK_SIZE_{column}_{row}", "TIFF", bidx=band)
+        if offset is not None and length is not None and int(offset) + int(length) > size:
+            raise CatalogError(f"{path} is cut short ({size} bytes, its pixels go on): download it again or remove it")
 
 
 def _describe(dataset: Any, path: Path) -> Raster:
@@ -162,31 +175,19 @@ def _from_ring(ring: npt.NDArray[np.float64]) -> Footprint:
     import shapely
     import shapely.geometry
 
-    longitude = np.rad2deg(np.unwrap(np.deg2rad(ring[:, 0])))
-    latitude = ring[:, 1]
+    longitude, latitude = lonlat.unwrapped(ring).T
     low, high = float(latitude.min()), float(latitude.max())
     if abs(longitude[-1] - longitude[0]) > 180:  # the ring runs around a pole
         box = Bounds(-180.0, low, 180.0, 90.0) if high > 0 else Bounds(-180.0, -90.0, 180.0, high)
         return Footprint(shapely.geometry.mapping(shapely.box(*box)), box)
-    longitude -= 360.0 * round(float(longitude.mean()) / 360.0)
     polygon = shapely.Polygon(np.column_stack([longitude, latitude]).round(7))
     left, _, right, _ = (round(value, 7) for value in polygon.bounds)
     if left >= -180 and right <= 180:
         shape: BaseGeometry = shapely.orient_polygons(polygon)
     else:
-        shape = shapely.orient_polygons(cut(polygon))
+        shape = shapely.orient_polygons(lonlat.cut(polygon))
         left, right = (left + 180) % 360 - 180, (right + 180) % 360 - 180
     return Footprint(_jsonable(shapely.geometry.mapping(shape)), Bounds(left, round(low, 7), right, round(high, 7)))
-
-
-def cut(shape: BaseGeometry) -> BaseGeometry:
-    """Cut a shape whose longitudes run beyond -180 to 180 degrees at the antimeridian."""
-    import shapely
-    import shapely.affinity
-
-    world = shapely.box(-180, -90, 180, 90)
-    moved = [shapely.affinity.translate(shape, by) for by in (-360.0, 0.0, 360.0)]
-    return shapely.union_all([part for part in (one.intersection(world) for one in moved) if part.area > 0])
 
 
 def _jsonable(value: Any) -> Any:

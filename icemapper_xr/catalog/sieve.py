@@ -82,7 +82,7 @@ class Sieve:
         if shape is not None and self.where is not None and not shape.intersects(self.where):
             self.lost["area"].append(item)
             return []
-        if not self.when.overlaps(area.item_period(item)):
+        if not self.when.overlaps(area.item_period(item, source=source)):
             self.lost["time"].append(item)
             return []
         found = list(observe.observations(item, source=source))
@@ -132,14 +132,10 @@ def _fits(asked: Any, one: Observation, there: Any) -> bool:
 def _range(name: str, items: list[Any]) -> str:
     """Describe what the items removed by a filter have."""
     if name == "area":
-        boxes = [box for box in map(observe.footprint_box, items) if box is not None]
-        edges = (
-            min(b.left for b in boxes),
-            min(b.bottom for b in boxes),
-            max(b.right for b in boxes),
-            max(b.top for b in boxes),
-        )
-        return " ".join(f"{edge:.4g}" for edge in edges)
+        import shapely
+
+        shapes = [shape for shape in map(area.item_shape, items) if shape is not None]
+        return " ".join(f"{edge:.4g}" for edge in shapely.total_bounds(shapes)) if shapes else "no footprint"
     if name == "time":
         periods = [area.item_period(item) for item in items]
         starts = sorted(one.start.date().isoformat() for one in periods if one.start)

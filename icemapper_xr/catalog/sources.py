@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from icemapper_xr import progress, redact
+from icemapper_xr import conventions, progress, redact
 from icemapper_xr.catalog import api, files, presets
 from icemapper_xr.errors import CatalogError
 
@@ -71,7 +71,7 @@ def is_api(catalog: str | Path) -> bool:
 
 
 def _identify_url(url: str) -> Source:
-    if urlsplit(url).path.lower().endswith(files.PARQUET):
+    if urlsplit(url).path.lower().endswith(conventions.PARQUET):
         return Source("parquet", url)
     content = _fetch_json(url)
     if isinstance(content, dict) and content.get("conformsTo") and _has_search(content):
@@ -93,7 +93,7 @@ def _identify_path(path: Path) -> Source:
         known = ", ".join(presets.PRESETS)
         raise CatalogError(f"{path} is no catalogue: there is no such file, and the presets are {known}")
     path = path.absolute()
-    if path.suffix.lower() in files.PARQUET:
+    if path.suffix.lower() in conventions.PARQUET:
         return Source("parquet", str(path))
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -137,8 +137,16 @@ def static_items(source: Source) -> list[pystac.Item]:
         features = content if isinstance(content, list) else content.get("features", [content])
         if not isinstance(features, list):
             raise CatalogError(f"{source.shown}: its features are no list of items: build or download the file anew")
+        _tell_of_more(content, len(features), source.shown)
         return files.from_dicts(features, source.location)
     return _crawl(source)
+
+
+def _tell_of_more(content: Any, count: int, shown: str) -> None:
+    """Tell that a saved answer of an API is one page of several: what is missing would be missing steps."""
+    if isinstance(content, dict) and any(link.get("rel") == "next" for link in content.get("links") or ()):
+        matched = content.get("numberMatched") or (content.get("context") or {}).get("matched") or "more"
+        progress.note(f"{shown} is one page of an answer, {count} of {matched} items: search the API itself for all")
 
 
 def _parquet_items(location: str) -> list[pystac.Item]:

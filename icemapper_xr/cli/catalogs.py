@@ -50,6 +50,8 @@ def search(
     from icemapper_xr import catalog as catalogs
     from icemapper_xr.cube import area_grid, extent, grid
 
+    if out is not None:
+        catalogs.check_target(out)
     where = area.keywords()
     if "crs" in where:
         grid.projected(where["crs"])

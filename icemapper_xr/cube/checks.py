@@ -7,7 +7,7 @@ import datetime as dt
 import functools
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from icemapper_xr import conventions
 from icemapper_xr._types import Grid, Observation
@@ -32,8 +32,10 @@ def features(names: Sequence[str]) -> tuple[conventions.Feature, ...]:
     OptionError
         A name is unknown, given twice, or there is none.
     """
-    names = (names,) if isinstance(names, str) else tuple(names)
     known = ", ".join(conventions.FEATURES)
+    if not isinstance(names, Iterable):
+        raise OptionError(f"features is {names!r}; use some of {known}")
+    names = (names,) if isinstance(names, str) else tuple(names)
     for name in names:
         if name not in conventions.FEATURES:
             raise OptionError(f"feature {name!r} is unknown; use some of {known}")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from icemapper_xr import conventions, lonlat
 from icemapper_xr._types import Bounds, Observation
 from icemapper_xr.cube.grid import AreaGrid, projected
 from icemapper_xr.errors import OptionError
@@ -52,7 +53,10 @@ def extent(observations: Sequence[Observation], *, crs: Any = None) -> tuple[Bou
 
     placed = [o for o in observations if o.epsg is not None and o.transform is not None and o.shape is not None]
     if not placed:
-        raise OptionError("the catalogue does not say where its rasters are; name the area by bbox or bounds")
+        raise OptionError(
+            "the catalogue does not say where its rasters are, by an EPSG code, a transform and a shape; name the area "
+            "by bbox, or by bounds and crs"
+        )
     codes = sorted({int(o.epsg) for o in placed if o.epsg is not None})
     if crs is None and len(codes) > 1:
         names = ", ".join(f"EPSG:{code}" for code in codes)
@@ -94,13 +98,16 @@ def read_area(path: str | Path) -> dict[str, Any]:
 
     path = Path(path)
     try:
-        frame = gpd.read_parquet(path) if path.suffix == ".parquet" else gpd.read_file(path)
+        frame = gpd.read_parquet(path) if path.suffix.lower() in conventions.PARQUET else gpd.read_file(path)
     except Exception as error:
         raise OptionError(f"the area {path} cannot be read as a vector file ({error}); give GeoJSON or GPKG") from error
     if frame.crs is None:
         raise OptionError(f"the area {path} has no CRS; assign one, for example with ogr2ogr -a_srs EPSG:4326")
-    polygons = frame.geometry[frame.geometry.geom_type.isin(["Polygon", "MultiPolygon"])]
+    shapes = frame.geometry.explode(ignore_index=True)  # the parts of collections, too
+    polygons = shapes[shapes.geom_type.isin(["Polygon", "MultiPolygon"])]
     if polygons.empty:
         raise OptionError(f"the area {path} has no polygon; give a file with one")
-    geometry: dict[str, Any] = polygons.to_crs(4326).make_valid().union_all().__geo_interface__
+    degrees = frame.crs.is_geographic
+    shape = polygons.to_crs(4326).make_valid().union_all() if degrees else lonlat.projected(polygons)
+    geometry: dict[str, Any] = shape.__geo_interface__
     return geometry

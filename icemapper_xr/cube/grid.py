@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -77,10 +78,10 @@ def area_grid(
     """
     if sum(given is not None for given in (bbox, bounds, geometry)) != 1:
         raise OptionError("name the area by exactly one of bbox=, bounds= (with crs=) and geometry=")
-    if not (math.isfinite(resolution) and resolution > 0):
-        raise OptionError(f"resolution {resolution} is not a positive number of metres")
-    if margin < 0 or margin != int(margin):
-        raise OptionError(f"margin {margin} is not a number of pixels; give 0 or more")
+    if not (_is_number(resolution) and resolution > 0):
+        raise OptionError(f"resolution {resolution!r} is not a positive number of metres")
+    if not (_is_number(margin) and margin >= 0 and margin == int(margin)):
+        raise OptionError(f"margin {margin!r} is not a number of pixels; give 0 or more")
     if bounds is not None:
         if crs is None:
             raise OptionError("bounds= needs crs= to say what its numbers mean; longitude/latitude goes into bbox=")
@@ -91,6 +92,10 @@ def area_grid(
         target = projected(crs if crs is not None else utm_epsg(lon, lat))
         edges = _transform(lon, lat, target)
     return _snapped(edges, target, float(resolution), int(margin))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and math.isfinite(value)
 
 
 def utm_zone(lon: float, lat: float) -> int:

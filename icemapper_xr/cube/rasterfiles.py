@@ -18,6 +18,7 @@ from icemapper_xr._types import FloatArray
 from icemapper_xr.errors import CubeError, OptionError, UnitsError
 
 __all__ = [
+    "FILL",
     "PathLike",
     "Reference",
     "check_raster",
@@ -32,6 +33,8 @@ __all__ = [
 PathLike = str | os.PathLike[str]
 _N = conventions.N_STEPS
 _DIGITS = re.compile(r"(\d+)")
+FILL = -999.0
+"""Values this low are what some programs write for missing ones (-9999, -32768, -3.4e38), in no unit a measurement."""
 _SAMPLES = 3
 _SAMPLE_PIXELS = 64
 
@@ -57,12 +60,16 @@ def reference_of(path: PathLike, *, any_grid: bool = False) -> Reference:
     Raises
     ------
     CubeError
-        It cannot be read, has no CRS or, unless `any_grid`, is not a north-up grid of square pixels.
+        It cannot be read, has no CRS or, unless `any_grid`, is not a north-up grid of square pixels in metres.
     """
     with opened(path) as dataset:
         a, b, _, d, e, _ = tuple(dataset.transform)[:6]
         if not any_grid and (b or d or a <= 0 or not np.isclose(a, -e, rtol=1e-6)):
             raise CubeError(f"{path} is not a north-up grid of square pixels; warp it to one first")
+        if not any_grid and not dataset.crs.is_projected:
+            raise CubeError(
+                f"{path} has pixels of {a:g} degrees, and gives the cube its grid: name a raster in metres as reference"
+            )
         return Reference(str(path), dataset.crs, dataset.transform, dataset.height, dataset.width)
 
 
@@ -178,6 +185,11 @@ def check_raster(path: str, feature: conventions.Feature, scale: str, *, outlier
         raise UnitsError(
             f"{where} has values {low:g} to {high:g}, which looks like linear power or coherence, not dB; "
             "check the list, use open_rasters(scale='power'), or convert the files with 10 log10"
+        )
+    elif scale != "dB" and low <= FILL:
+        raise UnitsError(
+            f"{where} has values {low:g} to {high:g}, no {scale} of any backscatter: declare what stands for missing "
+            f"as nodata (`gdal_edit.py -a_nodata {low:g} FILE`)"
         )
     elif scale != "dB" and low < -1:
         raise UnitsError(f"{where} has values {low:g} to {high:g}, which looks like dB, not {scale}; set scale='dB'")

@@ -6,7 +6,8 @@ Whatever the file holds comes out as float32 linear power (or coherence), NaN wh
 * exact zeros: in a file whose nodata is NaN they are dark observations (OPERA RTC-S1 has them over calm sea). In any
   other file they fill the border of the swath as well (Planetary Computer RTC has, beside its nodata of -32768): a
   zero is border, NaN, if some 5 x 5 square of zeros, nodata or outside holds it; a lone zero is a dark observation.
-  In dB a zero is minus infinity, whatever the nodata: conversions to dB often set it to NaN and leave the border;
+  In dB a zero of power is minus infinity, whatever the nodata: conversions to dB often set it to NaN and leave the
+  border; others leave the number 0 there, which is no power anybody measures over 5 x 5 pixels;
 * other values of zero and below come from noise subtraction; they stay as they are, so that averages are unbiased.
 
 On the file's own grid the values are the file's. Elsewhere they are resampled in linear power, each piece of the
@@ -37,6 +38,10 @@ _OVERSHOOT = 0.01
 """By how much coherence may lie outside 0 to 1."""
 _BORDER = 5
 """Side of the square of zeros that makes a border, pixels."""
+_ODD = 0.01
+"""Share of values that noise subtraction and bright targets may put where the scale has none."""
+_JUDGED = 2**16
+"""Pixels that cannot all be brighter than 0 dB; a slope that faces the radar, and a town, are smaller."""
 _SCHEME = "icemapper:"
 """Makes the line an absolute href, which pystac asks for."""
 
@@ -120,7 +125,7 @@ def onto(source: Source, piece: resample.Piece, sign: Signer | None = None, faul
         The file is missing or damaged, access to it is denied, it has no CRS, is not north-up, or has another pixel
         size or degrees and no resampling is named.
     UnitsError
-        A coherence lies outside 0 to 1, or GDAL's tags of the band scale its values.
+        Values are not of the scale they are said to be, or GDAL's tags of the band scale them.
     """
     import rasterio
     import rasterio.errors
@@ -221,13 +226,16 @@ def _shift(dataset: Any, piece: resample.Piece) -> tuple[int, int] | None:
 def _linear(dataset: Any, source: Source, row: int, column: int, rows: int, columns: int) -> FloatArray:
     """Read rows and columns, which may lie outside the file, as linear power."""
     values, observed = _raw(dataset, source, row, column, rows, columns)
+    seen = values[observed & np.isfinite(values)]
     if source.scale == "1":
-        _check_coherence(values[observed & np.isfinite(values)], source)
-    power = _to_power(values, source.scale)
-    if _may_fill_borders(dataset, source.scale) and np.any((power == 0) & observed):
+        _check_coherence(seen, source)
+    else:
+        _check_backscatter(seen, source)
+    if _may_fill_borders(dataset, source.scale) and np.any(_blank(values, source.scale) & observed):
         pad = _BORDER - 1
-        wide, seen = _raw(dataset, source, row - pad, column - pad, rows + 2 * pad, columns + 2 * pad)
-        observed &= ~_border(_to_power(wide, source.scale), seen)[pad:-pad, pad:-pad]
+        wide, inside = _raw(dataset, source, row - pad, column - pad, rows + 2 * pad, columns + 2 * pad)
+        observed &= ~_border(_blank(wide, source.scale) | ~inside)[pad:-pad, pad:-pad]
+    power = _to_power(values, source.scale)
     power[~observed | ~np.isfinite(power)] = np.nan
     return power
 
@@ -243,17 +251,44 @@ def _check_coherence(values: FloatArray, source: Source) -> None:
         )
 
 
+def _check_backscatter(values: FloatArray, source: Source) -> None:
+    """Refuse numbers that are not of the scale they are said to be: they would become -35 dB, or 0, and count."""
+    if not values.size:
+        return
+    what = f"{source.href} (item {source.item_id}) has values {values.min():g} to {values.max():g}"
+    if source.scale == "dB":
+        told = values[values != 0]
+        if told.size >= _JUDGED and np.mean(told > 0) > 1 - _ODD:
+            raise UnitsError(
+                f"{what}, nearly all above 0 dB: it looks like linear power; say so with `icemapper catalog build "
+                "--scale power` or by the tag ICEMAPPER_SCALE, or leave the item out"
+            )
+    elif values.min() <= rasterfiles.FILL:
+        raise UnitsError(
+            f"{what}, no {source.scale} of any backscatter: declare what stands for missing as nodata (`gdal_edit.py "
+            f"-a_nodata {values.min():g} FILE`), or leave the item out"
+        )
+    elif np.mean(values < -1) > _ODD:
+        raise UnitsError(
+            f"{what}, many below -1: it looks like dB, not {source.scale}; say so with `icemapper catalog build "
+            "--scale dB` or by the tag ICEMAPPER_SCALE, or leave the item out"
+        )
+
+
 def _may_fill_borders(dataset: Any, scale: str) -> bool:
     """Whether zeros of a file may be the border of the swath."""
-    if scale in ("power", "amplitude"):
-        return dataset.nodata is None or not math.isnan(dataset.nodata)
-    return scale == "dB"
+    return scale == "dB" or dataset.nodata is None or not math.isnan(dataset.nodata)
 
 
-def _border(power: FloatArray, observed: np.ndarray[Any, np.dtype[np.bool_]]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def _blank(values: FloatArray, scale: str) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Tell where the values are what a border is filled with."""
+    blank = _to_power(values, scale) == 0
+    return cast("np.ndarray[Any, np.dtype[np.bool_]]", blank | (values == 0) if scale == "dB" else blank)
+
+
+def _border(blank: np.ndarray[Any, np.dtype[np.bool_]]) -> np.ndarray[Any, np.dtype[np.bool_]]:
     from scipy import ndimage
 
-    blank = (power == 0) | ~observed
     square = np.ones((_BORDER, _BORDER), bool)
     return cast("np.ndarray[Any, np.dtype[np.bool_]]", ndimage.binary_opening(blank, square))
 

@@ -12,6 +12,7 @@ import datetime as dt
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import NamedTuple
 
 from icemapper_xr import conventions, hours
@@ -104,12 +105,16 @@ def choose(
 
 
 def _check_options(orbit: int | None, polarisation: str | None, min_steps: int) -> None:
-    if orbit is not None and not 1 <= orbit <= 175:
-        raise OptionError(f"orbit {orbit} is not a relative orbit of Sentinel-1; they run from 1 to 175")
+    if orbit is not None and not (_is_whole(orbit) and 1 <= orbit <= 175):
+        raise OptionError(f"orbit {orbit!r} is not a relative orbit of Sentinel-1; they run from 1 to 175")
     if polarisation is not None and polarisation not in ("VV", "HH"):
         raise OptionError(f"polarisation {polarisation!r} is not co-polarised; use VV or HH")
-    if not 1 <= min_steps <= _N:
-        raise OptionError(f"min_steps {min_steps} is out of range; give 1 to {_N}")
+    if not (_is_whole(min_steps) and 1 <= min_steps <= _N):
+        raise OptionError(f"min_steps {min_steps!r} is out of range; give 1 to {_N}")
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def _one_baseline(pairs: Sequence[Observation], baseline: int | None) -> tuple[Observation, ...]:

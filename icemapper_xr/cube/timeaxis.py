@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,10 +53,14 @@ def steps(
     Raises
     ------
     OptionError
-        Nothing is named, the year lies in the future or before 2014, or there are not 15 different dates.
+        Nothing is named, the year lies in the future or before 2014, no day of it comes after `start`, or there are
+        not 15 different dates.
     """
     today = today or dt.datetime.now(dt.UTC).date()
     if times is not None:
+        if not isinstance(times, Iterable) or isinstance(times, str):
+            raise OptionError(f"times is {times!r}; give a list of {_N} dates")
+        times = list(times)
         days = sorted({day_of(time, "times") for time in times})
         if len(days) != len(times) or len(days) != _N:
             raise OptionError(f"times has {len(times)} dates, {len(days)} of them different; {_N} are wanted")
@@ -68,6 +72,11 @@ def steps(
         raise OptionError("name year=, start= or times=")
     first = dt.date(_whole_year(year), 1, 1) if start is None else day_of(start, "start")
     _check_year(first.year if year is None else _whole_year(year), first, today)
+    end = first + dt.timedelta(days=_STEP * _N - 1)
+    if year is not None and not first.year <= year <= end.year:
+        raise OptionError(
+            f"start {first} makes a series until {end}, which has no day of the year {year}; leave one of them out"
+        )
     centres = tuple(midnight(first) + dt.timedelta(days=_STEP * (k + 0.5)) for k in range(_N))
     return Steps(centres, first, centres[_N // 2].year if year is None else int(year))
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from icemapper_xr import errors, whole
+from icemapper_xr import conventions, errors, whole
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -89,7 +89,7 @@ def read(path: str | os.PathLike[str]) -> gpd.GeoDataFrame:
     if not source.is_file():
         raise errors.VectorError(f"There is no file {source}: name a file of outlines")
     try:
-        frame = gpd.read_parquet(source) if source.suffix.lower() == ".parquet" else gpd.read_file(source)
+        frame = gpd.read_parquet(source) if source.suffix.lower() in conventions.PARQUET else gpd.read_file(source)
     except Exception as error:  # each driver has its own
         reason = " ".join(str(error).split())
         raise errors.VectorError(
