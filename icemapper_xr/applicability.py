@@ -21,7 +21,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from icemapper_xr import conventions as cv
-from icemapper_xr import errors, whole
+from icemapper_xr import errors, pixels, whole
 from icemapper_xr._types import FloatArray
 from icemapper_xr.conventions import Feature
 
@@ -305,16 +305,19 @@ def applicability(cube: xr.Dataset, model: Likeness) -> xr.DataArray:
         raise errors.CubeError(f"the weights want {', '.join(model.features)}, the cube has no {', '.join(missing)}")
     for feature in model.features:
         _check_units(cube[feature], feature)
+        if set(cube[feature].dims) != {cv.TIME, cv.Y, cv.X}:
+            raise errors.CubeError(f"{feature} has dims {cube[feature].dims}; name and cut them to (time, y, x)")
     arrays = [cube[feature].transpose(cv.TIME, cv.Y, cv.X) for feature in model.features]
     _check_steps(arrays[0])
-    size = _pixel_size(arrays[0])
+    size = pixels.size(arrays[0])
     if not np.isclose(size, model.pixel_size, rtol=1e-3):
         raise errors.CubeError(
             f"the cube's pixels are {size:g} m, those of the training data {model.pixel_size:g} m, and their texture "
             f"tells nothing of others': open the cube with resolution={model.pixel_size:g}"
         )
     before = _offset(cube, arrays[0], size)
-    data = [_on_lattice(array, before) for array in arrays]
+    lazy = any(array.chunks is not None for array in arrays)
+    data = [_on_lattice(array.chunk() if lazy else array, before) for array in arrays]
     values = _map(data, model)
     rows, columns = arrays[0].shape[1:]
     like = arrays[0].isel({cv.TIME: 0}, drop=True)
@@ -349,25 +352,6 @@ def _check_steps(array: xr.DataArray) -> None:
         raise errors.CubeError("the times of the cube do not ascend: sort it, ds.sortby('time')")
 
 
-def _pixel_size(array: xr.DataArray) -> float:
-    """Return the side of a pixel of a north-up cube, in the units of its CRS.
-
-    Raises
-    ------
-    CubeError
-        If it is not known, the pixels are not square, or y does not descend.
-    """
-    y, x = (np.asarray(array[dim].values, np.float64) for dim in (cv.Y, cv.X))
-    if min(y.size, x.size) < 2:
-        raise errors.CubeError(f"the cube has {y.size} x {x.size} pixels, which do not tell their size: open more")
-    down, across = (y[0] - y[-1]) / (y.size - 1), (x[-1] - x[0]) / (x.size - 1)
-    if min(down, across) <= 0 or not np.isclose(down, across, rtol=1e-3):
-        raise errors.CubeError(
-            f"the cube's pixels are {across:g} m eastward, {down:g} m southward; regrid it to square pixels, north up"
-        )
-    return float(across)
-
-
 def _offset(cube: xr.Dataset, array: xr.DataArray, size: float) -> tuple[int, int]:
     """Pixels from the lattice to the cube's upper left corner, in y and x."""
     if cv.ATTR_AREA not in cube.attrs:
@@ -385,7 +369,7 @@ def _on_lattice(array: xr.DataArray, before: tuple[int, int]) -> Any:
         return np.pad(array.values.astype(np.float32), pad, constant_values=np.nan)
     import dask.array as da
 
-    padded = da.pad(array.data, pad, constant_values=np.nan)
+    padded = da.pad(array.data.astype(np.float32), pad, constant_values=np.nan)
     target = tuple(_even(sizes) for sizes in padded.chunks[1:])
     return padded.rechunk((-1, *target))
 

@@ -81,13 +81,13 @@ def stride_of(window: int, overlap: float) -> int:
     """
     if not isinstance(overlap, int | float | np.number) or not 0 <= overlap <= 0.5:
         raise OptionError(f"overlap is {overlap!r}, but must be a number from 0 to 0.5; 0.5 is the published value")
-    stride = window * (1 - overlap)
-    if not float(stride).is_integer():
+    stride = window * (1 - float(overlap))
+    if abs(stride - round(stride)) > 1e-6:
         raise OptionError(
             f"overlap {overlap} of a {window} px window gives a stride of {stride:g} px, which is no whole number; "
             "use 0.5, 0.25 or 0"
         )
-    return int(stride)
+    return round(stride)
 
 
 def gaussian(window: int, sigma: float = conventions.BLEND_SIGMA) -> npt.NDArray[np.float64]:
@@ -148,6 +148,11 @@ def global_axis(
     start, stop = area
     corner = ((start - window) // stride + 1) * stride
     last = (-(-stop // stride) - 1) * stride
+    if start < first or stop > first + size:
+        raise OptionError(
+            "the cube was cut after it was opened, and no longer holds the area that it was opened for: open it for "
+            f"the smaller area, or remove ds.attrs[{conventions.ATTR_AREA!r}], so that windows begin at its own corner"
+        )
     if corner < first or last + window > first + size:
         margin = max(first - corner + (start - first), last + window - stop)
         raise OptionError(

@@ -90,6 +90,17 @@ def test_the_published_program_takes_outliers_and_any_grid(tmp_path: Path) -> No
     assert stack[3, 6, 7, 1] < -9000
     with pytest.raises(UnitsError, match="coherence lies between"):
         cube.open_rasters(grd=backscatter, insar=[*coherence[:3], odd, *coherence[4:]])
+    for fill, odd in ((-9999.0, coherence), (np.finfo(np.float32).min, backscatter)):
+        values = read(odd[3]).copy()
+        values[6, 7] = fill
+        tagged = write(tmp_path / "tagged.tif", values, nodata=float(fill))
+        told = [*odd[:3], tagged, *odd[4:]]
+        if odd is coherence:
+            with pytest.warns(UserWarning, match=r"1 rasters have pixels .*tagged\.tif.*gdalwarp -dstnodata nan"):
+                assert cube.parity_stack(insar=told)[0][3, 6, 7, 0] < -9000
+            continue
+        with pytest.raises(CubeError, match=r"tagged\.tif has values down to -\d.*e\+36.*sums are lost: write NaN"):
+            cube.parity_stack(grd=told)
     turned = tmp_path / "south_up.tif"
     with rasterio.open(backscatter[0]) as source:
         profile = source.profile | {"transform": rasterio.Affine(10.02, 0, LEFT, 0, 9.99, TOP - 300)}

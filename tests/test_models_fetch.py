@@ -160,5 +160,6 @@ def test_the_cache_folder_can_be_named(monkeypatch, tmp_path):
     monkeypatch.setenv("ICEMAPPER_CACHE", str(tmp_path))
     assert published.cache_folder() == tmp_path
     assert published.cache_folder("x") == Path("x")
+    assert published.cache_folder("~/x") == Path.home() / "x"
     monkeypatch.delenv("ICEMAPPER_CACHE")
     assert published.cache_folder().name == "icemapper_xr"

@@ -140,6 +140,12 @@ def test_any_other_file_needs_features(cache):
     for bad in (["grd", "vv"], ["grd", "grd"], []):
         with pytest.raises(errors.OptionError, match="at most once"):
             presets.resolve(path, features=bad)
+    for shuffled in ({"grd", "insar"}, {"grd": 1, "insar": 2}):  # its order is another in each process
+        with pytest.raises(errors.OptionError, match="without an order: give them in that of the channels"):
+            presets.resolve(path, features=shuffled)
+    for size in ("ten", [10]):
+        with pytest.raises(errors.OptionError, match="must be a positive number of metres"):
+            presets.resolve(path, features=("grd", "insar"), pixel_size=size)
 
 
 def test_a_file_that_says_what_it_is_not(tmp_path, cache):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import dask
@@ -7,6 +8,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import rioxarray  # noqa: F401
+import shapely
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -301,6 +303,10 @@ def bad_units() -> xr.Dataset:
     return cube
 
 
+def in_crs(crs: int) -> xr.Dataset:
+    return make_cube().rio.write_crs(crs)
+
+
 def uneven() -> xr.Dataset:
     return make_cube().isel(y=[0, 1, 2, 5, 6])
 
@@ -316,6 +322,9 @@ def uneven() -> xr.Dataset:
         (make_cube().isel(time=slice(None, None, -1)), {}, CubeError, "times do not ascend"),
         (make_cube().isel(time=[0, 0, *range(1, 14)]), {}, CubeError, "times do not ascend"),
         (uneven(), {}, CubeError, "evenly"),
+        (make_cube().drop_vars("x"), {}, CubeError, "no coordinate x: give it the centres"),
+        (in_crs(4326), {}, CubeError, "is in WGS 84, in the unit degree: warp its rasters to a CRS in metres"),
+        (in_crs(2263), {}, CubeError, "US survey foot"),
         (make_cube(), {"gap": "mean"}, OptionError, "'mean'"),
         (make_cube(), {"overlap": 0.7}, OptionError, r"0\.7"),
         (make_cube(), {"overlap": "0.5"}, OptionError, r"overlap is '0\.5', but must be a number"),
@@ -327,6 +336,40 @@ def test_what_would_give_a_wrong_map_is_refused(
 ) -> None:
     with pytest.raises(error, match=match):
         prediction.probability(cube, FakeSegmenter(window=32), **options)
+
+
+def test_a_cube_that_was_cut_after_it_was_opened_is_told_from_one_without_margin() -> None:
+    cube = make_cube((128, 128))
+    cube.attrs[conventions.ATTR_AREA] = [float(edge) for edge in cube.rio.bounds()]
+    with pytest.raises(OptionError, match=r"px of data around the area.*margin=32"):
+        prediction.probability(cube, FakeSegmenter(window=32))
+    cube.attrs[conventions.ATTR_AREA] = list(shapely.box(*cube.rio.bounds()).buffer(-320).bounds)
+    prediction.probability(cube, FakeSegmenter(window=32))
+    with pytest.raises(OptionError, match=r"was cut after it was opened.*ds\.attrs\['icemapper_area'\]"):
+        prediction.probability(cube.isel(x=slice(40, 90)), FakeSegmenter(window=32))
+
+
+@pytest.mark.parametrize("overlap", [np.float32(0.25), np.int64(0), 1 / 3])
+def test_any_number_is_an_overlap(overlap: float) -> None:
+    cube = make_cube((96, 96))
+    result = prediction.probability(cube, FakeSegmenter(window=24), overlap=overlap).result
+    assert json.loads(result.attrs[conventions.ATTR_SETTINGS])["overlap"] == float(overlap)
+
+
+def test_answers_that_are_no_probability_a_pixel_are_refused() -> None:
+    class Pair(FakeSegmenter):
+        def __call__(self, x: np.ndarray, /) -> np.ndarray:
+            return np.zeros((*x.shape[:1], *x.shape[2:4], 2), np.float32)
+
+    class Nothing(FakeSegmenter):
+        def __call__(self, x: np.ndarray, /) -> np.ndarray:
+            return np.full(x.shape[:1] + x.shape[2:4], np.nan, np.float32)
+
+    cube = make_cube((64, 64))
+    with pytest.raises(WeightsError, match=r"shape \(\d+, 32, 32, 2\) to windows .* one probability a pixel is wanted"):
+        prediction.probability(cube, Pair(window=32))
+    with pytest.raises(WeightsError, match=r"no numbers to an input of .* mend the rasters"):
+        prediction.probability(cube, Nothing(window=32))
 
 
 def test_a_mask_must_lie_on_the_pixels_of_the_cube() -> None:

@@ -5,6 +5,7 @@ Scale, reproject with zeros outside and NaN spreading, then zeros for what is no
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,9 @@ __all__ = ["parity_stack"]
 _N = conventions.N_STEPS
 _OUTLIER = 100.0
 """Scaled values above this are zeroed by the published program."""
+_LARGE = 1e6
+"""Scaled values below minus this are no fill value in dB that a sum of single precision bears."""
+_REMEDY = "write NaN instead, for example `gdalwarp -dstnodata nan IN OUT`"
 
 
 def parity_stack(
@@ -53,17 +57,42 @@ def parity_stack(
     for feature, paths in lists.items():
         for path in paths:
             rasterfiles.check_raster(path, feature, "dB" if feature != "insar" else "1", outliers=True)
+    filled: list[str] = []
     stack = np.zeros((_N, target.rows, target.columns, len(lists)), np.float32)
     for channel, (feature, paths) in enumerate(lists.items()):
         for step, path in enumerate(paths):
             own_grid = reference is None and channel == 0 and step == 0
-            stack[step, ..., channel] = _as_published(path, feature, target, resample=not own_grid)
+            stack[step, ..., channel] = _as_published(path, feature, target, filled, resample=not own_grid)
+    _warn_of_nodata(filled)
     return stack, target.profile
 
 
+def _check_sums(scaled: FloatArray, path: str) -> None:
+    """Refuse what makes the network's answers no numbers: the largest negative number, as some write for missing."""
+    lowest = float(np.min(scaled, initial=0, where=np.isfinite(scaled)))
+    if lowest < -_LARGE:
+        raise CubeError(f"{path} has values down to {lowest:g} in model units, where sums are lost: {_REMEDY}")
+
+
+def _warn_of_nodata(filled: Sequence[str]) -> None:
+    """Warn of values that a file declares to be missing, and that are taken as they are."""
+    if filled:
+        warnings.warn(
+            f"{len(filled)} rasters have pixels of the value that they declare as nodata ({filled[0]}, ...), which "
+            f"the original program, and this command, take as any other value: {_REMEDY}",
+            stacklevel=4,
+        )
+
+
 def _as_published(
-    path: str, feature: conventions.Feature, target: rasterfiles.Reference, *, resample: bool
+    path: str,
+    feature: conventions.Feature,
+    target: rasterfiles.Reference,
+    filled: list[str],
+    *,
+    resample: bool,
 ) -> FloatArray:
+    """Read a raster onto the target; note it in `filled` if declared nodata goes in as a value."""
     import rasterio.errors
     from rasterio.enums import Resampling
     from rasterio.warp import reproject
@@ -75,9 +104,13 @@ def _as_published(
         except rasterio.errors.RasterioError as error:
             reason = " ".join(str(error).split())
             raise CubeError(f"{path} is damaged or truncated ({reason}); replace it") from error
-        transform, crs = dataset.transform, dataset.crs
+        transform, crs, nodata = dataset.transform, dataset.crs, dataset.nodata
     with np.errstate(invalid="ignore", over="ignore"):
         scaled = (values - np.float32(information.minimum)) / np.float32(information.maximum - information.minimum)
+    _check_sums(scaled, path)
+    taken = scaled[values == np.float32(np.nan if nodata is None else nodata)]
+    if np.any(np.isfinite(taken) & (taken != 0) & (taken <= _OUTLIER)):  # what else there is becomes 0, as gaps do
+        filled.append(path)
     if resample:
         placed = np.zeros((target.rows, target.columns), np.float32)
         reproject(

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from icemapper_xr import conventions
+from icemapper_xr import conventions, pixels
 from icemapper_xr._types import Bounds, FloatArray
 from icemapper_xr.errors import CubeError, OptionError
 
@@ -50,7 +50,7 @@ def to_pixel_size(
     """
     if method not in conventions.RESAMPLINGS:
         raise OptionError(f"resampling {method!r} is unknown; use {', '.join(conventions.RESAMPLINGS)}")
-    own = _pixel_size(dataset)
+    own = pixels.size(dataset)
     if not (math.isfinite(pixel_size) and pixel_size > 0):
         raise OptionError(f"pixel size {pixel_size} is not a positive number of metres")
     finer, coarser = own / pixel_size, pixel_size / own
@@ -80,17 +80,6 @@ def _check_method(method: str, allowed: tuple[str, ...], own: float, wanted: flo
         raise OptionError(f"method {method!r} does not take pixels of {own:g} m to {wanted:g} m; use {names}")
 
 
-def _pixel_size(dataset: xr.Dataset) -> float:
-    if conventions.X not in dataset.coords or min(dataset.sizes[conventions.X], dataset.sizes[conventions.Y]) < 2:
-        raise CubeError("the dataset has no x and y of two pixels at least; pass a cube")
-    x, y = dataset[conventions.X].values, dataset[conventions.Y].values
-    across, down = (x[-1] - x[0]) / (len(x) - 1), (y[0] - y[-1]) / (len(y) - 1)
-    regular = np.allclose(np.diff(x), across, rtol=1e-4) and np.allclose(-np.diff(y), down, rtol=1e-4)
-    if not (across > 0 and regular and math.isclose(across, down, rel_tol=1e-4)):
-        raise CubeError(f"the dataset has no north-up grid of square pixels (x step {across:g}, y step {down:g})")
-    return float(across)
-
-
 def _edges(dataset: xr.Dataset, size: float) -> Bounds:
     x, y = dataset[conventions.X].values, dataset[conventions.Y].values
     half = size / 2
@@ -105,7 +94,7 @@ def _on_lattice(dataset: xr.Dataset) -> bool:
 
 
 def _finer(dataset: xr.Dataset, factor: int, method: str) -> xr.Dataset:
-    own = _pixel_size(dataset)
+    own = pixels.size(dataset)
     edges = _edges(dataset, own)
     cut = conventions.LATTICE // factor if conventions.LATTICE % factor == 0 else conventions.LATTICE
     arrays = {}
@@ -172,7 +161,7 @@ def _weights(length: int, factor: int) -> Any:
 
 
 def _coarser(dataset: xr.Dataset, factor: int) -> xr.Dataset:
-    own = _pixel_size(dataset)
+    own = pixels.size(dataset)
     size = own * factor
     old = _edges(dataset, own)
     new, area, margin = _coarse_edges(dataset, old, size)

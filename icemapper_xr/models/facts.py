@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,8 @@ def features(
 
 
 def _known(names: Sequence[str], source: str) -> tuple[Feature, ...]:
+    if isinstance(names, Set | Mapping):
+        raise errors.OptionError(f"{source} says features {names}, without an order: give them in that of the channels")
     names = [names] if isinstance(names, str) or not isinstance(names, Iterable) else list(names)
     known = tuple(feature for name in names for feature in FEATURES if feature == name)
     if len(known) != len(names) or len(set(known)) != len(known) or not known:
@@ -86,6 +88,8 @@ def window(path: Path, attrs: dict[str, Any], given: int | None, multiple: int) 
 def pixel_size(path: Path, attrs: dict[str, Any], given: float | None) -> float:
     """Settle the pixel size, metres: the attribute, else what the caller says, else the published one."""
     said = _number(path, attrs, "pixel_size")
+    if given is not None and not isinstance(given, int | float | np.number):
+        raise errors.OptionError(f"pixel_size={given!r} must be a positive number of metres")
     size = float(given if given is not None else said if said is not None else PIXEL_SIZE)
     if not (math.isfinite(size) and size > 0):
         raise errors.OptionError(f"pixel_size={size} must be a positive number of metres")

@@ -63,7 +63,7 @@ def fetch(name: str, *, url: str | None = None, cache: str | Path | None = None,
 
 
 def _file_name(name: str) -> str:
-    variant = published.parse_name(name)
+    variant = published.parse_name(str(name))
     if variant is None or variant.simulated or variant.published_file not in published.FILES:
         why = "is shipped with the package" if variant is not None and variant.simulated else "is not published"
         raise errors.WeightsError(f"weights {name!r} {why}: files to fetch are {', '.join(published.FILES)}")

@@ -83,7 +83,7 @@ def blob_id(path: Path | str) -> str:
 def cache_folder(cache: Path | str | None = None) -> Path:
     """Folder of fetched and converted files: `cache`, else $ICEMAPPER_CACHE, else the user's cache folder."""
     if cache is not None:
-        return Path(cache)
+        return Path(cache).expanduser()
     if os.environ.get(CACHE_ENV):
         return Path(os.environ[CACHE_ENV]).expanduser()
     import pooch

@@ -70,7 +70,8 @@ def apply(
     target = Path(out)
     _check_target(target, overwrite)
     given = rasterfiles.lists_of(grd=grd, rtc=rtc, insar=insar)
-    segmenter = models.loaded(weights, engine=engine, features=tuple(given))
+    asked = tuple(given) if isinstance(weights, str | Path) else None  # a loaded model knows its own
+    segmenter = models.loaded(weights, engine=engine, features=asked)
     if tuple(given) != segmenter.features:
         raise OptionError(
             f"the weights want {' and '.join(segmenter.features)}, but the rasters are {' and '.join(given)}; "

@@ -23,7 +23,7 @@ from icemapper_xr.prediction.core import (
     unobserved,
     valid_steps,
 )
-from icemapper_xr.prediction.dataset import Prediction, pixel_size, probability
+from icemapper_xr.prediction.dataset import Prediction, probability
 from icemapper_xr.prediction.gaps import fill_gaps, mirror
 
 __all__ = [
@@ -40,7 +40,6 @@ __all__ = [
     "lattice",
     "mirror",
     "observed",
-    "pixel_size",
     "probability",
     "probability_of",
     "tally",

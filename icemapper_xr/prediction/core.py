@@ -148,13 +148,26 @@ def _sum_windows(
                 window[..., channel] = feature[:, y : y + side, x : x + side]
             gaps.mirror(window, [one[y : y + side, x : x + side] for one in seen])
         answers = segmenter(windows)
-        if not np.isfinite(answers).all():
-            raise WeightsError("the network answers with values that are no numbers: its weights are damaged")
+        _check_answers(answers, windows)
         for (y, x), answer in zip(some, answers, strict=True):
             total[y : y + side, x : x + side] += np.rint(answer * kernel).astype(np.int64)
         if on_windows is not None:
             on_windows(len(some), len(corners))
     return total
+
+
+def _check_answers(answers: FloatArray, windows: FloatArray) -> None:
+    """Refuse answers that are no probabilities of the windows' pixels."""
+    if answers.shape != windows.shape[:1] + windows.shape[2:4]:
+        raise WeightsError(
+            f"the network answers with shape {answers.shape} to windows of shape {windows.shape}; one probability a "
+            "pixel is wanted, (windows, y, x)"
+        )
+    if not np.isfinite(answers).all():
+        raise WeightsError(
+            f"the network answers with values that are no numbers to an input of {windows.min():g} to "
+            f"{windows.max():g}: where that is about 0 to 1 its weights are damaged, elsewhere mend the rasters"
+        )
 
 
 def evaluate(

@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from icemapper_xr import conventions, tiling
+from icemapper_xr import conventions, pixels, tiling
 from icemapper_xr._types import Segmenter
 from icemapper_xr._version import __version__
 from icemapper_xr.conventions import Gap
 from icemapper_xr.errors import CubeError, OptionError, UnitsError
 from icemapper_xr.prediction import core
 
-__all__ = ["Prediction", "pixel_size", "probability"]
+__all__ = ["Prediction", "probability"]
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def _axes(cube: xr.Dataset, window: int, stride: int) -> tuple[tiling.Axis, tili
             tiling.anchored_axis(width, window=window, stride=stride),
         )
     y, x = cube[conventions.Y].values, cube[conventions.X].values
-    size = pixel_size(cube)
+    size = pixels.size(cube)
     left, bottom, right, top = area
     first = (round(-(float(y[0]) + size / 2) / size), round((float(x[0]) - size / 2) / size))
     spans = ((round(-top / size), round(-bottom / size)), (round(left / size), round(right / size)))
@@ -56,31 +56,6 @@ def _axes(cube: xr.Dataset, window: int, stride: int) -> tuple[tiling.Axis, tili
         for start, length, span in zip(first, (height, width), spans, strict=True)
     )
     return rows, columns
-
-
-def pixel_size(cube: xr.Dataset) -> float:
-    """Return the pixel size of a north-up cube in the units of its CRS.
-
-    Raises
-    ------
-    CubeError
-        If the pixels are not square, the spacing is uneven, or y does not descend.
-    """
-    steps = {}
-    for dim, sign in ((conventions.X, 1), (conventions.Y, -1)):
-        values = np.asarray(cube[dim].values, float)
-        if values.size < 2:
-            raise CubeError(f"the cube has {values.size} pixel(s) along {dim}; a map needs at least 2")
-        spacing = sign * np.diff(values)
-        if not np.allclose(spacing, spacing[0], rtol=1e-4) or spacing[0] <= 0:
-            order = "ascending" if sign > 0 else "descending"
-            raise CubeError(f"the cube's {dim} coordinates are not evenly {order}; sort the cube by {dim} or regrid it")
-        steps[dim] = float(np.abs(values[-1] - values[0]) / (values.size - 1))
-    if not np.isclose(steps[conventions.X], steps[conventions.Y], rtol=1e-4):
-        raise CubeError(
-            f"the cube's pixels are {steps[conventions.X]:g} x {steps[conventions.Y]:g}; regrid it to square pixels"
-        )
-    return steps[conventions.X]
 
 
 def _check(cube: xr.Dataset, segmenter: Segmenter, gap: str) -> None:
@@ -104,7 +79,7 @@ def _check(cube: xr.Dataset, segmenter: Segmenter, gap: str) -> None:
     times = cube[conventions.TIME].values
     if not np.all(times[1:] > times[:-1]):
         raise CubeError("the cube's times do not ascend, and the network takes steps in order: ds.sortby('time')")
-    found = pixel_size(cube)
+    found = pixels.size(cube)
     if not np.isclose(found, segmenter.pixel_size, rtol=1e-3):
         raise CubeError(
             f"the cube's pixels are {found:g} m, the weights were trained on {segmenter.pixel_size:g} m: open the cube "
@@ -175,6 +150,7 @@ def probability(
     """
     _check(cube, segmenter, gap)
     stride = tiling.stride_of(segmenter.window, overlap)
+    overlap = float(overlap)  # numpy's numbers cannot be written with the settings
     axes = _axes(cube, segmenter.window, stride)
     features = [_region(cube[feature], axes, np.nan) for feature in segmenter.features]
     region_mask = None if mask is None else _region(_aligned(mask, cube), axes, False)
@@ -208,7 +184,7 @@ def _aligned(mask: xr.DataArray, cube: xr.Dataset) -> xr.DataArray:
         raise OptionError(
             f"the mask {given}, but must be a DataArray (y, x): xr.DataArray(values, {{'y': ds.y, 'x': ds.x}})"
         )
-    tolerance = _ALIGNED * pixel_size(cube)
+    tolerance = _ALIGNED * pixels.size(cube)
     for dim in dims:
         same = mask.sizes[dim] == cube.sizes[dim]
         if not same or not np.allclose(mask[dim].values, cube[dim].values, rtol=0, atol=tolerance):

@@ -100,10 +100,11 @@ def loaded(
     """
     if isinstance(weights, str | Path | presets.WeightsFile):
         return load_model(weights, features=features, **options)
-    if not callable(weights):
+    if not callable(weights) or not hasattr(weights, "features"):
         raise errors.OptionError(f"weights={weights!r} are neither a name, a path nor a loaded model: see load_model")
     changed = [name for name, value in options.items() if value not in (None, "auto", "float32")]
-    if features is not None and tuple(features) != tuple(weights.features):
+    asked = (features,) if isinstance(features, str) else features
+    if asked is not None and tuple(asked) != tuple(weights.features):
         changed.append("features")
     if changed:
         raise errors.OptionError(

@@ -1,0 +1,66 @@
+"""The pixels of a cube: square, north up, in metres, or refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from icemapper_xr import conventions
+from icemapper_xr.errors import CubeError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["size"]
+
+_TOLERANCE = 1e-4
+"""Share of a pixel by which rows and columns may be unevenly spaced, or pixels not square."""
+
+
+def size(cube: xr.Dataset | xr.DataArray) -> float:
+    """Return the side of a cube's pixels, metres.
+
+    Parameters
+    ----------
+    cube
+        With coordinates x, ascending, and y, descending; a CRS, if it has one, in metres.
+
+    Raises
+    ------
+    CubeError
+        The coordinates are missing, fewer than two or uneven, the pixels are not square, y does not descend, or the
+        CRS is not in metres.
+    """
+    _require_metres(cube)
+    across, down = (_step(cube, dim, sign) for dim, sign in ((conventions.X, 1), (conventions.Y, -1)))
+    if not np.isclose(across, down, rtol=_TOLERANCE):
+        raise CubeError(f"the cube's pixels are {across:g} x {down:g} m; regrid it to square pixels")
+    return across
+
+
+def _step(cube: xr.Dataset | xr.DataArray, dim: str, sign: int) -> float:
+    if dim not in cube.coords:
+        raise CubeError(f"the cube has no coordinate {dim}: give it the centres of its pixels, in metres")
+    values = np.asarray(cube[dim].values, float)
+    if values.size < 2:
+        raise CubeError(f"the cube has {values.size} pixel(s) along {dim}; a map needs at least 2")
+    spacing = sign * np.diff(values)
+    if not np.allclose(spacing, spacing[0], rtol=_TOLERANCE) or spacing[0] <= 0:
+        order = "ascending" if sign > 0 else "descending"
+        raise CubeError(f"the cube's {dim} coordinates are not evenly {order}; sort the cube by {dim} or regrid it")
+    return float(np.abs(values[-1] - values[0]) / (values.size - 1))
+
+
+def _require_metres(cube: xr.Dataset | xr.DataArray) -> None:
+    """Refuse degrees and feet: 10 of them would be taken for the 10 m that weights have learned from."""
+    place: Any = cube.coords.get(conventions.SPATIAL_REF)
+    text = None if place is None else place.attrs.get("crs_wkt") or place.attrs.get("spatial_ref")
+    if not text:
+        return
+    import pyproj
+
+    crs = pyproj.CRS.from_user_input(text)
+    axis = crs.axis_info[0] if crs.axis_info else None
+    if axis is not None and not (crs.is_projected and np.isclose(axis.unit_conversion_factor, 1)):
+        raise CubeError(f"the cube is in {crs.name}, in the unit {axis.unit_name}: warp its rasters to a CRS in metres")
