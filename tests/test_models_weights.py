@@ -80,9 +80,13 @@ def test_attributes_go_round(tmp_path):
 
 
 def test_numpy_s_numbers_and_nothing_are_attributes_too(tmp_path):
-    attrs = {"window": np.int64(64), "pixel_size": np.float32(10), "training": None}
+    attrs = {"window": np.int64(64), "pixel_size": np.float32(10), "training": None, "seeds": np.arange(3)}
     weights.write(support.network(), tmp_path / "a.h5", attrs=attrs)
-    assert weights.read_attrs(tmp_path / "a.h5") == {"window": 64, "pixel_size": 10.0}
+    told = weights.read_attrs(tmp_path / "a.h5")
+    assert {name: told[name] for name in ("window", "pixel_size")} == {"window": 64, "pixel_size": 10.0}
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert "training" not in file.attrs
+        assert file.attrs["seeds"] == "[0, 1, 2]"
 
 
 def test_a_place_that_cannot_be_written_to_is_told(tmp_path):

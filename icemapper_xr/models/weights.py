@@ -157,7 +157,7 @@ def write(model: keras.Model, path: Path | str, *, attrs: Mapping[str, Any] | No
         file.attrs["backend"] = b"tensorflow"
         file.attrs["keras_version"] = KERAS_VERSION.encode()
         for name, value in (attrs or {}).items():
-            plain = value.item() if isinstance(value, np.generic) else value
+            plain = value.tolist() if isinstance(value, np.generic | np.ndarray) else value
             if plain is not None:
                 file.attrs[name] = plain if isinstance(plain, str | int | float) else json.dumps(plain)
         for name in ("inputs", "top_level_model_weights"):
