@@ -8,7 +8,7 @@ Numbers marked [M25] are those of Maslov, Schellenberger, Persello and Stein (20
 
 from __future__ import annotations
 
-from typing import Final, Literal, NamedTuple, get_args
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 # -- dimensions and coordinates ---------------------------------------------------------------------------------------
 TIME: Final = "time"
@@ -130,6 +130,10 @@ ATTR_POLARISATION: Final = "polarisation"
 ATTR_YEAR: Final = "year"
 ATTR_START: Final = "start"
 """First day of the first step, ISO date."""
+ATTR_FIRST_DAY: Final = "first_day"
+"""Month and day of the first step, MM-DD, the same in all years of a map; not where the user named the dates."""
+ATTR_BASELINE: Final = "baseline_days"
+"""Days between the two dates of a coherence pair; not of cubes without coherence, or of unknown dates."""
 ATTR_STEPS_MISSING: Final = "steps_missing"
 """{feature: [indices of the steps without an observation]}, as a JSON string."""
 ATTRS_OF_SERIES: Final = ("steps_valid", "steps_valid_in_melt_season", "platforms", "first_date", "last_date")
@@ -156,8 +160,8 @@ CONFIDENCE: Final = "confidence"
 CALIBRATED: Final = "calibrated_probability"
 APPLICABILITY: Final = "applicability"
 
-VARIABLE_ATTRIBUTES: Final[dict[str, dict[str, str]]] = {
-    PROBABILITY: {"units": "1", "long_name": "glacier probability", "valid_range": "0 1"},
+VARIABLE_ATTRIBUTES: Final[dict[str, dict[str, Any]]] = {
+    PROBABILITY: {"units": "1", "long_name": "glacier probability", "valid_range": [0.0, 1.0]},
     N_OBS: {"units": "1", "long_name": "steps in which every feature is valid, 0 outside the mask"},
     CONFIDENCE: {"units": "1", "long_name": "calibrated confidence in the mapped class"},
     CALIBRATED: {"units": "1", "long_name": "calibrated glacier probability"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections.abc import Iterable
 from typing import Any, Literal, Self
 
 import pydantic
@@ -154,17 +155,18 @@ def parse_years(text: str) -> tuple[int, ...]:
     for part in text.split(","):
         first, colon, last = part.strip().partition(":")
         try:
-            span = range(int(first), int(last if colon else first) + 1)
+            ends = int(first), int(last if colon else first)
         except ValueError:
             raise OptionError(f"years is {text!r}; write 2023, 2016:2024 or 2016,2020,2024") from None
-        if not span:
+        check_years(ends)  # before a range of a billion years is gone through
+        if not (span := range(ends[0], ends[1] + 1)):
             raise OptionError(f"years is {text!r}: {first} comes after {last}; write the earlier year first")
         years.update(span)
     return check_years(sorted(years))
 
 
 def check_years(years: list[int] | tuple[int, ...]) -> tuple[int, ...]:
-    """Return the years if Sentinel-1 can have seen them.
+    """Return the years, each once, if Sentinel-1 can have seen them.
 
     Raises
     ------
@@ -177,4 +179,11 @@ def check_years(years: list[int] | tuple[int, ...]) -> tuple[int, ...]:
             raise OptionError(f"year {year} lies in the future; the latest year that can be mapped is {now}")
         if year < FIRST_YEAR:
             raise OptionError(f"year {year} is before the first Sentinel-1 data of {FIRST_YEAR}; choose a later year")
-    return tuple(years)
+    return tuple(dict.fromkeys(years))
+
+
+def listed_years(years: int | str | Iterable[int] | None) -> tuple[int, ...]:
+    """Return years as a tuple, whether one or several are named, or a text of them as `parse_years` takes it."""
+    if isinstance(years, str):
+        return parse_years(years)
+    return () if years is None else tuple(years) if isinstance(years, Iterable) else (years,)

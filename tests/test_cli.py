@@ -15,7 +15,7 @@ import rasterio
 import shapely
 
 import icemapper_xr as ix
-from icemapper_xr import catalog, cli
+from icemapper_xr import catalog, cli, demo
 from icemapper_xr.errors import OptionError
 from icemapper_xr.settings import MapSettings
 from tests import scenes
@@ -502,6 +502,17 @@ def test_weights_list_and_info(weights: Path, capsys: pytest.CaptureFixture[str]
     code, text, err = run(capsys, "weights", "info", weights)
     assert code == 0, err
     assert '"window": 32' in text
+
+
+def test_demo_empties_its_folder_and_leaves_it_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "old" / "map").mkdir(parents=True)
+    (tmp_path / "old" / demo.MARKER).touch()
+    (tmp_path / "link").symlink_to(tmp_path / "old")
+    monkeypatch.chdir(tmp_path / "old")
+    for name in (".", tmp_path / "link"):
+        (tmp_path / "old" / "map").mkdir(exist_ok=True)
+        demo._fresh(Path(name))
+        assert [path.name for path in (tmp_path / "old").iterdir()] == [demo.MARKER]
 
 
 def test_demo_refuses_a_folder_of_somebody_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

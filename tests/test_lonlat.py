@@ -70,3 +70,6 @@ def test_parts_of_collections_count_and_lines_do_not(tmp_path: Path) -> None:
     gpd.GeoDataFrame(geometry=[shapely.Point(15, 78)], crs=4326).to_file(tmp_path / "point.geojson")
     with pytest.raises(OptionError, match=r"point\.geojson has no polygon"):
         extent.read_area(tmp_path / "point.geojson")
+    (tmp_path / "table.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(OptionError, match=r"table\.csv is a table without shapes"):
+        extent.read_area(tmp_path / "table.csv")

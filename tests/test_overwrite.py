@@ -19,7 +19,7 @@ from icemapper_xr import cluster as clusters
 from icemapper_xr import conventions as cv
 from icemapper_xr.catalog import api
 from icemapper_xr.errors import CatalogDownError, CubeError, IcemapperError, OptionError, StoreError
-from icemapper_xr.pipeline import homes, mapping, pools, units
+from icemapper_xr.pipeline import homes, mapping, pools, records, units
 from icemapper_xr.store import lease, lock
 from icemapper_xr.store.location import Location
 from icemapper_xr.testing import FakeSegmenter
@@ -74,6 +74,34 @@ def test_a_year_that_is_replaced_keeps_the_orbit_of_the_others(tmp_path: Path) -
     assert set(store.status(again.store)) == {2021, 2022, 2023}
     other = pipeline.map_glaciers(years=(2023,), overwrite=True, orbit=22, **options)  # it is named
     assert set(store.status(other.store)) == {2023}
+
+
+def test_a_year_with_another_first_day_is_refused(tmp_path: Path) -> None:
+    scenes.write_rtc(tmp_path / "data", year=2022)
+    scenes.write_rtc(tmp_path / "data", year=2023)
+    catalog.build(tmp_path / "data")
+    options = {"catalog": tmp_path / "data", "weights": FakeSegmenter(window=32), "out": tmp_path / "out", **AREA}
+    pipeline.map_glaciers(years=2022, **options)
+    with pytest.raises(StoreError, match="first_day is 01-01 there and 01-05 here"):
+        pipeline.map_glaciers(years=(2023,), start="01-05", **options)
+    assert list(store.status(tmp_path / "out" / "glaciers.zarr")) == [2022]
+
+
+def test_outlines_in_the_place_of_the_map_s_own_are_noted(tmp_path: Path) -> None:
+    for year in (2022, 2023):
+        scenes.write_rtc(tmp_path / "data", year=year)
+    catalog.build(tmp_path / "data")
+    options = {"catalog": tmp_path / "data", "weights": FakeSegmenter(window=32), "out": tmp_path / "out", **AREA}
+    pipeline.map_glaciers(years="2022:2023", **options)
+    own = tmp_path / "out" / "outlines.gpkg"
+    pipeline.outlines_of_run(tmp_path / "out", own, threshold=0.8)
+    assert records.settings_of(tmp_path / "out")["threshold"] == 0.8
+    with pytest.raises(OptionError, match=r"has the outlines of all years of the map \(2023, too\)"):
+        pipeline.outlines_of_run(tmp_path / "out", own, year=2022)
+    (tmp_path / "out" / "run.json").write_text("{broken")
+    pipeline.outlines_of_run(tmp_path / "out", threshold=0.7)
+    pipeline.map_glaciers(years=(2022,), **options)
+    assert records.settings_of(tmp_path / "out")["years"] == [2022, 2023]
 
 
 def test_an_interrupted_overwrite_leaves_units_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

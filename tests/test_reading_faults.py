@@ -90,6 +90,14 @@ def test_dates_that_are_never_served_are_missing_steps(folder: Path, undisturbed
     assert all(any(date in item for item in named) for date in lost)
     log = next((tmp_path / "map" / "logs").glob("*.jsonl")).read_text()
     assert all(item in log for item in named)
+    # The map lacks them for good, so that later runs, of that year or another, and `status` say so.
+    with pytest.warns(UserWarning, match=r"2 items could not be read.*--overwrite maps the year anew"):
+        assert run(source, tmp_path / "map").years[0].unreadable == named
+    for path in (tmp_path / "map" / "logs").iterdir():
+        path.unlink()
+    assert pipeline.status_of_run(tmp_path / "map").unreadable == named
+    assert run(folder, tmp_path / "map", overwrite=True).years[0].unreadable == ()
+    assert pipeline.status_of_run(tmp_path / "map").unreadable == ()
 
 
 def test_too_much_missing_fails_the_unit(folder: Path, tmp_path: Path) -> None:

@@ -344,6 +344,43 @@ def test_overwrite_of_the_same_run_computes_the_year_anew(tmp_path: Path) -> Non
     assert {k: v for k, v in chunk_files(path).items() if "/c/1/" in k} == kept
 
 
+def test_a_result_that_reads_the_store_it_would_replace_is_refused(tmp_path: Path) -> None:
+    """Its units go before they are computed anew, and would be computed of what is gone."""
+    write(store_cases.result(), tmp_path / "a.zarr")
+    opened = store.open_store(tmp_path / "a.zarr").sel(year=2023)
+    smoothed = opened.rolling(x=3, min_periods=1).mean().assign_attrs(opened.attrs)
+    before = chunk_files(tmp_path / "a.zarr")
+    assert store.reads_from(smoothed, tmp_path / "a.zarr")
+    with pytest.raises(errors.StoreError, match=r"is read from the store .*a\.zarr, which it is to replace.*load\(\)"):
+        write(smoothed, tmp_path / "a.zarr", overwrite=True)
+    assert chunk_files(tmp_path / "a.zarr") == before
+    assert write(smoothed, tmp_path / "b.zarr").written == 12
+    write(smoothed.load(), tmp_path / "a.zarr", overwrite=True)
+    np.testing.assert_array_equal(
+        store.open_store(tmp_path / "a.zarr").probability, store.open_store(tmp_path / "b.zarr").probability
+    )
+
+
+def test_a_store_behind_a_link_is_replaced_where_it_lies(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "a.zarr").symlink_to(tmp_path / "disk" / "a.zarr")
+    write(store_cases.result(), tmp_path / "a.zarr")
+    write(store_cases.result(weights_digest="other"), tmp_path / "a.zarr", overwrite=True)
+    assert (tmp_path / "a.zarr").is_symlink()
+    assert store.provenance(tmp_path / "disk" / "a.zarr")["run"]["weights_digest"] == "other"
+    assert sorted(path.name for path in (tmp_path / "disk").iterdir()) == ["a.zarr"]
+
+
+@pytest.mark.parametrize(("name", "value"), [(cv.ATTR_FIRST_DAY, "03-01"), (cv.ATTR_BASELINE, 6)])
+def test_years_of_another_season_or_baseline_do_not_mix(tmp_path: Path, name: str, value: Any) -> None:
+    usual = {cv.ATTR_FIRST_DAY: "01-01", cv.ATTR_BASELINE: 12}
+    write(store_cases.result(**usual), tmp_path / "a.zarr")
+    with pytest.raises(errors.StoreError, match=rf"{name} is {usual[name]} there and {value} here"):
+        write(store_cases.result(**{**usual, name: value}), tmp_path / "a.zarr", year=2024)
+    write(store_cases.result(), tmp_path / "older.zarr")  # of a version that did not note them
+    assert write(store_cases.result(**usual), tmp_path / "older.zarr").kept == 12
+
+
 def test_provenance(tmp_path: Path) -> None:
     write(store_cases.result(), tmp_path / "a.zarr")
     facts = store.provenance(tmp_path / "a.zarr")

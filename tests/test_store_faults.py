@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -130,6 +132,16 @@ def test_two_runs_at_once(tmp_path: Path, undisturbed: dict[str, bytes]) -> None
     store.write(store_cases.result(left=500_160.0, top=8_700_160.0), path, year=2023, chunk=32)
     assert chunk_files(path) == undisturbed
     assert os.listdir(tmp_path) == ["a.zarr"]
+
+
+def test_whoever_asks_for_the_writer_does_not_stop_one(tmp_path: Path) -> None:
+    """The question holds the lock for a moment."""
+    location = locations.Location.parse(tmp_path / "a.zarr")
+    handle = os.open(location.sibling(".lock").url, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(handle, fcntl.LOCK_SH)
+    threading.Timer(0.2, lambda: os.close(handle)).start()
+    with lock.hold(location):
+        assert lock.writer(location)
 
 
 def test_the_lock_in_one_process(tmp_path: Path) -> None:

@@ -187,7 +187,10 @@ def _status_text(found: Standing) -> str:
     if found.elsewhere:
         lines.append(f"the cube is {found.elsewhere}")
     if found.unreadable:
-        lines.append(f"items that could not be read in the last run: {', '.join(found.unreadable)}")
+        lines.append(
+            f"items that could not be read, and are missing steps where they lie: {', '.join(found.unreadable)} "
+            "(--overwrite maps the year anew)"
+        )
     if found.writer:
         lines.append(f"being written by {found.writer}")
     elif found.log is not None:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import math
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -313,6 +314,8 @@ def _slurm(options: ClusterOptions) -> Any:
         from dask_jobqueue import SLURMCluster
     except ImportError:
         raise ClusterError("cluster 'slurm' needs dask-jobqueue: pip install 'icemapper-xr[slurm]'") from None
+    if shutil.which("sbatch") is None:
+        raise ClusterError("cluster 'slurm' needs `sbatch`, which is not on this machine's PATH: run on a login node")
     site: dict[str, Any] = config.get("jobqueue.slurm", {})  # which importing dask-jobqueue has filled
     gpu = (["--gres=gpu:1"], ["--resources", "GPU=1"]) if options.gpus else ([], [])
     settings: dict[str, Any] = {

@@ -311,6 +311,7 @@ def _attributes(selection: select.Selection, area: AreaGrid) -> dict[str, Any]:
         conventions.ATTR_POLARISATION: selection.polarisation or "",
         conventions.ATTR_YEAR: selection.steps.year,
         conventions.ATTR_START: selection.steps.start.isoformat(),
+        **_of_all_years(selection, frames),
         conventions.ATTR_STEPS_MISSING: json.dumps(missing),
         conventions.ATTR_ITEMS: sorted({frame.item_id for frame in frames}),
         **({} if told is None else {conventions.ATTR_TIME_OF_DAY: f"{passes.began(told):%H:%M:%S}"}),
@@ -320,6 +321,13 @@ def _attributes(selection: select.Selection, area: AreaGrid) -> dict[str, Any]:
         "first_date": min(dates).isoformat(),
         "last_date": max(dates).isoformat(),
     }
+
+
+def _of_all_years(selection: select.Selection, frames: Sequence[Observation]) -> dict[str, Any]:
+    """Return what the years of a map must share beside orbit and polarisation, or their areas cannot be compared."""
+    pairs = {frame.baseline_days for frame in frames if frame.feature == "insar" and frame.baseline_days is not None}
+    first = {} if selection.steps.named else {conventions.ATTR_FIRST_DAY: f"{selection.steps.start:%m-%d}"}
+    return first | ({conventions.ATTR_BASELINE: pairs.pop()} if len(pairs) == 1 else {})
 
 
 def _dates(frame: Observation) -> list[dt.date]:

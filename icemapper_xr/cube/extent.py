@@ -101,6 +101,8 @@ def read_area(path: str | Path) -> dict[str, Any]:
         frame = gpd.read_parquet(path) if path.suffix.lower() in conventions.PARQUET else gpd.read_file(path)
     except Exception as error:
         raise OptionError(f"the area {path} cannot be read as a vector file ({error}); give GeoJSON or GPKG") from error
+    if not isinstance(frame, gpd.GeoDataFrame):
+        raise OptionError(f"the area {path} is a table without shapes; give a file of polygons")
     if frame.crs is None:
         raise OptionError(f"the area {path} has no CRS; assign one, for example with ogr2ogr -a_srs EPSG:4326")
     shapes = frame.geometry.explode(ignore_index=True)  # the parts of collections, too

@@ -124,7 +124,9 @@ def day_of(value: Any, name: str) -> dt.date:
             return dt.date.fromisoformat(day)
     if isinstance(day, dt.date) and not isinstance(day, dt.datetime):  # as NaT still is
         return day
-    raise OptionError(f"{name}: {value!r} is not a date; write YYYY-MM-DD, for example 2023-07-01")
+    leap = str(value).endswith("-02-29")
+    remedy = "that year has no 29 February" if leap else "write YYYY-MM-DD, for example 2023-07-01"
+    raise OptionError(f"{name}: {value!r} is not a date; {remedy}")
 
 
 def midnight(day: dt.date) -> dt.datetime:

@@ -68,7 +68,7 @@ class Written:
     failed: dict[store.Unit, str] = field(default_factory=dict)
     """Units that failed now, or before and were left alone, and why."""
     unreadable: set[str] = field(default_factory=set)
-    """Items that could not be read somewhere, and are missing there."""
+    """Items that could not be read somewhere, now or in earlier runs, and are missing there."""
 
     def failures(self) -> str:
         """Say how many units failed, of which there are some, and why the first did."""
@@ -153,6 +153,7 @@ def map_cube(
         template = _with_applicability(template, likeness)
     with store.session(template, path, year=year, chunk=chunk, overwrite=overwrite, beside=beside) as session:
         written = Written(session.path, year, len(session.units), len(session.units) - len(session.missing))
+        written.unreadable |= set(session.unreadable)
         run = _Run(session, lattice, written, journal, on_outcome, retry_failed=retry_failed)
         run.job = functools.partial(
             _job,
@@ -385,7 +386,9 @@ class _Run:
         total.reading += outcome.reading
         total.network += outcome.network
         total.writing += outcome.writing
-        total.unreadable |= set(outcome.unreadable)
+        if new := set(outcome.unreadable) - total.unreadable:
+            total.unreadable |= new
+            self.session.note_unreadable(new)
         total.written += outcome.written
         self.journal.outcome(outcome)
         if self.on_outcome is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -57,7 +58,7 @@ def local_folder(out: str | Path) -> Path:
             f"out is {url}: outlines and logs need a folder on disk, only the cube can lie elsewhere; write "
             f"--out FOLDER --store {url}/{store.CUBE}"
         )
-    return Path(str(out).removeprefix("file://")).expanduser()
+    return Path(re.sub("^file:/+", "/", str(out))).expanduser()
 
 
 @contextlib.contextmanager

@@ -16,11 +16,11 @@ import xarray as xr
 from icemapper_xr import cluster as clusters
 from icemapper_xr import conventions, cube, models, prediction, progress, regions, settings, store
 from icemapper_xr._types import Segmenter
-from icemapper_xr.cube import select
+from icemapper_xr.cube import extent, select
 from icemapper_xr.errors import CatalogDownError, CatalogError, CubeError, OptionError, StoreError
 from icemapper_xr.pipeline import execution, homes, orbits, outlining, records, trust, verbs
 from icemapper_xr.pipeline.homes import Home
-from icemapper_xr.settings import Area, MapSettings
+from icemapper_xr.settings import Area, MapSettings, listed_years
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -143,7 +143,7 @@ def map_glaciers(
         catalog=str(catalog),
         weights=str(weights if isinstance(weights, str | Path) else getattr(weights, "name", weights)),
         area=area_of(bbox, bounds, crs, geometry),
-        years=tuple(years),
+        years=listed_years(years),
         store=None if store is None else str(store),
         **options,
     )
@@ -175,6 +175,8 @@ def area_of(bbox: Any, bounds: Any, crs: Any, geometry: Any) -> Area:
     OptionError
         It is not understood.
     """
+    if isinstance(geometry, str | Path):
+        geometry = extent.read_area(geometry)
     shape = getattr(geometry, "__geo_interface__", geometry)
     text = crs if crs is None or isinstance(crs, str) else f"EPSG:{crs}" if isinstance(crs, int) else str(crs)
     try:
@@ -381,7 +383,8 @@ def _write(
     if written.unreadable:
         names = ", ".join(sorted(written.unreadable)[:_NAMED])
         warnings.warn(
-            f"{year}: {len(written.unreadable)} items could not be read and are missing steps where they lie ({names})",
+            f"{year}: {len(written.unreadable)} items could not be read and are missing steps where they lie ({names})"
+            "; --overwrite maps the year anew",
             UserWarning,
             stacklevel=2,
         )

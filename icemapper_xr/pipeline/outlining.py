@@ -206,6 +206,12 @@ def outlines_of_run(
     name = OUTLINES if year is None else f"{Path(OUTLINES).stem}_{year}{Path(OUTLINES).suffix}"
     target = store.folder_of(source) / name if out is None else Path(out)
     vectorise.suffix_of(target)
+    own = _is_drawing(target, source)
+    if own and year is not None and (others := [one for one in drawing_of(source).years if one != year]):
+        raise OptionError(
+            f"{target} has the outlines of all years of the map ({', '.join(map(str, others))}, too), and is not "
+            f"replaced by those of {year} alone: name another file, or leave the year out"
+        )
     if calibration != "auto" and not band:
         raise OptionError(f"calibration={calibration} tells where the band lies: ask for the band, too (--band)")
     source_ = drawing_of(source, year=year)
@@ -223,12 +229,19 @@ def outlines_of_run(
         )
     together = vectorise.simplify(together, simplify)
     vectorise.write(together, target)
-    if out is None and year is None:  # what `divides`, `export` and `qc` take for the drawing of the folder
+    if own:  # what `divides`, `export` and `qc` take for the drawing of the folder
         drawing = {"threshold": threshold, "min_area_km2": min_area_km2, "min_hole_km2": min_hole_km2}
         records.redrawn(target.parent, **drawing)
     if sides is not None:
         vectorise.write(sides, target.with_name(f"{target.stem}_band{target.suffix}"))
     return target, together
+
+
+def _is_drawing(target: Path, source: str | Path) -> bool:
+    """Whether a file is where a map has its outlines; a cube in a bucket tells no folder."""
+    if store.is_url(source):
+        return False
+    return target.absolute() == (store.folder_of(source) / OUTLINES).absolute()
 
 
 def _joined(drawn: Sequence[gpd.GeoDataFrame]) -> gpd.GeoDataFrame:

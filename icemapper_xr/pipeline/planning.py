@@ -20,7 +20,7 @@ from icemapper_xr.cube import select
 from icemapper_xr.errors import OptionError
 from icemapper_xr.pipeline import estimates, execution, homes, mapping, orbits, trust, units, verbs
 from icemapper_xr.pipeline.region import parts_of
-from icemapper_xr.settings import MapSettings
+from icemapper_xr.settings import MapSettings, listed_years
 
 __all__ = ["Plan", "YearPlan", "plan_map"]
 
@@ -135,7 +135,7 @@ def plan_map(
         catalog=str(catalog),
         weights=str(weights if isinstance(weights, str | Path) else getattr(weights, "name", weights)),
         area=mapping.area_of(bbox, bounds, crs, geometry),
-        years=tuple(years),
+        years=listed_years(years),
         mask=None if mask is None else str(mask),
         mask_buffer=mask_buffer,
         tile=tile,

@@ -74,12 +74,17 @@ def save(folder: Path, chosen: MapSettings, *, there: Iterable[int], made: Colle
 def redrawn(folder: Path, **drawing: float) -> None:
     """Note with which settings the outlines of a folder were drawn anew; a folder without settings gets none.
 
+    A damaged file stays as it is: the next `save` writes it anew, and until then whoever reads it says so.
+
     Raises
     ------
     StoreError
-        The file cannot be read or written.
+        The file cannot be written.
     """
-    before = settings_of(folder)
+    try:
+        before = settings_of(folder)
+    except StoreError:
+        return
     if before and (after := {**before, **drawing}) != before:
         _write(folder, after)
 

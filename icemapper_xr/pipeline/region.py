@@ -28,7 +28,7 @@ from icemapper_xr.pipeline import (
     trust,
     units,
 )
-from icemapper_xr.settings import Area, MapSettings
+from icemapper_xr.settings import Area, MapSettings, listed_years
 
 __all__ = ["RegionReport", "Tile", "as_region", "map_region", "parts_of"]
 
@@ -129,7 +129,7 @@ def map_region(
         catalog=str(catalog),
         weights=str(weights if isinstance(weights, str | Path) else getattr(weights, "name", weights)),
         area=Area(region=_said(region)),
-        years=tuple(years),
+        years=listed_years(years),
         mask=None if mask is None else str(mask),
         mask_buffer=mask_buffer,
         tile=tile,

@@ -47,7 +47,7 @@ class Standing:
     ended: str | None
     """How the newest run that is in the log ended; None if the log breaks off."""
     unreadable: tuple[str, ...]
-    """Items that the newest run could not read somewhere."""
+    """Items that the map lacks somewhere, as they could not be read."""
     listed: bool = True
     """Whether it is known which tiles the map of a region has; not where its index is gone or damaged."""
     replaced: tuple[str, ...] = ()
@@ -92,14 +92,16 @@ def status_of_run(out: str | Path) -> Standing:
     begun = [row for path in paths for row in _years(path)]
     years = tuple(sorted([*begun, *_lacking(begun, due or {})], key=lambda row: (row.store, row.year)))
     writers = (store.writer(path) for path in paths)
-    log, ended, unreadable = _last_run(Path(out)) if not store.is_url(out) else (None, None, ())
+    log, ended, lately = _last_run(Path(out)) if not store.is_url(out) else (None, None, set[str]())
+    facts = (year for path in paths for year in store.provenance(path)["years"].values())
+    unreadable = lately.union(*(year.get("unreadable", ()) for year in facts))
     return Standing(
         str(out),
         years,
         next((one for one in writers if one), None),
         log,
         ended,
-        unreadable,
+        tuple(sorted(unreadable)),
         listed=due is not None,
         replaced=tuple(str(path) for path in paths if store.is_being_replaced(path)),
     )
@@ -140,21 +142,21 @@ def _lacking(begun: Iterable[YearStanding], due: Mapping[str, Mapping[int, tuple
                 yield YearStanding(path, year, units, done)
 
 
-def _last_run(folder: Path) -> tuple[Path | None, str | None, tuple[str, ...]]:
+def _last_run(folder: Path) -> tuple[Path | None, str | None, set[str]]:
     """Read the newest log: its path, how the run ended, the items that could not be read."""
     logs = sorted((folder / journals.LOGS).glob("run-*.jsonl")) if (folder / journals.LOGS).is_dir() else []
     if not logs:
-        return None, None, ()
+        return None, None, set()
     events = list(_events(logs[-1]))
     unreadable = {item for event in events for item in event.get("unreadable", ())}
     last: dict[str, Any] = events[-1] if events else {}
     if last.get("event") != "end":
-        return logs[-1], None, tuple(sorted(unreadable))
-    return logs[-1], last.get("error", "without an error"), tuple(sorted(unreadable))
+        return logs[-1], None, unreadable
+    return logs[-1], last.get("error", "without an error"), unreadable
 
 
 def _events(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as lines:
+    with path.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
             try:
                 event = json.loads(line)

@@ -33,7 +33,7 @@ def is_url(path: PathLike) -> bool:
     (True, True, False, False)
     """
     text = os.fspath(path)
-    return ("://" in text and not text.startswith("file://")) or _FOLDED.fullmatch(text) is not None
+    return not text.startswith("file:/") and ("://" in text or _FOLDED.fullmatch(text) is not None)
 
 
 def plain(path: PathLike) -> str:
@@ -44,7 +44,7 @@ def plain(path: PathLike) -> str:
     >>> plain(Path("s3://ice/svalbard/"))
     's3://ice/svalbard'
     """
-    text = os.fspath(path)
+    text = re.sub("^file:/+", "/", os.fspath(path))
     folded = None if "://" in text else _FOLDED.fullmatch(text)
     return Location.parse(f"{folded['scheme']}://{folded['rest']}" if folded else text).url
 

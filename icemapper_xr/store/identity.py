@@ -18,6 +18,7 @@ __all__ = ["check", "digest", "of_run", "of_year", "plain", "same_year", "told",
 
 YEARLY_ATTRS = (
     cv.ATTR_YEAR,
+    cv.ATTR_CATALOG,
     cv.ATTR_ITEMS,
     cv.ATTR_FILES,
     cv.ATTR_START,
@@ -29,6 +30,9 @@ YEARLY_ATTRS = (
 
 OF_PLACE = (cv.ATTR_ORBIT, cv.ATTR_ORBIT_STATE, cv.ATTR_POLARISATION, "crs", "area")
 """What of a run each tile of a region has for itself, beside the polygons of its mask."""
+
+NOTED_LATER = (cv.ATTR_FIRST_DAY, cv.ATTR_BASELINE)
+"""What of a run is not in stores of before: there it cannot tell them apart."""
 
 _SHOWN = 60
 
@@ -55,7 +59,7 @@ def of_run(attrs: Mapping[Any, Any], layout: Layout) -> dict[str, Any]:
     """Collect what must be the same for the whole store: settings, weights, orbit, polarisation, grid, files."""
     run: dict[str, Any] = {
         key: plain(attrs[key])
-        for key in (cv.ATTR_WEIGHTS_DIGEST, cv.ATTR_ORBIT, cv.ATTR_ORBIT_STATE, cv.ATTR_POLARISATION)
+        for key in (cv.ATTR_WEIGHTS_DIGEST, cv.ATTR_ORBIT, cv.ATTR_ORBIT_STATE, cv.ATTR_POLARISATION, *NOTED_LATER)
         if key in attrs
     }
     if cv.ATTR_WEIGHTS_DIGEST not in run and cv.ATTR_WEIGHTS in attrs:
@@ -70,6 +74,11 @@ def of_run(attrs: Mapping[Any, Any], layout: Layout) -> dict[str, Any]:
     run["chunk"], run["shard"] = layout.chunk, layout.shard
     run["variables"] = {variable.name: variable.dtype for variable in layout.variables}
     return run
+
+
+def as_noted(run: Mapping[str, Any], known: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return a run as a store that is there would have noted it; None is a store that is yet to be made."""
+    return {key: value for key, value in run.items() if known is None or key in known or key not in NOTED_LATER}
 
 
 def of_year(attrs: Mapping[Any, Any]) -> dict[str, Any]:
@@ -117,7 +126,7 @@ def told(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
 
 def unlike(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
     """Tell in what the runs of two tiles of one region differ that shapes values; empty if they are alike."""
-    return told(_of_region(there), _of_region(here))
+    return told(_of_region(as_noted(there, here)), _of_region(as_noted(here, there)))
 
 
 def _of_region(run: Mapping[str, Any]) -> dict[str, Any]:

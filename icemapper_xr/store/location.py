@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import threading
 from collections.abc import Iterable, Iterator
@@ -81,7 +82,9 @@ class Location:
             raise errors.StoreError("The output has an empty name: give a folder, for example svalbard.zarr")
         if "://" in text and not text.startswith("file://"):
             return cls(text.rstrip("/"))
-        return cls(str(Path(text.removeprefix("file://")).expanduser().absolute()))
+        local = Path(re.sub("^file:/+", "/", text)).expanduser().absolute()
+        # A store is replaced by renaming, which would take a link's name from it, and leave what it leads to.
+        return cls(str(local.resolve() if local.is_symlink() else local))
 
     @property
     def local(self) -> Path | None:
@@ -267,7 +270,12 @@ class Location:
     def _filesystem(self) -> tuple[Any, str]:
         import fsspec  # type: ignore[import-untyped]
 
-        filesystem, root = fsspec.core.url_to_fs(self.url)
+        try:
+            filesystem, root = fsspec.core.url_to_fs(self.url)
+        except ValueError as error:  # of an unknown scheme; what is missing for a known one is an ImportError
+            raise errors.StoreError(
+                f"{self.url} is no place for a store ({error}): name a folder, or s3://..."
+            ) from error
         return filesystem, str(root).rstrip("/")
 
     def __str__(self) -> str:

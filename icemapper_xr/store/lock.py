@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from icemapper_xr.store.location import Location
 
 __all__ = ["hold", "writer"]
 
+_PATIENCE = 1.0
+"""Seconds for which a lock that is held is asked for again."""
 _UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 
@@ -87,7 +90,7 @@ def _acquire(path: Path, location: Location) -> int:
                 f"Cannot write in the folder {path.parent}: {error.strerror}; name another output or mend its rights"
             ) from error
         try:
-            if not _try_lock(handle):
+            if not _lock_soon(handle):
                 raise errors.StoreError(
                     f"The store {location} is being written by {_holder(path)}; "
                     "wait until that run ends, or name another output"
@@ -107,6 +110,16 @@ def _acquire(path: Path, location: Location) -> int:
     with contextlib.suppress(OSError):  # a full disk must not hide behind a note
         os.write(handle, json.dumps(note).encode())
     return handle
+
+
+def _lock_soon(handle: int) -> bool:
+    """Lock, waiting a little: whoever asks for the writer of a store holds its lock for a moment."""
+    until = time.monotonic() + _PATIENCE
+    while not _try_lock(handle):
+        if time.monotonic() > until:
+            return False
+        time.sleep(_PATIENCE / 20)
+    return True
 
 
 def _try_lock(handle: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import warnings
@@ -32,6 +33,7 @@ __all__ = [
     "missing_units",
     "open_store",
     "provenance",
+    "reads_from",
     "status",
     "todo",
     "unit_keys",
@@ -101,7 +103,34 @@ def open_store(path: PathLike, *, crop: bool = True) -> xr.Dataset:
         dataset.attrs |= next(iter(ours["years"].values()))["attrs"]
     if not dataset.indexes[cv.YEAR].is_monotonic_increasing:
         dataset = dataset.sortby(cv.YEAR)
+    dataset = _marked(dataset, location)
     return _crop(dataset, Bounds(*ours["area"]), group) if crop else dataset
+
+
+def reads_from(result: xr.Dataset, path: PathLike) -> bool:
+    """Tell whether computing a result reads a store, opened by `open_store`."""
+    layer = _layer_of(Location.parse(path))
+    graph = result.__dask_graph__()
+    return graph is not None and any(str(name).startswith(layer) for name in getattr(graph, "layers", graph))
+
+
+def _layer_of(location: Location) -> str:
+    return f"icemapper-store-{hashlib.sha256(location.url.encode()).hexdigest()[:16]}-"
+
+
+def _marked(dataset: xr.Dataset, location: Location) -> xr.Dataset:
+    """Name the layers of a graph after the store that they read, so that nobody replaces it under a lazy result."""
+    layer = _layer_of(location)
+    lazy = {name: array for name, array in dataset.data_vars.items() if array.chunks is not None}
+    named = {
+        name: array.copy(data=array.data.map_blocks(_as_it_is, name=f"{layer}{array.data.name}", dtype=array.dtype))
+        for name, array in lazy.items()
+    }
+    return dataset.assign(named)
+
+
+def _as_it_is(block: Any) -> Any:
+    return block
 
 
 _OF_THE_FILES = {skeleton.META, "zarr_conventions", "Conventions"} | {

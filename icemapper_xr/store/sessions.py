@@ -44,6 +44,16 @@ class Session:
     held: Callable[[], None]
     """Raises a `StoreError` once another run has taken the lease of a store in a bucket."""
 
+    @property
+    def unreadable(self) -> tuple[str, ...]:
+        """Items that could not be read for some units of the year, in this run or an earlier one."""
+        return skeleton.unreadable(skeleton.open_group(Location(self.target.url)), self.target.year)
+
+    def note_unreadable(self, items: Iterable[str]) -> None:
+        """Keep the names of items that could not be read: `n_obs` alone would know."""
+        group = skeleton.open_group(Location(self.target.url), read_only=False)
+        skeleton.note_unreadable(group, self.target.year, items)
+
 
 @contextlib.contextmanager
 def session(
@@ -79,8 +89,14 @@ def session(
     location = Location.parse(path)
     selected = layouts.select_year(result, year)
     layout = layouts.of_result(selected, chunk=chunk, shard=shard)
-    run, facts = identity.of_run(selected.attrs, layout), identity.of_year(selected.attrs)
+    run = identity.as_noted(identity.of_run(selected.attrs, layout), _known_run(location))
+    facts = identity.of_year(selected.attrs)
     _refuse_mixture(run, map(Location.parse, beside))
+    if overwrite and reading.reads_from(selected, path):
+        raise errors.StoreError(
+            f"The result is read from the store {location}, which it is to replace: write it to another one, or "
+            "load it first (result.load())"
+        )
     with lock.hold(location) as held:
         place = staging.prepare(location, layout, run, selected.attrs, overwrite=overwrite)
         afresh = bool(overwrite) and not place.staged
@@ -135,6 +151,14 @@ def _refuse_mixture(run: Mapping[str, Any], beside: Iterable[Location]) -> None:
             f"The store {there[0]} of the same map belongs to another run: {told}. Name another output, or replace the "
             "whole map with overwrite"
         )
+
+
+def _known_run(location: Location) -> Mapping[str, Any] | None:
+    """Return the run of a store; None if there is none."""
+    with contextlib.suppress(errors.StoreError):
+        known: Mapping[str, Any] = skeleton.meta(skeleton.open_group(location))["run"]
+        return known
+    return None
 
 
 def _begun_run(location: Location) -> Mapping[str, Any] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import importlib.metadata
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -205,6 +205,20 @@ def change_year(group: Any, year: int, facts: Mapping[str, Any], attrs: Mapping[
     index = ours["years"][str(year)]["index"]
     ours["years"] = {**ours["years"], str(year): _year_entry(index, facts, attrs)}
     log(group, f"year {year} replaced", ours)
+
+
+def unreadable(group: Any, year: int) -> tuple[str, ...]:
+    """Return the items of a year that could not be read somewhere."""
+    return tuple(meta(group)["years"].get(str(year), {}).get("unreadable", ()))
+
+
+def note_unreadable(group: Any, year: int, items: Iterable[str]) -> None:
+    """Add to the items of a year that could not be read somewhere."""
+    ours, known = meta(group), set(unreadable(group, year))
+    if new := sorted(set(items) - known):
+        entry = {**ours["years"][str(year)], "unreadable": sorted({*known, *new})}
+        ours["years"] = {**ours["years"], str(year): entry}
+        log(group, f"year {year}: could not read {', '.join(new)}", ours)
 
 
 def drop_year(group: Any, year: int) -> None:
