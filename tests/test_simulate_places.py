@@ -98,6 +98,9 @@ def test_what_cannot_be_used_is_refused(ground: tuple[Path, Path], tmp_path: Pat
         simulate.scene_of(dem, ice, bounds=(LEFT, TOP - 800, np.inf, TOP))
     with pytest.raises(errors.OptionError, match="left < right"):
         simulate.scene_of(dem, ice, bounds=(LEFT + 800, TOP - 800, LEFT, TOP))
+    past = (LEFT + 200, TOP - 1000, LEFT + 2000, TOP - 200)
+    with pytest.warns(UserWarning, match=r"dem\.tif has no elevation in 3\d\.\d% of the area, which is taken for sea"):
+        simulate.scene_of(dem, ice, bounds=past, settings=simulate.SceneSettings(years=(2023,)))
     with pytest.raises(errors.OptionError, match="no elevation"):
         simulate.scene_of(dem, ice, bounds=(LEFT - 5000, TOP - 800, LEFT - 3000, TOP))
     with pytest.raises(errors.OptionError, match="lies in the area"):
@@ -146,7 +149,8 @@ def test_outlines_of_several_years_are_refused_and_rock_is_left_out(ground: tupl
     hole = disc.buffer(-200)
     geopandas.GeoDataFrame(rows, geometry=[disc - hole, hole], crs=32633).to_file(tmp_path / "glims.gpkg")
     settings = simulate.SceneSettings(seed=4, years=(2023,))
-    scene = simulate.scene_of(ground[0], tmp_path / "glims.gpkg", settings=settings)
+    with pytest.warns(UserWarning, match=r"1 rows of .*glims\.gpkg are no glaciers \(line_type\) and are left out"):
+        scene = simulate.scene_of(ground[0], tmp_path / "glims.gpkg", settings=settings)
     assert scene.truth(2023).sum() * 1e-4 == pytest.approx((disc.area - hole.area) / 1e6, rel=0.05)
     pair = geopandas.GeoDataFrame({"year": [1936, 2007]}, geometry=[disc, hole], crs=32633)
     pair.to_file(tmp_path / "years.gpkg")

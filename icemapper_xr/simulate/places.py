@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from icemapper_xr import errors, progress
+from icemapper_xr import errors
 from icemapper_xr._types import FloatArray
 from icemapper_xr.inventory import elevation, shapes
 from icemapper_xr.simulate import glaciers, scenes, worlds
@@ -67,6 +68,11 @@ def scene_of(
     icemapper_xr.errors.OptionError
         A file cannot be read, the DEM has no CRS in metres or one that stretches the area, the area lies outside of it
         or has no glacier, or the settings ask for a world without glaciers.
+
+    Warns
+    -----
+    UserWarning
+        More than half a per cent of the area has no elevation and becomes sea, or rows of the outlines are no glaciers.
     """
     asked = SceneSettings() if settings is None else settings
     if asked.world not in worlds.GLACIATED:
@@ -124,7 +130,11 @@ def _surface(
             f"{tuple(round(edge) for edge in file.bounds)}"
         )
     if missing > NOTEWORTHY:
-        progress.note(f"{path.name} has no elevation in {missing:.0%} of the area, which is taken for sea")
+        warnings.warn(
+            f"the DEM {path} has no elevation in {missing:.1%} of the area, which is taken for sea",
+            UserWarning,
+            stacklevel=3,
+        )
     return placed, np.nan_to_num(surface, nan=0.0)
 
 
@@ -206,7 +216,11 @@ def _glaciers_of_one_year(table: GeoDataFrame, path: Path) -> GeoDataFrame:
     """Leave out the rock of GLIMS' files, and refuse outlines that have the same ice in several years."""
     glacier = shapes.glacier_rows(table)
     if not glacier.all():
-        progress.note(f"{int((~glacier).sum())} rows of {path.name} are no glaciers (line_type) and are left out")
+        warnings.warn(
+            f"{int((~glacier).sum())} rows of {path} are no glaciers (line_type) and are left out",
+            UserWarning,
+            stacklevel=4,
+        )
     try:
         shapes.require_one_year(table[glacier], f"the outlines {path}")
     except errors.VectorError as error:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from icemapper_xr import calibrate as maps
-from icemapper_xr import errors, models, progress, whole
+from icemapper_xr import errors, models, whole
 from icemapper_xr._types import Segmenter
 from icemapper_xr.conventions import PIXEL_SIZE, ModelEngine
 from icemapper_xr.models import own
@@ -268,7 +269,11 @@ def _seen(weights: str | Path, seeds: Sequence[int]) -> str:
     text = ""
     for ranges, verb in zip(told, ("learned from", "were chosen by"), strict=True):
         if both := [seed for seed in seeds if any(first <= seed <= last for first, last in ranges)]:
-            progress.note(f"{weights} {verb} the scenes of {_named(both)}: on those it does better than on others")
+            warnings.warn(
+                f"{weights} {verb} the scenes of {_named(both)}: on those it does better than on others",
+                UserWarning,
+                stacklevel=3,
+            )
             text += f", of which the weights {verb} {_named(both)}"
     return text
 
