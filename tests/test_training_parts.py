@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from icemapper_xr import errors
 from icemapper_xr.conventions import FEATURE_RANGES
-from icemapper_xr.training import augment, config, hdf5, metrics, samples
+from icemapper_xr.training import augment, config, hdf5, metrics, patches, samples
 from icemapper_xr.training.config import Augmentation, TrainingConfig
 
 CALM = Augmentation(
@@ -302,7 +302,7 @@ def test_hdf5_faults_are_named(tmp_path: Path) -> None:
         hdf5.open_samples(tmp_path / "train.hdf5", ("rtc",))
     path = tmp_path / "other.hdf5"
     write_set(path)
-    with pytest.raises(errors.OptionError, match="has no grd"):
+    with pytest.raises(errors.OptionError, match="has no grd: leave the feature out"):
         hdf5.open_samples(path, ("grd",))
     with h5py.File(tmp_path / "third.hdf5", "w") as file, h5py.File(path) as source:
         source.copy("SVAL-10-38_2020_ro14", file)
@@ -336,6 +336,44 @@ def test_a_sample_that_makes_no_sense_is_told(tmp_path: Path, name: str, value: 
     with h5py.File(path, "r+") as file:
         group = file["SVAL-10-38_2020_ro14"]
         if name.startswith("@"):
+def test_a_damaged_piece_is_named_with_its_sample(tmp_path: Path) -> None:
+    path = tmp_path / "test.hdf5"
+    write_set(path)
+    with h5py.File(path, "r+") as file:
+        group = file["SVAL-10-38_2020_ro14"]
+        spans = []
+        for name, chunks in (("rtc", (1, 32, 32, 1)), ("outlines", (64, 64, 2))):
+            whole = group[name][:]
+            del group[name]
+            stored = group.create_dataset(name, data=whole, chunks=chunks, compression="gzip").id
+            spans += [stored.get_chunk_info(0)]
+    with path.open("r+b") as raw:
+        for span in spans:
+            raw.seek(span.byte_offset)
+            raw.write(b"\x55" * span.size)
+    one = hdf5.open_samples(path, ("rtc",))[0]
+    crop = samples.Crop(0, 0, 16)
+    told = r"sample SVAL-10-38_2020_ro14 in .*test\.hdf5 cannot be read \(.*the file is damaged; copy it anew"
+    with pytest.raises(errors.OptionError, match=f"^rtc of {told}"):
+        one.read("rtc", np.array([0]), crop)
+    with pytest.raises(errors.OptionError, match=f"^outlines of {told}"):
+        one.truth(crop)
+    hdf5.close(path)
+
+
+def test_nothing_is_learned_from_the_padding(tmp_path: Path) -> None:
+    """The inside of 48 x 40 px is smaller than a patch of 64 px."""
+    write_set(tmp_path / "train.hdf5")
+    found = hdf5.open_samples(tmp_path / "train.hdf5", ("rtc",))
+    settings = TrainingConfig(features=("rtc",), window=64, mixed=0.0, augmentation=CALM)
+    _, labels = patches.draw(np.random.default_rng(0), found[:1], settings, 64)
+    inside = np.zeros((64, 64), bool)
+    inside[8:56, 16:56] = True
+    assert np.array_equal(labels.sum(axis=-1) == 1, inside)
+    assert np.array_equal(labels, next(patches.windows(found[0], settings))[1])
+    hdf5.close(tmp_path / "train.hdf5")
+
+
             del group.attrs[name[1:]]
             if value is not None:
                 group.attrs[name[1:]] = value
@@ -356,7 +394,13 @@ def test_numbers_may_be_arrays_of_one_and_other_things_are_no_samples(tmp_path: 
     write_set(other)
     with h5py.File(other, "r+") as file:
         file["version"] = 3
-    with pytest.raises(errors.OptionError, match=r"sample version in .* has no rtc, outlines"):
+    with pytest.raises(errors.OptionError, match=r"sample version in .* has no rtc, outlines: choose another"):
+        hdf5.open_samples(other, ("rtc",))
+    hdf5.close(other)
+    with h5py.File(other, "r+") as file:
+        del file["version"]
+        del file["SVAL-10-38_2020_ro14"]["outlines"]
+    with pytest.raises(errors.OptionError, match="has no outlines: choose another data set"):
         hdf5.open_samples(other, ("rtc",))
 
 
