@@ -58,6 +58,8 @@ def tiny(**changes: object) -> TrainingConfig:
         "scenes": {"number": 3, "size": 32, "validation": 1, "first": 1, "every": 2},
     }
     return TrainingConfig.model_validate({**values, **changes})
+    if "data" in changes:  # scenes would have no effect
+        del values["scenes"]
 
 
 # -- data -------------------------------------------------------------------------------------------------------------

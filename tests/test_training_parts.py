@@ -91,6 +91,23 @@ def test_a_schedule_of_another_kind_leaves_that_of_the_preset_behind() -> None:
         ("pixel_size = 30.0", "simulated scenes have 10 m"),
         ("window = 16\n[scenes]\nsize = 16", "scenes.size"),
         ("[scenes]\nseed = -5", "scenes.seed"),
+        ("filterz = 8", "filterz: unknown key; did you mean filters\\? there are features, pooling, filters,"),
+        ("[loss]\ngama = 2", "loss.gama: unknown key; did you mean gamma\\? there are gamma, smoothing, dice$"),
+        ("[[stages]]\nuntil = 1\nwindow = 8", r"stages\[0\].windows is missing: give it"),
+        (
+            "[[stages]]\nuntil = 1\nwindows = []",
+            r"stages\[0\].windows = \[\]: the list should have at least 1 item, not 0",
+        ),
+        ("learning_rate = -1", r"a\.toml: learning_rate = -1: should be greater than 0$"),
+        ('features = "rtc"', r"features = 'rtc': should be a list"),
+        ('features = ["rtc", "sar"]', r"features\[1\] = 'sar': should be 'grd', 'rtc' or 'insar'"),
+        ("loss = 3", "loss = 3: should be a table"),
+        ("filters = 7", r"a\.toml: filters=7 must be even"),
+        ("steps = true", "steps = True: a number is wanted"),
+        ('steps = "100"', "steps = '100': a number is wanted, without quotes"),
+        ("[augmentation]\nscale = true", "augmentation.scale = True: a number is wanted"),
+        ('[schedule]\nkind = "restarts"\ncycles = ["0.5", 1]', r"schedule.cycles\[0\] = '0.5': a number is wanted"),
+        ('data = "x"\n[scenes]\nnumber = 3\nsize = 64', "scenes.number, scenes.size would have no effect beside data="),
         ("window = 320", "half of it must divide 1152 px; give one of 8, 16, 24, 32,"),
         ("[scenes]\nseed = 699990", "699990 to 700053 meet the seeds 700001 to 700020, which are for evaluation"),
         ("[scenes]\nvalidation_seed = 800010", "800010 to 800013 meet the seeds 800001 to 800012, which are for cal"),
@@ -111,6 +128,12 @@ def test_bad_settings_are_named_in_one_line(tmp_path: Path, text: str, part: str
     with pytest.raises(errors.OptionError, match=part) as caught:
         config.load(path)
     assert "\n" not in str(caught.value)
+
+
+def test_whole_numbers_are_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text("steps = 3.0\nlearning_rate = 1\n[augmentation]\nscale = 0\n")
+    assert config.load(path) == TrainingConfig(steps=3, learning_rate=1.0)
 
 
 # -- scaling ----------------------------------------------------------------------------------------------------------
@@ -313,29 +336,6 @@ def test_hdf5_faults_are_named(tmp_path: Path) -> None:
         hdf5.open_samples(tmp_path, ("rtc",))
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        ("outlines", np.zeros((64, 64)), r"outlines are \(64, 64\), \(H, W, 2\) wanted"),
-        ("outlines", np.zeros((64, 64, 1)), r"outlines are \(64, 64, 1\)"),
-        ("rtc", np.zeros((29, 64, 64)), r"rtc is \(29, 64, 64\), \(T, 64, 64, 1\) wanted"),
-        ("@rtc_base_time_idx", None, "rtc_base_time_idx must be 15 whole numbers below 29"),
-        ("@rtc_base_time_idx", "a", "rtc_base_time_idx must be"),
-        ("@rtc_base_time_idx", np.arange(15) + 0.7, "rtc_base_time_idx must be"),
-        ("@rtc_base_time_idx", np.arange(15)[::-1], "the steps must follow one another in time"),
-        ("rtc", np.full((29, 64, 64, 1), -12.5), r"rtc has values around -12\.5, model units lie between 0 and 1"),
-        ("rtc", np.full((29, 64, 64, 1), b"a"), r"rtc holds \|S1, numbers in model units are wanted"),
-        ("@pad_height", -4, "pad_height=-4 and orig_height=48 do not lie within its 64"),
-        ("@orig_width", 60, "pad_width=16 and orig_width=60"),
-        ("@pad_width", "b", "pad_width is 'b', a whole number is wanted"),
-    ],
-)
-def test_a_sample_that_makes_no_sense_is_told(tmp_path: Path, name: str, value: object, message: str) -> None:
-    path = tmp_path / "test.hdf5"
-    write_set(path)
-    with h5py.File(path, "r+") as file:
-        group = file["SVAL-10-38_2020_ro14"]
-        if name.startswith("@"):
 def test_a_damaged_piece_is_named_with_its_sample(tmp_path: Path) -> None:
     path = tmp_path / "test.hdf5"
     write_set(path)
@@ -374,6 +374,29 @@ def test_nothing_is_learned_from_the_padding(tmp_path: Path) -> None:
     hdf5.close(tmp_path / "train.hdf5")
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("outlines", np.zeros((64, 64)), r"outlines are \(64, 64\), \(H, W, 2\) wanted"),
+        ("outlines", np.zeros((64, 64, 1)), r"outlines are \(64, 64, 1\)"),
+        ("rtc", np.zeros((29, 64, 64)), r"rtc is \(29, 64, 64\), \(T, 64, 64, 1\) wanted"),
+        ("@rtc_base_time_idx", None, "rtc_base_time_idx must be 15 whole numbers below 29"),
+        ("@rtc_base_time_idx", "a", "rtc_base_time_idx must be"),
+        ("@rtc_base_time_idx", np.arange(15) + 0.7, "rtc_base_time_idx must be"),
+        ("@rtc_base_time_idx", np.arange(15)[::-1], "the steps must follow one another in time"),
+        ("rtc", np.full((29, 64, 64, 1), -12.5), r"rtc has values around -12\.5, model units lie between 0 and 1"),
+        ("rtc", np.full((29, 64, 64, 1), b"a"), r"rtc holds \|S1, numbers in model units are wanted"),
+        ("@pad_height", -4, "pad_height=-4 and orig_height=48 do not lie within its 64"),
+        ("@orig_width", 60, "pad_width=16 and orig_width=60"),
+        ("@pad_width", "b", "pad_width is 'b', a whole number is wanted"),
+    ],
+)
+def test_a_sample_that_makes_no_sense_is_told(tmp_path: Path, name: str, value: object, message: str) -> None:
+    path = tmp_path / "test.hdf5"
+    write_set(path)
+    with h5py.File(path, "r+") as file:
+        group = file["SVAL-10-38_2020_ro14"]
+        if name.startswith("@"):
             del group.attrs[name[1:]]
             if value is not None:
                 group.attrs[name[1:]] = value
