@@ -749,7 +749,7 @@ def test_warm_start_of_another_size_is_refused(tmp_path: Path) -> None:
     weights.write(fit.network(tiny()), path, attrs={"features": ["rtc"]})
     with pytest.raises(errors.OptionError, match="filters"):
         warm.start(fit.network(tiny(filters=4)), path, ("rtc",))
-    with pytest.raises(errors.OptionError, match="another depth"):
+    with pytest.raises(errors.OptionError, match=r"a\.h5 is of another depth, 1 levels, than .* 2: set levels = 1"):
         warm.start(fit.network(tiny(levels=2)), path, ("rtc",))
 
 
@@ -798,6 +798,45 @@ def test_windows_of_which_nothing_is_known_are_not_scored(tmp_path: Path) -> Non
 
         def truth(self, crop: samples.Crop) -> np.ndarray:
             return np.broadcast_to(np.arange(32)[:, None] < 16, (32, 32))[crop.slices]
+
+def test_what_nobody_knows_of_the_first_weights_nobody_knows_of_later_ones(tmp_path: Path) -> None:
+    from icemapper_xr.models import weights
+    from icemapper_xr.training import export, sources, warm
+
+    def written(name: str, settings: TrainingConfig | None, left_out: tuple[str, ...]) -> TrainingConfig:
+        """Write weights of a training, and return the settings of one that begins with them."""
+        attrs = {"features": ["rtc"]} if settings is None else export.attributes(settings, {})
+        weights.write(fit.network(tiny()), tmp_path / name, attrs=attrs)
+        return tiny(leave_out=left_out, warm_start=tmp_path / name)
+
+    second = written("first.h5", None, ("alpine", "coast"))
+    third = written("second.h5", second, ("alpine",))
+    fourth = written("third.h5", third, ("alpine",))
+    for settings in (second, third, fourth):
+        assert warm.has_seen(settings) is None
+        assert "may have seen" in sources.training_set(settings)
+    assert warm.has_seen(third.model_copy(update={"leave_out": ("sea",)})) is True
+    assert warm.has_seen(written("known.h5", tiny(leave_out=("alpine",)), ("alpine",))) is False
+
+
+def test_weights_remember_their_scenes_when_they_go_on_with_a_data_set(tmp_path: Path) -> None:
+    from icemapper_xr.models import weights
+    from icemapper_xr.training import export, warm
+
+    def begun(name: str, settings: TrainingConfig) -> Path:
+        weights.write(fit.network(tiny()), tmp_path / name, attrs=export.attributes(settings, {}))
+        return tmp_path / name
+
+    first = begun("simulated.h5", tiny())
+    told = warm.seeds_of(weights.read_attrs(first))
+    assert told == ([[100_000, 100_002]], [[900_000, 900_000]])
+    tuned = begun("tuned.h5", TrainingConfig(features=("rtc",), data=tmp_path, warm_start=first))
+    again = begun("again.h5", TrainingConfig(features=("rtc",), data=tmp_path, warm_start=tuned))
+    assert warm.seeds_of(weights.read_attrs(again)) == told
+    fresh = export.attributes(TrainingConfig(features=("rtc",), data=tmp_path), {})
+    assert warm.seeds_of(fresh) == ([], [])
+    assert "learned_seeds" not in fresh
+
 
     class Never:
         """Answers that there is no glacier."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import os
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from icemapper_xr import applicability, errors
 from icemapper_xr.conventions import N_STEPS
-from icemapper_xr.models import weights
 from icemapper_xr.training import fit, likeness, places, scenes, sources, state, warm
 from icemapper_xr.training.config import TrainingConfig
 
@@ -78,12 +76,11 @@ def attributes(config: TrainingConfig, scores: dict[str, float]) -> dict[str, An
     }
     if config.data is None:
         facts["simulator"] = scenes.simulator_digest()
-        before: tuple[list[list[int]], list[list[int]]] = ([], [])
-        if config.warm_start is not None:
-            with contextlib.suppress(errors.WeightsError):  # it may be gone when the training ends
-                before = warm.seeds_of(weights.read_attrs(config.warm_start))
-        for name, earlier, own in zip(_SEEDS, before, warm.seeds_in(config.scenes), strict=True):
-            facts[name] = [*earlier, *(one for one in own if one not in earlier)]
+    before = warm.seeds_before(config)
+    own: tuple[list[list[int]], list[list[int]]] = warm.seeds_in(config.scenes) if config.data is None else ([], [])
+    if any(before) or any(own):
+        for name, earlier, added in zip(_SEEDS, before, own, strict=True):
+            facts[name] = [*earlier, *(one for one in added if one not in earlier)]
     if config.warm_start is not None:
         facts["warm_start"] = config.warm_start.name
     return facts
@@ -93,6 +90,8 @@ def today() -> dt.date:
     """Return the date of SOURCE_DATE_EPOCH, for files that can be made again bit by bit, else of today (UTC)."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
     moment = dt.datetime.fromtimestamp(int(epoch), dt.UTC) if epoch else dt.datetime.now(dt.UTC)
+        if unsure := warm.unsure(config):
+            facts[warm.UNSURE] = unsure
     return moment.date()
 
 
