@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -57,9 +58,9 @@ def tiny(**changes: object) -> TrainingConfig:
         "estimate_batches": 3,
         "scenes": {"number": 3, "size": 32, "validation": 1, "first": 1, "every": 2},
     }
-    return TrainingConfig.model_validate({**values, **changes})
     if "data" in changes:  # scenes would have no effect
         del values["scenes"]
+    return TrainingConfig.model_validate({**values, **changes})
 
 
 # -- data -------------------------------------------------------------------------------------------------------------
@@ -144,9 +145,14 @@ def test_infinite_values_are_gaps(tmp_path: Path) -> None:
 
 def test_a_loss_that_is_no_number_ends_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(optimiser.KerasStep, "train", lambda *_: float("nan"))
-    with pytest.raises(errors.OptionError, match="the loss of step 0 is nan: give a smaller learning_rate"):
+    with pytest.raises(errors.OptionError, match=r"the loss of step 0 is nan: give a smaller learning_rate.* data$"):
         fit.train(tiny(), tmp_path, make=make)
     assert not (tmp_path / "checkpoint.npz").exists()
+    losses = iter([0.5, 0.5, float("nan")])
+    monkeypatch.setattr(optimiser.KerasStep, "train", lambda *_: next(losses))
+    with pytest.raises(errors.OptionError, match=r"step 2 is nan: .*; the checkpoint in .* is of an earlier step$"):
+        fit.train(tiny(checkpoint_minutes=0), tmp_path, make=make)
+    assert (tmp_path / "checkpoint.npz").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"x" * 99])
@@ -365,6 +371,10 @@ def test_published_data_set_trains(tmp_path: Path) -> None:
     trained = fit.train(settings, tmp_path / "run", make=make)
     # two samples of 64 x 64 px hold 32 windows of 16 px: 16 batches of 2
     assert trained.rows[-1]["step"] == 16
+    large = settings.model_copy(update={"window": 128})
+    told = r"sample SVAL-10-38_2020_ro14 in .*train\.hdf5 is 64 x 64 px, smaller than a window of 128 px: set a smaller"
+    with pytest.raises(errors.OptionError, match=told):
+        fit.train(large, tmp_path / "other", make=make)
 
 
 def test_statistics_are_the_mean_over_the_batches(tmp_path: Path) -> None:
@@ -727,6 +737,9 @@ def test_export_and_warm_start(tmp_path: Path) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(*deep, strict=True))
     from_run = export.from_checkpoint(both, tmp_path / "both", tmp_path / "again")
     assert weights.read_architecture(from_run).channels == 2
+    icefree = dataclasses.replace(trained, scores={"val_iou_pixels": 1.0, "val_area_bias": float("nan")})
+    told = weights.read_attrs(export.export(icefree, both, tmp_path / "weights"))["validation"]
+    assert told == {"val_iou_pixels": 1.0, "val_area_bias": None}
 
 
 def test_features_weigh_the_same_at_first() -> None:
@@ -786,19 +799,6 @@ def test_warm_start_must_not_have_seen_what_is_left_out(tmp_path: Path) -> None:
     )
 
 
-def test_windows_of_which_nothing_is_known_are_not_scored(tmp_path: Path) -> None:
-    class Half:
-        """Glacier in the upper half, and only the left half inside."""
-
-        name, shape, inner = "half", (32, 32), (slice(0, 32), slice(0, 16))
-        base: ClassVar = {"rtc": np.arange(15)}
-
-        def read(self, feature: Feature, dates: np.ndarray, crop: samples.Crop) -> np.ndarray:
-            return np.full((len(dates), crop.size, crop.size), 0.6, np.float32)
-
-        def truth(self, crop: samples.Crop) -> np.ndarray:
-            return np.broadcast_to(np.arange(32)[:, None] < 16, (32, 32))[crop.slices]
-
 def test_what_nobody_knows_of_the_first_weights_nobody_knows_of_later_ones(tmp_path: Path) -> None:
     from icemapper_xr.models import weights
     from icemapper_xr.training import export, sources, warm
@@ -837,6 +837,19 @@ def test_weights_remember_their_scenes_when_they_go_on_with_a_data_set(tmp_path:
     assert warm.seeds_of(fresh) == ([], [])
     assert "learned_seeds" not in fresh
 
+
+def test_windows_of_which_nothing_is_known_are_not_scored(tmp_path: Path) -> None:
+    class Half:
+        """Glacier in the upper half, and only the left half inside."""
+
+        name, shape, inner = "half", (32, 32), (slice(0, 32), slice(0, 16))
+        base: ClassVar = {"rtc": np.arange(15)}
+
+        def read(self, feature: Feature, dates: np.ndarray, crop: samples.Crop) -> np.ndarray:
+            return np.full((len(dates), crop.size, crop.size), 0.6, np.float32)
+
+        def truth(self, crop: samples.Crop) -> np.ndarray:
+            return np.broadcast_to(np.arange(32)[:, None] < 16, (32, 32))[crop.slices]
 
     class Never:
         """Answers that there is no glacier."""

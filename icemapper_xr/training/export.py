@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,7 +31,7 @@ def export(trained: fit.Trained, config: TrainingConfig, folder: str | Path) -> 
     Path
         The weights file.
     """
-    scores = {name: round(value, 4) for name, value in trained.scores.items()}
+    scores = _rounded(trained.scores)
     path = _write(trained.model, config, Path(folder), trained.rows, scores)
     if trained.likeness is not None:
         likeness.write_beside(path, trained.likeness)
@@ -53,14 +55,19 @@ def from_checkpoint(config: TrainingConfig, run: str | Path, folder: str | Path)
     model = fit.network(config)
     state.assign(model.weights, current.best_weights)
     best = max(current.rows, key=lambda row: row[f"val_iou_{config.monitor}"])
-    scores = {name: round(value, 4) for name, value in best.items() if name.startswith("val_")}
+    scores = _rounded({name: value for name, value in best.items() if name.startswith("val_")})
     return _write(model, config, Path(folder), current.rows, scores)
+
+
+def _rounded(scores: Mapping[str, float]) -> dict[str, float | None]:
+    """Round scores for JSON, which knows no NaN: there is no area bias without a glacier to validate on."""
+    return {name: None if math.isnan(value) else round(value, 4) for name, value in scores.items()}
 
 
 _SEEDS: Final = ("learned_seeds", "chosen_seeds")
 
 
-def attributes(config: TrainingConfig, scores: dict[str, float]) -> dict[str, Any]:
+def attributes(config: TrainingConfig, scores: Mapping[str, float | None]) -> dict[str, Any]:
     """Return what a weights file says of itself beyond its shapes."""
     facts: dict[str, Any] = {
         "features": list(config.features),
@@ -83,6 +90,8 @@ def attributes(config: TrainingConfig, scores: dict[str, float]) -> dict[str, An
             facts[name] = [*earlier, *(one for one in added if one not in earlier)]
     if config.warm_start is not None:
         facts["warm_start"] = config.warm_start.name
+        if unsure := warm.unsure(config):
+            facts[warm.UNSURE] = unsure
     return facts
 
 
@@ -90,13 +99,11 @@ def today() -> dt.date:
     """Return the date of SOURCE_DATE_EPOCH, for files that can be made again bit by bit, else of today (UTC)."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
     moment = dt.datetime.fromtimestamp(int(epoch), dt.UTC) if epoch else dt.datetime.now(dt.UTC)
-        if unsure := warm.unsure(config):
-            facts[warm.UNSURE] = unsure
     return moment.date()
 
 
 def _write(
-    model: keras.Model, config: TrainingConfig, folder: Path, rows: list[state.Row], scores: dict[str, float]
+    model: keras.Model, config: TrainingConfig, folder: Path, rows: list[state.Row], scores: Mapping[str, float | None]
 ) -> Path:
     from icemapper_xr.models import own, weights
 

@@ -218,9 +218,10 @@ def _loop(
         while len(due) > but:
             step, loss = current.step - len(due), float(due.pop(0))
             if not math.isfinite(loss):
+                kept = (folder / CHECKPOINT).exists()
                 raise errors.OptionError(
-                    f"the loss of step {step} is {loss}: give a smaller learning_rate, and look for odd values "
-                    f"in the data; the checkpoint in {folder} is of an earlier step"
+                    f"the loss of step {step} is {loss}: give a smaller learning_rate, and look for odd values in the "
+                    f"data{f'; the checkpoint in {folder} is of an earlier step' if kept else ''}"
                 )
             current.losses.append(loss)
 
