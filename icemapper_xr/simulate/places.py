@@ -27,6 +27,8 @@ HEIGHTS = (-500.0, 9_000.0)
 """Elevations outside these are a void, whatever nodata value the file declares, metres."""
 LARGEST = 6_000
 """Rows or columns of the largest scene, for memory."""
+SMALLEST = 32
+"""Rows or columns of the smallest scene, as of any."""
 MOST_MISSING = 0.95
 """Share of the area without elevation above which the scene is refused; up to it what is missing is sea."""
 NOTEWORTHY = 0.005
@@ -160,9 +162,19 @@ def _placed(
     left, bottom, right, top = file.bounds if bounds is None else bounds
     if not (np.isfinite([left, bottom, right, top]).all() and left < right and bottom < top):
         raise errors.OptionError(f"bounds is {bounds}; give left, bottom, right, top with left < right, bottom < top")
+    extent = tuple(round(edge) for edge in file.bounds)
+    of_dem = f"the DEM {path}, which reaches over {extent} of EPSG:{epsg}"
+    if left >= file.bounds.right or right <= file.bounds.left or bottom >= file.bounds.top or top <= file.bounds.bottom:
+        raise errors.OptionError(f"bounds is {bounds}, outside {of_dem}; give left, bottom, right, top within that")
     _require_scale(file, path, ((left + right) / 2, (bottom + top) / 2))
     left, top = np.ceil(left / px) * px, np.floor(top / px) * px
     shape = (int((top - bottom) // px), int((right - left) // px))
+    if min(shape) < SMALLEST:
+        area = f"the DEM {path} over {extent}" if bounds is None else f"bounds {bounds} of {of_dem},"
+        raise errors.OptionError(
+            f"{area} has {max(shape[0], 0)} x {max(shape[1], 0)} whole pixels of {px:g} m; give an area of at least "
+            f"{SMALLEST} x {SMALLEST} ({SMALLEST * px:g} m a side), or a finer resolution"
+        )
     if max(shape) > LARGEST:
         raise errors.OptionError(
             f"the area of {path} has {shape[0]} x {shape[1]} pixels of {px:g} m; give bounds of at most "
@@ -200,6 +212,12 @@ def _ice(path: Path, placed: SceneSettings) -> npt.NDArray[np.bool_]:
         raise errors.OptionError(f"{path} is a table without shapes; name a file of polygons")
     if table.crs is None:
         raise errors.OptionError(f"the outlines {path} have no CRS; set one, for example with geopandas.set_crs")
+    kinds = set(table.geom_type[~(table.geometry.isna() | table.geometry.is_empty)])
+    if not kinds & {"Polygon", "MultiPolygon", "GeometryCollection"}:
+        raise errors.OptionError(
+            f"{path} has no polygons, only {', '.join(sorted(kinds)) or 'rows without a shape'}; name a file of the "
+            "outlines of glaciers"
+        )
     table = _glaciers_of_one_year(table, path).to_crs(placed.epsg)
     polygons = [shape for shape in table.geometry if shape is not None and not shape.is_empty]
     transform = Affine(*placed.grid.transform)
