@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from icemapper_xr import calibrate as maps
-from icemapper_xr import errors, models, whole
+from icemapper_xr import errors, models
 from icemapper_xr._types import Segmenter
 from icemapper_xr.conventions import PIXEL_SIZE, ModelEngine
 from icemapper_xr.models import own
@@ -210,8 +210,7 @@ def calibrate_weights(
         note = f"weights {segmenter.digest[:12]}; {source}"
         model = maps.fit_monotone(bins, source=note) if kind == "monotone" else maps.fit_kernel_ridge(bins, source=note)
         if target is not None:
-            with whole.appearing(target) as part:
-                maps.write(model, part)
+            maps.write(model, target)
     if register:
         _register(weights, calibration=maps.to_dict(model))
     return model
