@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import math
 import os
 from collections.abc import Mapping
@@ -17,7 +18,50 @@ from icemapper_xr.training.config import TrainingConfig
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["attributes", "export", "from_checkpoint"]
+__all__ = ["attributes", "export", "from_checkpoint", "require_place"]
+
+
+def require_place(config: TrainingConfig, folder: Path) -> None:
+    """Refuse a folder in which weights of another training have the name that those of this one will have.
+
+    Raises
+    ------
+    OptionError
+        If there is such a file, or one that does not tell its settings.
+    """
+    from icemapper_xr.models import weights
+
+    path = folder / f"{config.name}.h5"
+    if not path.exists():
+        return
+    try:
+        attrs = weights.read_attrs(path)
+    except errors.WeightsError:
+        attrs = {}
+    told, begun = attrs.get("settings"), config.warm_start.name if config.warm_start is not None else None
+    if isinstance(told, dict):
+        own = json.loads(_settings(config))
+        # what an earlier version did not know yet is no difference
+        differ = [key for key in own if key in told and not _agree(own[key], told[key])]
+        differ += ["warm_start"] if attrs.get("warm_start") != begun else []
+        if not differ:
+            return
+        reason = f"holds weights of another training (of other {', '.join(differ)})"
+    else:
+        reason = "does not tell which training it is of"
+    raise errors.OptionError(f"{path} {reason}: name another folder to export to, or remove the file")
+
+
+def _agree(one: Any, other: Any) -> bool:
+    """Compare settings, tables key by key where both have it."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return all(_agree(one[key], other[key]) for key in one.keys() & other.keys())
+    return bool(one == other)
+
+
+def _settings(config: TrainingConfig) -> str:
+    """Write the settings that shape the weights, as JSON; paths are of one machine."""
+    return config.model_dump_json(exclude={"warm_start", "data"})
 
 
 def export(trained: fit.Trained, config: TrainingConfig, folder: str | Path) -> Path:
@@ -77,7 +121,7 @@ def attributes(config: TrainingConfig, scores: Mapping[str, float | None]) -> di
         "unobserved": config.unobserved,
         "training": sources.training_set(config),
         "seed": config.seed,
-        "settings": config.model_dump_json(exclude={"warm_start", "data"}),
+        "settings": _settings(config),
         "validation": scores,
         "date": today().isoformat(),
     }

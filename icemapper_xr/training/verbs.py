@@ -45,7 +45,7 @@ def train_weights(
     cache
         Folder of simulated scenes, which several trainings can share; None is `out/scenes`.
     export
-        Folder for the weights; None is `out`.
+        Folder for the weights; None is `out`. Those of the same name are replaced if their settings are the same.
     resume
         Go on from the checkpoint in `out`.
     workers
@@ -61,7 +61,8 @@ def train_weights(
     Raises
     ------
     OptionError
-        If a setting is wrong, data are missing, or there is a checkpoint and `resume` is not set.
+        If a setting is wrong, data are missing, or there is a checkpoint, or another training's weights of the same
+        name, and `resume` is not set.
     """
     from icemapper_xr.training import config as settings
     from icemapper_xr.training import export as exporting
@@ -71,6 +72,8 @@ def train_weights(
     wanted = settings.load(path)
     folder = Path(out) if out is not None else Path("scratch") / path.stem
     target = Path(export) if export is not None else folder
+    if not resume:
+        exporting.require_place(wanted, target)
     with places.folders(folder, target / "logs", cache):
         trained = fit.train(wanted, folder, cache=cache, resume=resume, beside=path, workers=workers, describe=describe)
         return exporting.export(trained, wanted, target)
