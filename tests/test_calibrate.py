@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from icemapper_xr import calibrate, conventions
-from icemapper_xr.errors import AnalysisError, OptionError
+from icemapper_xr.errors import AnalysisError, OptionError, StoreError
 from tests.support import raise_if_dask_computes
 
 
@@ -254,6 +254,39 @@ def test_bad_input_has_a_clear_line(tmp_path):
         calibrate.bin_confidence([1.2], [True])
     with pytest.raises(OptionError, match="differ in shape"):
         calibrate.reliability([0.5, 0.5], [True])
+    for bins in (0, 2.5, "2"):
+        with pytest.raises(OptionError, match=f"bins={bins} is no number of bins; use a whole number"):
+            calibrate.reliability([0.5], [True], bins=bins)
+    for gamma in (0, -1, np.nan):
+        with pytest.raises(OptionError, match=rf"gamma={gamma:g} makes no map; it must be above 0"):
+            calibrate.fit_kernel_ridge(calibrate.reliability([0.7], [True]), gamma=gamma)
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path, model = tmp_path / "c.json", calibrate.Monotone((0.0, 1.0), (0.5, 1.0))
+    calibrate.write(model, path)
+
+    def full(self, text, **_):
+        with self.open("w") as file:
+            file.write(text[:5])
+        raise OSError(28, "No space left on device", str(self))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pathlib.Path.write_text", full)
+        with pytest.raises(StoreError, match=r"calibration .*c\.json cannot be written \(No space left on device\)"):
+            calibrate.write(model, path)
+    assert calibrate.read(path) == model
+    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(StoreError, match=r"missing/c\.json cannot be written .*name a file in a folder that is there"):
+        calibrate.write(model, tmp_path / "missing" / "c.json")
+
+
+def test_a_model_that_is_none_is_told():
+    from icemapper_xr.pipeline import trust
+
+    for model in (None, 5):
+        with pytest.raises(OptionError, match=f"model={model}: give 'auto', a file written by `icemapper calibrate`"):
+            trust.calibrate(xr.Dataset({"probability": ("x", [0.2, 0.8])}), model=model)
 
 
 def test_a_variable_alone_names_no_weights():

@@ -289,6 +289,10 @@ def test_scores_against_outlines_judge_the_calibration_of_the_weights(tmp_path: 
     main(["evaluate", str(folder), "--outlines", str(tmp_path / "mine.gpkg"), "--out", str(tmp_path / "scores")])
     told = json.loads((tmp_path / "scores" / "scores.json").read_text())
     assert "calibrated" in told["calibration"]
+    assert (told["outlines_year"], told["unobserved"]) == (2020, [])
+    rs.glaciers(years=(2016,)).to_file(tmp_path / "old.gpkg")
+    with pytest.warns(UserWarning, match=r"old\.gpkg has outlines of 2016, the map is of 2020: what changed between"):
+        assert pipeline.scores_of_run(folder, tmp_path / "old.gpkg", calibration="none")["outlines_year"] == 2016
     none = pipeline.scores_of_run(folder, tmp_path / "mine.gpkg", calibration="none")
     assert "calibrated" not in none["calibration"]
     (tmp_path / "file").touch()

@@ -98,8 +98,22 @@ def test_what_cannot_be_used_is_refused(ground: tuple[Path, Path], tmp_path: Pat
         simulate.scene_of(dem, ice, bounds=(LEFT, TOP - 800, np.inf, TOP))
     with pytest.raises(errors.OptionError, match="left < right"):
         simulate.scene_of(dem, ice, bounds=(LEFT + 800, TOP - 800, LEFT, TOP))
-    with pytest.raises(errors.OptionError, match="no elevation"):
-        simulate.scene_of(dem, ice, bounds=(LEFT - 5000, TOP - 800, LEFT - 3000, TOP))
+    past = (LEFT + 200, TOP - 1000, LEFT + 2000, TOP - 200)
+    with pytest.warns(UserWarning, match=r"dem\.tif has no elevation in 3\d\.\d% of the area, which is taken for sea"):
+        simulate.scene_of(dem, ice, bounds=past, settings=simulate.SceneSettings(years=(2023,)))
+    with pytest.raises(errors.OptionError, match=r"no elevation in 9\d% of the area"):
+        simulate.scene_of(dem, ice, bounds=(LEFT - 5000, TOP - 800, LEFT + 100, TOP))
+    extent = r"\(500000, 8698800, 501400, 8700000\) of EPSG:32633"
+    with pytest.raises(errors.OptionError, match=rf"bounds is \(0, 0, 10, 10\), outside .*dem\.tif, which .* {extent}"):
+        simulate.scene_of(dem, ice, bounds=(0, 0, 10, 10))
+    with pytest.raises(errors.OptionError, match=rf"over {extent}, has 80 x 31 whole .* 32 x 32 \(320 m a side\)"):
+        simulate.scene_of(dem, ice, bounds=(LEFT, TOP - 800, LEFT + 315, TOP))
+    with pytest.raises(errors.OptionError, match=r"the DEM .*dem\.tif over .* has 30 x 35 whole pixels of 40 m"):
+        simulate.scene_of(dem, ice, settings=simulate.SceneSettings(resolution=40.0))
+    for name, shape, only in (("point", shapely.Point(LEFT, TOP), "Point"), ("empty", None, "rows without a shape")):
+        geopandas.GeoDataFrame({"a": [1]}, geometry=[shape], crs=32633).to_file(tmp_path / f"{name}.gpkg")
+        with pytest.raises(errors.OptionError, match=rf"{name}\.gpkg has no polygons, only {only}"):
+            simulate.scene_of(dem, tmp_path / f"{name}.gpkg")
     with pytest.raises(errors.OptionError, match="lies in the area"):
         simulate.scene_of(dem, ice, bounds=(LEFT, TOP - 1200, LEFT + 360, TOP - 800))
     degrees = tmp_path / "degrees.tif"
@@ -146,7 +160,8 @@ def test_outlines_of_several_years_are_refused_and_rock_is_left_out(ground: tupl
     hole = disc.buffer(-200)
     geopandas.GeoDataFrame(rows, geometry=[disc - hole, hole], crs=32633).to_file(tmp_path / "glims.gpkg")
     settings = simulate.SceneSettings(seed=4, years=(2023,))
-    scene = simulate.scene_of(ground[0], tmp_path / "glims.gpkg", settings=settings)
+    with pytest.warns(UserWarning, match=r"1 rows of .*glims\.gpkg are no glaciers \(line_type\) and are left out"):
+        scene = simulate.scene_of(ground[0], tmp_path / "glims.gpkg", settings=settings)
     assert scene.truth(2023).sum() * 1e-4 == pytest.approx((disc.area - hole.area) / 1e6, rel=0.05)
     pair = geopandas.GeoDataFrame({"year": [1936, 2007]}, geometry=[disc, hole], crs=32633)
     pair.to_file(tmp_path / "years.gpkg")
@@ -195,6 +210,7 @@ def test_the_command_refuses_in_one_line(tmp_path: Path, capsys: pytest.CaptureF
     (tmp_path / "full" / "file").write_text("")
     cases = {
         (str(tmp_path / "full"),): "not empty",
+        (str(tmp_path / "full" / "file" / "x" / "y"),): "file/x/y cannot be made: ",
         (str(tmp_path / "a"), "--world", "moon"): "choose from polar",
         (str(tmp_path / "a"), "--dem", "dem.tif"): "outlines is missing",
         (str(tmp_path / "a"), "--bounds", "0", "0", "1", "1"): "no DEM",

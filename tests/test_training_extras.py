@@ -10,11 +10,14 @@ import pytest
 
 from icemapper_xr import applicability, errors
 from icemapper_xr.models import weights
-from icemapper_xr.training import eventlog, export, fit, likeness, samples, scenes, sources
+from icemapper_xr.training import config, eventlog, export, fit, likeness, samples, scenes, sources, verbs
 from tests.test_training_fit import make, tiny
 from tests.test_training_parts import write_set
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:keras.*")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:keras.*"),
+    pytest.mark.filterwarnings("ignore:no applicability for these weights"),  # three scenes are too few to describe
+]
 
 
 def test_tensorboard_reads_every_row_once(tmp_path: Path) -> None:
@@ -124,6 +127,35 @@ class Bare:
 
 def test_numbers_lie_beside_the_weights(tmp_path: Path) -> None:
     assert applicability.beside(tmp_path / "ICEmapper_a.h5").name == "ICEmapper_a_applicability.json"
+
+
+def test_weights_of_another_training_are_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("the work began")
+
+    monkeypatch.setattr(fit, "train", never)
+    (tmp_path / "a.toml").write_text('features = ["rtc"]\nsteps = 3\n[scenes]\nnumber = 9\n')
+    same = config.load(tmp_path / "a.toml")
+    path = tmp_path / f"{same.name}.h5"
+
+    def begin(*, resume: bool = False, **attrs: object) -> None:
+        weights.write(fit.network(tiny()), path, attrs={"features": ["rtc"], **attrs})
+        verbs.train_weights(tmp_path / "a.toml", out=tmp_path / "run", export=tmp_path, resume=resume)
+
+    fewer = same.model_copy(update={"scenes": config.SceneSettings(number=8)})
+    with pytest.raises(
+        errors.OptionError, match=rf"{path.name} holds .*of other scenes\): name another folder to export"
+    ):
+        begin(**export.attributes(fewer, {}))
+    with pytest.raises(errors.OptionError, match=r"\(of other warm_start\): name another folder .* or remove the file"):
+        begin(**export.attributes(same, {}) | {"warm_start": "b.h5"})
+    with pytest.raises(errors.OptionError, match=rf"{path.name} does not tell which training it is of"):
+        begin()
+    older = export.attributes(same, {})
+    older["settings"] = older["settings"].replace('"unobserved":"mirror",', "")
+    for allowed in (dict(older), {**export.attributes(fewer, {}), "resume": True}):
+        with pytest.raises(AssertionError, match="the work began"):
+            begin(**allowed)
 
 
 def test_the_description_of_earlier_weights_does_not_stay_beside_new_ones(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -23,7 +24,10 @@ from icemapper_xr.training import ahead, config, fit, optimiser, patches, sample
 from icemapper_xr.training.config import TrainingConfig
 from tests.test_training_parts import write_set
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:keras.*")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:keras.*"),
+    pytest.mark.filterwarnings("ignore:no applicability for these weights"),  # three scenes are too few to describe
+]
 
 
 def make(seed: int, size: int, features: tuple[Feature, ...]) -> tuple[np.ndarray, npt.NDArray[np.bool_]]:
@@ -54,6 +58,8 @@ def tiny(**changes: object) -> TrainingConfig:
         "estimate_batches": 3,
         "scenes": {"number": 3, "size": 32, "validation": 1, "first": 1, "every": 2},
     }
+    if "data" in changes:  # scenes would have no effect
+        del values["scenes"]
     return TrainingConfig.model_validate({**values, **changes})
 
 
@@ -139,9 +145,14 @@ def test_infinite_values_are_gaps(tmp_path: Path) -> None:
 
 def test_a_loss_that_is_no_number_ends_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(optimiser.KerasStep, "train", lambda *_: float("nan"))
-    with pytest.raises(errors.OptionError, match="the loss of step 0 is nan: give a smaller learning_rate"):
+    with pytest.raises(errors.OptionError, match=r"the loss of step 0 is nan: give a smaller learning_rate.* data$"):
         fit.train(tiny(), tmp_path, make=make)
     assert not (tmp_path / "checkpoint.npz").exists()
+    losses = iter([0.5, 0.5, float("nan")])
+    monkeypatch.setattr(optimiser.KerasStep, "train", lambda *_: next(losses))
+    with pytest.raises(errors.OptionError, match=r"step 2 is nan: .*; the checkpoint in .* is of an earlier step$"):
+        fit.train(tiny(checkpoint_minutes=0), tmp_path, make=make)
+    assert (tmp_path / "checkpoint.npz").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"x" * 99])
@@ -257,7 +268,11 @@ def weights_of(trained: fit.Trained) -> list[np.ndarray]:
 
 
 def test_training_ends_with_a_log_and_the_best_weights(tmp_path: Path) -> None:
-    trained = fit.train(tiny(), tmp_path, make=make)
+    with (
+        pytest.warns(UserWarning, match="no applicability for these weights"),
+        pytest.warns(UserWarning, match=r"checkpoint\.npz to go on from: the training begins anew"),
+    ):
+        trained = fit.train(tiny(), tmp_path, make=make, resume=True)
     lines = (tmp_path / "log.csv").read_text().splitlines()
     assert len(lines) == 3
     assert lines[0].startswith("step,seconds,learning_rate,loss,val_iou_pixels")
@@ -356,6 +371,10 @@ def test_published_data_set_trains(tmp_path: Path) -> None:
     trained = fit.train(settings, tmp_path / "run", make=make)
     # two samples of 64 x 64 px hold 32 windows of 16 px: 16 batches of 2
     assert trained.rows[-1]["step"] == 16
+    large = settings.model_copy(update={"window": 128})
+    told = r"sample SVAL-10-38_2020_ro14 in .*train\.hdf5 is 64 x 64 px, smaller than a window of 128 px: set a smaller"
+    with pytest.raises(errors.OptionError, match=told):
+        fit.train(large, tmp_path / "other", make=make)
 
 
 def test_statistics_are_the_mean_over_the_batches(tmp_path: Path) -> None:
@@ -718,6 +737,9 @@ def test_export_and_warm_start(tmp_path: Path) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(*deep, strict=True))
     from_run = export.from_checkpoint(both, tmp_path / "both", tmp_path / "again")
     assert weights.read_architecture(from_run).channels == 2
+    icefree = dataclasses.replace(trained, scores={"val_iou_pixels": 1.0, "val_area_bias": float("nan")})
+    told = weights.read_attrs(export.export(icefree, both, tmp_path / "weights"))["validation"]
+    assert told == {"val_iou_pixels": 1.0, "val_area_bias": None}
 
 
 def test_features_weigh_the_same_at_first() -> None:
@@ -740,7 +762,7 @@ def test_warm_start_of_another_size_is_refused(tmp_path: Path) -> None:
     weights.write(fit.network(tiny()), path, attrs={"features": ["rtc"]})
     with pytest.raises(errors.OptionError, match="filters"):
         warm.start(fit.network(tiny(filters=4)), path, ("rtc",))
-    with pytest.raises(errors.OptionError, match="another depth"):
+    with pytest.raises(errors.OptionError, match=r"a\.h5 is of another depth, 1 levels, than .* 2: set levels = 1"):
         warm.start(fit.network(tiny(levels=2)), path, ("rtc",))
 
 
@@ -775,6 +797,45 @@ def test_warm_start_must_not_have_seen_what_is_left_out(tmp_path: Path) -> None:
     assert "but those of alpine (which unknown.h5, with which it began, may have seen);" in sources.training_set(
         unknown
     )
+
+
+def test_what_nobody_knows_of_the_first_weights_nobody_knows_of_later_ones(tmp_path: Path) -> None:
+    from icemapper_xr.models import weights
+    from icemapper_xr.training import export, sources, warm
+
+    def written(name: str, settings: TrainingConfig | None, left_out: tuple[str, ...]) -> TrainingConfig:
+        """Write weights of a training, and return the settings of one that begins with them."""
+        attrs = {"features": ["rtc"]} if settings is None else export.attributes(settings, {})
+        weights.write(fit.network(tiny()), tmp_path / name, attrs=attrs)
+        return tiny(leave_out=left_out, warm_start=tmp_path / name)
+
+    second = written("first.h5", None, ("alpine", "coast"))
+    third = written("second.h5", second, ("alpine",))
+    fourth = written("third.h5", third, ("alpine",))
+    for settings in (second, third, fourth):
+        assert warm.has_seen(settings) is None
+        assert "may have seen" in sources.training_set(settings)
+    assert warm.has_seen(third.model_copy(update={"leave_out": ("sea",)})) is True
+    assert warm.has_seen(written("known.h5", tiny(leave_out=("alpine",)), ("alpine",))) is False
+
+
+def test_weights_remember_their_scenes_when_they_go_on_with_a_data_set(tmp_path: Path) -> None:
+    from icemapper_xr.models import weights
+    from icemapper_xr.training import export, warm
+
+    def begun(name: str, settings: TrainingConfig) -> Path:
+        weights.write(fit.network(tiny()), tmp_path / name, attrs=export.attributes(settings, {}))
+        return tmp_path / name
+
+    first = begun("simulated.h5", tiny())
+    told = warm.seeds_of(weights.read_attrs(first))
+    assert told == ([[100_000, 100_002]], [[900_000, 900_000]])
+    tuned = begun("tuned.h5", TrainingConfig(features=("rtc",), data=tmp_path, warm_start=first))
+    again = begun("again.h5", TrainingConfig(features=("rtc",), data=tmp_path, warm_start=tuned))
+    assert warm.seeds_of(weights.read_attrs(again)) == told
+    fresh = export.attributes(TrainingConfig(features=("rtc",), data=tmp_path), {})
+    assert warm.seeds_of(fresh) == ([], [])
+    assert "learned_seeds" not in fresh
 
 
 def test_windows_of_which_nothing_is_known_are_not_scored(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from icemapper_xr import errors
 from icemapper_xr.conventions import FEATURE_RANGES
-from icemapper_xr.training import augment, config, hdf5, metrics, samples
+from icemapper_xr.training import augment, config, hdf5, metrics, patches, samples
 from icemapper_xr.training.config import Augmentation, TrainingConfig
 
 CALM = Augmentation(
@@ -91,6 +91,23 @@ def test_a_schedule_of_another_kind_leaves_that_of_the_preset_behind() -> None:
         ("pixel_size = 30.0", "simulated scenes have 10 m"),
         ("window = 16\n[scenes]\nsize = 16", "scenes.size"),
         ("[scenes]\nseed = -5", "scenes.seed"),
+        ("filterz = 8", "filterz: unknown key; did you mean filters\\? there are features, pooling, filters,"),
+        ("[loss]\ngama = 2", "loss.gama: unknown key; did you mean gamma\\? there are gamma, smoothing, dice$"),
+        ("[[stages]]\nuntil = 1\nwindow = 8", r"stages\[0\].windows is missing: give it"),
+        (
+            "[[stages]]\nuntil = 1\nwindows = []",
+            r"stages\[0\].windows = \[\]: the list should have at least 1 item, not 0",
+        ),
+        ("learning_rate = -1", r"a\.toml: learning_rate = -1: should be greater than 0$"),
+        ('features = "rtc"', r"features = 'rtc': should be a list"),
+        ('features = ["rtc", "sar"]', r"features\[1\] = 'sar': should be 'grd', 'rtc' or 'insar'"),
+        ("loss = 3", "loss = 3: should be a table"),
+        ("filters = 7", r"a\.toml: filters=7 must be even"),
+        ("steps = true", "steps = True: a number is wanted"),
+        ('steps = "100"', "steps = '100': a number is wanted, without quotes"),
+        ("[augmentation]\nscale = true", "augmentation.scale = True: a number is wanted"),
+        ('[schedule]\nkind = "restarts"\ncycles = ["0.5", 1]', r"schedule.cycles\[0\] = '0.5': a number is wanted"),
+        ('data = "x"\n[scenes]\nnumber = 3\nsize = 64', "scenes.number, scenes.size would have no effect beside data="),
         ("window = 320", "half of it must divide 1152 px; give one of 8, 16, 24, 32,"),
         ("[scenes]\nseed = 699990", "699990 to 700053 meet the seeds 700001 to 700020, which are for evaluation"),
         ("[scenes]\nvalidation_seed = 800010", "800010 to 800013 meet the seeds 800001 to 800012, which are for cal"),
@@ -111,6 +128,12 @@ def test_bad_settings_are_named_in_one_line(tmp_path: Path, text: str, part: str
     with pytest.raises(errors.OptionError, match=part) as caught:
         config.load(path)
     assert "\n" not in str(caught.value)
+
+
+def test_whole_numbers_are_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text("steps = 3.0\nlearning_rate = 1\n[augmentation]\nscale = 0\n")
+    assert config.load(path) == TrainingConfig(steps=3, learning_rate=1.0)
 
 
 # -- scaling ----------------------------------------------------------------------------------------------------------
@@ -302,7 +325,7 @@ def test_hdf5_faults_are_named(tmp_path: Path) -> None:
         hdf5.open_samples(tmp_path / "train.hdf5", ("rtc",))
     path = tmp_path / "other.hdf5"
     write_set(path)
-    with pytest.raises(errors.OptionError, match="has no grd"):
+    with pytest.raises(errors.OptionError, match="has no grd: leave the feature out"):
         hdf5.open_samples(path, ("grd",))
     with h5py.File(tmp_path / "third.hdf5", "w") as file, h5py.File(path) as source:
         source.copy("SVAL-10-38_2020_ro14", file)
@@ -311,6 +334,44 @@ def test_hdf5_faults_are_named(tmp_path: Path) -> None:
         hdf5.open_samples(tmp_path / "third.hdf5", ("rtc",))
     with pytest.raises(errors.OptionError, match=r"it is a folder.*such as test\.hdf5"):
         hdf5.open_samples(tmp_path, ("rtc",))
+
+
+def test_a_damaged_piece_is_named_with_its_sample(tmp_path: Path) -> None:
+    path = tmp_path / "test.hdf5"
+    write_set(path)
+    with h5py.File(path, "r+") as file:
+        group = file["SVAL-10-38_2020_ro14"]
+        spans = []
+        for name, chunks in (("rtc", (1, 32, 32, 1)), ("outlines", (64, 64, 2))):
+            whole = group[name][:]
+            del group[name]
+            stored = group.create_dataset(name, data=whole, chunks=chunks, compression="gzip").id
+            spans += [stored.get_chunk_info(0)]
+    with path.open("r+b") as raw:
+        for span in spans:
+            raw.seek(span.byte_offset)
+            raw.write(b"\x55" * span.size)
+    one = hdf5.open_samples(path, ("rtc",))[0]
+    crop = samples.Crop(0, 0, 16)
+    told = r"sample SVAL-10-38_2020_ro14 in .*test\.hdf5 cannot be read \(.*the file is damaged; copy it anew"
+    with pytest.raises(errors.OptionError, match=f"^rtc of {told}"):
+        one.read("rtc", np.array([0]), crop)
+    with pytest.raises(errors.OptionError, match=f"^outlines of {told}"):
+        one.truth(crop)
+    hdf5.close(path)
+
+
+def test_nothing_is_learned_from_the_padding(tmp_path: Path) -> None:
+    """The inside of 48 x 40 px is smaller than a patch of 64 px."""
+    write_set(tmp_path / "train.hdf5")
+    found = hdf5.open_samples(tmp_path / "train.hdf5", ("rtc",))
+    settings = TrainingConfig(features=("rtc",), window=64, mixed=0.0, augmentation=CALM)
+    _, labels = patches.draw(np.random.default_rng(0), found[:1], settings, 64)
+    inside = np.zeros((64, 64), bool)
+    inside[8:56, 16:56] = True
+    assert np.array_equal(labels.sum(axis=-1) == 1, inside)
+    assert np.array_equal(labels, next(patches.windows(found[0], settings))[1])
+    hdf5.close(tmp_path / "train.hdf5")
 
 
 @pytest.mark.parametrize(
@@ -356,7 +417,13 @@ def test_numbers_may_be_arrays_of_one_and_other_things_are_no_samples(tmp_path: 
     write_set(other)
     with h5py.File(other, "r+") as file:
         file["version"] = 3
-    with pytest.raises(errors.OptionError, match=r"sample version in .* has no rtc, outlines"):
+    with pytest.raises(errors.OptionError, match=r"sample version in .* has no rtc, outlines: choose another"):
+        hdf5.open_samples(other, ("rtc",))
+    hdf5.close(other)
+    with h5py.File(other, "r+") as file:
+        del file["version"]
+        del file["SVAL-10-38_2020_ro14"]["outlines"]
+    with pytest.raises(errors.OptionError, match="has no outlines: choose another data set"):
         hdf5.open_samples(other, ("rtc",))
 
 

@@ -19,7 +19,7 @@ import shapely
 import xarray as xr
 from pyproj import Transformer
 
-from icemapper_xr import calibrate, cli, conventions, errors, progress
+from icemapper_xr import calibrate, cli, conventions, errors
 from icemapper_xr.conventions import Feature
 from icemapper_xr.models import own
 from icemapper_xr.training import bodies, cases, margins, reference, scorecard, scoring, sensitivity, verbs
@@ -139,9 +139,15 @@ def test_a_scene_of_which_nothing_is_known_says_nothing() -> None:
     truth = square(10, 30)
     wrong = case(np.full((60, 60), 0.1), truth, name="a")
     nothing = case(np.full((60, 60), np.nan), truth, name="b")
-    report = scoring.evaluate([wrong, nothing])
+    with pytest.warns(UserWarning, match="nothing was observed in 1 of 2 scenes, which are in no score: b"):
+        report = scoring.evaluate([wrong, nothing])
     assert report["mean_iou"] == 0
     assert list(report["scenes"]) == ["a"]
+    assert report["unobserved"] == ["b"]
+    assert "not scored, as nothing was observed there: b" in scorecard.table(report)
+    others = [dataclasses.replace(nothing, name=str(number)) for number in range(7)]
+    with pytest.raises(errors.OptionError, match=r"in any of 7 \(0, 1, 2, 3, 4 and 2 more\); name scenes or samples"):
+        scoring.evaluate(others)
 
 
 def test_objects_sizes_and_termini() -> None:
@@ -315,7 +321,8 @@ def test_rock_of_glims_is_no_ice_of_the_truth(tmp_path: Path) -> None:
     hole = shapely.box(500_160, 8_000_000 - 240, 500_240, 8_000_000 - 160)
     rows = {"line_type": ["glac_bound", "intrnl_rock"]}
     gpd.GeoDataFrame(rows, geometry=[disc - hole, hole], crs=32633).to_file(tmp_path / "glims.gpkg")
-    case = against_outlines(map_of(np.where(ice & ~rock, 0.9, 0.1)), tmp_path / "glims.gpkg")
+    with pytest.warns(UserWarning, match=r"glims\.gpkg: 1 rows that are no glaciers left out \(line_type intrnl_rock"):
+        case = against_outlines(map_of(np.where(ice & ~rock, 0.9, 0.1)), tmp_path / "glims.gpkg")
     assert scoring.evaluate([case])["pixels"]["iou"] == 1
 
 
@@ -394,8 +401,10 @@ def test_a_map_is_scored_against_outlines(tmp_path: Path) -> None:
         against_outlines(map_of(probability), tmp_path / "table.csv")
     none = tmp_path / "nothing.gpkg"
     gpd.GeoDataFrame({"year": [2020]}, geometry=[None], crs=32633).to_file(none)
-    with pytest.raises(errors.VectorError, match=r"nothing\.gpkg has no polygons"):
+    with pytest.raises(errors.VectorError, match=r"^outlines .*nothing\.gpkg has no polygons"):
         against_outlines(map_of(probability), none)
+    with pytest.raises(errors.VectorError, match=r"^area .*nothing\.gpkg has no polygons"):
+        against_outlines(map_of(probability), path, area=none)
     bow = tmp_path / "bow.gpkg"  # crosses itself; the same two triangles, mended
     gpd.GeoDataFrame(
         geometry=[
@@ -403,7 +412,9 @@ def test_a_map_is_scored_against_outlines(tmp_path: Path) -> None:
         ],
         crs=32633,
     ).to_file(bow)
-    assert against_outlines(map_of(probability), bow).truth.sum() == pytest.approx(200, abs=25)
+    with pytest.warns(UserWarning, match=r"1 invalid geometries of outlines bow\.gpkg were mended"):
+        mended = against_outlines(map_of(probability), bow)
+    assert mended.truth.sum() == pytest.approx(200, abs=25)
 
 
 def test_outlines_of_several_years_are_those_of_the_map_s(tmp_path: Path) -> None:
@@ -418,9 +429,7 @@ def test_outlines_of_several_years_are_those_of_the_map_s(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("column", ["year", "Year"])
-def test_years_of_outlines_are_read_however_they_are_written(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], column: str
-) -> None:
+def test_years_of_outlines_are_read_however_they_are_written(tmp_path: Path, column: str) -> None:
     true = shapely.box(500_100, 8_000_000 - 300, 500_300, 8_000_000 - 100)
     map_ = map_of(np.where(square(10, 30), 0.9, 0.1))
 
@@ -435,12 +444,24 @@ def test_years_of_outlines_are_read_however_they_are_written(
         assert scoring.evaluate([against_outlines(map_, of(*years), year=2024)])["pixels"]["iou"] == 1
     with pytest.raises(errors.AnalysisError, match=r"1 of 3 rows of the outlines .*years\.gpkg have no [yY]ear"):
         against_outlines(map_, of("2016", "2024", None), year=2024)
-    progress.enable(True)
-    try:
-        against_outlines(map_, of(2016), year=2024)
-    finally:
-        progress.enable(False)
-    assert "has outlines of 2016, the map is of 2024" in capsys.readouterr().err
+    crs = map_.rio.crs
+    with pytest.warns(UserWarning, match=r"years\.gpkg has outlines of 2016, the map is of 2024: what changed"):
+        assert reference.read(of(2016), crs=crs, year=2024).year == 2016
+    assert reference.read(of(2016, 2024), crs=crs, year=2024).year == 2024
+    assert reference.read(of(None), crs=crs, year=2024).year is None
+
+
+def test_a_tile_beside_the_area_is_not_one_that_is_compared(tmp_path: Path) -> None:
+    gpd.GeoDataFrame(geometry=[shapely.box(500_100, 8_000_000 - 300, 500_200, 8_000_000 - 100)], crs=32633).to_file(
+        tmp_path / "mine.gpkg"
+    )
+    layer = map_of(np.where(square(10, 30), 0.9, 0.1))[conventions.PROBABILITY]
+    truth = reference.read(tmp_path / "mine.gpkg", crs=layer.rio.crs)
+    tiles = [layer[:, :30], layer[:, 30:], xr.full_like(layer, np.nan)]
+    found = [reference.compared(tile, truth, name=str(number)) for number, tile in enumerate(tiles)]
+    with pytest.warns(UserWarning, match="nothing was observed in 1 of 2 scenes, which are in no score: 2"):
+        report = scoring.evaluate(reference.meeting(found, truth))
+    assert list(report["scenes"]) == ["0"]
 
 
 # -- changed input ----------------------------------------------------------------------------------------------------
@@ -527,14 +548,19 @@ def test_the_source_of_scores_names_every_scene(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("by_coherence")
 def test_scenes_that_the_weights_learned_from_are_told() -> None:
     shipped = "tweightedpool_rtc_simulated"  # trained on the seeds from 300000 on
-    report = verbs.evaluate_weights(shipped, seeds=(300_000, 5), size=48, calibration=None)
+    told = pytest.warns(UserWarning, match="learned from the scenes of seed.*: on those it does better|were chosen by")
+    with told:
+        report = verbs.evaluate_weights(shipped, seeds=(300_000, 5), size=48, calibration=None)
     assert report["source"].endswith("seeds 300000, 5, of which the weights learned from seed 300000")
-    model = verbs.calibrate_weights(shipped, seeds=(300_000, 300_001), size=48)
+    with told:
+        model = verbs.calibrate_weights(shipped, seeds=(300_000, 300_001), size=48)
     assert model.source.endswith(", of which the weights learned from seeds 300000 to 300001")
-    chosen = verbs.evaluate_weights(shipped, seeds=(900_003,), size=48, calibration=None)
+    with told:
+        chosen = verbs.evaluate_weights(shipped, seeds=(900_003,), size=48, calibration=None)
     assert chosen["source"].endswith("seed 900003, of which the weights were chosen by seed 900003")
     # Begun with weights that saw more scenes than this training did.
-    begun = verbs.evaluate_weights("tweightedpool_insar_simulated", seeds=(300_500,), size=48, calibration=None)
+    with told:
+        begun = verbs.evaluate_weights("tweightedpool_insar_simulated", seeds=(300_500,), size=48, calibration=None)
     assert begun["source"].endswith("of which the weights learned from seed 300500")
     unseen = verbs.evaluate_weights(shipped, seeds=(700_001,), size=48, calibration=None)
     assert unseen["source"] == "simulated scenes of 48 px, seed 700001"

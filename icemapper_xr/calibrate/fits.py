@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from icemapper_xr.calibrate.maps import KernelRidge, Monotone
 from icemapper_xr.calibrate.reliability import Bins
-from icemapper_xr.errors import AnalysisError
+from icemapper_xr.errors import AnalysisError, OptionError
 
 __all__ = ["fit_kernel_ridge", "fit_monotone"]
 
@@ -40,9 +40,13 @@ def fit_kernel_ridge(bins: Bins, *, gamma: float = 1.0, source: str = "") -> Ker
 
     Raises
     ------
+    OptionError
+        `gamma` is not above 0.
     AnalysisError
         All bins are empty.
     """
+    if not (np.isfinite(gamma) and gamma > 0):
+        raise OptionError(f"gamma={gamma:g} makes no map; it must be above 0 (1 in the publication)")
     x, y, n = _filled(bins)
     inside = (x > 0) & (x < 1)  # a bin whose mean is an anchor's place would make the system singular
     x, y, w = x[inside], y[inside], (n[inside] / n.max()) ** WEIGHT_POWER

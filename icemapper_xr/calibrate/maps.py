@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from icemapper_xr.errors import OptionError
+from icemapper_xr import whole
+from icemapper_xr.errors import OptionError, StoreError
 
 __all__ = ["KernelRidge", "Model", "Monotone", "from_dict", "published", "read", "to_dict", "write"]
 
@@ -138,8 +139,20 @@ def _listed(values: Any) -> tuple[float, ...]:
 
 
 def write(model: Model, path: str | Path) -> None:
-    """Write the model as JSON: numbers, no pickle."""
-    Path(path).write_text(json.dumps(to_dict(model), indent=1) + "\n", encoding="utf-8")
+    """Write the model as JSON: numbers, no pickle; what was at `path` is replaced by the whole file or not at all.
+
+    Raises
+    ------
+    StoreError
+        The file cannot be written.
+    """
+    try:
+        with whole.appearing(Path(path)) as part:
+            part.write_text(json.dumps(to_dict(model), indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise StoreError(
+            f"calibration {path} cannot be written ({error.strerror}): name a file in a folder that is there, with room"
+        ) from error
 
 
 def tell_of_other(model: Model, digest: str | None, *, what: object) -> None:

@@ -109,8 +109,8 @@ def bin_confidence(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, bins: i
     c, right = np.asarray(confidence, dtype=np.float64), np.asarray(correct)
     if c.shape != right.shape:
         raise OptionError(f"confidence {c.shape} and correct {right.shape} differ in shape; pass one flag per pixel")
-    if bins < 1:
-        raise OptionError(f"bins={bins} is no number of bins; use 1 or more")
+    if not isinstance(bins, int | np.integer) or bins < 1:
+        raise OptionError(f"bins={bins} is no number of bins; use a whole number, 1 or more")
     right = _flags(right, "correct")
     known = ~np.isnan(c) & ~np.isnan(right)
     c, right = c[known], right[known]

@@ -47,7 +47,8 @@ def scores_of_run(
     Returns
     -------
     dict
-        As of `training.scoring.evaluate`; 'scenes' are the tiles, 'regions' the UTM zones.
+        As of `training.scoring.evaluate`; 'scenes' are the tiles, 'regions' the UTM zones, 'outlines_year' is the year
+        of the outlines, or None where they do not say.
 
     Raises
     ------
@@ -82,6 +83,7 @@ def scores_of_run(
             "weights": str(attrs.get(cv.ATTR_WEIGHTS, "")),
             "digest": str(attrs.get(cv.ATTR_WEIGHTS_DIGEST, "")),
             "source": f"{Path(source).name}, {mapped}, against {Path(outlines).name}",
+            "outlines_year": truth.year,
             **scoring.evaluate(reference.meeting(found, truth), calibration=model),
         }
         if out is not None:

@@ -37,10 +37,12 @@ def calibrate(result: xr.Dataset | xr.DataArray, *, model: str | Path | maps.Mod
     Raises
     ------
     OptionError
-        If the weights have no calibration or are not named, or the file is none.
+        If the weights have no calibration or are not named, the file is none, or `model` is something else.
     """
     if isinstance(model, maps.KernelRidge | maps.Monotone):
         return maps.calibrate(result, model)
+    if not isinstance(model, str | Path):
+        raise OptionError(f"model={model!r}: give 'auto', a file written by `icemapper calibrate`, or a fitted map")
     if str(model) != "auto":
         found = maps.read(model)
         maps.tell_of_other(found, result.attrs.get(conventions.ATTR_WEIGHTS_DIGEST), what=model)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from icemapper_xr import errors, progress
+from icemapper_xr import errors
 from icemapper_xr._types import FloatArray
 from icemapper_xr.inventory import elevation, shapes
 from icemapper_xr.simulate import glaciers, scenes, worlds
@@ -26,6 +27,8 @@ HEIGHTS = (-500.0, 9_000.0)
 """Elevations outside these are a void, whatever nodata value the file declares, metres."""
 LARGEST = 6_000
 """Rows or columns of the largest scene, for memory."""
+SMALLEST = 32
+"""Rows or columns of the smallest scene, as of any."""
 MOST_MISSING = 0.95
 """Share of the area without elevation above which the scene is refused; up to it what is missing is sea."""
 NOTEWORTHY = 0.005
@@ -67,6 +70,11 @@ def scene_of(
     icemapper_xr.errors.OptionError
         A file cannot be read, the DEM has no CRS in metres or one that stretches the area, the area lies outside of it
         or has no glacier, or the settings ask for a world without glaciers.
+
+    Warns
+    -----
+    UserWarning
+        More than half a per cent of the area has no elevation and becomes sea, or rows of the outlines are no glaciers.
     """
     asked = SceneSettings() if settings is None else settings
     if asked.world not in worlds.GLACIATED:
@@ -124,7 +132,11 @@ def _surface(
             f"{tuple(round(edge) for edge in file.bounds)}"
         )
     if missing > NOTEWORTHY:
-        progress.note(f"{path.name} has no elevation in {missing:.0%} of the area, which is taken for sea")
+        warnings.warn(
+            f"the DEM {path} has no elevation in {missing:.1%} of the area, which is taken for sea",
+            UserWarning,
+            stacklevel=3,
+        )
     return placed, np.nan_to_num(surface, nan=0.0)
 
 
@@ -150,9 +162,19 @@ def _placed(
     left, bottom, right, top = file.bounds if bounds is None else bounds
     if not (np.isfinite([left, bottom, right, top]).all() and left < right and bottom < top):
         raise errors.OptionError(f"bounds is {bounds}; give left, bottom, right, top with left < right, bottom < top")
+    extent = tuple(round(edge) for edge in file.bounds)
+    of_dem = f"the DEM {path}, which reaches over {extent} of EPSG:{epsg}"
+    if left >= file.bounds.right or right <= file.bounds.left or bottom >= file.bounds.top or top <= file.bounds.bottom:
+        raise errors.OptionError(f"bounds is {bounds}, outside {of_dem}; give left, bottom, right, top within that")
     _require_scale(file, path, ((left + right) / 2, (bottom + top) / 2))
     left, top = np.ceil(left / px) * px, np.floor(top / px) * px
     shape = (int((top - bottom) // px), int((right - left) // px))
+    if min(shape) < SMALLEST:
+        area = f"the DEM {path} over {extent}" if bounds is None else f"bounds {bounds} of {of_dem},"
+        raise errors.OptionError(
+            f"{area} has {max(shape[0], 0)} x {max(shape[1], 0)} whole pixels of {px:g} m; give an area of at least "
+            f"{SMALLEST} x {SMALLEST} ({SMALLEST * px:g} m a side), or a finer resolution"
+        )
     if max(shape) > LARGEST:
         raise errors.OptionError(
             f"the area of {path} has {shape[0]} x {shape[1]} pixels of {px:g} m; give bounds of at most "
@@ -190,6 +212,12 @@ def _ice(path: Path, placed: SceneSettings) -> npt.NDArray[np.bool_]:
         raise errors.OptionError(f"{path} is a table without shapes; name a file of polygons")
     if table.crs is None:
         raise errors.OptionError(f"the outlines {path} have no CRS; set one, for example with geopandas.set_crs")
+    kinds = set(table.geom_type[~(table.geometry.isna() | table.geometry.is_empty)])
+    if not kinds & {"Polygon", "MultiPolygon", "GeometryCollection"}:
+        raise errors.OptionError(
+            f"{path} has no polygons, only {', '.join(sorted(kinds)) or 'rows without a shape'}; name a file of the "
+            "outlines of glaciers"
+        )
     table = _glaciers_of_one_year(table, path).to_crs(placed.epsg)
     polygons = [shape for shape in table.geometry if shape is not None and not shape.is_empty]
     transform = Affine(*placed.grid.transform)
@@ -206,7 +234,11 @@ def _glaciers_of_one_year(table: GeoDataFrame, path: Path) -> GeoDataFrame:
     """Leave out the rock of GLIMS' files, and refuse outlines that have the same ice in several years."""
     glacier = shapes.glacier_rows(table)
     if not glacier.all():
-        progress.note(f"{int((~glacier).sum())} rows of {path.name} are no glaciers (line_type) and are left out")
+        warnings.warn(
+            f"{int((~glacier).sum())} rows of {path} are no glaciers (line_type) and are left out",
+            UserWarning,
+            stacklevel=4,
+        )
     try:
         shapes.require_one_year(table[glacier], f"the outlines {path}")
     except errors.VectorError as error:

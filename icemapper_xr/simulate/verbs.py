@@ -92,7 +92,7 @@ def simulate(
     icemapper_xr.errors.OptionError
         A value is out of range, or a file cannot be used.
     icemapper_xr.errors.StoreError
-        The folder holds something already.
+        The folder holds something already, or cannot be made.
     """
     settings = SceneSettings(
         seed=seed,
@@ -142,6 +142,10 @@ def _snap(edge: float, resolution: float) -> float:
 def _empty(folder: Path) -> Path:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise errors.StoreError(f"{folder} is there already and is not empty; name another folder, or remove it")
+    above = next(parent for parent in folder.absolute().parents if parent.exists())
+    if not (above.is_dir() and os.access(above, os.W_OK)):
+        reason = "cannot be written to" if above.is_dir() else "is a file"
+        raise errors.StoreError(f"{folder} cannot be made: {above} {reason}; name another folder")
     return folder
 
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 import hashlib
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 
 import pydantic
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from icemapper_xr import errors
 from icemapper_xr.conventions import FEATURES, LATTICE, N_STEPS, PIXEL_SIZE, Feature, Pooling, Unobserved
 
 if TYPE_CHECKING:
     import numpy as np
+    from pydantic_core import ErrorDetails
 
 __all__ = [
     "CALIBRATION_SEEDS",
@@ -33,8 +36,18 @@ __all__ = [
     "original",
 ]
 
-Probability = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[int, Field(ge=1)]
+
+def _number(value: Any) -> Any:
+    """Refuse what pydantic would take for a number: `true` would train for one step."""
+    if isinstance(value, bool | str):
+        raise ValueError("a number is wanted, without quotes" if isinstance(value, str) else "a number is wanted")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_number)]
+Number = Annotated[float, BeforeValidator(_number)]
+Probability = Annotated[Number, Field(ge=0, le=1)]
+Positive = Annotated[Whole, Field(ge=1)]
 StepPrecision = Literal["float32", "bfloat16"]
 
 SEEDS = tuple(range(700_001, 700_021))
@@ -54,13 +67,13 @@ class SceneSettings(_Settings):
 
     number: Positive = 64
     """Scenes of the training set."""
-    size: Annotated[int, Field(ge=32)] = 384
+    size: Annotated[Whole, Field(ge=32)] = 384
     """Side of a scene, pixels."""
-    seed: Annotated[int, Field(ge=0)] = 100_000
+    seed: Annotated[Whole, Field(ge=0)] = 100_000
     """Scene i of the training set is simulated with `seed + i`."""
     validation: Positive = 4
     """Scenes of the validation set."""
-    validation_seed: Annotated[int, Field(ge=0)] = 900_000
+    validation_seed: Annotated[Whole, Field(ge=0)] = 900_000
     """Validation scene i is simulated with `validation_seed + i`."""
     first: Positive = 8
     """Scenes that must be there before the first step."""
@@ -71,7 +84,7 @@ class SceneSettings(_Settings):
 
     What is small or rare (snow patches, lakes, debris-covered ice) is else seen too seldom to be learned.
     """
-    every: Annotated[int, Field(ge=0)] = 0
+    every: Annotated[Whole, Field(ge=0)] = 0
     """Steps after which one scene more is drawn from; 0 waits for all of them before the first step.
 
     The scenes that step i may draw from depend on i alone, not on the simulator's speed: if one is late, the step
@@ -93,11 +106,11 @@ class SceneSettings(_Settings):
 class Augmentation(_Settings):
     """How patches are changed at random, in this order; the defaults are for simulated scenes."""
 
-    start_jitter: Annotated[int, Field(ge=0)] = 1
+    start_jitter: Annotated[Whole, Field(ge=0)] = 1
     """All steps move together by up to so many dates of the sample, as far as it reaches."""
     step_jitter: Probability = 0.25
     """Chance that a step of a feature is taken from the date before or after, where dates are denser than steps."""
-    gaps: Annotated[int, Field(ge=0, le=14)] = 4
+    gaps: Annotated[Whole, Field(ge=0, le=14)] = 4
     """Largest number of steps of a feature that go missing; the number is drawn uniformly from 0 to this."""
     gap_chance: Probability = 0.5
     """Chance that a patch has gaps at all."""
@@ -113,7 +126,7 @@ class Augmentation(_Settings):
     """Chance of raising a channel to a power of 0.8 to 1.2."""
     shift: Probability = 0.25
     """Chance of adding one normal number to a channel of the patch."""
-    shift_sigma: Annotated[float, Field(ge=0)] = 0.025
+    shift_sigma: Annotated[Number, Field(ge=0)] = 0.025
     """Standard deviation of that number, in model units (0.025 is about 4 dB)."""
     speckle: Probability = 0.0
     """Chance of multiplying backscatter by fresh gamma noise of 8 to 64 looks, uncorrelated."""
@@ -124,9 +137,9 @@ class Augmentation(_Settings):
 class LossSettings(_Settings):
     """Focal loss, optionally mixed with a soft Dice loss of the class glacier."""
 
-    gamma: Annotated[float, Field(ge=0)] = 2.0
+    gamma: Annotated[Number, Field(ge=0)] = 2.0
     """Exponent of the focal term; 0 is cross-entropy."""
-    smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    smoothing: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     """Label smoothing, in training only."""
     dice: Probability = 0.0
     """Share of the Dice loss in the sum."""
@@ -137,11 +150,11 @@ class Schedule(_Settings):
 
     kind: Literal["cosine", "restarts", "constant"] = "cosine"
     """'cosine': linear warm-up, then half a cosine down to `floor`; 'restarts': cosine cycles ending at `cycles`."""
-    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    warmup: Annotated[Number, Field(ge=0, lt=1)] = 0.05
     """Share of the steps over which the rate rises from zero; of 'cosine'."""
-    floor: Annotated[float, Field(ge=0, le=1)] = 0.01
+    floor: Annotated[Number, Field(ge=0, le=1)] = 0.01
     """Last rate as a share of the peak; not of 'constant'."""
-    cycles: tuple[float, ...] = (1.0,)
+    cycles: tuple[Number, ...] = (1.0,)
     """Ends of the cycles as shares of the training, rising, the last one 1; of 'restarts'."""
 
     @pydantic.model_validator(mode="after")
@@ -169,7 +182,7 @@ class Schedule(_Settings):
 class Stage(_Settings):
     """A part of the training in which patches have other sizes than `window`."""
 
-    until: Annotated[float, Field(gt=0, le=1)]
+    until: Annotated[Number, Field(gt=0, le=1)]
     """End of the stage as a share of the training."""
     windows: Annotated[tuple[Positive, ...], Field(min_length=1)]
     """Sides of the patches, pixels; each batch draws one of them."""
@@ -197,12 +210,12 @@ class TrainingConfig(_Settings):
     Small patches show more of the scenes in the same time; the temporal weights depend on a window's extent, so the
     last stage should have the window that the weights are applied on, or sizes around it.
     """
-    pixel_size: Annotated[float, Field(gt=0)] = PIXEL_SIZE
+    pixel_size: Annotated[Number, Field(gt=0)] = PIXEL_SIZE
     """Metres; simulated scenes have 10 m."""
     unobserved: Unobserved = "mirror"
     """What the network is fed, here and wherever the weights are applied, where a pixel has no valid step: the mirror
     image of what was observed around it, or 0 in model units as published."""
-    seed: Annotated[int, Field(ge=0)] = 1
+    seed: Annotated[Whole, Field(ge=0)] = 1
     """Fixes the first weights, the draws and the augmentation."""
     data: Path | None = None
     """Folder with `train.hdf5` and `val.hdf5`; None simulates."""
@@ -214,9 +227,9 @@ class TrainingConfig(_Settings):
     augmentation: Augmentation = Augmentation()
     loss: LossSettings = LossSettings()
     schedule: Schedule = Schedule()
-    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    learning_rate: Annotated[Number, Field(gt=0)] = 2e-3
     """Peak of the schedule (Adam)."""
-    clip_norm: Annotated[float, Field(gt=0)] | None = 1.0
+    clip_norm: Annotated[Number, Field(gt=0)] | None = 1.0
     """Largest norm of the gradient over all weights; None does not clip."""
     batch: Positive = 4
     """Patches of `window` px in a step."""
@@ -224,16 +237,16 @@ class TrainingConfig(_Settings):
     """Steps of the optimiser; None takes `epochs` over the data."""
     epochs: Positive | None = None
     """An epoch is floor(sum over samples of whole windows / batch) steps."""
-    minutes: Annotated[float, Field(gt=0)] | None = None
+    minutes: Annotated[Number, Field(gt=0)] | None = None
     """End the schedule after so many minutes even if `steps` are not done, compiling for a GPU not counted. The weights
     then depend on the machine's speed; None is repeatable."""
     mixed: Probability = 0.5
     """Chance that a patch is drawn anew (up to 8 times) until it has both classes."""
     precision: StepPrecision = "float32"
     """Arithmetic of the training steps; 'bfloat16', on torch only, convolves in it. Weights stay float32."""
-    momentum: Annotated[float, Field(gt=0, lt=1)] = 0.97
+    momentum: Annotated[Number, Field(gt=0, lt=1)] = 0.97
     """Momentum of the batch normalisation's moving statistics between the estimates (Keras: 0.99, slow)."""
-    estimate_batches: Annotated[int, Field(ge=0)] = 20
+    estimate_batches: Annotated[Whole, Field(ge=0)] = 20
     """Batches from which the statistics of the batch normalisation are estimated before each validation.
 
     0 keeps the moving ones, which lag behind the weights. The features' means are up to 20 times their standard
@@ -250,7 +263,7 @@ class TrainingConfig(_Settings):
     """Steps between validations."""
     monitor: Literal["pixels", "patches"] = "pixels"
     """IoU that chooses the weights to keep: over all pixels, or the mean over windows as published."""
-    checkpoint_minutes: Annotated[float, Field(ge=0)] = 2.0
+    checkpoint_minutes: Annotated[Number, Field(ge=0)] = 2.0
     """Minutes between checkpoints; 0 writes one after every step."""
     warm_start: Path | None = None
     """Weights to begin with. Kernels of features that they lack are drawn afresh, of features too many dropped."""
@@ -332,6 +345,8 @@ class TrainingConfig(_Settings):
             raise ValueError("freeze_norms=0 keeps the statistics of warm_start: name that, or freeze later")
         if self.scenes.focus and self.data is not None:
             raise ValueError("scenes.focus needs simulated scenes: the published layout knows glaciers only")
+        if self.data is not None and (idle := _changes(self.scenes)):
+            raise ValueError(f"{', '.join(idle)} would have no effect beside data={self.data}: leave one of them out")
         if self.data is None and self.pixel_size != PIXEL_SIZE:
             raise ValueError(f"pixel_size={self.pixel_size:g}: simulated scenes have {PIXEL_SIZE:g} m; leave it out")
         if self.data is None and self.leave_out:
@@ -352,6 +367,12 @@ class TrainingConfig(_Settings):
                         f"{kept[-1]}, which are for {use} alone; begin elsewhere"
                     )
         return self
+
+
+def _changes(scenes: SceneSettings) -> list[str]:
+    """Name the settings of scenes that are not the default ones."""
+    usual = SceneSettings()
+    return [f"scenes.{name}" for name in SceneSettings.model_fields if getattr(scenes, name) != getattr(usual, name)]
 
 
 ORIGINAL: dict[str, Any] = {
@@ -436,6 +457,50 @@ def _validated(values: dict[str, Any], origin: str) -> TrainingConfig:
     try:
         return TrainingConfig.model_validate(values)
     except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise errors.OptionError(f"{origin}: {where + ': ' if where else ''}{first['msg']}") from error
+        raise errors.OptionError(f"{origin}: {_fault(error.errors()[0])}") from error
+
+
+def _fault(found: ErrorDetails) -> str:
+    """Say in a line which setting is wrong, how it is written, and what is wanted, in the words of TOML."""
+    *tables, last = found["loc"] or ("",)
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in found["loc"]).lstrip(".")
+    if found["type"] == "missing":
+        return f"{key} is missing: give it"
+    if found["type"] == "extra_forbidden":
+        return f"{key}: unknown key; {_instead(str(last), tables)}"
+    reason = found["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    for words, plain in _PLAIN.items():
+        reason = re.sub(words, plain, reason)
+    value = found["input"]
+    if isinstance(value, Mapping | pydantic.BaseModel):  # a table: the reason says which of its keys
+        return f"{key}: {reason}" if key else reason
+    return f"{key} = {value!r}: {reason}"
+
+
+_PLAIN: Final = {
+    "valid dictionary( or instance of .*)?$": "table",
+    "valid tuple": "list",
+    "Tuple should": "the list should",
+    " after validation": "",
+}
+"""What pydantic calls things, and what they are called in TOML."""
+
+
+def _instead(key: str, tables: Sequence[int | str]) -> str:
+    """Say what an unknown key may have been meant to be, and which there are."""
+    model: type[pydantic.BaseModel] = TrainingConfig
+    for part in tables:
+        if isinstance(part, str):  # a table; a number tells which of the stages
+            model = _TABLES[part]
+    known = list(model.model_fields)
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"{f'did you mean {near[0]}? ' if near else ''}there are {', '.join(known)}"
+
+
+_TABLES: Final[dict[str, type[pydantic.BaseModel]]] = {
+    "scenes": SceneSettings,
+    "augmentation": Augmentation,
+    "loss": LossSettings,
+    "schedule": Schedule,
+    "stages": Stage,
+}

@@ -2,22 +2,66 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
+import json
+import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from icemapper_xr import applicability, errors
 from icemapper_xr.conventions import N_STEPS
-from icemapper_xr.models import weights
 from icemapper_xr.training import fit, likeness, places, scenes, sources, state, warm
 from icemapper_xr.training.config import TrainingConfig
 
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["attributes", "export", "from_checkpoint"]
+__all__ = ["attributes", "export", "from_checkpoint", "require_place"]
+
+
+def require_place(config: TrainingConfig, folder: Path) -> None:
+    """Refuse a folder in which weights of another training have the name that those of this one will have.
+
+    Raises
+    ------
+    OptionError
+        If there is such a file, or one that does not tell its settings.
+    """
+    from icemapper_xr.models import weights
+
+    path = folder / f"{config.name}.h5"
+    if not path.exists():
+        return
+    try:
+        attrs = weights.read_attrs(path)
+    except errors.WeightsError:
+        attrs = {}
+    told, begun = attrs.get("settings"), config.warm_start.name if config.warm_start is not None else None
+    if isinstance(told, dict):
+        own = json.loads(_settings(config))
+        # what an earlier version did not know yet is no difference
+        differ = [key for key in own if key in told and not _agree(own[key], told[key])]
+        differ += ["warm_start"] if attrs.get("warm_start") != begun else []
+        if not differ:
+            return
+        reason = f"holds weights of another training (of other {', '.join(differ)})"
+    else:
+        reason = "does not tell which training it is of"
+    raise errors.OptionError(f"{path} {reason}: name another folder to export to, or remove the file")
+
+
+def _agree(one: Any, other: Any) -> bool:
+    """Compare settings, tables key by key where both have it."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return all(_agree(one[key], other[key]) for key in one.keys() & other.keys())
+    return bool(one == other)
+
+
+def _settings(config: TrainingConfig) -> str:
+    """Write the settings that shape the weights, as JSON; paths are of one machine."""
+    return config.model_dump_json(exclude={"warm_start", "data"})
 
 
 def export(trained: fit.Trained, config: TrainingConfig, folder: str | Path) -> Path:
@@ -31,7 +75,7 @@ def export(trained: fit.Trained, config: TrainingConfig, folder: str | Path) -> 
     Path
         The weights file.
     """
-    scores = {name: round(value, 4) for name, value in trained.scores.items()}
+    scores = _rounded(trained.scores)
     path = _write(trained.model, config, Path(folder), trained.rows, scores)
     if trained.likeness is not None:
         likeness.write_beside(path, trained.likeness)
@@ -55,14 +99,19 @@ def from_checkpoint(config: TrainingConfig, run: str | Path, folder: str | Path)
     model = fit.network(config)
     state.assign(model.weights, current.best_weights)
     best = max(current.rows, key=lambda row: row[f"val_iou_{config.monitor}"])
-    scores = {name: round(value, 4) for name, value in best.items() if name.startswith("val_")}
+    scores = _rounded({name: value for name, value in best.items() if name.startswith("val_")})
     return _write(model, config, Path(folder), current.rows, scores)
+
+
+def _rounded(scores: Mapping[str, float]) -> dict[str, float | None]:
+    """Round scores for JSON, which knows no NaN: there is no area bias without a glacier to validate on."""
+    return {name: None if math.isnan(value) else round(value, 4) for name, value in scores.items()}
 
 
 _SEEDS: Final = ("learned_seeds", "chosen_seeds")
 
 
-def attributes(config: TrainingConfig, scores: dict[str, float]) -> dict[str, Any]:
+def attributes(config: TrainingConfig, scores: Mapping[str, float | None]) -> dict[str, Any]:
     """Return what a weights file says of itself beyond its shapes."""
     facts: dict[str, Any] = {
         "features": list(config.features),
@@ -72,20 +121,21 @@ def attributes(config: TrainingConfig, scores: dict[str, float]) -> dict[str, An
         "unobserved": config.unobserved,
         "training": sources.training_set(config),
         "seed": config.seed,
-        "settings": config.model_dump_json(exclude={"warm_start", "data"}),
+        "settings": _settings(config),
         "validation": scores,
         "date": today().isoformat(),
     }
     if config.data is None:
         facts["simulator"] = scenes.simulator_digest()
-        before: tuple[list[list[int]], list[list[int]]] = ([], [])
-        if config.warm_start is not None:
-            with contextlib.suppress(errors.WeightsError):  # it may be gone when the training ends
-                before = warm.seeds_of(weights.read_attrs(config.warm_start))
-        for name, earlier, own in zip(_SEEDS, before, warm.seeds_in(config.scenes), strict=True):
-            facts[name] = [*earlier, *(one for one in own if one not in earlier)]
+    before = warm.seeds_before(config)
+    own: tuple[list[list[int]], list[list[int]]] = warm.seeds_in(config.scenes) if config.data is None else ([], [])
+    if any(before) or any(own):
+        for name, earlier, added in zip(_SEEDS, before, own, strict=True):
+            facts[name] = [*earlier, *(one for one in added if one not in earlier)]
     if config.warm_start is not None:
         facts["warm_start"] = config.warm_start.name
+        if unsure := warm.unsure(config):
+            facts[warm.UNSURE] = unsure
     return facts
 
 
@@ -97,7 +147,7 @@ def today() -> dt.date:
 
 
 def _write(
-    model: keras.Model, config: TrainingConfig, folder: Path, rows: list[state.Row], scores: dict[str, float]
+    model: keras.Model, config: TrainingConfig, folder: Path, rows: list[state.Row], scores: Mapping[str, float | None]
 ) -> Path:
     from icemapper_xr.models import own, weights
 

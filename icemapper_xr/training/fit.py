@@ -6,6 +6,7 @@ import functools
 import itertools
 import math
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +92,11 @@ def train(
     ------
     OptionError
         If there is a checkpoint already, or none that fits, data are missing, or `workers` is below 0.
+
+    Warns
+    -----
+    UserWarning
+        If `resume` finds no checkpoint to go on from, or there are too few data to describe.
     """
     if workers < 0:
         raise errors.OptionError(f"workers={workers}: give the number of processes, 0 for none")
@@ -176,7 +182,7 @@ def _begin(config: TrainingConfig, folder: Path, model: keras.Model, resume: boo
             raise errors.OptionError(f"{path} exists: go on with --resume, or choose another --out")
         return State()
     if not path.exists():
-        progress.note(f"there is no {path} to go on from: the training begins anew")
+        warnings.warn(f"there is no {path} to go on from: the training begins anew", UserWarning, stacklevel=3)
         return State()
     current = state.read_state(path, config.digest, scenes.simulator_of(config))
     state.assign(model.weights, current.weights)
@@ -212,9 +218,10 @@ def _loop(
         while len(due) > but:
             step, loss = current.step - len(due), float(due.pop(0))
             if not math.isfinite(loss):
+                kept = (folder / CHECKPOINT).exists()
                 raise errors.OptionError(
-                    f"the loss of step {step} is {loss}: give a smaller learning_rate, and look for odd values "
-                    f"in the data; the checkpoint in {folder} is of an earlier step"
+                    f"the loss of step {step} is {loss}: give a smaller learning_rate, and look for odd values in the "
+                    f"data{f'; the checkpoint in {folder} is of an earlier step' if kept else ''}"
                 )
             current.losses.append(loss)
 
@@ -330,5 +337,5 @@ def _finish(
         if describe:
             seen = likeness.describe(data.training(current.step), config, sources.training_set(config))
     except errors.OptionError as error:
-        progress.note(f"no applicability for these weights: {error}")
+        warnings.warn(f"no applicability for these weights: {error}", UserWarning, stacklevel=3)
     return Trained(model, current.rows, scores, folder, seen)

@@ -7,8 +7,9 @@ Layout after Maslov et al. (2025): features `(T, H, W, 1)` already in model unit
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -63,14 +64,14 @@ class Hdf5Sample:
         """Return `(len(dates), size, size)` in model units."""
         # h5py wants rising indices without repeats; the dates in between are few.
         first, last = int(dates.min()), int(dates.max()) + 1
-        with _lock:
+        with _lock, _readable(self.name, self.file.path, feature):
             stack = _handle(self.file)[self.name][feature][first:last, *crop.slices, 0]
         picked: FloatArray = np.asarray(stack, np.float32)[dates - first]
         return picked
 
     def truth(self, crop: Crop) -> npt.NDArray[np.bool_]:
         """Return `(size, size)`, True on glacier."""
-        with _lock:
+        with _lock, _readable(self.name, self.file.path, "outlines"):
             labels = _handle(self.file)[self.name]["outlines"][*crop.slices, :]
         glacier: npt.NDArray[np.bool_] = labels[..., 1] > labels[..., 0]
         return glacier
@@ -78,6 +79,19 @@ class Hdf5Sample:
     def pixels(self, surface: str) -> IntArray:
         """Return no pixels: the layout knows glaciers only."""
         return np.empty(0, np.int64)
+
+
+@contextlib.contextmanager
+def _readable(name: str, path: Path, what: str) -> Iterator[None]:
+    """Name the sample of a piece that is damaged: a file can be opened and listed all the same."""
+    try:
+        yield
+    except (OSError, KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise errors.OptionError(
+            f"{what} of sample {name} in {path} cannot be read ({reason}): the file is damaged; copy it anew, or make "
+            "one without this sample"
+        ) from error
 
 
 def open_samples(path: Path, features: tuple[Feature, ...], n_steps: int = N_STEPS) -> list[Hdf5Sample]:
@@ -120,9 +134,10 @@ def _describe(
     where = f"sample {name} in {path}"
     lacking = [key for key in (*features, "outlines") if not hasattr(group, "keys") or key not in group]
     if lacking:
-        raise errors.OptionError(
-            f"{where} has no {', '.join(lacking)}: leave the feature out or choose another data set"
+        remedy = (
+            "choose another data set" if "outlines" in lacking else "leave the feature out or choose another data set"
         )
+        raise errors.OptionError(f"{where} has no {', '.join(lacking)}: {remedy}")
     attrs = {key: np.asarray(value).tolist() for key, value in group.attrs.items()}
     if group["outlines"].ndim != 3 or group["outlines"].shape[2] != 2:
         raise errors.OptionError(
@@ -137,7 +152,8 @@ def _describe(
             )
         dates[feature] = group[feature].shape[0]
         base[feature] = _steps(attrs, feature, dates[feature], n_steps, where)
-        _check_units(group[feature], int(base[feature][n_steps // 2]), feature, where)
+        with _readable(name, path, feature):
+            _check_units(group[feature], int(base[feature][n_steps // 2]), feature, where)
     inner = tuple(_inside(attrs, along, size, where) for along, size in (("height", height), ("width", width)))
     return Hdf5Sample(version, name, (height, width), (inner[0], inner[1]), base, dates, attrs)
 

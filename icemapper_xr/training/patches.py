@@ -136,10 +136,13 @@ def _together(stacks: Sequence[FloatArray]) -> FloatArray:
 
 
 def known_labels(sample: Sample, stack: FloatArray, crop: Crop) -> FloatArray:
-    """Return one-hot labels, (0, 0) where a feature was never observed."""
+    """Return one-hot labels, (0, 0) where a feature was never observed, and in the padding."""
     glacier = sample.truth(crop)
     labels = np.stack([~glacier, glacier], axis=-1).astype(np.float32)
     labels[~np.isfinite(stack).any(axis=0).all(axis=-1)] = 0
+    for axis, (inside, begin) in enumerate(zip(sample.inner, (crop.y, crop.x), strict=True)):
+        line = np.arange(begin, begin + crop.size)
+        np.moveaxis(labels, axis, 0)[(line < inside.start) | (line >= inside.stop)] = 0
     return labels
 
 
@@ -160,8 +163,4 @@ def windows(sample: Sample, config: TrainingConfig) -> Iterator[tuple[FloatArray
             crop = Crop(y, x, size)
             stack = _together([sample.read(feature, sample.base[feature], crop) for feature in config.features])
             labels = known_labels(sample, stack, crop)
-            rows, columns = sample.inner
-            inside = np.zeros(sample.shape, bool)
-            inside[rows, columns] = True
-            labels[~inside[crop.slices]] = 0
             yield fill(stack, config.unobserved), labels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from icemapper_xr import conventions, dates, errors, progress, vectorise
+from icemapper_xr import conventions, dates, errors, vectorise
 from icemapper_xr.analysis import projecting
 from icemapper_xr.inventory import names, shapes
 from icemapper_xr.training import bodies
@@ -33,6 +34,8 @@ class Outlines:
     glaciers: gpd.GeoDataFrame
     """With columns for the glacier that an outline is, or is a part of: its `_number`, `_km2` and `_terminus`."""
     area: gpd.GeoDataFrame
+    year: int | None = None
+    """Year that the outlines are of; None where they do not say."""
 
 
 def read(path: Path, *, crs: Any, area: Path | None = None, year: int | None = None) -> Outlines:
@@ -57,18 +60,24 @@ def read(path: Path, *, crs: Any, area: Path | None = None, year: int | None = N
         If a row has no whole year where others have one.
     VectorError
         If a file cannot be read, has no CRS, no polygons, or other shapes.
+
+    Warns
+    -----
+    UserWarning
+        If the outlines are of another year, had to be mended, or have rows that are no glaciers, which are left out.
     """
     import geopandas as gpd
     import shapely
 
-    glaciers, rock = shapes.only_glaciers(_polygons(path), f"the outlines {path}")
+    glaciers, rock = shapes.only_glaciers(_polygons(path, "outlines"), f"the outlines {path}")
     for note in rock:
-        progress.note(note)
-    glaciers = _numbered(_of_year(glaciers, year, path))
+        warnings.warn(note, UserWarning, stacklevel=3)
+    glaciers, found = _of_year(glaciers, year, path)
+    glaciers = _numbered(glaciers)
     if area is not None:
-        return Outlines(path, glaciers, _polygons(area))
+        return Outlines(path, glaciers, _polygons(area, "area"), found)
     box = gpd.GeoSeries([shapely.box(*glaciers.to_crs(crs).total_bounds)], crs=crs)
-    return Outlines(path, glaciers, gpd.GeoDataFrame(geometry=box))
+    return Outlines(path, glaciers, gpd.GeoDataFrame(geometry=box), found)
 
 
 def compared(
@@ -151,6 +160,8 @@ def _numbered(outlines: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
 def meeting(found: Iterable[Case], outlines: Outlines) -> Iterator[Case]:
     """Pass maps on, one by one, and refuse in the end if none lies where the outlines do: scores would mean nothing.
 
+    A tile that has values, but none where the outlines are complete, is not one of those that are compared.
+
     Raises
     ------
     OptionError
@@ -159,7 +170,8 @@ def meeting(found: Iterable[Case], outlines: Outlines) -> Iterator[Case]:
     met = False
     for case in found:
         met = met or bool((case.truth & case.known).any())
-        yield case
+        if case.known.any() or not np.isfinite(case.probability).any():
+            yield case
     if not met:
         raise errors.OptionError(
             f"{outlines.path} does not meet the map, or the area in which it is complete: compare with outlines of the "
@@ -167,31 +179,32 @@ def meeting(found: Iterable[Case], outlines: Outlines) -> Iterator[Case]:
         )
 
 
-def _of_year(outlines: Any, year: int | None, path: Path) -> Any:
-    """Take the outlines of a year from a table that has years; one that is of another year is taken, and told."""
+def _of_year(outlines: Any, year: int | None, path: Path) -> tuple[Any, int | None]:
+    """Take the outlines of a year from a table that has years, with that year; of one other year all, and warn."""
     column = next((name for name in outlines.columns if str(name).lower() == conventions.YEAR), None)
     if year is None or column is None or outlines[column].isna().all():
-        return outlines
+        return outlines, None
     found = dates.whole_years(outlines[column], what=f"the outlines {path}")
     there = sorted(set(found))
-    if there == [year]:
-        return outlines
     if len(there) == 1:
-        progress.note(
-            f"{path} has outlines of {there[0]}, the map is of {year}: what changed between counts as an error"
-        )
-        return outlines
+        if there != [year]:
+            warnings.warn(
+                f"{path} has outlines of {there[0]}, the map is of {year}: what changed between counts as an error",
+                UserWarning,
+                stacklevel=4,
+            )
+        return outlines, int(there[0])
     if year not in there:
         named = ", ".join(map(str, there))
         raise errors.OptionError(f"{path} has outlines of {named}, none of {year}: compare a map of one of these")
-    return outlines[found == year]
+    return outlines[found == year], year
 
 
-def _polygons(path: Path) -> gpd.GeoDataFrame:
+def _polygons(path: Path, what: str) -> gpd.GeoDataFrame:
     """Read polygons, at least one."""
-    frame, notes = vectorise.read_polygons(path)
+    frame, notes = vectorise.read_polygons(path, what=what)
     for note in notes:
-        progress.note(note)
+        warnings.warn(note, UserWarning, stacklevel=4)
     if frame.empty:
-        raise errors.VectorError(f"outlines {path} has no polygons: name a file that has some")
+        raise errors.VectorError(f"{what} {path} has no polygons: name a file that has some")
     return frame

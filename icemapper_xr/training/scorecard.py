@@ -35,6 +35,8 @@ def table(report: Mapping[str, Any]) -> str:
     rows += [("region", name, one) for name, one in report["regions"].items()] if len(report["regions"]) > 1 else []
     lines += [_line(name, region, one) for name, region, one in (*rows, ("all pixels", "", report["pixels"]))]
     lines.append(f"mean IoU of the scenes: {report['mean_iou']:.4f}")
+    if report["unobserved"]:
+        lines.append(f"not scored, as nothing was observed there: {', '.join(report['unobserved'])}")
     lines += [f"sum of {name} against the true area: {100 * v:+.2f} %" for name, v in report["soft_area_bias"].items()]
     far = report["boundary_m"]
     if far["median"] is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from icemapper_xr import calibrate, conventions, errors, progress
+from icemapper_xr import calibrate, conventions, errors
 from icemapper_xr.training import bodies, margins, metrics
 from icemapper_xr.training.cases import Case
 
@@ -67,11 +68,13 @@ class Evaluation:
     soft: dict[str, float] = field(default_factory=dict)
     """Sum of the probabilities, by kind."""
     by_scene: dict[str, dict[str, Any]] = field(default_factory=dict)
+    unobserved: list[str] = field(default_factory=list)
+    """Scenes of which nothing is known: they are in no score."""
 
     def add(self, case: Case) -> None:
         """Score one scene; one of which nothing is known says nothing."""
         if not case.known.any():
-            progress.note(f"{case.name}: nothing was observed, left out")
+            self.unobserved.append(case.name)
             return
         if case.name in self.counts:
             raise errors.OptionError(f"two scenes are called {case.name!r}: give each a name of its own, with name=")
@@ -106,6 +109,11 @@ class Evaluation:
 
     def report(self) -> dict[str, Any]:
         """Return all scores as plain numbers; see `evaluate`."""
+        if not self.counts and self.unobserved:
+            raise errors.OptionError(
+                f"no scene was scored: nothing was observed in any of {len(self.unobserved)} "
+                f"({_listed(self.unobserved)}); name scenes or samples that have values in every feature"
+            )
         if not self.counts:
             raise errors.OptionError("no scene was scored: name at least one seed or sample")
         together = metrics.total(self.counts.values())
@@ -123,6 +131,7 @@ class Evaluation:
             **self.parts.numbers(),
             "calibration": {name: trust.numbers() for name, trust in self.trust.items()},
             "scenes": self.by_scene,
+            "unobserved": self.unobserved,
         }
 
 
@@ -148,12 +157,35 @@ def evaluate(cases: Iterable[Case], *, calibration: calibrate.Model | None = Non
         each surface class, and of its patches above 0.01 km2, that is called glacier (a false positive, or the recall
         of a class of ice); 'sizes_km2' and 'termini': the same of the true glaciers by area and by terminus;
         'calibration': for each kind of confidence the expected error and the curve, over all pixels and within 100 m
-        of the true margins.
+        of the true margins; 'unobserved': names of the scenes in which nothing was observed, which are in no score.
+
+    Warns
+    -----
+    UserWarning
+        If there are such scenes.
     """
     scores = Evaluation(calibration)
     for case in cases:
         scores.add(case)
-    return scores.report()
+    report = scores.report()
+    if left_out := scores.unobserved:
+        warnings.warn(
+            f"nothing was observed in {len(left_out)} of {len(left_out) + len(scores.counts)} scenes, which are in no "
+            f"score: {_listed(left_out)}",
+            UserWarning,
+            stacklevel=2,
+        )
+    return report
+
+
+def _listed(names: list[str], most: int = 5) -> str:
+    """Name some, and how many others there are.
+
+    >>> _listed(["a", "b"]), _listed(["a", "b", "c"], 2)
+    ('a, b', 'a, b and 1 more')
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def reliabilities(cases: Iterable[Case]) -> calibrate.Bins:

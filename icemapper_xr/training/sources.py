@@ -95,13 +95,17 @@ def _published(config: TrainingConfig, part: str, use: str) -> list[Sample]:
     from icemapper_xr.training import hdf5
 
     assert config.data is not None
-    found = hdf5.open_samples(config.data / f"{part}.hdf5", config.features)
+    path = config.data / f"{part}.hdf5"
+    found = hdf5.open_samples(path, config.features)
     samples: list[Sample] = [sample for sample in found if not config.leaves_out(sample.name)]
     if not samples:
         raise errors.OptionError(f"leave_out={config.leave_out} leaves no sample to {use}: name fewer")
     for sample in samples:
         if min(sample.shape) < max(config.sizes):
-            raise errors.OptionError(f"sample {sample.name} is smaller than a window of {max(config.sizes)} px")
+            raise errors.OptionError(
+                f"sample {sample.name} in {path} is {sample.shape[0]} x {sample.shape[1]} px, smaller than a window of "
+                f"{max(config.sizes)} px: set a smaller window, and none that is larger in stages"
+            )
     return samples
 
 

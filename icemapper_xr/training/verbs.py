@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from icemapper_xr import calibrate as maps
-from icemapper_xr import errors, models, progress, whole
+from icemapper_xr import errors, models
 from icemapper_xr._types import Segmenter
 from icemapper_xr.conventions import PIXEL_SIZE, ModelEngine
 from icemapper_xr.models import own
@@ -44,7 +45,7 @@ def train_weights(
     cache
         Folder of simulated scenes, which several trainings can share; None is `out/scenes`.
     export
-        Folder for the weights; None is `out`.
+        Folder for the weights; None is `out`. Those of the same name are replaced if their settings are the same.
     resume
         Go on from the checkpoint in `out`.
     workers
@@ -60,7 +61,8 @@ def train_weights(
     Raises
     ------
     OptionError
-        If a setting is wrong, data are missing, or there is a checkpoint and `resume` is not set.
+        If a setting is wrong, data are missing, or there is a checkpoint, or another training's weights of the same
+        name, and `resume` is not set.
     """
     from icemapper_xr.training import config as settings
     from icemapper_xr.training import export as exporting
@@ -70,6 +72,8 @@ def train_weights(
     wanted = settings.load(path)
     folder = Path(out) if out is not None else Path("scratch") / path.stem
     target = Path(export) if export is not None else folder
+    if not resume:
+        exporting.require_place(wanted, target)
     with places.folders(folder, target / "logs", cache):
         trained = fit.train(wanted, folder, cache=cache, resume=resume, beside=path, workers=workers, describe=describe)
         return exporting.export(trained, wanted, target)
@@ -209,8 +213,7 @@ def calibrate_weights(
         note = f"weights {segmenter.digest[:12]}; {source}"
         model = maps.fit_monotone(bins, source=note) if kind == "monotone" else maps.fit_kernel_ridge(bins, source=note)
         if target is not None:
-            with whole.appearing(target) as part:
-                maps.write(model, part)
+            maps.write(model, target)
     if register:
         _register(weights, calibration=maps.to_dict(model))
     return model
@@ -268,7 +271,11 @@ def _seen(weights: str | Path, seeds: Sequence[int]) -> str:
     text = ""
     for ranges, verb in zip(told, ("learned from", "were chosen by"), strict=True):
         if both := [seed for seed in seeds if any(first <= seed <= last for first, last in ranges)]:
-            progress.note(f"{weights} {verb} the scenes of {_named(both)}: on those it does better than on others")
+            warnings.warn(
+                f"{weights} {verb} the scenes of {_named(both)}: on those it does better than on others",
+                UserWarning,
+                stacklevel=3,
+            )
             text += f", of which the weights {verb} {_named(both)}"
     return text
 

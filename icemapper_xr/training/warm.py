@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +16,13 @@ from icemapper_xr.training.config import SceneSettings, TrainingConfig
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["balance", "check_left_out", "features_of", "has_seen", "start"]
+__all__ = ["balance", "check_left_out", "features_of", "has_seen", "start", "unsure"]
 
 FIRST = ("encoder_0/conv_0/kernel", "encoder_0/projection/kernel")
 """The two kernels that see the input's channels, on their last but one axis."""
+
+UNSURE = "left_out_unsure"
+"""Attribute of a weights file: patterns that it left out, but that what it was begun with may have learned from."""
 
 SPREAD: dict[Feature, float] = {"grd": 0.03, "rtc": 0.03, "insar": 0.2}
 """Standard deviation of a feature over time and space, in model units (of simulated scenes, rounded)."""
@@ -62,7 +65,11 @@ def start(model: keras.Model, path: Path, features: tuple[Feature, ...]) -> None
     # Pooling with weights and pooling without differ in these alone.
     differ = {role for role in set(arrays) ^ set(table) if "_pool_" not in role}
     if differ:
-        raise errors.OptionError(f"warm_start={path} is of another depth than the network to be trained")
+        levels = weights.read_architecture(path).levels
+        raise errors.OptionError(
+            f"warm_start={path} is of another depth, {levels} levels, than the network to be trained, "
+            f"{len(units.decoder)}: set levels = {levels}, or begin with other weights"
+        )
     from icemapper_xr.training import state
 
     for role, variable in table.items():
@@ -97,18 +104,49 @@ def check_left_out(config: TrainingConfig) -> None:
 
 def has_seen(config: TrainingConfig) -> bool | None:
     """Tell whether the weights that a training begins with have learned from what it leaves out; None: nobody knows."""
-    from icemapper_xr.models import weights
+    spared = _left_out(config)
+    if spared is not None and not set(config.leave_out) <= set(spared):
+        return True
+    return None if unsure(config) else False
 
+
+def unsure(config: TrainingConfig) -> list[str]:
+    """Return the patterns of `leave_out` of which nobody knows whether the first weights have learned from them.
+
+    Nor did anybody know of the weights that those were begun with, however far back.
+    """
+    if _left_out(config) is None:
+        return list(config.leave_out)
+    told = _attrs_of_start(config).get(UNSURE)
+    return [pattern for pattern in config.leave_out if isinstance(told, list) and pattern in told]
+
+
+def _left_out(config: TrainingConfig) -> Sequence[str] | None:
+    """Return the patterns that the first weights say to have left out of the same kind of data; None: they do not."""
     if config.warm_start is None or not config.leave_out:
-        return False
-    try:
-        attrs = weights.read_attrs(config.warm_start)
-    except errors.WeightsError:  # it may be gone when the training ends
-        return None
+        return config.leave_out
+    attrs = _attrs_of_start(config)
     settings = attrs.get("settings")
     if not isinstance(settings, dict) or ("simulator" in attrs) != (config.data is None):
         return None
-    return not set(config.leave_out) <= set(settings.get("leave_out", ()))
+    return tuple(settings.get("leave_out", ()))
+
+
+def _attrs_of_start(config: TrainingConfig) -> dict[str, Any]:
+    """Return what the first weights say of themselves; nothing where there are none."""
+    from icemapper_xr.models import weights
+
+    if config.warm_start is None:
+        return {}
+    try:
+        return weights.read_attrs(config.warm_start)
+    except errors.WeightsError:  # the file may be gone when the training ends
+        return {}
+
+
+def seeds_before(config: TrainingConfig) -> tuple[list[list[int]], list[list[int]]]:
+    """Return `seeds_of` the weights that a training begins with."""
+    return seeds_of(_attrs_of_start(config))
 
 
 def seeds_of(attrs: Mapping[str, Any]) -> tuple[list[list[int]], list[list[int]]]:
@@ -116,11 +154,11 @@ def seeds_of(attrs: Mapping[str, Any]) -> tuple[list[list[int]], list[list[int]]
 
     From the attributes of their file; with what they were begun with, as far as that was told. Empty where nothing is.
     """
+    told = attrs.get("learned_seeds"), attrs.get("chosen_seeds")
+    if all(isinstance(ranges, list) for ranges in told):  # also of weights that went on with a data set
+        return told  # type: ignore[return-value]
     if "simulator" not in attrs:
         return [], []
-    told = attrs.get("learned_seeds"), attrs.get("chosen_seeds")
-    if all(isinstance(ranges, list) for ranges in told):
-        return told  # type: ignore[return-value]
     try:
         scenes = SceneSettings.model_validate(attrs["settings"]["scenes"])
     except (ValueError, KeyError, TypeError):  # files of others say nothing of it
