@@ -88,6 +88,8 @@ def _flat(outlines: gpd.GeoDataFrame) -> tuple[pyproj.CRS, npt.NDArray[np.object
     flat = np.asarray(outlines.set_geometry(turned, crs=outlines.crs).to_crs(crs).geometry.values, dtype=object)
     several = np.flatnonzero(shapely.get_num_geometries(flat) > 1)
     flat[several] = [shapely.union_all(shapely.get_parts(flat[number])) for number in several]
+    bad = ~shapely.is_valid(flat)  # the cut through a pole is a line to and fro
+    flat[bad] = shapely.make_valid(flat[bad], method="structure", keep_collapsed=False)
     return crs, flat
 
 
