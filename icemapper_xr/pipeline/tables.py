@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -96,7 +98,13 @@ def _finite(value: Any) -> Any:
 
 def _csv(table: pd.DataFrame, about: Mapping[str, Any]) -> str:
     lines = [f"# {name}: {line}" for name, value in about.items() for line in (value if _many(value) else [value])]
-    return "\n".join([*lines, table.to_csv(index=False, lineterminator="\n", float_format="%.10g")])
+    rows = csv.reader(io.StringIO(table.to_csv(index=False, float_format="%.10g"), newline=""))
+    return "\n".join([*lines, *(",".join(map(_field, row)) for row in rows), ""])
+
+
+def _field(value: str) -> str:
+    """Put a field in quotes where it needs them: a # in a name would else be read as the begin of a comment."""
+    return '"' + value.replace('"', '""') + '"' if set(value) & set('#,"\r\n') else value
 
 
 def _many(value: Any) -> bool:
