@@ -578,6 +578,22 @@ def test_each_defect_is_found_by_its_rule_alone(rule: str, rgi: Path, tmp_path: 
     assert pipeline.qc_of(folder).broken == (rule,), pipeline.qc_of(folder).text()
 
 
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        (lambda table: table.assign(utm_zone=[33.5, 33, 33]), "utm_zone is not int"),
+        (lambda table: table.assign(src_date=["", *table["src_date"][1:]]), "src_date is empty"),
+    ],
+)
+def test_fields_are_of_their_type_and_filled(rgi: Path, tmp_path: Path, change, note: str) -> None:
+    folder = tmp_path / "package"
+    shutil.copytree(rgi, folder)
+    rewrite(folder, change)
+    (found,) = [one for one in pipeline.qc_of(folder).findings if one.rule == "fields"]
+    assert found.ok is False
+    assert note in found.note
+
+
 def test_wgs_72_is_another_datum() -> None:
     square = gpd.GeoDataFrame({"id": ["a"]}, geometry=[shapely.box(15, 78, 15.1, 78.1)], crs=4326)
     found = {
