@@ -395,3 +395,29 @@ def test_an_empty_inventory_with_src_date_has_no_glacier(tmp_path: Path) -> None
     second = inventory(tmp_path / "second.parquet", [12.0], [2016])
     with pytest.raises(AnalysisError, match=r"first.parquet has no glacier of 0 km2"):
         pipeline.inventories_of_files(tmp_path / "first.parquet", second, n_draws=1000)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seed": -1}, "seed=-1: give a whole number"),
+        ({"relative_sigma": np.inf}, "relative_sigma of 0 or more, finite"),
+    ],
+)
+def test_options_of_inventories_that_give_no_number_are_refused(tmp_path: Path, options, message: str) -> None:
+    files = [inventory(tmp_path / f"{year}.parquet", [10.0], [year]) for year in (2005, 2016)]
+    with pytest.raises(OptionError, match=message):
+        pipeline.inventories_of_files(*files, n_draws=1000, **options)
+
+
+def test_a_list_of_surges_may_begin_with_a_byte_order_mark(mapped: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_bytes("A\n".encode("utf-8-sig"))
+    found = pipeline.surges_of_run(mapped, tmp_path / "list.txt", out=tmp_path / "s.json", n_strata=1, **QUICK)
+    assert found.out == tmp_path / "s.json"
+
+
+def test_termini_of_outlines_without_a_year_name_the_file(mapped: Path, tmp_path: Path) -> None:
+    rs.glaciers().drop(columns="year").to_file(tmp_path / "undated.gpkg")
+    boxes().to_file(tmp_path / "boxes.gpkg")
+    with pytest.raises(AnalysisError, match=r"undated\.gpkg have no column 'year'; give each"):
+        pipeline.termini_of_run(mapped, tmp_path / "boxes.gpkg", outlines=tmp_path / "undated.gpkg")

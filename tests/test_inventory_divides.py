@@ -544,6 +544,32 @@ def test_ids_that_are_numbers_are_whole_in_links() -> None:
     assert inventory.link(first, second)[["id_1", "id_2"]].to_numpy().tolist() == [["7", "12"]]
 
 
+@pytest.mark.parametrize(
+    "options", [{"buffer": np.inf}, {"buffer": 1e5}, {"buffer": np.nan}, {"c": np.inf}, {"sliver": np.inf}]
+)
+def test_options_of_flowsheds_have_bounds(options) -> None:
+    with pytest.raises(errors.OptionError, match=rf"{next(iter(options))}=.*: must be"):
+        inventory.FlowshedOptions(**options)
+
+
+@pytest.mark.parametrize("cell", [np.inf, 1e-3, 0.0, np.nan])
+def test_cells_of_divides_have_bounds(cell: float) -> None:
+    with pytest.raises(errors.OptionError, match=r"cell=.*: the cell size must lie between 0\.5 and 1000 m"):
+        inventory.divide(frame(box(0, 0, 10, 10)), cell=cell)
+
+
+@pytest.mark.filterwarnings("ignore:'crs' was not provided")
+def test_verbs_on_files_without_crs_or_year_name_them(tmp_path: Path) -> None:
+    rows = frame(box(0, 0, 10, 10), box(20, 0, 30, 10), id=["a", "b"])
+    rows.set_crs(None, allow_override=True).to_file(tmp_path / "bare.gpkg")
+    rows.drop(columns="year").to_file(tmp_path / "undated.gpkg")
+    for verb in (pipeline.links_of_run, pipeline.divides_of_run):
+        with pytest.raises(errors.VectorError, match=r"bare\.gpkg has no CRS: write .*ogr2ogr -a_srs"):
+            verb(tmp_path / "bare.gpkg")
+    with pytest.raises(errors.OptionError, match=r"undated\.gpkg has no year \(in a column 'year'\): name an inv"):
+        pipeline.links_of_run(tmp_path / "undated.gpkg")
+
+
 def test_links_of_nothing() -> None:
     some, none = frame(box(0, 0, 10, 10), id=["a"]), frame(box(0, 0, 9, 9), id=["x"]).iloc[:0]
     assert inventory.link(some, none)["kind"].tolist() == ["gone"]

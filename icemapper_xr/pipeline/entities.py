@@ -75,7 +75,7 @@ def divides_of_run(
     path = _outlines_path(Path(source))
     target = path.parent / GLACIERS if out is None else Path(out)
     vectorise.suffix_of(target)  # before minutes of work
-    drawn = _with_band(path, vectorise.read(path), calibration)
+    drawn = _with_band(path, _placed(vectorise.read(path), path), calibration)
     table = inventory.divide(
         drawn,
         reference=None if reference is None else given_glaciers(reference, drawn),
@@ -113,6 +113,15 @@ def _at_edge(path: Path, table: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     with store.explained(cube):
         there[there] = vectorise.at_data_edge(store.open_store(cube), table[there])
     return table.assign(touches_edge=there)
+
+
+def _placed(frame: gpd.GeoDataFrame, path: Path) -> gpd.GeoDataFrame:
+    """Refuse polygons of a file that says not where they are."""
+    if frame.crs is None:
+        raise VectorError(
+            f"{path} has no CRS: write the one it is in, for example `ogr2ogr -a_srs EPSG:32633 placed.gpkg {path}`"
+        )
+    return frame
 
 
 def _outlines_path(source: Path) -> Path:
@@ -211,12 +220,14 @@ def links_of_run(
         As in `icemapper_xr.inventory.link`.
     """
     path, glaciers = glaciers_of(source)
+    _placed(glaciers, path)
     years = shapes.whole_years(glaciers, f"the glaciers of {path}")
     known = sorted({int(one) for one in years if one is not None})
     if inventory_year is not None and inventory_file is None:
         raise OptionError(f"inventory_year={inventory_year} but there is no inventory: name one, or leave the year out")
     if inventory_file is None and len(known) < 2:
-        raise OptionError(f"{path} has one year only ({known}): name an inventory to link it to, or map another year")
+        told = f"one year only ({known[0]})" if known else "no year (in a column 'year')"
+        raise OptionError(f"{path} has {told}: name an inventory to link it to (--inventory), or map another year")
     chosen = known[-1] if year is None and known else year
     if year is not None and year not in known:
         raise OptionError(f"{path} has the years {', '.join(map(str, known))}, not {year}")
