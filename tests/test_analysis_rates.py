@@ -264,3 +264,11 @@ def test_zero_glaciers_give_an_empty_table():
     kinds = [ASCENDING] * 5 + [OTHER] * 4
     with pytest.raises(AnalysisError, match="glacier b: the areas change from"):
         glaciers.glacier_rates(YEARS, areas, names="ab", acquisitions=kinds)
+
+
+def test_names_and_acquisitions_of_glaciers_are_counted():
+    areas = np.ones((2, 9))
+    with pytest.raises(OptionError, match=r"there are 3 names for areas of shape \(2, 9\); pass 2"):
+        glaciers.glacier_rates(YEARS, areas, names=["a", "b", "c"])
+    with pytest.raises(OptionError, match=r"there are 1 acquisitions for areas of shape \(2, 9\); pass 9"):
+        glaciers.glacier_rates(YEARS, areas, acquisitions=[series.Acquisition(1, "HH", "S1A")])

@@ -451,3 +451,14 @@ def test_what_cannot_be_outlined() -> None:
 
 def test_the_year_column_is_of_one_type() -> None:
     assert vectorise.outlines(raster(np.zeros((5, 5)))).year.dtype == pd.Int32Dtype()
+
+
+def test_measures_without_a_crs_and_years_that_are_dates_have_a_clear_line() -> None:
+    bare = gpd.GeoDataFrame(geometry=[shapely.box(0, 0, 1, 1)])
+    with pytest.raises(errors.VectorError, match="no CRS, so their areas are unknown"):
+        vectorise.areas_km2(bare)
+    with pytest.raises(errors.VectorError, match="no CRS, so a tolerance in metres"):
+        vectorise.simplify(bare, 10.0)
+    dated = raster(np.zeros((5, 5))).expand_dims(year=pd.to_datetime(["2020-01-01"]))
+    with pytest.raises(errors.VectorError, match=r"of the type datetime64.*: give whole numbers"):
+        vectorise.outlines(dated)

@@ -55,8 +55,8 @@ class Inventory:
             raise OptionError(f"the years of an inventory need positive shares of its area; got {dict(self.years)}")
         if not self.area > 0 or not 0 <= self.relative_sigma < np.inf:
             raise OptionError(
-                f"an inventory needs an area above 0 and a relative_sigma of 0 or more, finite; got {self.area} km2 and "
-                f"{self.relative_sigma}"
+                f"an inventory needs an area above 0 and a relative_sigma of 0 or more, finite; got {self.area} km2 "
+                f"and {self.relative_sigma}"
             )
 
     @property

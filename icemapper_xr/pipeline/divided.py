@@ -87,7 +87,7 @@ def _numbers(column: pd.Series, path: Path) -> pd.Series:
     import pandas as pd
 
     found = pd.to_numeric(column, errors="coerce").astype(float)
-    _refuse(~(np.isfinite(found) & (found >= 0)), column, path)
+    _refuse(~found.between(0, np.inf, inclusive="left"), column, path)
     return found
 
 

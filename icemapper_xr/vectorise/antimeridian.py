@@ -42,7 +42,7 @@ def _multipolygon(shape: Any) -> Any:
     """Cut the parts that cross; a side that touches the line only gives lines and points, which are dropped."""
     import shapely
 
-    found = []
+    found: list[Any] = []
     for part in shapely.get_parts(shape):
         west, _, east, _ = part.bounds
         found.extend(shapely.get_parts(lonlat.enclosed(part)) if east - west > 180 else [part])

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from icemapper_xr import errors
+
 if TYPE_CHECKING:
     import geopandas as gpd
 
@@ -140,11 +142,18 @@ def areas_km2(polygons: gpd.GeoDataFrame) -> DoubleArray:
     ----------
     polygons
         In any CRS; in degrees an edge is a geodesic. The column `area_km2` is not used.
+
+    Raises
+    ------
+    VectorError
+        If they have no CRS.
     """
     import pyproj
 
     geod = pyproj.Geod(ellps="WGS84")
     crs = polygons.crs
+    if crs is None:
+        raise errors.VectorError("The polygons have no CRS, so their areas are unknown: set it with set_crs(...)")
     shapes = polygons.geometry
     if not crs.is_geographic:
         shapes = shapes.segmentize(EDGE_M / crs.axis_info[0].unit_conversion_factor)
