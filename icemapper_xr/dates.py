@@ -55,7 +55,7 @@ def whole_years(column: pd.Series, *, what: str) -> pd.Series:
 
 def years(column: pd.Series) -> pd.Series:
     """Return the calendar year of each row as in `whole_years`, float, NaN where a row has none."""
-    found = column.map(_year).astype(float)
+    found = column.astype(object).map(_year).astype(float)
     return found.where(found.between(_FIRST, _LAST) & (found == np.floor(found)))
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import geopandas as gpd
     from shapely.geometry.base import BaseGeometry
 
-__all__ = ["EDGE_M", "cut", "projected", "unwrapped"]
+__all__ = ["EDGE_M", "cut", "enclosed", "projected", "unwrapped"]
 
 EDGE_M: Final = 1000.0
 """Length into which edges of a projected CRS are divided, metres: straight there is not straight in degrees."""
@@ -33,18 +33,31 @@ def projected(polygons: gpd.GeoSeries) -> BaseGeometry:
     edge = EDGE_M / crs.axis_info[0].unit_conversion_factor
     fine = shapely.segmentize(shapely.force_2d(np.asarray(polygons.make_valid().values, dtype=object)), edge)
     parts = [part for part in shapely.get_parts(shapely.get_parts(fine)) if part.geom_type == "Polygon"]
-    found = []
-    for part in parts:
-        outer, *holes = (_within(ring, to_degrees) for ring in (part.exterior, *part.interiors))
-        found.append(outer.difference(shapely.union_all(holes)) if holes else outer)
-    return shapely.union_all(found)
+    return shapely.union_all([enclosed(part, to_degrees) for part in parts])
+
+
+def enclosed(polygon: Any, to_degrees: Any = None) -> BaseGeometry:
+    """Return what a polygon encloses, cut at the antimeridian; one that runs around a pole encloses it.
+
+    Parameters
+    ----------
+    polygon
+        In longitude and latitude, or in another CRS; no edge longer than half a turn.
+    to_degrees
+        Function of x and y to longitude and latitude; None: the polygon is in these.
+    """
+    import shapely
+
+    outer, *holes = (_within(ring, to_degrees) for ring in (polygon.exterior, *polygon.interiors))
+    return outer.difference(shapely.union_all(holes)) if holes else outer
 
 
 def _within(ring: Any, to_degrees: Any) -> BaseGeometry:
-    """Return what a ring encloses, cut at the antimeridian; one that runs around a pole encloses it."""
+    """Return what a ring encloses."""
     import shapely
 
-    lonlat = unwrapped(np.column_stack(to_degrees(*shapely.get_coordinates(ring).T)))
+    places = shapely.get_coordinates(ring)
+    lonlat = unwrapped(places if to_degrees is None else np.column_stack(to_degrees(*places.T)))
     if abs(lonlat[-1, 0] - lonlat[0, 0]) > 180:
         pole = np.copysign(90.0, lonlat[:, 1].mean())
         lonlat = np.vstack([lonlat, [[lonlat[-1, 0], pole], [lonlat[0, 0], pole]]])

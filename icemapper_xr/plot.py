@@ -76,6 +76,8 @@ def map_figure(
     ------
     VectorError
         If no CRS is known, it is not projected, or a raster is not (y, x).
+    OptionError
+        If the CRS that is named is unknown.
     """
     from matplotlib.figure import Figure
 
@@ -157,7 +159,10 @@ def _crs(probability: xr.DataArray, crs: Any) -> Any:
         if probability.rio.crs is None:
             raise errors.VectorError("The probability has no CRS: set it with .rio.write_crs(...), or name crs=")
         crs = probability.rio.crs.to_wkt()
-    found = pyproj.CRS.from_user_input(crs)
+    try:
+        found = pyproj.CRS.from_user_input(crs)
+    except pyproj.exceptions.CRSError:
+        raise errors.OptionError(f"crs={crs!r} is no CRS that pyproj knows: write it as EPSG:32633") from None
     if not found.is_projected:
         raise errors.VectorError(
             f"The map's CRS {found.name} is not projected, so it has no km: bring the rasters to a projected one "

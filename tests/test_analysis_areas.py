@@ -11,7 +11,7 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from icemapper_xr.analysis import areas, cells
+from icemapper_xr.analysis import areas, blocks, cells, projecting
 from icemapper_xr.errors import AnalysisError, OptionError
 from tests.support import raise_if_dask_computes
 
@@ -222,3 +222,31 @@ def test_real_outlines_have_their_geodesic_area(shared, crs):
     assert large.sum() > 5
     np.testing.assert_allclose(found[large], truth[large] / 1e6, rtol=2e-3)
     assert found.sum() == pytest.approx(truth.sum() / 1e6, rel=2e-4)
+
+
+@pytest.mark.parametrize(("factor", "shift"), [(100.0, 0.0), (1.0, -1.0), (np.inf, 0.0)])
+def test_what_is_no_probability_is_refused_where_it_is_read(factor, shift):
+    values = np.full((8, 8), 0.6)
+    values[0] = np.nan
+    plain = raster_around(values * factor + shift)
+    square = gpd.GeoSeries([shapely.box(500e3, 8.69e6, 500050, 8.7e6)], crs="EPSG:32633")
+    measures = [areas.areas, lambda result: areas.polygon_areas(result, square)]
+    for measure in measures:
+        with pytest.raises(AnalysisError, match=r"reach from .*: not probabilities \(0 to 1\); scale them first"):
+            measure(plain)
+        with raise_if_dask_computes():
+            lazy = measure(plain.chunk({"y": 4, "x": 4}))
+        with pytest.raises(AnalysisError, match="not probabilities"):
+            lazy.compute()
+
+
+def test_an_unknown_crs_has_a_clear_line():
+    region = gpd.GeoSeries([shapely.box(15, 78, 16, 79)], crs=4326)
+    for call in (
+        lambda: cells.cell_areas([20, 10], [0, 10], "EPSG:99999"),
+        lambda: cells.cell_areas([20, 10], [0, 10], 99999),
+        lambda: projecting.project(region, "nowhere"),
+        lambda: blocks.blocks(region, crs="nowhere"),
+    ):
+        with pytest.raises(OptionError, match=r"crs=.* is no CRS that pyproj knows: write it as EPSG"):
+            call()

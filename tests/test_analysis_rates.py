@@ -111,6 +111,28 @@ def test_theil_sen_has_an_interval_only_where_slopes_of_pairs_can_hold_that_much
         assert np.mean(held) > 0.93
 
 
+@pytest.mark.parametrize("n", [5, 6, 9, 14])
+def test_theil_sen_interval_is_sens_for_any_confidence(n):
+    rng = np.random.default_rng(n)
+    years, areas = 2000.0 + np.arange(n), rng.normal(size=n).round(1)  # some ties
+    widths = []
+    for confidence in (0.1, 0.3, 0.49, 0.51, 0.7, 0.9, 0.95):
+        slope, (low, high) = rates.theil_sen(years, areas, confidence=confidence)
+        assert low <= slope <= high
+        widths.append(high - low)
+        if confidence > 0.5:
+            scipys = stats.theilslopes(areas, years, alpha=confidence)
+            assert (slope, low, high) == pytest.approx((scipys.slope, scipys.low_slope, scipys.high_slope))
+    assert widths == sorted(widths)
+    assert widths[0] < widths[-1]
+
+
+@pytest.mark.parametrize("confidence", [0.0, 1.0, -0.1, 95, float("nan")])
+def test_theil_sen_refuses_what_is_no_confidence(confidence):
+    with pytest.raises(OptionError, match=r"confidence=.* lies outside 0\.\.1"):
+        rates.theil_sen(YEARS, YEARS, confidence=confidence)
+
+
 def test_bad_series_have_a_clear_line():
     with pytest.raises(AnalysisError, match="at least two years; only 2020 is given"):
         rates.trend([2020], [1.0])
@@ -242,3 +264,11 @@ def test_zero_glaciers_give_an_empty_table():
     kinds = [ASCENDING] * 5 + [OTHER] * 4
     with pytest.raises(AnalysisError, match="glacier b: the areas change from"):
         glaciers.glacier_rates(YEARS, areas, names="ab", acquisitions=kinds)
+
+
+def test_names_and_acquisitions_of_glaciers_are_counted():
+    areas = np.ones((2, 9))
+    with pytest.raises(OptionError, match=r"there are 3 names for areas of shape \(2, 9\); pass 2"):
+        glaciers.glacier_rates(YEARS, areas, names=["a", "b", "c"])
+    with pytest.raises(OptionError, match=r"there are 1 acquisitions for areas of shape \(2, 9\); pass 9"):
+        glaciers.glacier_rates(YEARS, areas, acquisitions=[series.Acquisition(1, "HH", "S1A")])

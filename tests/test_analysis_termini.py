@@ -57,3 +57,19 @@ def test_bad_boxes_have_a_clear_line():
         termini.box_lengths(frame, box, width=100, column="date")
     with pytest.raises(AnalysisError, match="no outline meets"):
         termini.box_lengths(frame, termini.terminus_box(0, 0, azimuth=0, width=1, length=1), width=1)
+
+
+@pytest.mark.parametrize("option", ["x", "y", "azimuth", "width", "length"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_box_of_no_numbers_is_refused(option, value):
+    with pytest.raises(OptionError, match=f"{option}={value}"):
+        termini.terminus_box(**{"x": X, "y": Y, "azimuth": 0.0, "width": 10.0, "length": 10.0, option: value})
+
+
+def test_an_invalid_outline_is_mended():
+    box = termini.terminus_box(X, Y, azimuth=0, width=1000, length=3000)
+    corners = [*tongue(2500, 0).exterior.coords]
+    spike = shapely.Polygon([*corners[:2], (X - 900, Y - 5000), (X - 800, Y - 100), *corners[2:]])
+    assert not spike.is_valid
+    frame = gpd.GeoDataFrame({"year": [1, 1]}, geometry=[spike, tongue(2500, 0)], crs=32633)
+    assert termini.box_lengths(frame, box, width=1000).length_m[1] == pytest.approx(2500 / 0.9996, rel=1e-5)

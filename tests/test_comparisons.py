@@ -362,3 +362,62 @@ def test_the_commands_answer(mapped: Path, tmp_path: Path, capsys) -> None:
     main(["inventories", str(tmp_path / "a.gpkg"), str(tmp_path / "b.gpkg"), "--draws", "1000", "--recent-rate", "-0.2",
           "--recent-half-width", "0.05", "--second-year", "2010"])  # fmt: skip
     assert "acceleration: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("dates", "expected"),
+    [
+        ([20050801, 20080715], {2005: 10.0, 2008: 5.0}),
+        ([20050801.0, 20080715.0], {2005: 10.0, 2008: 5.0}),
+        ([2005, 2008], {2005: 10.0, 2008: 5.0}),
+        (["20050801", "2008"], {2005: 10.0, 2008: 5.0}),
+        (pd.to_datetime(["2005-08-01", "2008-07-15"]), {2005: 10.0, 2008: 5.0}),
+        ([2005.6, 2008.5], r"2 of 2 rows of .*first.parquet have no whole src_date, the first has 2005.6; give"),
+        (["20059999", "2008"], r"1 of 2 rows of .* the first has 20059999"),
+        (["2005-08-01", None], r"1 of 2 rows of .* have no src_date"),
+    ],
+)
+def test_numbers_in_src_date_are_days_or_years_as_they_read(tmp_path: Path, dates, expected) -> None:
+    frame = squares([10.0, 5.0], [2005, 2008]).drop(columns="year")
+    frame.assign(src_date=dates).to_parquet(tmp_path / "first.parquet")
+    second = inventory(tmp_path / "second.parquet", [12.0], [2016])
+    if isinstance(expected, str):
+        with pytest.raises(AnalysisError, match=expected):
+            pipeline.inventories_of_files(tmp_path / "first.parquet", second, n_draws=1000)
+    else:
+        found = pipeline.inventories_of_files(tmp_path / "first.parquet", second, n_draws=1000).first.years
+        assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_an_empty_inventory_with_src_date_has_no_glacier(tmp_path: Path) -> None:
+    frame = squares([10.0], [2005]).rename(columns={"year": "src_date"})
+    frame.assign(src_date=pd.to_datetime(["2005-08-01"])).iloc[:0].to_parquet(tmp_path / "first.parquet")
+    second = inventory(tmp_path / "second.parquet", [12.0], [2016])
+    with pytest.raises(AnalysisError, match=r"first.parquet has no glacier of 0 km2"):
+        pipeline.inventories_of_files(tmp_path / "first.parquet", second, n_draws=1000)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seed": -1}, "seed=-1: give a whole number"),
+        ({"relative_sigma": np.inf}, "relative_sigma of 0 or more, finite"),
+    ],
+)
+def test_options_of_inventories_that_give_no_number_are_refused(tmp_path: Path, options, message: str) -> None:
+    files = [inventory(tmp_path / f"{year}.parquet", [10.0], [year]) for year in (2005, 2016)]
+    with pytest.raises(OptionError, match=message):
+        pipeline.inventories_of_files(*files, n_draws=1000, **options)
+
+
+def test_a_list_of_surges_may_begin_with_a_byte_order_mark(mapped: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_bytes("A\n".encode("utf-8-sig"))
+    found = pipeline.surges_of_run(mapped, tmp_path / "list.txt", out=tmp_path / "s.json", n_strata=1, **QUICK)
+    assert found.out == tmp_path / "s.json"
+
+
+def test_termini_of_outlines_without_a_year_name_the_file(mapped: Path, tmp_path: Path) -> None:
+    rs.glaciers().drop(columns="year").to_file(tmp_path / "undated.gpkg")
+    boxes().to_file(tmp_path / "boxes.gpkg")
+    with pytest.raises(AnalysisError, match=r"undated\.gpkg have no column 'year'; give each"):
+        pipeline.termini_of_run(mapped, tmp_path / "boxes.gpkg", outlines=tmp_path / "undated.gpkg")

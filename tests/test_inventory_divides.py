@@ -4,6 +4,7 @@ from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pytest
 import rasterio
 import shapely
@@ -543,6 +544,32 @@ def test_ids_that_are_numbers_are_whole_in_links() -> None:
     assert inventory.link(first, second)[["id_1", "id_2"]].to_numpy().tolist() == [["7", "12"]]
 
 
+@pytest.mark.parametrize(
+    "options", [{"buffer": np.inf}, {"buffer": 1e5}, {"buffer": np.nan}, {"c": np.inf}, {"sliver": np.inf}]
+)
+def test_options_of_flowsheds_have_bounds(options) -> None:
+    with pytest.raises(errors.OptionError, match=rf"{next(iter(options))}=.*: must be"):
+        inventory.FlowshedOptions(**options)
+
+
+@pytest.mark.parametrize("cell", [np.inf, 1e-3, 0.0, np.nan])
+def test_cells_of_divides_have_bounds(cell: float) -> None:
+    with pytest.raises(errors.OptionError, match=r"cell=.*: the cell size must lie between 0\.5 and 1000 m"):
+        inventory.divide(frame(box(0, 0, 10, 10)), cell=cell)
+
+
+@pytest.mark.filterwarnings("ignore:'crs' was not provided")
+def test_verbs_on_files_without_crs_or_year_name_them(tmp_path: Path) -> None:
+    rows = frame(box(0, 0, 10, 10), box(20, 0, 30, 10), id=["a", "b"])
+    rows.set_crs(None, allow_override=True).to_file(tmp_path / "bare.gpkg")
+    rows.drop(columns="year").to_file(tmp_path / "undated.gpkg")
+    for verb in (pipeline.links_of_run, pipeline.divides_of_run):
+        with pytest.raises(errors.VectorError, match=r"bare\.gpkg has no CRS: write .*ogr2ogr -a_srs"):
+            verb(tmp_path / "bare.gpkg")
+    with pytest.raises(errors.OptionError, match=r"undated\.gpkg has no year \(in a column 'year'\): name an inv"):
+        pipeline.links_of_run(tmp_path / "undated.gpkg")
+
+
 def test_links_of_nothing() -> None:
     some, none = frame(box(0, 0, 10, 10), id=["a"]), frame(box(0, 0, 9, 9), id=["x"]).iloc[:0]
     assert inventory.link(some, none)["kind"].tolist() == ["gone"]
@@ -574,6 +601,39 @@ def test_links_say_which_mapped_years_have_no_outline(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"outlines\.gpkg has no outline of 2017, which the map has: no ice was found"):
         report = pipeline.links_of_run(tmp_path)
     assert [(row["from"], row["to"], row["same"]) for row in report.counts()] == [(2016, 2018, 2)]
+
+
+def test_a_glacier_that_was_not_observed_is_neither_gone_nor_new(tmp_path: Path) -> None:
+    years = (2016, 2017, 2018)
+    ice = rs.probability(2016)
+    hidden, melted = ice.copy(), ice.copy()
+    hidden[:, rs.COLUMNS // 2 :] = np.nan  # around B, whose column of pixels is 287
+    melted[:, rs.COLUMNS // 2 :] = 0
+    rs.write_map(tmp_path, years, planes={2016: ice, 2017: hidden, 2018: melted})
+    pipeline.outlines_of_run(tmp_path)
+    report = pipeline.links_of_run(tmp_path)
+    counts = [{kind: row[kind] for kind in ("same", "gone", "new", "unobserved")} for row in report.counts()]
+    assert counts[0] == {"same": 1, "gone": 0, "new": 0, "unobserved": 1}
+    assert counts[1] == {"same": 1, "gone": 0, "new": 0, "unobserved": 0}
+    rs.write_map(tmp_path / "back", years, planes={2016: melted, 2017: hidden, 2018: ice})
+    pipeline.outlines_of_run(tmp_path / "back")
+    assert [row["unobserved"] for row in pipeline.links_of_run(tmp_path / "back").counts()] == [0, 1]
+    rs.write_map(tmp_path / "gone", years[:2], planes={2016: ice, 2017: melted})
+    pipeline.outlines_of_run(tmp_path / "gone")
+    assert [(row["gone"], row["unobserved"]) for row in pipeline.links_of_run(tmp_path / "gone").counts()] == [(1, 0)]
+
+
+def test_a_glacier_of_an_inventory_beyond_the_map_is_not_gone(tmp_path: Path) -> None:
+    rs.write_map(tmp_path, (2016,))
+    pipeline.outlines_of_run(tmp_path)
+    theirs = rs.glaciers().to_crs(rs.EPSG)
+    bare = shapely.Point(rs.LEFT + 8000, rs.TOP - 1500).buffer(300)
+    beyond = shapely.Point(rs.LEFT - 5000, rs.TOP - 1500).buffer(300)
+    more = gpd.GeoDataFrame({"glacier_id": ["bare", "beyond"]}, geometry=[bare, beyond], crs=rs.EPSG)
+    pd.concat([theirs, more]).to_file(tmp_path / "theirs.gpkg")
+    found = pipeline.links_of_run(tmp_path, inventory_file=tmp_path / "theirs.gpkg").inventory
+    kinds = dict(zip(found["id_1"], found["kind"], strict=True))
+    assert kinds == {"A": "same", "B": "same", "bare": "gone", "beyond": "unobserved"}
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ import pytest
 import shapely
 import xarray as xr
 
-from icemapper_xr import calibrate, errors, inventory, vectorise
+from icemapper_xr import calibrate, errors, inventory, pipeline, vectorise
+from tests import results_support as rs
 from tests.test_inventory_divides import CELL, box, dem_of, frame
 from tests.test_vectorise import distance, noise, raster
 
@@ -142,6 +143,30 @@ def test_small_bodies_of_few_years_may_be_snow() -> None:
     assert found["years_seen"].dropna().tolist() == [3, 1, 3, 3]
     alone = inventory.snow_suspects(table[table["year"] == 2016])
     assert alone["snow_suspect"].tolist() == [False, True, True]  # one year cannot tell
+
+
+def test_years_without_any_ice_count_among_those_mapped(tmp_path: Path) -> None:
+    often = box(200, 0, 210, 10)
+    table = years(*(frame(often, year=year) for year in (2016, 2017)))
+    assert inventory.snow_suspects(table, mapped=range(2016, 2019))["snow_suspect"].tolist() == [False, False]
+    assert inventory.snow_suspects(table, mapped=range(2016, 2020))["snow_suspect"].tolist() == [True, True]
+    small = np.zeros((rs.ROWS, rs.COLUMNS), np.float32)
+    small[100:105, 100:105] = 1
+    rs.write_map(tmp_path, range(2016, 2021), planes={2016 + k: small * (k < 2) for k in range(5)})
+    drawn = pipeline.outlines_of_run(tmp_path)[1]
+    assert drawn["snow_suspect"].tolist() == [True, True]
+
+
+def test_a_dem_that_does_not_cover_the_ice_says_so() -> None:
+    x = np.mgrid[:100, :150][1]
+    dem = dem_of(np.where(x < 50, -1.0, np.where(x < 100, 10.0, np.nan)).astype(np.float32))
+    table = years(frame(box(10, 10, 40, 60), box(90, 10, 140, 60), box(60, 10, 90, 60), box(200, 10, 220, 60)))
+    with pytest.warns(UserWarning, match=r"covers less than half of 2 of 4 outlines"):
+        found = inventory.sea_ice_suspects(table, dem)
+    assert found["sea_km2"].isna().tolist() == [False, True, False, True]
+    assert found["sea_ice_suspect"].tolist() == [True, False, False, False]
+    with pytest.raises(errors.VectorError, match=r"covers none of the 1 outlines"):
+        inventory.sea_ice_suspects(years(frame(box(200, 10, 220, 60))), dem)
 
 
 def test_ice_over_the_sea_is_flagged() -> None:

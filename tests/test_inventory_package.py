@@ -578,6 +578,22 @@ def test_each_defect_is_found_by_its_rule_alone(rule: str, rgi: Path, tmp_path: 
     assert pipeline.qc_of(folder).broken == (rule,), pipeline.qc_of(folder).text()
 
 
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        (lambda table: table.assign(utm_zone=[33.5, 33, 33]), "utm_zone is not int"),
+        (lambda table: table.assign(src_date=["", *table["src_date"][1:]]), "src_date is empty"),
+    ],
+)
+def test_fields_are_of_their_type_and_filled(rgi: Path, tmp_path: Path, change, note: str) -> None:
+    folder = tmp_path / "package"
+    shutil.copytree(rgi, folder)
+    rewrite(folder, change)
+    (found,) = [one for one in pipeline.qc_of(folder).findings if one.rule == "fields"]
+    assert found.ok is False
+    assert note in found.note
+
+
 def test_wgs_72_is_another_datum() -> None:
     square = gpd.GeoDataFrame({"id": ["a"]}, geometry=[shapely.box(15, 78, 15.1, 78.1)], crs=4326)
     found = {
@@ -629,7 +645,7 @@ def test_the_commands_from_outlines_to_a_checked_package(
     assert out.splitlines()[1].split()[:3] == ["2023", "4", "4"]
     code, out, _ = command(capsys, "link", folder, "--to", folder / "reference.gpkg")
     assert code == 0
-    assert out.splitlines()[1].split() == ["inventory", "2023", "2", "0", "0", "0", "2", "0"]
+    assert out.splitlines()[1].split() == ["inventory", "2023", "2", "0", "0", "0", "2", "0", "0"]
     code, form, _ = command(capsys, "export", "form")
     assert code == 0
     assert form == inventory.FORM
@@ -661,3 +677,81 @@ def test_the_commands_refuse_in_one_line(run: Path, tmp_path: Path, capsys: pyte
         assert message in err
         assert len(err.splitlines()) == 1
         assert not out
+
+
+# -- glaciers that were edited ----------------------------------------------------------------------------------------
+def edited(run: Path, folder: Path, change) -> Path:
+    """A folder of glaciers alone, changed as another program may do."""
+    folder.mkdir()
+    change(gpd.read_file(run / "glaciers.gpkg")).to_file(folder / "glaciers.gpkg")
+    return folder
+
+
+def multi(table: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    return table.set_geometry([shapely.MultiPolygon([one]) for one in table.geometry], crs=table.crs)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda table: table.to_crs(32633),
+        multi,
+        lambda table: table.assign(year="2023-08-31"),
+        lambda table: table.assign(touches_edge=table["touches_edge"].astype(int)),
+        lambda table: table.assign(touches_edge=table["touches_edge"].astype(str)),
+    ],
+    ids=["crs", "multi", "date", "number", "text"],
+)
+def test_edited_glaciers_are_exported_all_the_same(run: Path, tmp_path: Path, change) -> None:
+    plain = edited(run, tmp_path / "plain", lambda table: table)
+    other = edited(run, tmp_path / "other", change)
+    for product in ("rgi", "glims"):
+        made = [
+            pipeline.export_of_run(one, product=product, submission=run / "submission.toml") for one in (plain, other)
+        ]
+        assert made[0].outlines == made[1].outlines == 3
+        assert made[0].area_km2 == pytest.approx(made[1].area_km2)
+    borders = [gpd.read_file(next((one / "rgi_2023").rglob("*-I-*.shp")))["length_m"] for one in (plain, other)]
+    assert borders[1].to_numpy() == pytest.approx(borders[0].to_numpy(), rel=1e-3)
+    checked = [[(one.rule, one.ok) for one in pipeline.qc_of(folder).findings] for folder in (plain, other)]
+    assert checked[0] == checked[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda table: table.set_crs(None, allow_override=True), "has no CRS"),
+        (lambda table: table.drop(columns="touches_edge"), "no column 'touches_edge'"),
+        (lambda table: table.drop(columns="area_km2"), "no column 'area_km2'"),
+        (lambda table: table.drop(columns="id"), "no column 'id'"),
+        (lambda table: table.drop(columns="year"), "no column 'year'"),
+        (lambda table: table.assign(year=2022.5), r"4 of 4 rows of .* have no valid year, the first has 2022.5"),
+        (lambda table: table.assign(area_km2=[np.nan, 1, 1, 1]), r"1 of 4 rows of .* no valid area_km2"),
+        (lambda table: table.assign(touches_edge="perhaps"), "no valid touches_edge, the first has 'perhaps'"),
+        (lambda table: table.assign(id=[None, "b", "c", "d"]), "1 of 4 rows of .* no valid id"),
+        (lambda table: table.set_geometry([None, *table.geometry[1:]], crs=4326), "1 of 4 rows of .* have no polygon"),
+        (lambda table: table.set_geometry(table.centroid), "holds Point geometries"),
+        (lambda table: table.dissolve("year", as_index=False), "MultiPolygon of several parts"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Geometry is in a geographic CRS", "ignore:'crs' was not provided")
+def test_glaciers_edited_beyond_use_are_refused_by_name(run: Path, tmp_path: Path, change, message: str) -> None:
+    folder = edited(run, tmp_path / "edited", change)
+    with pytest.raises(errors.StoreError, match=message) as error:
+        pipeline.export_of_run(folder, product="rgi", submission=run / "submission.toml")
+    assert "glaciers.gpkg" in str(error.value)
+    assert f"`icemapper divides {folder}` again" in str(error.value)
+
+
+def test_no_part_of_a_glacier_at_the_edge_is_exported_as_the_glacier(run: Path, tmp_path: Path) -> None:
+    def split(table: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+        inside, edge = table.index[~table["touches_edge"]][0], table.index[table["touches_edge"]][0]
+        table.loc[inside, ["glacier_id", "id"]] = [table.loc[edge, "glacier_id"], table.loc[edge, "id"] + ".2"]
+        return table
+
+    folder = edited(run, tmp_path / "parts", split)
+    report = pipeline.export_of_run(folder, product="glims", submission=run / "submission.toml")
+    assert report.outlines == 2
+    assert len(report.left_out["edge"]) == 2
+    kept = pipeline.export_of_run(folder, product="glims", submission=run / "submission.toml", keep_edge=True)
+    assert kept.outlines == 4

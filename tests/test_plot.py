@@ -127,3 +127,8 @@ def test_a_map_needs_a_crs() -> None:
     plot.map_figure(backscatter, probability.drop_vars("spatial_ref"), outlines, crs=32633)
     with pytest.raises(errors.VectorError, match="WGS 84 is not projected"):
         plot.map_figure(backscatter, probability, outlines, crs=4326)  # its degrees would be drawn as km
+
+
+def test_a_map_in_an_unknown_crs_is_refused() -> None:
+    with pytest.raises(errors.OptionError, match="crs='nowhere' is no CRS"):
+        plot.map_figure(*scene(), crs="nowhere")

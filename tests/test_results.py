@@ -19,7 +19,7 @@ from icemapper_xr import conventions as cv
 from icemapper_xr.cli import main
 from icemapper_xr.errors import AnalysisError, IcemapperError, OptionError, StoreError, VectorError
 from icemapper_xr.models import own
-from icemapper_xr.pipeline import layover, measuring, requests, runs
+from icemapper_xr.pipeline import layover, measuring, requests, runs, tables
 from tests import results_support as rs
 
 QUICK = {"n_draws": 300, "landscape_draws": 300}
@@ -638,3 +638,28 @@ def test_real_retreat_around_ny_alesund(shared: Path, tmp_path: Path) -> None:
     truth = [np.polyfit(own.columns.astype(float), own.loc[name], 1)[0] for name in slopes.index]
     assert (slopes < 0).all()
     np.testing.assert_allclose(slopes, truth, rtol=0.03)
+
+
+def test_a_table_in_a_geopackage_comes_with_its_method_or_not_at_all(tmp_path: Path) -> None:
+    table, about = pd.DataFrame({"id": ["A"], "km2": [1.5]}), {"method": ["one"]}
+    target = tables.target(tmp_path, tmp_path / "x.gpkg", "areas.csv")
+    tables.write(table, target, about=about)
+    assert tables.target(tmp_path, target, "areas.csv") == target  # may be written again
+    tables.write(table, tmp_path / "x.json", about=about)
+    with pytest.raises(OptionError, match=r"method of .*x\.gpkg goes to .*x\.json, which is something else"):
+        tables.target(tmp_path, target, "areas.csv")
+    (tmp_path / "y.json").mkdir()
+    with pytest.raises(StoreError, match=r"cannot write .*y\.json: "):
+        tables.write(table, tmp_path / "y.gpkg", about=about)
+    assert not (tmp_path / "y.gpkg").exists()
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_names_with_marks_of_csv_are_read_as_they_are(tmp_path: Path) -> None:
+    names = ["Glacier #3", 'the "big", one', "#", "plain", None]
+    table = pd.DataFrame({"id": names, "name #": ["x"] * 5, "km2": [1.5, 2e-7, np.nan, 3.0, 1 / 3]})
+    tables.write(table, tmp_path / "t.csv", about={"method": ["one"], "notes": "two"})
+    read = pd.read_csv(tmp_path / "t.csv", comment="#")
+    assert list(read) == ["id", "name #", "km2"]
+    assert read["id"].fillna("none").tolist() == [*names[:-1], "none"]
+    assert read["km2"].to_numpy() == pytest.approx(table["km2"].to_numpy(), rel=1e-9, nan_ok=True)

@@ -333,6 +333,28 @@ def test_measures_across_180_degrees() -> None:
     assert length[0] == pytest.approx(expected[1], rel=1e-5)
 
 
+@pytest.mark.parametrize("crs", [3413, 3031])
+def test_a_body_around_a_pole_is_one(crs: int) -> None:
+    values = disc((400, 400), 200.3, 190.6, 150) * (1 - disc((400, 400), 205.2, 198.4, 40))  # the hole holds the pole
+    values = np.maximum(values, disc((400, 400), 204.1, 200.2, 20))  # ice around the pole in it
+    low = vectorise.outlines(raster(values, left=-2000, top=2000, crs=crs), crs_out=None)
+    # An equal-area plane around the pole: the truth of areas and lengths.
+    truth = low.to_crs(f"+proj=laea +lat_0={90 if crs == 3413 else -90} +datum=WGS84").geometry
+    assert low["area_km2"].to_numpy() == pytest.approx(truth.area.to_numpy() / 1e6, rel=1e-6)
+    assert low["perimeter_km"].to_numpy() == pytest.approx(truth.length.to_numpy() / 1e3, rel=1e-6)
+    assert vectorise.areas_km2(low) == pytest.approx(low["area_km2"].to_numpy(), rel=1e-6)
+    found = vectorise.outlines(raster(values, left=-2000, top=2000, crs=crs))
+    assert found.is_valid.all()
+    assert found.drop(columns="geometry").equals(low.drop(columns="geometry"))
+    assert vectorise.areas_km2(found) == pytest.approx(low["area_km2"].to_numpy(), rel=1e-4)
+    back = shapely.make_valid(found.to_crs(crs).geometry.to_numpy(), method="structure", keep_collapsed=False)
+    apart = shapely.area(shapely.symmetric_difference(back, low.geometry.to_numpy()))
+    assert (apart < 1e-3 * low.geometry.area.to_numpy()).all()
+    simple = vectorise.simplify(found, 10.0)
+    assert simple.is_valid.all()
+    assert vectorise.areas_km2(simple) == pytest.approx(low["area_km2"].to_numpy(), rel=0.02)
+
+
 # -- table ------------------------------------------------------------------------------------------------------------
 def test_a_body_across_180_degrees_is_cut_there() -> None:
     x, y = pyproj.Transformer.from_crs(4326, 32601, always_xy=True).transform(180.0, 71.0)
@@ -429,3 +451,14 @@ def test_what_cannot_be_outlined() -> None:
 
 def test_the_year_column_is_of_one_type() -> None:
     assert vectorise.outlines(raster(np.zeros((5, 5)))).year.dtype == pd.Int32Dtype()
+
+
+def test_measures_without_a_crs_and_years_that_are_dates_have_a_clear_line() -> None:
+    bare = gpd.GeoDataFrame(geometry=[shapely.box(0, 0, 1, 1)])
+    with pytest.raises(errors.VectorError, match="no CRS, so their areas are unknown"):
+        vectorise.areas_km2(bare)
+    with pytest.raises(errors.VectorError, match="no CRS, so a tolerance in metres"):
+        vectorise.simplify(bare, 10.0)
+    dated = raster(np.zeros((5, 5))).expand_dims(year=pd.to_datetime(["2020-01-01"]))
+    with pytest.raises(errors.VectorError, match=r"of the type datetime64.*: give whole numbers"):
+        vectorise.outlines(dated)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import pyproj
 import pytest
 
 from icemapper_xr import errors, vectorise
@@ -55,6 +56,17 @@ def test_geojson_is_in_degrees(tmp_path: Path, found: gpd.GeoDataFrame) -> None:
     first = json.loads(path.read_text())["features"][0]["geometry"]["coordinates"][0][0]
     assert first == pytest.approx(found.geometry.iloc[0].exterior.coords[0], abs=1e-7)
     assert vectorise.read(vectorise.write(found.to_crs(32633), tmp_path / "a.gpkg")).crs.to_epsg() == 32633
+
+
+def test_geojson_of_a_plane_is_cut_at_180_degrees(tmp_path: Path) -> None:
+    x, y = pyproj.Transformer.from_crs(4326, 32601, always_xy=True).transform(180.0, 71.0)
+    values = raster(disc((200, 200), 100, 100, 80), left=round(x) - 1000.0, top=round(y) + 1000.0, crs=32601)
+    drawn = vectorise.outlines(values, crs_out=None)
+    again = vectorise.read(vectorise.write(drawn, tmp_path / "a.geojson"))
+    assert again.geom_type.tolist() == ["MultiPolygon"]
+    assert again.is_valid.all()
+    assert vectorise.areas_km2(again) == pytest.approx(drawn["area_km2"].to_numpy(), rel=1e-5)
+    assert all(part.bounds[2] - part.bounds[0] < 1 for part in again.geometry.item().geoms)
 
 
 @pytest.mark.parametrize("name", ["a.shp", "a.txt", "a"])

@@ -38,6 +38,8 @@ MEASURES: Final[dict[str, str]] = {
 REGION: Final = "region"
 POLYGON: Final = "polygon"
 _M2_PER_KM2: Final = 1e6
+_ROUNDING: Final = 1e-3
+"""Probabilities may be this much above 1, as `vectorise.outlines` takes them."""
 RASTERIZE: Final = threading.Lock()
 """rasterio silences a warning of its own in a way that is not safe between threads."""
 
@@ -98,7 +100,7 @@ def areas(
     Raises
     ------
     AnalysisError
-        No probability, no CRS, uneven cells, or regions on other cells.
+        No probability, no CRS, uneven cells, or regions on other cells; when computed, values beyond 0..1.
     OptionError
         The threshold lies outside 0..1, or labels are missing or repeated.
     """
@@ -186,7 +188,7 @@ def polygon_areas(
     Raises
     ------
     AnalysisError
-        No probability, no CRS (of either), or uneven cells.
+        No probability, no CRS (of either), or uneven cells; when computed, values beyond 0..1.
     OptionError
         The threshold lies outside 0..1, or `supersample` outside 1..16.
     """
@@ -271,6 +273,9 @@ def _measures(plane: npt.NDArray[Any], weight: Array, geometry: _Geometry) -> tu
     seen = ~np.isnan(p)
     if geometry.plain:
         return (np.where(seen, p * weight, 0.0),)
+    low, high = np.min(p, where=seen, initial=0.0), np.max(p, where=seen, initial=0.0)
+    if low < 0 or high > 1 + _ROUNDING:
+        raise AnalysisError(f"the values reach from {low:g} to {high:g}: not probabilities (0 to 1); scale them first")
     soft = np.where(seen & (p > SOFT_FLOOR), p, 0.0) * weight
     return (
         soft,

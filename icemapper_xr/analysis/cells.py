@@ -15,12 +15,12 @@ import numpy.typing as npt
 import xarray as xr
 
 from icemapper_xr import conventions
-from icemapper_xr.errors import AnalysisError
+from icemapper_xr.errors import AnalysisError, OptionError
 
 if TYPE_CHECKING:
     import pyproj
 
-__all__ = ["cell_area", "cell_areas", "crs_of", "edges"]
+__all__ = ["cell_area", "cell_areas", "crs_of", "edges", "known_crs"]
 
 Array = npt.NDArray[np.float64]
 
@@ -50,6 +50,8 @@ def cell_areas(y: npt.ArrayLike, x: npt.ArrayLike, crs: Any) -> Array:
     ------
     AnalysisError
         The spacing is uneven or unknown, or the raster lies outside the area where the CRS is defined.
+    OptionError
+        The CRS is unknown.
 
     Notes
     -----
@@ -162,9 +164,23 @@ def _step(wkt: str) -> float:
 
 @lru_cache(maxsize=64)
 def _wkt_of(text: str) -> str:
+    return str(known_crs(text).to_wkt())
+
+
+def known_crs(crs: Any) -> pyproj.CRS:
+    """Return a CRS that pyproj knows.
+
+    Raises
+    ------
+    OptionError
+        It knows none of that name.
+    """
     import pyproj
 
-    return str(pyproj.CRS.from_user_input(text).to_wkt())
+    try:
+        return pyproj.CRS.from_user_input(crs)
+    except pyproj.exceptions.CRSError:
+        raise OptionError(f"crs={crs!r} is no CRS that pyproj knows: write it as EPSG:32633") from None
 
 
 @lru_cache(maxsize=64)
@@ -176,9 +192,7 @@ def _pole(wkt: str) -> float:
 
 
 def wkt_of(crs: Any) -> str:
-    import pyproj
-
-    return _wkt_of(crs if isinstance(crs, str) else pyproj.CRS.from_user_input(crs).to_wkt())
+    return _wkt_of(crs if isinstance(crs, str) else known_crs(crs).to_wkt())
 
 
 def crs_of(raster: xr.DataArray | xr.Dataset) -> Any:

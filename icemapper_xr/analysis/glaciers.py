@@ -64,6 +64,9 @@ def glacier_rates(
     if not 0 < level < 1:
         raise OptionError(f"level={level} lies outside 0..1; 0.05 is the default")
     index = list(range(len(a))) if names is None else list(names)
+    for what, given, expected in (("names", index, len(a)), ("acquisitions", acquisitions, t.size)):
+        if given is not None and len(given) != expected:
+            raise OptionError(f"there are {len(given)} {what} for areas of shape {a.shape}; pass {expected}")
     rows = [_glacier(t, row, acquisitions, name) for row, name in zip(a, index, strict=True)]
     table = pd.DataFrame(rows, index=pd.Index(index, name="glacier"), columns=_COLUMNS)
     table["p_adjusted"] = benjamini_hochberg(table["p_value"].to_numpy(dtype=np.float64))

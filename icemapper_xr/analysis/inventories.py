@@ -53,10 +53,10 @@ class Inventory:
         shares = np.array(list(self.years.values()), dtype=np.float64)
         if not shares.size or not np.all(np.isfinite(shares)) or shares.min() < 0 or shares.sum() <= 0:
             raise OptionError(f"the years of an inventory need positive shares of its area; got {dict(self.years)}")
-        if not self.area > 0 or not self.relative_sigma >= 0:
+        if not self.area > 0 or not 0 <= self.relative_sigma < np.inf:
             raise OptionError(
-                f"an inventory needs an area above 0 and a relative_sigma of 0 or more; got {self.area} km2 and "
-                f"{self.relative_sigma}"
+                f"an inventory needs an area above 0 and a relative_sigma of 0 or more, finite; got {self.area} km2 "
+                f"and {self.relative_sigma}"
             )
 
     @property
@@ -139,13 +139,19 @@ def inventory_rate(
     AnalysisError
         The years of the inventories overlap so far that a draw has them in the wrong order.
     OptionError
-        Fewer than two draws.
+        Fewer than two draws, or a seed below 0.
     """
     if n_draws < 2:
         raise OptionError(f"n_draws={n_draws} is too few; the publication takes {N_DRAWS}")
-    rng = np.random.default_rng(seed)
+    rng = _generator(seed)
     stage_1 = _stage(first, second, n_draws, rng, None)
     return Stages(stage_1, _stage(first, second, n_draws, rng, abs(float(stage_1.relative.mean()))))
+
+
+def _generator(seed: int | np.random.Generator) -> np.random.Generator:
+    if not isinstance(seed, np.random.Generator) and seed < 0:
+        raise OptionError(f"seed={seed}: give a whole number of 0 or more")
+    return np.random.default_rng(seed)
 
 
 def _stage(
@@ -245,7 +251,7 @@ def inventory_rate_by_glacier(
     if not np.isfinite([a1, t1, a2, t2]).all() or not np.all(t2 > t1):
         bad = int(np.flatnonzero(~(t2 > t1) | ~np.isfinite([a1, t1, a2, t2]).all(axis=0))[0])
         raise AnalysisError(f"glacier {bad} (from 0) has no time between its outlines or no number; leave it out")
-    rng = np.random.default_rng(seed)
+    rng = _generator(seed)
     w1, w2 = a1 / (t2 - t1), a2 / (t2 - t1)
     common = rng.normal(1, relative_sigma, (2, n_draws))
     # The sum of independent glacier errors is normal: drawn as one number.
@@ -305,7 +311,7 @@ def acceleration(
         raise AnalysisError("the recent rate and every draw of the historical one must be numbers; there are others")
     if recent_sigma < 0 or np.any(past == 0):
         raise AnalysisError("the recent sigma is below 0 or a historical draw is exactly 0; a factor needs neither")
-    factor = np.random.default_rng(seed).normal(recent_rate, recent_sigma, past.size) / past
+    factor = _generator(seed).normal(recent_rate, recent_sigma, past.size) / past
     lower, median, upper = np.percentile(factor, [2.5, 50, 97.5])
     above, other = float(np.mean(factor > 1)), float(np.mean(factor < 0))
     return Acceleration(float(median), float(lower), float(upper), above, other)

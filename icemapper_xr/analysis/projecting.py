@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from icemapper_xr.analysis import cells
 from icemapper_xr.errors import AnalysisError
 
 if TYPE_CHECKING:
@@ -38,14 +39,15 @@ def project(polygons: gpd.GeoDataFrame | gpd.GeoSeries, crs: Any) -> gpd.GeoSeri
     ------
     AnalysisError
         The polygons have no CRS.
+    OptionError
+        The CRS is unknown.
     """
     import geopandas as gpd
-    import pyproj
     import shapely
 
     if polygons.crs is None:
         raise AnalysisError("the polygons have no CRS; set the one they are in with polygons.set_crs(...)")
-    own, target = polygons.crs, pyproj.CRS.from_user_input(crs)
+    own, target = polygons.crs, cells.known_crs(crs)
     if own == target:
         return polygons.geometry
     if not own.is_geographic:

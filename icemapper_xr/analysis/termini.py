@@ -32,8 +32,10 @@ def terminus_box(x: float, y: float, *, azimuth: float, width: float, length: fl
     """
     import shapely
 
-    if not (width > 0 and length > 0):
-        raise OptionError(f"width={width} and length={length} of a terminus box must be above 0")
+    if not (0 < width < np.inf and 0 < length < np.inf):
+        raise OptionError(f"width={width} and length={length} of a terminus box must be above 0, and finite")
+    if not np.isfinite([x, y, azimuth]).all():
+        raise OptionError(f"x={x}, y={y}, azimuth={azimuth} of a terminus box must be numbers")
     angle = np.radians(azimuth)
     along, across = np.array([np.sin(angle), np.cos(angle)]), np.array([np.cos(angle), -np.sin(angle)])
     start = np.array([x, y])
@@ -49,7 +51,7 @@ def box_lengths(
     Parameters
     ----------
     outlines
-        One or more polygons a year, in the projected CRS of the box.
+        One or more polygons a year, in the projected CRS of the box; invalid ones are mended.
     box
         From `terminus_box`; the same for all years.
     width
@@ -91,7 +93,7 @@ def box_lengths(
     scale = geod.line_length(*geographic.transform(*corners[[0, 3]].T)) / upstream.length
     rows = []
     for year, group in outlines.groupby(column):
-        ice = shapely.intersection(shapely.union_all(group.geometry.values), box)
+        ice = shapely.intersection(shapely.union_all(shapely.make_valid(group.geometry.values)), box)
         parts = [part for part in shapely.get_parts(ice) if part.geom_type == "Polygon"]
         area = sum((_geodesic(part, geod, geographic) for part in parts), 0.0)
         off = ice.intersection(downstream).length > 0 or ice.intersection(upstream).length < 0.99 * upstream.length

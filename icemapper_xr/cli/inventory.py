@@ -118,7 +118,7 @@ def link(
     year: int | None = None,
     out: Path | None = None,
 ) -> None:
-    """Link the glaciers of each year to the next one's, and to an inventory: same, split, merge, new, gone.
+    """Link the glaciers of each year to the next one's, and to an inventory: same, split, merge, new, gone, unobserved.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def link(
     from icemapper_xr import pipeline
 
     report = pipeline.links_of_run(source, inventory_file=inventory, inventory_year=inventory_year, year=year, out=out)
-    print(table(report.counts(), ("from", "to", "same", "split", "merge", "mixed", "new", "gone")))
+    print(table(report.counts(), ("from", "to", "same", "split", "merge", "mixed", "new", "gone", "unobserved")))
     for path in report.written:
         print(f"wrote {path}")
 

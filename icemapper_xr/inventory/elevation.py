@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     import pyproj
     import xarray as xr
 
-__all__ = ["TRUE_TO_SCALE", "Dem", "Relief", "beneath", "metres", "sample", "stretch", "utm"]
+__all__ = ["CELLS", "TRUE_TO_SCALE", "Dem", "Relief", "beneath", "metres", "sample", "stretch", "utm"]
 
+CELLS: Final = (0.5, 1000.0)
+"""Sizes of a cell that are taken, metres: finer ones fill the memory, coarser ones hold no slope of a glacier."""
 TRUE_TO_SCALE: Final = 0.005
 """How far a length in a CRS may be off that on the ground for slopes and lengths to be measured in it (1 % of area)."""
 _UNITS: Final = (
@@ -128,7 +130,7 @@ class Dem:
         self.crs: pyproj.CRS = self.plane_at(lonlat)
         own = self.crs is self._own
         self.cell = float(self._given or (raw.transform.a if own and square else self._ground_cell(lonlat)))
-        if not 0.5 <= self.cell <= 1000:
+        if not CELLS[0] <= self.cell <= CELLS[1]:
             raise VectorError(f"The DEM {self.name} has cells of {self.cell:g} m: give one of 1 to 1000 m")
         self._direct = bool(own and square and np.isclose(self.cell, raw.transform.a, rtol=1e-6))
 

@@ -15,7 +15,7 @@ from icemapper_xr import progress
 from icemapper_xr._types import Bounds
 from icemapper_xr.errors import OptionError, VectorError
 from icemapper_xr.inventory import copied, cutting, flags, flowsheds, shapes
-from icemapper_xr.inventory.elevation import Dem, Relief
+from icemapper_xr.inventory.elevation import CELLS, Dem, Relief
 from icemapper_xr.inventory.flowsheds import FlowshedOptions
 from icemapper_xr.inventory.names import Reference
 
@@ -211,8 +211,8 @@ def _over_sea(table: gpd.GeoDataFrame, dem: Any, sea_level: float | None) -> gpd
 
 
 def _metric(dem: Any, ice: gpd.GeoDataFrame, cell: float | None) -> Dem | None:
-    if cell is not None and not cell > 0:
-        raise OptionError(f"cell={cell:g}: the cell size must be above 0 m")
+    if cell is not None and not CELLS[0] <= cell <= CELLS[1]:
+        raise OptionError(f"cell={cell:g}: the cell size must lie between {CELLS[0]:g} and {CELLS[1]:g} m")
     if dem is None:
         return None
     return Dem(dem, lonlat=shapes.centre_of(ice), cell=cell)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import warnings
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -11,7 +14,7 @@ import shapely
 
 from icemapper_xr import conventions as cv
 from icemapper_xr._types import Bounds
-from icemapper_xr.errors import OptionError
+from icemapper_xr.errors import OptionError, VectorError
 from icemapper_xr.inventory import shapes
 from icemapper_xr.inventory.elevation import Relief, beneath
 
@@ -28,17 +31,21 @@ FEW_YEARS: Final = 3
 """With fewer years than this, years cannot tell snow from ice: all small bodies are suspects."""
 SEA_KM2: Final = 0.05
 """Ice over the sea above this area is a suspect (a judgement): fast ice, melange, or an advance since the DEM."""
+KNOWN_SHARE: Final = 0.5
+"""Of an outline the DEM has to know at least this share to tell whether it lies over the sea (a judgement)."""
 MARINE_M: Final = 100.0
 """A glacier ends in the sea if at least this much of its margin borders on it, metres."""
 
 
-def snow_suspects(outlines: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+def snow_suspects(outlines: gpd.GeoDataFrame, *, mapped: Collection[int] | None = None) -> gpd.GeoDataFrame:
     """Flag bodies that are small and seen in few years.
 
     Parameters
     ----------
     outlines
         Columns `year` and `area_km2`.
+    mapped
+        Years that were mapped, also those in which no ice was found; None: those of the outlines.
 
     Returns
     -------
@@ -58,19 +65,49 @@ def snow_suspects(outlines: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
             i, j = shapely.STRtree(ice).query(flat[small], predicate="intersects")
             shared = np.bincount(i, shapely.area(shapely.intersection(flat[small][i], ice[j])), minlength=small.size)
             seen[small] += shared >= SEEN_SHARE * shapely.area(flat[small])
+    count = len(years) if mapped is None else len(set(mapped) | set(years))
     suspect = np.zeros(len(outlines), bool)
-    suspect[small] = (len(years) < FEW_YEARS) | (seen[small] <= len(years) / 2)
+    suspect[small] = (count < FEW_YEARS) | (seen[small] <= count / 2)
     counted = pd.array([pd.NA] * len(outlines), dtype="Int16")
     counted[small] = seen[small]
     return outlines.assign(years_seen=counted, snow_suspect=suspect)
 
 
 def sea_area_km2(outlines: gpd.GeoDataFrame, dem: Any, *, sea_level: float = 0.0) -> npt.NDArray[np.float64]:
-    """Return the area of each polygon over the sea: cells at or below the sea level; unknown cells are not counted."""
-    found = np.zeros(len(outlines))
+    """Return the area of each polygon over the sea: cells at or below the sea level; unknown cells are not counted.
+
+    Missing where the DEM knows less than half of a polygon: 0 would say that it looked.
+
+    Raises
+    ------
+    VectorError
+        If the DEM knows no cell beneath any polygon.
+
+    Warns
+    -----
+    UserWarning
+        How many the DEM does not cover.
+    """
+    found, known = np.zeros(len(outlines)), np.ones(len(outlines))
     for number, relief, cells, _ in _windows(outlines, dem, sea_level):
         found[number] = float((cells & (relief.z <= sea_level)).sum()) * relief.cell**2 / 1e6
-    return found
+        body = cells if cells.any() else np.ones_like(cells)
+        known[number] = float(np.isfinite(relief.z[body]).mean())
+    _tell_unknown(known, dem)
+    return np.where(known < KNOWN_SHARE, np.nan, found)
+
+
+def _tell_unknown(known: npt.NDArray[np.float64], dem: Any) -> None:
+    what = dem if isinstance(dem, str | os.PathLike) else "that was given"
+    if known.size and not known.any():
+        raise VectorError(f"The DEM {what} covers none of the {known.size} outlines: give one of their place")
+    few = int((known < KNOWN_SHARE).sum())
+    if few:
+        warnings.warn(
+            f"The DEM {what} covers less than half of {few} of {known.size} outlines: whether these lie over the sea "
+            "is missing; give one that covers them",
+            stacklevel=3,
+        )
 
 
 def sea_ice_suspects(outlines: gpd.GeoDataFrame, dem: Any, *, sea_level: float = 0.0) -> gpd.GeoDataFrame:
@@ -88,7 +125,8 @@ def sea_ice_suspects(outlines: gpd.GeoDataFrame, dem: Any, *, sea_level: float =
     Returns
     -------
     geopandas.GeoDataFrame
-        With `sea_km2` and `sea_ice_suspect` (more than 0.05 km2 over the sea).
+        With `sea_km2` and `sea_ice_suspect` (more than 0.05 km2 over the sea), both as `sea_area_km2`: missing, and
+        not suspect, where the DEM knows too little.
     """
     area = sea_area_km2(outlines, dem, sea_level=sea_level)
     return outlines.assign(sea_km2=area, sea_ice_suspect=area > SEA_KM2)

@@ -25,6 +25,10 @@ WINDOW: Final = 5
 """Cells of the window in which a pour point is the maximum."""
 
 
+WIDEST: Final = 10_000.0
+"""Largest distance of the gutter from the ice, metres."""
+
+
 @dataclass(frozen=True)
 class FlowshedOptions:
     """Numbers of the method; the defaults are those of the published tool, for Svalbard."""
@@ -56,11 +60,13 @@ class FlowshedOptions:
         if not 0 < self.keep <= 1:
             raise OptionError(f"keep={self.keep:g}: the share of pour points must lie above 0 and be at most 1")
         for name in ("buffer", "gutter", "a", "b", "c"):
-            if not getattr(self, name) > 0:
-                raise OptionError(f"{name}={getattr(self, name):g}: must be above 0")
+            if not 0 < getattr(self, name) < np.inf:
+                raise OptionError(f"{name}={getattr(self, name):g}: must be above 0, and finite")
+        if self.buffer > WIDEST:
+            raise OptionError(f"buffer={self.buffer:g}: must be at most {WIDEST:g} m, the DEM is read that far around")
         for name in ("sliver", "thin", "compactness"):
-            if not getattr(self, name) >= 0:
-                raise OptionError(f"{name}={getattr(self, name):g}: must be 0 or more")
+            if not 0 <= getattr(self, name) < np.inf:
+                raise OptionError(f"{name}={getattr(self, name):g}: must be 0 or more, and finite")
         if self.smoothing < 1 or self.smoothing % 2 == 0:
             raise OptionError(f"smoothing={self.smoothing}: the window must have an odd number of cells")
 

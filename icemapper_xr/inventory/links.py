@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = ["COLUMNS", "KINDS", "Kind", "link", "link_years"]
 
-Kind = Literal["same", "split", "merge", "mixed", "new", "gone"]
-"""One to one; one became several; several became one; several became several; in the second only; in the first only."""
+Kind = Literal["same", "split", "merge", "mixed", "new", "gone", "unobserved"]
+"""One to one; one became several; several became one; several became several; in the second only; in the first only.
+
+Polygons do not tell what was looked at: `unobserved` is for who knows the map (`icemapper_xr.pipeline.links_of_run`).
+"""
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 COLUMNS: Final = (

@@ -149,7 +149,7 @@ def centres(shapes: gpd.GeoSeries) -> gpd.GeoSeries:
 
 def _listed(path: Path) -> set[str]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise OptionError(f"the list {path} cannot be read: {error}; give a text file with one id a line") from error
     found = {line.partition("#")[0].strip() for line in lines} - {""}

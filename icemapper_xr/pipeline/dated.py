@@ -17,6 +17,7 @@ from icemapper_xr.inventory import names, shapes
 
 if TYPE_CHECKING:
     import geopandas as gpd
+    import pandas as pd
 
 __all__ = ["compared", "counted", "inventory", "read"]
 
@@ -39,8 +40,6 @@ def read(path: Path, year: int | None, which: str, notes: list[str]) -> gpd.GeoD
     notes
         What a reader has to know is added to it.
     """
-    import pandas as pd
-
     frame, told = vectorise.read_polygons(path, what="inventory")
     frame, rock = shapes.only_glaciers(frame, f"the inventory {path}")
     notes.extend((*told, *rock))
@@ -48,7 +47,7 @@ def read(path: Path, year: int | None, which: str, notes: list[str]) -> gpd.GeoD
     if cv.YEAR in frame:
         dates = frame[cv.YEAR]
     elif "src_date" in frame:
-        dates = pd.to_datetime(frame["src_date"], errors="coerce", format="mixed")
+        dates = _days(frame["src_date"])
     else:
         raise AnalysisError(
             f"the inventory {path} has neither 'year' nor 'src_date'; the date of each outline is needed"
@@ -62,6 +61,19 @@ def read(path: Path, year: int | None, which: str, notes: list[str]) -> gpd.GeoD
             raise AnalysisError(f"the inventory {path} has no outline of {year}; it has those of {there}")
     _refuse_doubles(frame, path, f"name the year to take with {which}_year (--{which}-year)")
     return frame
+
+
+def _days(column: pd.Series) -> pd.Series:
+    """Return the dates of a column; what is none stays as it is written, for the message.
+
+    Numbers are years or days as they read (2001, 20010801): pandas takes them for nanoseconds since 1970.
+    """
+    import pandas as pd
+
+    written = column.map(lambda one: f"{one:.15g}" if isinstance(one, int | float | np.number) else one)
+    numbers = pd.to_numeric(written, errors="coerce").notna() & ~written.astype(str).str.fullmatch(r"\d{4}|\d{8}")
+    found = pd.to_datetime(written.mask(numbers), errors="coerce", format="mixed")
+    return found.astype(object).where(found.notna(), column)
 
 
 def _refuse_doubles(frame: gpd.GeoDataFrame, path: Path, remedy: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from icemapper_xr import conventions, inventory, store, vectorise, whole
 from icemapper_xr.errors import OptionError, StoreError, VectorError
 from icemapper_xr.inventory import names, shapes
-from icemapper_xr.pipeline import outlining, tiled
+from icemapper_xr.pipeline import observed, outlining, tiled
 from icemapper_xr.pipeline.outlining import OUTLINES
 from icemapper_xr.pipeline.records import settings_of
 
@@ -74,7 +75,7 @@ def divides_of_run(
     path = _outlines_path(Path(source))
     target = path.parent / GLACIERS if out is None else Path(out)
     vectorise.suffix_of(target)  # before minutes of work
-    drawn = _with_band(path, vectorise.read(path), calibration)
+    drawn = _with_band(path, _placed(vectorise.read(path), path), calibration)
     table = inventory.divide(
         drawn,
         reference=None if reference is None else given_glaciers(reference, drawn),
@@ -112,6 +113,15 @@ def _at_edge(path: Path, table: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     with store.explained(cube):
         there[there] = vectorise.at_data_edge(store.open_store(cube), table[there])
     return table.assign(touches_edge=there)
+
+
+def _placed(frame: gpd.GeoDataFrame, path: Path) -> gpd.GeoDataFrame:
+    """Refuse polygons of a file that says not where they are."""
+    if frame.crs is None:
+        raise VectorError(
+            f"{path} has no CRS: write the one it is in, for example `ogr2ogr -a_srs EPSG:32633 placed.gpkg {path}`"
+        )
+    return frame
 
 
 def _outlines_path(source: Path) -> Path:
@@ -178,6 +188,9 @@ def links_of_run(
 ) -> LinkReport:
     """Link the glaciers of each mapped year to the next, and to a given inventory, and write the tables.
 
+    Of the glaciers of a map's folder, one that is in one year only is `unobserved`, not `gone` or `new`, if the map
+    observed less than half of its ground in the other; so is one of the inventory that the map has no counterpart of.
+
     Parameters
     ----------
     source
@@ -207,12 +220,14 @@ def links_of_run(
         As in `icemapper_xr.inventory.link`.
     """
     path, glaciers = glaciers_of(source)
+    _placed(glaciers, path)
     years = shapes.whole_years(glaciers, f"the glaciers of {path}")
     known = sorted({int(one) for one in years if one is not None})
     if inventory_year is not None and inventory_file is None:
         raise OptionError(f"inventory_year={inventory_year} but there is no inventory: name one, or leave the year out")
     if inventory_file is None and len(known) < 2:
-        raise OptionError(f"{path} has one year only ({known}): name an inventory to link it to, or map another year")
+        told = f"one year only ({known[0]})" if known else "no year (in a column 'year')"
+        raise OptionError(f"{path} has {told}: name an inventory to link it to (--inventory), or map another year")
     chosen = known[-1] if year is None and known else year
     if year is not None and year not in known:
         raise OptionError(f"{path} has the years {', '.join(map(str, known))}, not {year}")
@@ -230,6 +245,11 @@ def links_of_run(
         called = (f"the glaciers of {inventory_file}", f"the glaciers of {path}")
         to = inventory.link(given, of_year, least_overlap_km2=least_overlap_km2, least_share=least_share, called=called)
     through = inventory.link_years(glaciers, least_overlap_km2=least_overlap_km2, least_share=least_share)
+    if Path(source).is_dir() or path.name in (OUTLINES, GLACIERS):
+        by_year = {year: glaciers[years == year] for year in known}
+        through = _unobserved_years(through, by_year, path.parent)
+        if to is not None and chosen is not None:
+            to = _unobserved(to, "gone", given, names.id_column(given, called[0]), path.parent, chosen)
     folder = path.parent if out is None else Path(out)
     written = [write_table(through, folder / LINKS_YEARS)] if len(known) > 1 else []
     if to is not None:
@@ -247,6 +267,36 @@ def _without_outlines(source: Path, known: Collection[int]) -> list[int]:
     except StoreError:  # outlines stand for themselves
         return []
     return [year for year in mapped if year not in known]
+
+
+def _unobserved_years(through: pd.DataFrame, by_year: dict[int, gpd.GeoDataFrame], folder: Path) -> pd.DataFrame:
+    """Tell glaciers that are gone or new from those that were not looked for in the other year."""
+    import pandas as pd
+
+    tables = []
+    for one, two in itertools.pairwise(by_year):
+        told = through[through["year_1"] == one]
+        for kind, year, other in (("gone", one, two), ("new", two, one)):
+            rows = by_year[year]
+            column = "id" if "id" in rows else names.id_column(rows, f"the glaciers of {year}")
+            told = _unobserved(told, kind, rows, column, folder, other)
+        tables.append(told)
+    return pd.concat(tables) if tables else through
+
+
+def _unobserved(
+    table: pd.DataFrame, kind: str, rows: gpd.GeoDataFrame, column: str, folder: Path, year: int
+) -> pd.DataFrame:
+    """Call glaciers of a kind unobserved if the map did not see their ground, which lies in `rows`, in a year."""
+    of = "id_1" if kind == "gone" else "id_2"
+    lone = table[table["kind"] == kind]
+    there = observed.sheets_of(folder, year) if len(lone) else ()
+    if not there:
+        return table
+    named = rows[[rows.geometry.name]].assign(**{of: names.ids_of(rows[column])})
+    ground = named[named[of].isin(lone[of]) & rows.geometry.notna()].dissolve(of).geometry
+    unseen = ground.index[observed.shares(ground, there, year) < observed.LEAST_SHARE]
+    return table.assign(kind=table["kind"].mask((table["kind"] == kind) & table[of].isin(unseen), "unobserved"))
 
 
 def given_glaciers(path: str | Path, ours: gpd.GeoDataFrame, *, year: int | None = None) -> gpd.GeoDataFrame:

@@ -85,8 +85,9 @@ def termini_of_run(
     shapes, told = vectorise.read_polygons(drawn, what="outlines")
     shapes, rock = only_glaciers(shapes, f"the outlines {drawn}")
     notes = (*told, *rock)
-    if cv.YEAR in shapes:
-        shapes = shapes.assign(**{cv.YEAR: dates.whole_years(shapes[cv.YEAR], what=f"the outlines {drawn}")})
+    if cv.YEAR not in shapes:
+        raise AnalysisError(f"the outlines {drawn} have no column 'year'; give each its year there")
+    shapes = shapes.assign(**{cv.YEAR: dates.whole_years(shapes[cv.YEAR], what=f"the outlines {drawn}")})
     by_crs: dict[str, gpd.GeoDataFrame] = {}
     lengths, retreat = [], []
     reach = float((points["length"] + points["width"]).max()) if len(points) else 0.0

@@ -219,7 +219,7 @@ def outlines_of_run(
     for one in source_.years:
         progress.note(f"{one}: drawing outlines")
         drawn.append(source_.draw(one, threshold=threshold, min_area_km2=min_area_km2, min_hole_km2=min_hole_km2))
-    together = inventory.snow_suspects(_joined(drawn))
+    together = inventory.snow_suspects(_joined(drawn), mapped=source_.years)
     if dem is not None:
         together = inventory.sea_ice_suspects(together, str(dem), sea_level=sea_level)
     sides = None

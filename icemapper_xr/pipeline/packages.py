@@ -13,7 +13,7 @@ import numpy as np
 from icemapper_xr import conventions, inventory, store, vectorise
 from icemapper_xr._version import __version__
 from icemapper_xr.errors import OptionError, StoreError
-from icemapper_xr.pipeline import sheets, tiled
+from icemapper_xr.pipeline import divided, sheets, tiled
 from icemapper_xr.pipeline.entities import given_glaciers, glaciers_of
 from icemapper_xr.pipeline.outlining import OUTLINES, drawing_of
 from icemapper_xr.pipeline.records import settings_of
@@ -75,7 +75,7 @@ def export_of_run(
     reference
         RGI 7 outlines to link to ("rgi" only).
     keep_edge
-        Whether to keep glaciers that end where the data end; their areas are not those of the glaciers.
+        Whether to keep glaciers of which a part ends where the data end; their areas are not those of the glaciers.
     partial
         Whether glaciers that the DEM does not cover may have missing values; else they are an error.
 
@@ -88,7 +88,7 @@ def export_of_run(
     OptionError
         If an answer of the form is missing, or the year is not there.
     StoreError
-        If the folder was not divided, or something else lies in the way.
+        If the folder was not divided, its glaciers lack what a package is made of, or something else lies in the way.
     VectorError
         If the DEM does not cover the glaciers.
     """
@@ -99,6 +99,7 @@ def export_of_run(
     path, every = glaciers_of(folder)
     if path.name == OUTLINES:
         raise StoreError(f"{folder} is not divided into glaciers: run `icemapper divides {folder}` first")
+    every = divided.required(divided.sound(every, path), path)
     chosen = _year(every, year, path)
     glaciers = every[every[conventions.YEAR] == chosen].reset_index(drop=True)
     kept, left_out = _kept(glaciers, keep_edge=keep_edge)
@@ -139,7 +140,9 @@ def _year(glaciers: gpd.GeoDataFrame, year: int | None, path: Path) -> int:
 
 
 def _kept(glaciers: gpd.GeoDataFrame, *, keep_edge: bool) -> tuple[gpd.GeoDataFrame, dict[str, gpd.GeoDataFrame]]:
-    edge = glaciers["touches_edge"].to_numpy(dtype=bool) & (not keep_edge)
+    # All parts of a glacier at the edge: a fragment of it that lies inside is not the glacier.
+    cut = glaciers.loc[glaciers["touches_edge"], "glacier_id"]
+    edge = glaciers["glacier_id"].isin(cut).to_numpy() & (not keep_edge)
     small = (glaciers["area_km2"].to_numpy(dtype=float) < conventions.MIN_AREA_KM2) & ~edge
     kept = glaciers[~edge & ~small].reset_index(drop=True)
     return kept, {"edge": glaciers[edge], "size": glaciers[small]}
@@ -277,6 +280,7 @@ def qc_of(source: str | Path, *, year: int | None = None) -> inventory.Report:
     if inventory.is_package(folder):
         return inventory.check(inventory.of_package(folder))
     path, glaciers = glaciers_of(folder)
+    glaciers = divided.sound(glaciers, path)
     known = inventory.years_of(glaciers)
     if year is not None and year not in known:
         raise OptionError(f"{path} has the years {', '.join(map(str, known)) or 'none'}, not {year}")

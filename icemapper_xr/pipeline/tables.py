@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -28,12 +30,26 @@ def target(source: str | Path, out: str | Path | None, name: str) -> Path:
     Raises
     ------
     OptionError
-        The suffix is none of .csv, .gpkg, .json.
+        The suffix is none of .csv, .gpkg, .json, or the method of a .gpkg would take the place of another table.
     """
     path = Path(out) if out is not None else store.folder_of(source) / name
     if path.suffix.lower() not in SUFFIXES:
         raise OptionError(f"the table {path} must end in one of {', '.join(SUFFIXES)}")
+    beside = path.with_suffix(".json")
+    if path.suffix.lower() == ".gpkg" and not _is_method(beside):
+        raise OptionError(f"the method of {path} goes to {beside}, which is something else: name another file")
     return path
+
+
+def _is_method(path: Path) -> bool:
+    """Whether a file may be replaced by the method of a table: it is not there, or it is such a method."""
+    if not path.exists():
+        return True
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and "method" in content and "rows" not in content
 
 
 def write(
@@ -74,8 +90,7 @@ def write(
             rows = json.loads(table.to_json(orient="records", double_precision=12))
             _put(path, as_json({**about, "rows": rows}))
         else:
-            _write_gpkg(table, path, shapes, key)
-            _put(path.with_suffix(".json"), as_json(dict(about)))
+            _write_gpkg(table, path, shapes, key, as_json(dict(about)))
     except OSError as error:
         raise StoreError(f"cannot write the table {path}: {error.strerror or error}; name another file") from error
     return path
@@ -96,14 +111,21 @@ def _finite(value: Any) -> Any:
 
 def _csv(table: pd.DataFrame, about: Mapping[str, Any]) -> str:
     lines = [f"# {name}: {line}" for name, value in about.items() for line in (value if _many(value) else [value])]
-    return "\n".join([*lines, table.to_csv(index=False, lineterminator="\n", float_format="%.10g")])
+    rows = csv.reader(io.StringIO(table.to_csv(index=False, float_format="%.10g"), newline=""))
+    return "\n".join([*lines, *(",".join(map(_field, row)) for row in rows), ""])
+
+
+def _field(value: str) -> str:
+    """Put a field in quotes where it needs them: a # in a name would else be read as the begin of a comment."""
+    return '"' + value.replace('"', '""') + '"' if set(value) & set('#,"\r\n') else value
 
 
 def _many(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str)
 
 
-def _write_gpkg(table: pd.DataFrame, target: Path, shapes: gpd.GeoDataFrame | None, key: str) -> None:
+def _write_gpkg(table: pd.DataFrame, target: Path, shapes: gpd.GeoDataFrame | None, key: str, about: bytes) -> None:
+    """Write the layer and the method beside it: the table appears if both could be written."""
     import geopandas as gpd
     import pyogrio.errors
 
@@ -117,6 +139,7 @@ def _write_gpkg(table: pd.DataFrame, target: Path, shapes: gpd.GeoDataFrame | No
             frame.to_file(
                 part, driver="GPKG", layer=target.stem, index=False, engine="pyogrio", geometry_type="Unknown"
             )
+            write_bytes(target.with_suffix(".json"), about)
     except pyogrio.errors.DataSourceError as error:
         raise StoreError(f"cannot write the table {target}: {error}; name another file") from error
 

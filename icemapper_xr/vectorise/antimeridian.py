@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from icemapper_xr import lonlat
+
 __all__ = ["cut"]
 
 
@@ -16,7 +18,7 @@ def cut(geometry: Any) -> Any:
     ----------
     geometry
         Array of polygons in longitude (-180 to 180) and latitude. One that crosses the antimeridian has vertices on
-        both sides, so that it seems to go around the globe.
+        both sides, so that it seems to go around the globe. One around a pole does, and gets the pole as an edge.
 
     Returns
     -------
@@ -31,19 +33,18 @@ def cut(geometry: Any) -> Any:
     across = np.flatnonzero(east - west > 180)
     if across.size == 0:
         return geometry
-    turned = shapely.transform(geometry[across], lambda lonlat: np.column_stack([lonlat[:, 0] % 360.0, lonlat[:, 1]]))
-    near = shapely.intersection(turned, shapely.box(0, -90, 180, 90))
-    far = shapely.transform(
-        shapely.intersection(turned, shapely.box(180, -90, 360, 90)), lambda lonlat: lonlat - (360, 0)
-    )
     out = geometry.copy()
-    out[across] = [_multipolygon(*sides) for sides in zip(near, far, strict=True)]
+    out[across] = [_multipolygon(shape) for shape in geometry[across]]
     return out
 
 
-def _multipolygon(*sides: Any) -> Any:
-    """Put polygons together; a side that touches the line only gives lines and points, which are dropped."""
+def _multipolygon(shape: Any) -> Any:
+    """Cut the parts that cross; a side that touches the line only gives lines and points, which are dropped."""
     import shapely
 
-    parts = [part for side in sides for part in shapely.get_parts(side) if part.geom_type == "Polygon"]
+    found: list[Any] = []
+    for part in shapely.get_parts(shape):
+        west, _, east, _ = part.bounds
+        found.extend(shapely.get_parts(lonlat.enclosed(part)) if east - west > 180 else [part])
+    parts = [one for one in found if one.geom_type == "Polygon"]
     return shapely.orient_polygons(shapely.MultiPolygon(parts) if len(parts) > 1 else parts[0])

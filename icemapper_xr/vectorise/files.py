@@ -6,7 +6,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from icemapper_xr import conventions, errors, whole
+from icemapper_xr.vectorise import antimeridian
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -72,7 +75,9 @@ def _write(gdf: gpd.GeoDataFrame, path: Path, suffix: str, layer: str) -> None:
     elif suffix == ".gpkg":
         gdf.to_file(path, driver="GPKG", layer=layer, index=False, engine="pyogrio")
     else:
-        gdf.to_crs(4326).to_file(path, driver="GeoJSON", index=False, engine="pyogrio")
+        degrees = gdf.to_crs(4326)
+        parts = antimeridian.cut(np.array(degrees.geometry.values, dtype=object))  # drawn on a plane they had no cut
+        degrees.set_geometry(parts, crs=4326).to_file(path, driver="GeoJSON", index=False, engine="pyogrio")
 
 
 def read(path: str | os.PathLike[str]) -> gpd.GeoDataFrame:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+from icemapper_xr import errors
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -21,6 +24,8 @@ F = 1 / 298.257223563
 """Flattening of WGS 84."""
 E2 = F * (2 - F)
 E = E2**0.5
+NEAR_POLE = math.radians(89)
+"""Latitude, radians, beyond which a segment of an outline may see a pole at an angle that counts."""
 EDGE_M = 1000.0
 """Length into which edges in a projected CRS are divided before they are bent onto the ellipsoid, metres."""
 
@@ -49,6 +54,7 @@ def ring_measures(lon: DoubleArray, lat: DoubleArray, offsets: IntArray) -> tupl
     The authalic function maps latitude to an equal-area cylinder (Snyder 1987, Map Projections, eq. 3-12), on which
     the area is planar; a segment's length is that of its chord with the radii of curvature at its middle. For the
     10 m segments of an outline both equal the geodesic ones to 1e-9; do not use them for segments of many kilometres.
+    A ring that runs around a pole encloses it.
 
     Parameters
     ----------
@@ -60,16 +66,37 @@ def ring_measures(lon: DoubleArray, lat: DoubleArray, offsets: IntArray) -> tupl
     if offsets.size < 2:
         return np.empty(0), np.empty(0)
     following = next_vertex(offsets)
-    east = lon - np.repeat(lon[offsets[:-1]], np.diff(offsets))
-    east = np.radians((east + 180.0) % 360.0 - 180.0)  # across 180 degrees, too
+    east = np.radians((lon[following] - lon + 180.0) % 360.0 - 180.0)  # across 180 degrees, too
     phi = np.radians(lat)
     return _areas(east, phi, offsets, following), _lengths(east, phi, offsets, following)
 
 
 def _areas(east: DoubleArray, phi: DoubleArray, offsets: IntArray, following: IntArray) -> DoubleArray:
-    q = A**2 / 2 * _authalic(np.sin(phi))
-    q -= np.repeat(q[offsets[:-1]], np.diff(offsets))
-    return np.asarray(np.add.reduceat(east * q[following] - east[following] * q, offsets[:-1]) / 2)
+    """Area between each segment, which runs `east` radians to the east, and a parallel: that of the first vertex.
+
+    Around a pole the parallel is the pole itself. Elsewhere any gives the same area, and a near one loses no digits.
+    """
+    q, pole = A**2 / 2 * _authalic(np.sin(phi)), A**2 / 2 * float(_authalic(np.ones(1))[0])
+    bent = _beside_poles(east, phi, pole - np.abs(q), following)
+    turns = np.round(np.add.reduceat(east, offsets[:-1]) / (2 * np.pi))
+    end = np.copysign(pole, np.add.reduceat(phi, offsets[:-1]))
+    q -= np.repeat(np.where(turns == 0, q[offsets[:-1]], end), np.diff(offsets))
+    return np.asarray(np.add.reduceat(bent - east * (q + q[following]) / 2, offsets[:-1]))
+
+
+def _beside_poles(east: DoubleArray, phi: DoubleArray, beyond: DoubleArray, following: IntArray) -> DoubleArray:
+    """Return the area between a straight segment beside a pole and the cylinder's, which bends around it; else 0.
+
+    `beyond` is the area of the cap above each vertex by 2 pi: half the square of its distance from the pole in the
+    polar equal-area plane.
+    """
+    beside = np.abs(phi) > NEAR_POLE
+    first, second = beyond[beside], beyond[following][beside]
+    turned = east[beside]
+    triangle = np.sqrt(np.clip(first, 0, None) * np.clip(second, 0, None)) * np.sin(turned)
+    bent = np.zeros_like(east)
+    bent[beside] = np.sign(phi[beside]) * (triangle - turned * (first + second) / 2)
+    return bent
 
 
 def _lengths(east: DoubleArray, phi: DoubleArray, offsets: IntArray, following: IntArray) -> DoubleArray:
@@ -77,7 +104,8 @@ def _lengths(east: DoubleArray, phi: DoubleArray, offsets: IntArray, following: 
     square = 1 - E2 * np.sin(middle) ** 2
     root = np.sqrt(square)
     north = A * (1 - E2) / (square * root) * (phi[following] - phi)
-    across = A / root * np.cos(middle) * (east[following] - east)
+    # the chord of both ends' parallels: where these are small circles around a pole, too
+    across = A / root * np.sqrt(np.abs(np.cos(phi) * np.cos(phi[following]))) * 2 * np.sin(east / 2)
     return np.asarray(np.add.reduceat(np.hypot(north, across), offsets[:-1]))
 
 
@@ -114,15 +142,33 @@ def areas_km2(polygons: gpd.GeoDataFrame) -> DoubleArray:
     ----------
     polygons
         In any CRS; in degrees an edge is a geodesic. The column `area_km2` is not used.
+
+    Raises
+    ------
+    VectorError
+        If they have no CRS.
     """
     import pyproj
 
     geod = pyproj.Geod(ellps="WGS84")
     crs = polygons.crs
+    if crs is None:
+        raise errors.VectorError("The polygons have no CRS, so their areas are unknown: set it with set_crs(...)")
     shapes = polygons.geometry
     if not crs.is_geographic:
         shapes = shapes.segmentize(EDGE_M / crs.axis_info[0].unit_conversion_factor)
-    return np.array([abs(geod.geometry_area_perimeter(g)[0]) / 1e6 for g in shapes.to_crs(4326).orient_polygons()])
+    return np.array([_geodesic_m2(geod, shape) / 1e6 for shape in shapes.to_crs(4326)])
+
+
+def _geodesic_m2(geod: Any, shape: Any) -> float:
+    """Area of a polygon, ring by ring: which way one runs that goes around a pole cannot be told from its degrees."""
+    import shapely
+
+    def of(ring: Any) -> float:
+        return abs(float(geod.polygon_area_perimeter(*shapely.get_coordinates(ring).T)[0]))
+
+    parts = () if shape is None else shapely.get_parts(shape)
+    return sum(of(part.exterior) - sum(map(of, part.interiors)) for part in parts)
 
 
 def total_area_km2(polygons: gpd.GeoDataFrame) -> float:

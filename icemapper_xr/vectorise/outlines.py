@@ -123,6 +123,11 @@ def planes_of(data: xr.DataArray, year: int | None) -> Iterator[tuple[int | None
             raise errors.VectorError(f"The result is of the year {int(known)}, not {year}")
         yield (year if known is None else int(known)), data
         return
+    if not np.issubdtype(data[cv.YEAR].dtype, np.number):
+        raise errors.VectorError(
+            f"The years of the result are of the type {data[cv.YEAR].dtype}: give whole numbers, for example with "
+            ".assign_coords(year=result.year.dt.year)"
+        )
     years = [int(value) for value in data[cv.YEAR].values]
     if year is not None and year not in years:
         raise errors.VectorError(f"The result has the years {years}, not {year}: name one of them")

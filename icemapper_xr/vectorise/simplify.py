@@ -43,6 +43,8 @@ def simplify(outlines: gpd.GeoDataFrame, tolerance: float) -> gpd.GeoDataFrame:
     ------
     OptionError
         If the tolerance is negative or infinite.
+    VectorError
+        If the outlines have no CRS.
 
     Notes
     -----
@@ -51,6 +53,10 @@ def simplify(outlines: gpd.GeoDataFrame, tolerance: float) -> gpd.GeoDataFrame:
     check_tolerance(tolerance)
     if tolerance == 0 or not len(outlines):
         return outlines
+    if outlines.crs is None:
+        raise errors.VectorError(
+            "The outlines have no CRS, so a tolerance in metres means nothing: set it with set_crs"
+        )
     metric, flat = _flat(outlines)
     years = outlines[cv.YEAR].fillna(0).to_numpy(dtype=int) if cv.YEAR in outlines else np.zeros(len(outlines), int)
     for year in np.unique(years):
@@ -88,6 +94,8 @@ def _flat(outlines: gpd.GeoDataFrame) -> tuple[pyproj.CRS, npt.NDArray[np.object
     flat = np.asarray(outlines.set_geometry(turned, crs=outlines.crs).to_crs(crs).geometry.values, dtype=object)
     several = np.flatnonzero(shapely.get_num_geometries(flat) > 1)
     flat[several] = [shapely.union_all(shapely.get_parts(flat[number])) for number in several]
+    bad = ~shapely.is_valid(flat)  # the cut through a pole is a line to and fro
+    flat[bad] = shapely.make_valid(flat[bad], method="structure", keep_collapsed=False)
     return crs, flat
 
 
