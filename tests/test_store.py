@@ -97,6 +97,15 @@ def test_plain_xarray_and_the_chunks_lie_on_the_lattice(tmp_path: Path) -> None:
     assert (whole.n_obs.values[0][outside] == 0).all()
 
 
+def test_what_is_opened_can_be_rechunked_and_written_by_plain_xarray(tmp_path: Path) -> None:
+    write(store_cases.result(), tmp_path / "a.zarr")
+    opened = store.open_store(tmp_path / "a.zarr")
+    for number, cube in enumerate((opened.load(), store.open_store(tmp_path / "a.zarr").chunk(y=50, x=50))):
+        cube.to_zarr(tmp_path / f"{number}.zarr", consolidated=False)
+        again = xr.open_zarr(tmp_path / f"{number}.zarr", consolidated=False)
+        np.testing.assert_array_equal(again.probability, opened.probability)
+
+
 def test_a_grid_off_the_lattice_is_anchored_at_its_corner(tmp_path: Path) -> None:
     result = store_cases.result(left=500_003.0, top=8_700_001.0)
     write(result, tmp_path / "a.zarr")

@@ -51,10 +51,10 @@ def mosaic(paths: Sequence[PathLike], *, year: int, variable: str = cv.PROBABILI
         raise StoreError("there is no store to put together; map the region first")
     opened = {str(path): store.open_store(path) for path in paths}
     first = next(iter(opened.values()))
-    crs, size, chunk = first.rio.crs, abs(float(first.rio.resolution()[0])), _chunk(first, variable)
+    crs, size, chunk = first.rio.crs, abs(float(first.rio.resolution()[0])), _chunk(paths[0])
     for path, dataset in opened.items():
         same = dataset.rio.crs == crs and abs(float(dataset.rio.resolution()[0])) == size
-        if not same or _chunk(dataset, variable) != chunk:
+        if not same or _chunk(path) != chunk:
             raise StoreError(f"{path} has another CRS, resolution or chunk than {paths[0]}; map the region anew")
     boxes = {path: _pixels(dataset, size) for path, dataset in opened.items()}
     there = {path: boxes[path] for path, dataset in opened.items() if year in dataset[cv.YEAR].values}
@@ -82,8 +82,8 @@ def mosaic(paths: Sequence[PathLike], *, year: int, variable: str = cv.PROBABILI
     return array.rio.write_crs(crs).assign_attrs({cv.ATTR_YEAR: year})  # type: ignore[no-any-return]
 
 
-def _chunk(dataset: xr.Dataset, variable: str) -> int:
-    return int(max(dataset[variable].encoding.get("preferred_chunks", {}).get(cv.Y, cv.LATTICE), 1))
+def _chunk(path: str | os.PathLike[str]) -> int:
+    return int(store.provenance(path)["run"]["chunk"])
 
 
 def _pixels(dataset: xr.Dataset, size: float) -> tuple[int, int, int, int]:

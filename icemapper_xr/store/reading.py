@@ -133,6 +133,7 @@ def _as_it_is(block: Any) -> Any:
     return block
 
 
+_OF_CHUNKS = {"chunks", "preferred_chunks", "shards"}
 _OF_THE_FILES = {skeleton.META, "zarr_conventions", "Conventions"} | {
     f"spatial:{key}" for key in ("dimensions", "transform", "shape", "bbox", "registration")
 }
@@ -145,6 +146,8 @@ def _crop(dataset: xr.Dataset, area: Bounds, group: Any) -> xr.Dataset:
     rows, columns = round((area.top - area.bottom) / res), round((area.right - area.left) / res)
     cut = dataset.isel({cv.Y: slice(row, row + rows), cv.X: slice(column, column + columns)})
     cut[cv.SPATIAL_REF].attrs["GeoTransform"] = skeleton.geotransform(area.left, area.top, res)
+    for array in cut.data_vars.values():  # what was cut is on those chunks no more, and xarray would hold it to them
+        array.encoding = {key: value for key, value in array.encoding.items() if key not in _OF_CHUNKS}
     return cut
 
 
