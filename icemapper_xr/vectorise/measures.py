@@ -24,6 +24,8 @@ F = 1 / 298.257223563
 """Flattening of WGS 84."""
 E2 = F * (2 - F)
 E = E2**0.5
+SMALL_ANGLE = 1e-4
+"""Radians; the chord of an arc that is no longer is shorter than it by less than 1e-9."""
 NEAR_POLE = math.radians(89)
 """Latitude, radians, beyond which a segment of an outline may see a pole at an angle that counts."""
 EDGE_M = 1000.0
@@ -91,6 +93,8 @@ def _beside_poles(east: DoubleArray, phi: DoubleArray, beyond: DoubleArray, foll
     polar equal-area plane.
     """
     beside = np.abs(phi) > NEAR_POLE
+    if not beside.any():
+        return np.zeros(1)
     first, second = beyond[beside], beyond[following][beside]
     turned = east[beside]
     triangle = np.sqrt(np.clip(first, 0, None) * np.clip(second, 0, None)) * np.sin(turned)
@@ -100,13 +104,21 @@ def _beside_poles(east: DoubleArray, phi: DoubleArray, beyond: DoubleArray, foll
 
 
 def _lengths(east: DoubleArray, phi: DoubleArray, offsets: IntArray, following: IntArray) -> DoubleArray:
-    middle = (phi + phi[following]) / 2
-    square = 1 - E2 * np.sin(middle) ** 2
+    cosine = np.cos(phi)
+    squared = np.abs(cosine * cosine[following])  # of the middle latitude, but for the square of its distance
+    square = 1 - E2 * (1 - squared)
     root = np.sqrt(square)
     north = A * (1 - E2) / (square * root) * (phi[following] - phi)
     # the chord of both ends' parallels: where these are small circles around a pole, too
-    across = A / root * np.sqrt(np.abs(np.cos(phi) * np.cos(phi[following]))) * 2 * np.sin(east / 2)
+    across = A / root * np.sqrt(squared) * _chords(east)
     return np.asarray(np.add.reduceat(np.hypot(north, across), offsets[:-1]))
+
+
+def _chords(angles: DoubleArray) -> DoubleArray:
+    """Return 2 sin(a / 2), which small angles are themselves."""
+    chords, wide = angles.copy(), np.abs(angles) > SMALL_ANGLE
+    chords[wide] = 2 * np.sin(angles[wide] / 2)
+    return chords
 
 
 def _authalic(sine: DoubleArray) -> DoubleArray:
