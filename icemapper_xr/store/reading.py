@@ -88,9 +88,10 @@ def open_store(path: PathLike, *, crop: bool = True) -> xr.Dataset:
     try:
         with warnings.catch_warnings():  # zarr warns of an array that it cannot read: told below, with the remedy
             warnings.filterwarnings("ignore", "Object at .* is not recognized")
+            warnings.filterwarnings("error", r"Variable\(s\) referenced in")  # the CRS would be lost with a warning
             dataset = xr.open_zarr(location.zarr_store(read_only=True), consolidated=False, decode_coords="all")
         problem = skeleton.problem(dataset, group)
-    except skeleton.DECODING as error:
+    except (*skeleton.DECODING, UserWarning) as error:
         problem = str(error) or type(error).__name__
     if problem:
         raise errors.StoreError(
