@@ -9,12 +9,18 @@ import numpy.typing as npt
 
 if TYPE_CHECKING:
     import geopandas as gpd
+    import pyproj
     from shapely.geometry.base import BaseGeometry
 
-__all__ = ["EDGE_M", "cut", "enclosed", "projected", "unwrapped"]
+__all__ = ["cut", "edge", "enclosed", "projected", "unwrapped"]
 
 EDGE_M: Final = 1000.0
 """Length into which edges of a projected CRS are divided, metres: straight there is not straight in degrees."""
+
+
+def edge(crs: pyproj.CRS) -> float:
+    """Return the length into which edges of a projected CRS are divided before they are bent, in its units."""
+    return float(EDGE_M / crs.axis_info[0].unit_conversion_factor)
 
 
 def projected(polygons: gpd.GeoSeries) -> BaseGeometry:
@@ -30,8 +36,7 @@ def projected(polygons: gpd.GeoSeries) -> BaseGeometry:
 
     crs = pyproj.CRS.from_user_input(polygons.crs)
     to_degrees = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform
-    edge = EDGE_M / crs.axis_info[0].unit_conversion_factor
-    fine = shapely.segmentize(shapely.force_2d(np.asarray(polygons.make_valid().values, dtype=object)), edge)
+    fine = shapely.segmentize(shapely.force_2d(np.asarray(polygons.make_valid().values, dtype=object)), edge(crs))
     parts = [part for part in shapely.get_parts(shapely.get_parts(fine)) if part.geom_type == "Polygon"]
     return shapely.union_all([enclosed(part, to_degrees) for part in parts])
 

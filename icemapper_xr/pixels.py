@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,10 +13,22 @@ from icemapper_xr.errors import CubeError
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["size"]
+__all__ = ["are_square", "size"]
 
 _TOLERANCE = 1e-4
 """Share of a pixel by which rows and columns may be unevenly spaced, or pixels not square."""
+
+
+def are_square(transform: Any) -> bool:
+    """Tell whether an affine transform is that of square pixels, north up.
+
+    Parameters
+    ----------
+    transform
+        Its six numbers, or more: a, b, c, d, e, f.
+    """
+    a, b, _, d, e, _ = tuple(transform)[:6]
+    return not (b or d) and a > 0 > e and math.isclose(a, -e, rel_tol=1e-6)
 
 
 def size(cube: xr.Dataset | xr.DataArray) -> float:

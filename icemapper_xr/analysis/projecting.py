@@ -11,18 +11,17 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from icemapper_xr import lonlat
 from icemapper_xr.analysis import cells
 from icemapper_xr.errors import AnalysisError
 
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["EDGE_DEGREES", "EDGE_M", "project"]
+__all__ = ["EDGE_DEGREES", "project"]
 
 EDGE_DEGREES: Final = 0.01
 """Length into which edges in degrees are divided: a parallel at 80 N is then off by a millimetre."""
-EDGE_M: Final = 1000.0
-"""The same of edges in a projected CRS, metres."""
 
 
 def project(polygons: gpd.GeoDataFrame | gpd.GeoSeries, crs: Any) -> gpd.GeoSeries:
@@ -51,7 +50,7 @@ def project(polygons: gpd.GeoDataFrame | gpd.GeoSeries, crs: Any) -> gpd.GeoSeri
     if own == target:
         return polygons.geometry
     if not own.is_geographic:
-        return polygons.geometry.segmentize(EDGE_M / own.axis_info[0].unit_conversion_factor).to_crs(target)
+        return polygons.geometry.segmentize(lonlat.edge(own)).to_crs(target)
     shapes = np.array(polygons.geometry.values, dtype=object)
     west, _, east, _ = shapely.bounds(shapes).reshape(-1, 4).T
     for i in np.flatnonzero(east - west > 180):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from icemapper_xr import conventions, progress
+from icemapper_xr import conventions, pixels, progress
 from icemapper_xr._types import Observation
 from icemapper_xr.catalog import evidence, files, items, names, observe, orbits, raster, result
 from icemapper_xr.errors import CatalogError
@@ -246,8 +245,8 @@ def _check_grid(path: Path, header: raster.Raster) -> None:
         raise CatalogError(f"{path} has complex numbers: make backscatter or coherence of them, or remove it")
     if header.transform is None:
         return
-    a, b, _, d, e, _ = header.transform
-    if b or d or a <= 0 or e >= 0 or not math.isclose(a, -e, rel_tol=1e-6):
+    if not pixels.are_square(header.transform):
+        a, b, _, d, e, _ = header.transform
         raise CatalogError(
             f"{path} is not a north-up grid of square pixels (geotransform {a:g} {b:g}, {d:g} {e:g}): warp it to one "
             "(gdalwarp -tr), or remove it"

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from icemapper_xr import conventions
+from icemapper_xr import conventions, pixels
 from icemapper_xr._types import FloatArray
 from icemapper_xr.errors import CubeError, OptionError, UnitsError
 
@@ -63,12 +63,12 @@ def reference_of(path: PathLike, *, any_grid: bool = False) -> Reference:
         It cannot be read, has no CRS or, unless `any_grid`, is not a north-up grid of square pixels in metres.
     """
     with opened(path) as dataset:
-        a, b, _, d, e, _ = tuple(dataset.transform)[:6]
-        if not any_grid and (b or d or a <= 0 or not np.isclose(a, -e, rtol=1e-6)):
+        if not any_grid and not pixels.are_square(dataset.transform):
             raise CubeError(f"{path} is not a north-up grid of square pixels; warp it to one first")
         if not any_grid and not dataset.crs.is_projected:
             raise CubeError(
-                f"{path} has pixels of {a:g} degrees, and gives the cube its grid: name a raster in metres as reference"
+                f"{path} has pixels of {dataset.transform.a:g} degrees, and gives the cube its grid: name a raster in "
+                "metres as reference"
             )
         return Reference(str(path), dataset.crs, dataset.transform, dataset.height, dataset.width)
 

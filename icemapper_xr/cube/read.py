@@ -23,7 +23,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from icemapper_xr import conventions
+from icemapper_xr import conventions, pixels
 from icemapper_xr._types import FloatArray, Observation, Signer
 from icemapper_xr.cube import rasterfiles, remote, resample
 from icemapper_xr.cube.faults import Faults
@@ -168,8 +168,8 @@ def _check(dataset: Any, source: Source, piece: resample.Piece) -> None:
     if dataset.crs is None:
         reason = "has ground control points but no projection" if dataset.gcps[0] else "has no coordinate system"
         raise CubeError(f"{where} {reason}; terrain-geocode it first, or use rtc")
-    a, b, _, d, e, _ = tuple(dataset.transform)[:6]
-    if b or d or a <= 0 or e >= 0 or not math.isclose(a, -e, rel_tol=1e-6):
+    a = dataset.transform.a
+    if not pixels.are_square(dataset.transform):
         raise CubeError(f"{where} is not a north-up grid of square pixels; warp it to one first")
     if source.band > dataset.count:
         raise CubeError(f"{where} has {dataset.count} bands, band {source.band} was asked for")

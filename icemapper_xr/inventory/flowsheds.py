@@ -23,8 +23,6 @@ NOMINAL_CELL: Final = 40.0
 40 m: accumulations are brought to this size, so that a finer DEM does not change what a tongue is (an inference)."""
 WINDOW: Final = 5
 """Cells of the window in which a pour point is the maximum."""
-
-
 WIDEST: Final = 10_000.0
 """Largest distance of the gutter from the ice, metres."""
 

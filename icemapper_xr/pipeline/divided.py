@@ -11,6 +11,7 @@ import shapely
 from icemapper_xr import conventions as cv
 from icemapper_xr import dates
 from icemapper_xr.errors import StoreError
+from icemapper_xr.inventory import names
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -73,7 +74,7 @@ def required(table: gpd.GeoDataFrame, path: Path) -> gpd.GeoDataFrame:
         name = table["id"].iloc[several[0]]
         raise StoreError(f"{path} has a MultiPolygon of several parts (id {name}), not a row a part; {_again(path)}")
     for name in ("glacier_id", "id"):
-        _refuse(table[name].isna() | (table[name].astype(str).str.strip() == ""), table[name], path)
+        _refuse(names.blank(table[name]), table[name], path)
     return table.assign(area_km2=_numbers(table["area_km2"], path), touches_edge=_truths(table[_EDGE], path))
 
 

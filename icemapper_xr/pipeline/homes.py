@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -58,7 +57,7 @@ def local_folder(out: str | Path) -> Path:
             f"out is {url}: outlines and logs need a folder on disk, only the cube can lie elsewhere; write "
             f"--out FOLDER --store {url}/{store.CUBE}"
         )
-    return Path(re.sub("^file:/+", "/", str(out))).expanduser()
+    return store.local_path(out)
 
 
 @contextlib.contextmanager

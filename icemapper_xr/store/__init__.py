@@ -24,6 +24,7 @@ from icemapper_xr.store.folders import (
 from icemapper_xr.store.handover import Handover
 from icemapper_xr.store.identity import unlike
 from icemapper_xr.store.layout import Unit
+from icemapper_xr.store.location import local_path
 from icemapper_xr.store.reading import (
     explained,
     failures,
@@ -60,6 +61,7 @@ __all__ = [
     "is_store",
     "is_url",
     "leftovers",
+    "local_path",
     "open_store",
     "plain",
     "point",

@@ -44,8 +44,8 @@ def plain(path: PathLike) -> str:
     >>> plain(Path("s3://ice/svalbard/"))
     's3://ice/svalbard'
     """
-    text = re.sub("^file:/+", "/", os.fspath(path))
-    folded = None if "://" in text else _FOLDED.fullmatch(text)
+    text = os.fspath(path)
+    folded = _FOLDED.fullmatch(text) if is_url(text) else None
     return Location.parse(f"{folded['scheme']}://{folded['rest']}" if folded else text).url
 
 

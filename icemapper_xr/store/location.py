@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
     from zarr.core.buffer import Buffer
 
-__all__ = ["AtomicStore", "Location"]
+__all__ = ["AtomicStore", "Location", "local_path"]
 
 PARTIAL = ".partial"
 _CLIENTS = ("botocore", "aiobotocore", "aiohttp", "s3fs", "gcsfs", "adlfs", "azure", "google")
@@ -57,6 +57,11 @@ def replace_file(path: Path, content: bytes, *, synchronise: bool = True) -> Non
         raise
 
 
+def local_path(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a place on this machine, also if it is named by a file URL, which pathlib may have folded."""
+    return Path(re.sub("^file:/+", "/", os.fspath(path))).expanduser()
+
+
 def _first(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0] or type(error).__name__
 
@@ -82,7 +87,7 @@ class Location:
             raise errors.StoreError("The output has an empty name: give a folder, for example svalbard.zarr")
         if "://" in text and not text.startswith("file://"):
             return cls(text.rstrip("/"))
-        local = Path(re.sub("^file:/+", "/", text)).expanduser().absolute()
+        local = local_path(text).absolute()
         # A store is replaced by renaming, which would take a link's name from it, and leave what it leads to.
         return cls(str(local.resolve() if local.is_symlink() else local))
 

@@ -145,7 +145,7 @@ class Target:
 
 def _refuse_mixture(run: Mapping[str, Any], beside: Iterable[Location]) -> None:
     """Refuse a tile that is not made as those of its region; one of them tells, as each was compared when it came."""
-    there = next(((place, known) for place in beside if (known := _begun_run(place)) is not None), None)
+    there = next(((place, known) for place in beside if (known := _known_run(place, begun=True)) is not None), None)
     if there is not None and (told := identity.unlike(there[1], run)):
         raise errors.StoreError(
             f"The store {there[0]} of the same map belongs to another run: {told}. Name another output, or replace the "
@@ -153,20 +153,12 @@ def _refuse_mixture(run: Mapping[str, Any], beside: Iterable[Location]) -> None:
         )
 
 
-def _known_run(location: Location) -> Mapping[str, Any] | None:
-    """Return the run of a store; None if there is none."""
-    with contextlib.suppress(errors.StoreError):
-        known: Mapping[str, Any] = skeleton.meta(skeleton.open_group(location))["run"]
-        return known
-    return None
-
-
-def _begun_run(location: Location) -> Mapping[str, Any] | None:
-    """Return the run of a store; None if there is none, or nothing in it."""
+def _known_run(location: Location, *, begun: bool = False) -> Mapping[str, Any] | None:
+    """Return the run of a store; None if there is none or, of one that is to be begun, nothing in it."""
     with contextlib.suppress(errors.StoreError):
         group = skeleton.open_group(location)
         ours = skeleton.meta(group)
-        if any(reading.begun(location, group, int(year)) for year in ours["years"]):
+        if not begun or any(reading.begun(location, group, int(year)) for year in ours["years"]):
             known: Mapping[str, Any] = ours["run"]
             return known
     return None

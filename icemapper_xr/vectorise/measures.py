@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from icemapper_xr import errors
+from icemapper_xr import errors, lonlat
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -28,8 +28,6 @@ SMALL_ANGLE = 1e-4
 """Radians; the chord of an arc that is no longer is shorter than it by less than 1e-9."""
 NEAR_POLE = math.radians(89)
 """Latitude, radians, beyond which a segment of an outline may see a pole at an angle that counts."""
-EDGE_M = 1000.0
-"""Length into which edges in a projected CRS are divided before they are bent onto the ellipsoid, metres."""
 
 
 def next_vertex(offsets: IntArray) -> IntArray:
@@ -168,7 +166,7 @@ def areas_km2(polygons: gpd.GeoDataFrame) -> DoubleArray:
         raise errors.VectorError("The polygons have no CRS, so their areas are unknown: set it with set_crs(...)")
     shapes = polygons.geometry
     if not crs.is_geographic:
-        shapes = shapes.segmentize(EDGE_M / crs.axis_info[0].unit_conversion_factor)
+        shapes = shapes.segmentize(lonlat.edge(crs))
     return np.array([_geodesic_m2(geod, shape) / 1e6 for shape in shapes.to_crs(4326)])
 
 
