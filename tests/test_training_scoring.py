@@ -150,6 +150,17 @@ def test_a_scene_of_which_nothing_is_known_says_nothing() -> None:
         scoring.evaluate(others)
 
 
+def test_scenes_without_data_are_no_part_of_a_calibration() -> None:
+    truth = square(10, 20)
+    seen = case(np.where(truth, 0.9, 0.2), truth)
+    nothing = dataclasses.replace(case(np.full((60, 60), np.nan), truth), name="b")
+    with pytest.warns(UserWarning, match="nothing was observed in 1 of 2 scenes, which are in no fit: b"):
+        found = scoring.reliabilities([nothing, seen])
+    assert found.filled()[2].sum() == truth.size
+    with pytest.raises(errors.OptionError, match=r"no scene was fitted to: nothing was observed in any of 1 \(b\)"):
+        scoring.reliabilities([nothing])
+
+
 def test_objects_sizes_and_termini() -> None:
     found = bodies.Bodies()
     truth = square(5, 10, 100) | square(20, 40, 100) | square(60, 99, 100)

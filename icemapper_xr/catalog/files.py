@@ -4,39 +4,33 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urljoin
 
-from icemapper_xr import conventions, progress, whole
+from icemapper_xr import addresses, conventions, progress, whole
 from icemapper_xr.catalog import presets
 from icemapper_xr.errors import CatalogError
 
 if TYPE_CHECKING:
     import pystac
 
-__all__ = ["INDEX_JSON", "INDEX_PARQUET", "check_target", "from_dicts", "is_url", "read_parquet", "write"]
+__all__ = ["INDEX_JSON", "INDEX_PARQUET", "check_target", "from_dicts", "read_parquet", "write"]
 
 INDEX_JSON: Final = "items.json"
 """Item collection that `build` writes into a folder."""
 INDEX_PARQUET: Final = "items.parquet"
 """The same as stac-geoparquet."""
 
-_URL: Final = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
-
-
-def is_url(text: str) -> bool:
-    """Whether a location is a URL and not a path, whose name may have a colon, in a time say."""
-    return _URL.match(text) is not None
-
 
 def _absolute(href: str, base: str) -> str:
     """Resolve an href against the file or URL it stands in."""
-    if is_url(href) or href.startswith("/vsi") or os.path.isabs(href):
+    if addresses.is_url(href) or os.path.isabs(href):
         return href
-    return urljoin(base, href) if is_url(base) else os.path.normpath(os.path.join(os.path.dirname(base), href))
+    if addresses.is_url(base):
+        return urljoin(base, href)
+    return os.path.normpath(os.path.join(os.path.dirname(base), href))
 
 
 def from_dicts(dicts: Iterable[dict[str, Any]], base: str) -> list[pystac.Item]:
@@ -70,7 +64,7 @@ def to_dict(item: pystac.Item, relative_to: Path | None) -> dict[str, Any]:
     mapping = item.to_dict(include_self_link=False, transform_hrefs=False)
     for asset in mapping["assets"].values():
         href = presets.unsigned(asset["href"])
-        if relative_to is not None and not is_url(href):
+        if relative_to is not None and not addresses.is_remote(href) and not addresses.is_url(href):
             href = Path(os.path.relpath(href, relative_to)).as_posix()
             href = f"./{href}" if ":" in href.split("/")[0] else href  # no scheme (RFC 3986, 4.2)
         asset["href"] = href

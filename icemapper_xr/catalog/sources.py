@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from icemapper_xr import conventions, progress, redact
+from icemapper_xr import addresses, conventions, progress, redact
 from icemapper_xr.catalog import api, files, presets
 from icemapper_xr.errors import CatalogError
 
@@ -50,13 +50,13 @@ def identify(catalog: str | Path) -> Source:
     for preset in presets.PRESETS.values():
         if text.rstrip("/") == preset.url:
             return Source("preset", preset.name)
-    if files.is_url(text) and urlsplit(text).scheme in ("http", "https"):
+    if addresses.scheme(text) in ("http", "https"):
         return _identify_url(text)
-    if files.is_url(text) and urlsplit(text).scheme != "file":
+    if addresses.is_remote(text):
         raise CatalogError(
             f"{text} cannot be read: catalogues are read from http(s) URLs and local paths; copy it first"
         )
-    return _identify_path(Path(text.removeprefix("file://")).expanduser())
+    return _identify_path(addresses.local_path(text))
 
 
 def is_api(catalog: str | Path) -> bool:
@@ -150,7 +150,7 @@ def _tell_of_more(content: Any, count: int, shown: str) -> None:
 
 
 def _parquet_items(location: str) -> list[pystac.Item]:
-    if not files.is_url(location):
+    if not addresses.is_url(location):
         return files.read_parquet(Path(location))
     import tempfile
 

@@ -9,15 +9,14 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from icemapper_xr import conventions
+from icemapper_xr import addresses, conventions
 from icemapper_xr._types import Bounds, Observation, Signer
-from icemapper_xr.cube import checks, footprints, loaders, passes, read, remote, select
+from icemapper_xr.cube import checks, footprints, loaders, passes, read, select
 from icemapper_xr.cube.faults import Faults
 from icemapper_xr.cube.grid import AreaGrid
 
@@ -235,8 +234,8 @@ def _digest(steps: Sequence[Sequence[Observation]]) -> str:
 
 
 def _size(href: str) -> int | None:
-    path = Path(href.removeprefix("file://"))
-    return None if remote.is_remote(href) or not path.is_file() else path.stat().st_size
+    path = addresses.local_path(href)
+    return None if addresses.is_remote(href) or not path.is_file() else path.stat().st_size
 
 
 def _variable(linear: xr.DataArray, feature: conventions.Feature, observations: Sequence[Observation]) -> xr.DataArray:

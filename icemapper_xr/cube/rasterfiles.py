@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from icemapper_xr import conventions, pixels
+from icemapper_xr import addresses, conventions, pixels
 from icemapper_xr._types import FloatArray
 from icemapper_xr.errors import CubeError, OptionError, UnitsError
 
@@ -121,7 +121,7 @@ def opened(path: PathLike) -> Any:
     import rasterio.errors
 
     name = os.fspath(path)
-    if _is_local(name) and not Path(name).is_file():
+    if not addresses.is_remote(name) and not addresses.local_path(name).is_file():
         raise CubeError(f"{name} does not exist; check the path")
     try:
         with warnings.catch_warnings():
@@ -136,10 +136,6 @@ def opened(path: PathLike) -> Any:
     return dataset
 
 
-def _is_local(name: str) -> bool:
-    return "://" not in name and not name.startswith("/vsi")
-
-
 def digest(paths: Iterable[str]) -> str:
     """Return a digest of files and their order, by which a store tells whether it goes on from the same ones.
 
@@ -150,10 +146,11 @@ def digest(paths: Iterable[str]) -> str:
 
 
 def _traits(path: str) -> list[str | int]:
-    if not _is_local(path):
+    if addresses.is_remote(path):
         return [path]
-    facts = Path(path).stat()
-    return [Path(path).name, facts.st_size, facts.st_mtime_ns]
+    local = addresses.local_path(path)
+    facts = local.stat()
+    return [local.name, facts.st_size, facts.st_mtime_ns]
 
 
 def check_raster(path: str, feature: conventions.Feature, scale: str, *, outliers: bool = False) -> None:

@@ -23,7 +23,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from icemapper_xr import conventions, pixels
+from icemapper_xr import addresses, conventions, pixels
 from icemapper_xr._types import FloatArray, Observation, Signer
 from icemapper_xr.cube import rasterfiles, remote, resample
 from icemapper_xr.cube.faults import Faults
@@ -134,7 +134,7 @@ def onto(source: Source, piece: resample.Piece, sign: Signer | None = None, faul
         with rasterio.open(href, sharing=False) as dataset:
             return _read(dataset, source, piece)
 
-    if remote.is_remote(source.href):
+    if addresses.is_remote(source.href):
         pixels = remote.patiently(source.href, source.item_id, read, sign=sign, faults=faults)
         return np.full((piece.rows, piece.columns), np.nan, np.float32) if pixels is None else pixels
     try:

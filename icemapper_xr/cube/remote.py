@@ -14,7 +14,7 @@ from icemapper_xr._types import Signer
 from icemapper_xr.cube.faults import Fault, Faults
 from icemapper_xr.errors import CubeError, IcemapperError
 
-__all__ = ["is_remote", "patiently"]
+__all__ = ["patiently"]
 
 T = TypeVar("T")
 
@@ -49,11 +49,6 @@ _BUSY: Final = (408, 425, 429)
 _log = logging.getLogger(__name__)
 _lock = threading.Lock()
 _given_up: dict[str, float] = {}
-
-
-def is_remote(href: str) -> bool:
-    """Whether an address is read over a network."""
-    return href.startswith("/vsi") or ("://" in href and not href.startswith("file://"))
 
 
 def patiently(

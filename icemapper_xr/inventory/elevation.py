@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from icemapper_xr import progress
+from icemapper_xr import addresses, progress
 from icemapper_xr._types import Bounds, FloatArray
 from icemapper_xr.errors import VectorError
 
@@ -141,7 +141,7 @@ class Dem:
 
     def _path(self, source: Any) -> Any:
         if isinstance(source, str | os.PathLike):
-            if not Path(source).is_file() and "://" not in str(source) and not str(source).startswith("/vsi"):
+            if not addresses.is_remote(source) and not addresses.local_path(source).is_file():
                 raise VectorError(f"There is no DEM {source}: name a raster of elevation")
             return str(source)
         from rasterio.io import MemoryFile

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from icemapper_xr import store
+from icemapper_xr import addresses, store
 from icemapper_xr._types import Segmenter
 from icemapper_xr.errors import OptionError, StoreError
 from icemapper_xr.pipeline import journals
@@ -51,13 +51,13 @@ def local_folder(out: str | Path) -> Path:
     OptionError
         It is a URL.
     """
-    if store.is_url(out):
+    if addresses.is_remote(out):
         url = store.plain(out)
         raise OptionError(
             f"out is {url}: outlines and logs need a folder on disk, only the cube can lie elsewhere; write "
             f"--out FOLDER --store {url}/{store.CUBE}"
         )
-    return store.local_path(out)
+    return addresses.local_path(out)
 
 
 @contextlib.contextmanager

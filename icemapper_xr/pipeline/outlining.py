@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from icemapper_xr import calibrate, conventions, inventory, progress, store, vectorise
+from icemapper_xr import addresses, calibrate, conventions, inventory, progress, store, vectorise
 from icemapper_xr.errors import OptionError, StoreError
 from icemapper_xr.pipeline import calibrations, records, tiled
 
@@ -239,7 +239,7 @@ def outlines_of_run(
 
 def _is_drawing(target: Path, source: str | Path) -> bool:
     """Whether a file is where a map has its outlines; a cube in a bucket tells no folder."""
-    if store.is_url(source):
+    if addresses.is_remote(source):
         return False
     return target.absolute() == (store.folder_of(source) / OUTLINES).absolute()
 

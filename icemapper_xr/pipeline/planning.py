@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from icemapper_xr import addresses, conventions, models, progress, regions
 from icemapper_xr import cluster as clusters
-from icemapper_xr import conventions, models, progress, regions, store
 from icemapper_xr._types import Bounds, Segmenter
 from icemapper_xr.cube import select
 from icemapper_xr.errors import OptionError
@@ -163,7 +163,7 @@ def plan_map(
     speed = rate or _measure(segmenter, threads)
     need, there = _memory(segmenter), _memory_there(cluster, run, workers)
     target = chosen.store or out
-    free = None if target is None or store.is_url(target) else _free(Path(target))
+    free = None if target is None or addresses.is_remote(target) else _free(Path(target))
     pixel_km2 = (segmenter.pixel_size / 1000) ** 2
     return Plan(
         years=tuple(rows),

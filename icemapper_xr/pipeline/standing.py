@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from icemapper_xr import store
+from icemapper_xr import addresses, store
 from icemapper_xr.errors import StoreError
 from icemapper_xr.pipeline import journals, tiled
 
@@ -57,7 +57,7 @@ class Standing:
     def elsewhere(self) -> str | None:
         """Where the cube lies, if that is not in the folder."""
         stores = {year.store for year in self.years}
-        inside = store.is_url(self.out) or any(Path(one).is_relative_to(self.out) for one in stores)
+        inside = addresses.is_remote(self.out) or any(Path(one).is_relative_to(self.out) for one in stores)
         return None if inside or len(stores) != 1 else stores.pop()
 
     @property
@@ -92,7 +92,7 @@ def status_of_run(out: str | Path) -> Standing:
     begun = [row for path in paths for row in _years(path)]
     years = tuple(sorted([*begun, *_lacking(begun, due or {})], key=lambda row: (row.store, row.year)))
     writers = (store.writer(path) for path in paths)
-    log, ended, lately = _last_run(Path(out)) if not store.is_url(out) else (None, None, set[str]())
+    log, ended, lately = _last_run(Path(out)) if not addresses.is_remote(out) else (None, None, set[str]())
     facts = (year for path in paths for year in store.provenance(path)["years"].values())
     unreadable = lately.union(*(year.get("unreadable", ()) for year in facts))
     return Standing(
@@ -111,7 +111,7 @@ def _stores(out: str | Path) -> Iterator[str | Path]:
     cube = store.cube_of(out)
     if store.exists(cube):
         yield cube
-    elif not store.is_url(out):
+    elif not addresses.is_remote(out):
         yield from (path for path in sorted((Path(out) / tiled.TILES).glob("*.zarr")) if store.is_store(path))
 
 
@@ -125,7 +125,7 @@ def _years(path: str | Path) -> Iterator[YearStanding]:
 def _due(out: str | Path) -> dict[str, dict[int, tuple[int, int]]] | None:
     """Return what the tiles of a region were asked for, by their stores; None if nothing tells, {} for one store."""
     folder = Path(out)
-    if store.is_url(out) or store.exists(store.cube_of(out)):
+    if addresses.is_remote(out) or store.exists(store.cube_of(out)):
         return {}
     try:
         return {str(tiled.store_of(folder, name)): years for name, years in tiled.standings(folder).items()}

@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from icemapper_xr import applicability, conventions, cube, normalise, prediction, store
+from icemapper_xr import addresses, applicability, conventions, cube, normalise, prediction, store
 from icemapper_xr._types import Bounds, FloatArray, Grid, Segmenter
 from icemapper_xr.conventions import Gap, Resampling
-from icemapper_xr.cube import remote
 from icemapper_xr.errors import CubeError
 from icemapper_xr.pipeline import verbs
 from icemapper_xr.prediction import Block
@@ -222,7 +221,7 @@ def _read(job: Job) -> tuple[list[FloatArray], tuple[str, ...]]:
     if missing:
         raise CubeError(f"the cube has no {', '.join(missing)}, which the weights want")
     lazy = [scaled[feature].isel(cut).data for feature in job.segmenter.features]
-    over_network = any(remote.is_remote(one.href) for one in job.series.observations)
+    over_network = any(addresses.is_remote(one.href) for one in job.series.observations)
     # Not by dask.config, which is one for all threads: blocks that overlap would leave each other's setting behind.
     how = {"scheduler": "threads", "num_workers": REMOTE_READERS} if over_network else {"scheduler": "synchronous"}
     features = list(dask.base.compute(*lazy, **how))

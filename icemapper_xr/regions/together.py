@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -119,7 +118,7 @@ def _read(
     out = np.full((chunk, chunk), np.nan, np.float32)
     row, column = ((place + start) * chunk for place, start in zip(block_id, origin, strict=True))
     for path in table.get((block_id[0], block_id[1]), ()):
-        dataset = store.open_store(Path(path) if "://" not in path else path)
+        dataset = store.open_store(path)
         size = abs(float(dataset[cv.X].values[1] - dataset[cv.X].values[0]))
         first_row, first_column, last_row, last_column = _pixels(dataset, size)
         rows = slice(max(row, first_row), min(row + chunk, last_row))

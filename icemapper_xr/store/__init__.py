@@ -16,7 +16,6 @@ from icemapper_xr.store.folders import (
     elsewhere,
     exists,
     folder_of,
-    is_url,
     plain,
     point,
     unpoint,
@@ -24,7 +23,6 @@ from icemapper_xr.store.folders import (
 from icemapper_xr.store.handover import Handover
 from icemapper_xr.store.identity import unlike
 from icemapper_xr.store.layout import Unit
-from icemapper_xr.store.location import local_path
 from icemapper_xr.store.reading import (
     explained,
     failures,
@@ -59,9 +57,7 @@ __all__ = [
     "handover_of",
     "is_being_replaced",
     "is_store",
-    "is_url",
     "leftovers",
-    "local_path",
     "open_store",
     "plain",
     "point",

@@ -4,36 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from pathlib import Path
 from typing import Final
 
-from icemapper_xr import errors, redact
+from icemapper_xr import addresses, errors, redact
 from icemapper_xr.store import reading
 from icemapper_xr.store.location import Location, replace_file
 
-__all__ = ["CUBE", "POINTER", "cube_of", "elsewhere", "exists", "folder_of", "is_url", "plain", "point", "unpoint"]
+__all__ = ["CUBE", "POINTER", "cube_of", "elsewhere", "exists", "folder_of", "plain", "point", "unpoint"]
 
 CUBE: Final = "glaciers.zarr"
 """Name of the cube in an output folder."""
 POINTER: Final = "store.json"
 """File in an output folder whose cube lies elsewhere; says where."""
-_FOLDED: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+):/(?P<rest>[^/].*)", re.DOTALL)
-"""A URL that went through `pathlib`, which folds its slashes."""
 
 PathLike = str | os.PathLike[str]
-
-
-def is_url(path: PathLike) -> bool:
-    """Tell whether a path is a URL, also one that `pathlib` has folded (``s3:/bucket``).
-
-    Examples
-    --------
-    >>> is_url("s3://ice/svalbard"), is_url(Path("s3://ice/svalbard")), is_url("svalbard"), is_url("C:/svalbard")
-    (True, True, False, False)
-    """
-    text = os.fspath(path)
-    return not text.startswith("file:/") and ("://" in text or _FOLDED.fullmatch(text) is not None)
 
 
 def plain(path: PathLike) -> str:
@@ -44,9 +29,7 @@ def plain(path: PathLike) -> str:
     >>> plain(Path("s3://ice/svalbard/"))
     's3://ice/svalbard'
     """
-    text = os.fspath(path)
-    folded = _FOLDED.fullmatch(text) if is_url(text) else None
-    return Location.parse(f"{folded['scheme']}://{folded['rest']}" if folded else text).url
+    return Location.parse(path).url
 
 
 def cube_of(source: PathLike) -> str:
@@ -67,7 +50,7 @@ def cube_of(source: PathLike) -> str:
     StoreError
         ``store.json`` cannot be read.
     """
-    if is_url(source):
+    if addresses.is_remote(source):
         url = plain(source)
         return url if url.endswith(".zarr") or reading.is_store(url) else f"{url}/{CUBE}"
     folder = Path(source)
@@ -97,7 +80,7 @@ def folder_of(source: PathLike) -> Path:
     OptionError
         The cube is named by a URL.
     """
-    if is_url(source):
+    if addresses.is_remote(source):
         raise errors.OptionError(
             f"{plain(source)} is no folder for results: name the local output folder of its map, or a file to write"
         )
@@ -141,7 +124,7 @@ def elsewhere(folder: Path, cube: PathLike | None) -> str | None:
     url = plain(cube)
     if redact.text(url) != url or "?" in url:
         raise errors.OptionError(f"store is {redact.text(url)}: leave tokens out, give the account by the environment")
-    if is_url(url) and not url.partition("://")[2].partition("/")[2]:
+    if addresses.is_remote(url) and not url.partition("://")[2].partition("/")[2]:
         raise errors.OptionError(f"store is {url}: name a place in the bucket, for example {url}/{CUBE}")
     own = plain(folder / CUBE)
     if there not in (None, url):

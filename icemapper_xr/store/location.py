@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
 import shutil
 import threading
 from collections.abc import Iterable, Iterator
@@ -15,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from zarr.storage import LocalStore
 
-from icemapper_xr import errors
+from icemapper_xr import addresses, errors
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
     from zarr.core.buffer import Buffer
 
-__all__ = ["AtomicStore", "Location", "local_path"]
+__all__ = ["AtomicStore", "Location"]
 
 PARTIAL = ".partial"
 _CLIENTS = ("botocore", "aiobotocore", "aiohttp", "s3fs", "gcsfs", "adlfs", "azure", "google")
@@ -57,11 +56,6 @@ def replace_file(path: Path, content: bytes, *, synchronise: bool = True) -> Non
         raise
 
 
-def local_path(path: str | os.PathLike[str]) -> Path:
-    """Return the path of a place on this machine, also if it is named by a file URL, which pathlib may have folded."""
-    return Path(re.sub("^file:/+", "/", os.fspath(path))).expanduser()
-
-
 def _first(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0] or type(error).__name__
 
@@ -85,9 +79,9 @@ class Location:
         text = os.fspath(path)
         if not text:
             raise errors.StoreError("The output has an empty name: give a folder, for example svalbard.zarr")
-        if "://" in text and not text.startswith("file://"):
-            return cls(text.rstrip("/"))
-        local = local_path(text).absolute()
+        if addresses.scheme(text) not in ("", "file"):
+            return cls(addresses.unfolded(text).rstrip("/"))
+        local = addresses.local_path(text).absolute()
         # A store is replaced by renaming, which would take a link's name from it, and leave what it leads to.
         return cls(str(local.resolve() if local.is_symlink() else local))
 

@@ -88,11 +88,12 @@ def from_checkpoint(config: TrainingConfig, run: str | Path, folder: str | Path)
     Raises
     ------
     OptionError
-        If there is no checkpoint, or no validation yet.
+        If there is no checkpoint, or no validation yet, or the folder has weights of another training of that name.
     """
     path = Path(run) / fit.CHECKPOINT
     if not path.exists():
         raise errors.OptionError(f"{path} does not exist yet: wait for the first checkpoint")
+    require_place(config, Path(folder))
     current = state.read_state(path, config.digest)
     if not current.best_weights:
         raise errors.OptionError(f"{path} holds no validated weights yet: wait for the first validation")

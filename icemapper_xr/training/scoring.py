@@ -109,13 +109,8 @@ class Evaluation:
 
     def report(self) -> dict[str, Any]:
         """Return all scores as plain numbers; see `evaluate`."""
-        if not self.counts and self.unobserved:
-            raise errors.OptionError(
-                f"no scene was scored: nothing was observed in any of {len(self.unobserved)} "
-                f"({_listed(self.unobserved)}); name scenes or samples that have values in every feature"
-            )
         if not self.counts:
-            raise errors.OptionError("no scene was scored: name at least one seed or sample")
+            raise _none("scored", self.unobserved)
         together = metrics.total(self.counts.values())
         true = together.true_positive + together.false_negative
         return {
@@ -168,14 +163,29 @@ def evaluate(cases: Iterable[Case], *, calibration: calibrate.Model | None = Non
     for case in cases:
         scores.add(case)
     report = scores.report()
-    if left_out := scores.unobserved:
-        warnings.warn(
-            f"nothing was observed in {len(left_out)} of {len(left_out) + len(scores.counts)} scenes, which are in no "
-            f"score: {_listed(left_out)}",
-            UserWarning,
-            stacklevel=2,
-        )
+    _warn_of(scores.unobserved, len(scores.counts), "score")
     return report
+
+
+def _none(verb: str, unobserved: list[str]) -> errors.OptionError:
+    """Say why there is nothing that could be scored or fitted to."""
+    if not unobserved:
+        return errors.OptionError(f"no scene was {verb}: name at least one seed or sample")
+    return errors.OptionError(
+        f"no scene was {verb}: nothing was observed in any of {len(unobserved)} ({_listed(unobserved)}); name scenes or "
+        "samples that have values in every feature"
+    )
+
+
+def _warn_of(unobserved: list[str], others: int, what: str) -> None:
+    """Tell of scenes that are left out, as nothing is known of them."""
+    if unobserved:
+        warnings.warn(
+            f"nothing was observed in {len(unobserved)} of {len(unobserved) + others} scenes, which are in no {what}: "
+            f"{_listed(unobserved)}",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _listed(names: list[str], most: int = 5) -> str:
@@ -189,16 +199,33 @@ def _listed(names: list[str], most: int = 5) -> str:
 
 
 def reliabilities(cases: Iterable[Case]) -> calibrate.Bins:
-    """Return the reliability of the Shannon confidence over all scenes: what calibrations are fitted to."""
+    """Return the reliability of the Shannon confidence over all scenes: what calibrations are fitted to.
+
+    Raises
+    ------
+    OptionError
+        If there is no scene, or nothing was observed in any.
+
+    Warns
+    -----
+    UserWarning
+        If nothing was observed in some.
+    """
     total: calibrate.Bins | None = None
+    seen, unobserved = 0, list[str]()
     for case in cases:
+        if not case.known.any():
+            unobserved.append(case.name)
+            continue
+        seen += 1
         p, truth = case.probability[case.known], case.truth[case.known]
         bins = calibrate.bin_confidence(
             calibrate.shannon_confidence(p), (p > conventions.THRESHOLD) == truth, bins=BINS
         )
         total = bins if total is None else total + bins
     if total is None:
-        raise errors.OptionError("no scene to calibrate on: name at least one seed or sample")
+        raise _none("fitted to", unobserved)
+    _warn_of(unobserved, seen, "fit")
     return total
 
 
