@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from distributed import Client, Nanny, Scheduler, SpecCluster
 
-from icemapper_xr import cluster, models, prediction, store
+from icemapper_xr import cluster, models, prediction, progress, store
 from icemapper_xr.cluster import clients, devices
 from icemapper_xr.errors import ClusterError, IcemapperError, OptionError, WeightsError
 from icemapper_xr.testing import FakeSegmenter
@@ -137,9 +138,48 @@ def test_slurm_and_cuda_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> N
         pass
 
 
-def test_slurm_takes_from_the_site_what_is_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    jobqueue = pytest.importorskip("dask_jobqueue", reason="the extra slurm is not installed")
-    monkeypatch.setattr(jobqueue.SLURMCluster, "scale", lambda self, *workers, **jobs: None)  # no job is sent
+def answering(monkeypatch: pytest.MonkeyPatch, folder: Path, sbatch: str) -> None:
+    """Put programs in the place of SLURM's: what they are sent starts no worker."""
+    pytest.importorskip("dask_jobqueue", reason="the extra slurm is not installed")
+    for name, line in {"sbatch": sbatch, "scancel": "exit 0"}.items():
+        (folder / name).write_text(f"#!/bin/sh\ncd {folder}\n{line}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+
+REFUSED = 'echo "sbatch: error: invalid partition specified: nowhere" >&2; exit 1'
+
+
+def test_what_sbatch_refuses_is_told_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    answering(monkeypatch, tmp_path, REFUSED)
+    with (
+        pytest.raises(
+            ClusterError, match=r"took no job \(sbatch: error: invalid partition specified: nowhere\); check"
+        ),
+        cluster.connect("slurm", queue="nowhere", interface="lo", wait=3000.0),
+    ):
+        pass
+
+
+def test_jobs_that_slurm_took_go_on_without_the_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answering(monkeypatch, tmp_path, f"mkdir once 2>/dev/null || {{ {REFUSED}; }}\necho Submitted batch job 7")
+    progress.enable()
+    try:
+        with (
+            pytest.raises(ClusterError, match=r"no worker came to the cluster slurm within 0\.5 s"),
+            cluster.connect("slurm", workers=3, interface="lo", wait=0.5),
+        ):
+            pass
+    finally:
+        progress.enable(False)
+    told = capsys.readouterr().err
+    assert "SLURM took 1 of 3 jobs (sbatch: error: invalid partition specified: nowhere); going on with those" in told
+
+
+def test_slurm_takes_from_the_site_what_is_not_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    answering(monkeypatch, tmp_path, "echo Submitted batch job 7")
 
     def script(**options: Any) -> str:
         made = clients._slurm(cluster.ClusterOptions(interface="lo", **options))

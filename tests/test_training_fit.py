@@ -737,6 +737,11 @@ def test_export_and_warm_start(tmp_path: Path) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(*deep, strict=True))
     from_run = export.from_checkpoint(both, tmp_path / "both", tmp_path / "again")
     assert weights.read_architecture(from_run).channels == 2
+    other = export.export(trained, tiny(features=("rtc", "insar"), seed=both.seed + 1), tmp_path / "other")
+    before = other.read_bytes()
+    with pytest.raises(errors.OptionError, match=r"holds weights of another training \(of other seed\): name another"):
+        export.from_checkpoint(both, tmp_path / "both", tmp_path / "other")
+    assert other.read_bytes() == before
     icefree = dataclasses.replace(trained, scores={"val_iou_pixels": 1.0, "val_area_bias": float("nan")})
     told = weights.read_attrs(export.export(icefree, both, tmp_path / "weights"))["validation"]
     assert told == {"val_iou_pixels": 1.0, "val_area_bias": None}

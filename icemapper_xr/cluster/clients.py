@@ -331,14 +331,34 @@ def _slurm(options: ClusterOptions) -> Any:
     cluster = None
     try:
         cluster = SLURMCluster(**settings)
-        cluster.scale(jobs=options.workers or 1)
+        cluster.sync(_submit, cluster, options.workers or 1)
     except (OSError, RuntimeError, ValueError) as error:
+        reason = _one_line(error).rpartition("stderr: ")[2]
         if cluster is not None:
+            if taken := _taken(cluster):
+                progress.note(f"SLURM took {taken} of {options.workers} jobs ({reason}); going on with those")
+                return cluster
             _close(cluster)
-        raise ClusterError(
-            f"SLURM took no job ({_one_line(error)}); check `sinfo`, and queue, account and walltime"
-        ) from None
+        raise ClusterError(f"SLURM took no job ({reason}); check `sinfo`, and queue, account and walltime") from None
     return cluster
+
+
+async def _submit(cluster: Any, jobs: int) -> None:
+    """Submit jobs and wait for SLURM's answer, which `cluster.scale` would leave to the log of a refused job."""
+    for _ in range(jobs):
+        cluster.worker_spec.update(cluster.new_worker_spec())
+    await cluster._correct_state()
+
+
+def _taken(cluster: Any) -> int:
+    """Forget the jobs that SLURM refused, which would be submitted again; return how many it took."""
+    from distributed.core import Status
+
+    for name, job in list(cluster.workers.items()):
+        if job.job_id is None:
+            job.status = Status.failed
+            del cluster.workers[name], cluster.worker_spec[name]
+    return len(cluster.workers)
 
 
 def _one_line(error: BaseException) -> str:

@@ -172,8 +172,8 @@ def _none(verb: str, unobserved: list[str]) -> errors.OptionError:
     if not unobserved:
         return errors.OptionError(f"no scene was {verb}: name at least one seed or sample")
     return errors.OptionError(
-        f"no scene was {verb}: nothing was observed in any of {len(unobserved)} ({_listed(unobserved)}); name scenes or "
-        "samples that have values in every feature"
+        f"no scene was {verb}: nothing was observed in any of {len(unobserved)} ({_listed(unobserved)}); name scenes "
+        "or samples that have values in every feature"
     )
 
 
