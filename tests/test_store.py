@@ -390,6 +390,24 @@ def test_years_of_another_season_or_baseline_do_not_mix(tmp_path: Path, name: st
     assert write(store_cases.result(**usual), tmp_path / "older.zarr").kept == 12
 
 
+@pytest.mark.parametrize("name", ["probability", "n_obs"])
+def test_values_that_were_changed_do_not_stay_outside_without_a_word(tmp_path: Path, name: str) -> None:
+    write(store_cases.result(), tmp_path / "a.zarr")
+    before = chunk_files(tmp_path / "a.zarr")
+    changed = store_cases.result()
+    changed[name][-1, -1] = 20
+    with pytest.raises(
+        errors.StoreError, match=rf"2023 of .*a\.zarr has other values of {name} than .*overwrite='year'"
+    ):
+        write(changed, tmp_path / "a.zarr")
+    assert chunk_files(tmp_path / "a.zarr") == before
+    rounded = store_cases.result()
+    rounded["probability"] += np.float32(1e-6)  # as another number of threads may
+    assert write(rounded, tmp_path / "a.zarr").kept == 12
+    write(changed, tmp_path / "a.zarr", overwrite=True)
+    assert store.open_store(tmp_path / "a.zarr")[name].values[0, -1, -1] == 20
+
+
 def test_provenance(tmp_path: Path) -> None:
     write(store_cases.result(), tmp_path / "a.zarr")
     facts = store.provenance(tmp_path / "a.zarr")

@@ -317,9 +317,9 @@ def test_killed_training_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     "changes",
     [
         {},
-        {"freeze_norms": 0.5},
+        pytest.param({"freeze_norms": 0.5}, marks=pytest.mark.slow),
         # Patches of 16, 32, 16, ... px: what is resumed after the third step begins with the other size.
-        {"stages": [{"until": 0.99, "windows": [16, 32], "batch": 2}]},
+        pytest.param({"stages": [{"until": 0.99, "windows": [16, 32], "batch": 2}]}, marks=pytest.mark.slow),
     ],
 )
 def test_interrupted_training_goes_on_to_the_same_weights(
@@ -416,6 +416,7 @@ def test_a_stage_can_have_its_own_batch(tmp_path: Path) -> None:
 
 
 # -- processes --------------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_weights_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
     alone, helped = (fit.train(tiny(), tmp_path / str(n), make=make, workers=n) for n in (0, 2))
     for ours, theirs in zip(weights_of(alone), weights_of(helped), strict=True):

@@ -102,6 +102,21 @@ def area_slices(layout: Layout) -> dict[str, slice]:
     return {cv.Y: slice(top, top + rows), cv.X: slice(left, left + columns)}
 
 
+def unit_slices(layout: Layout, unit: Unit) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Where the part of a unit that lies in the area is, as rows and columns: of the area, and of the stored grid."""
+    stored = [
+        slice(max(place * layout.unit, offset), min((place + 1) * layout.unit, offset + size))
+        for place, offset, size in zip(unit, layout.offset, layout.area_shape, strict=True)
+    ]
+    rows, columns = (moved(cut, -by) for cut, by in zip(stored, layout.offset, strict=True))
+    return (rows, columns), (stored[0], stored[1])
+
+
+def moved(cut: slice, by: int) -> slice:
+    """Move a slice."""
+    return slice(cut.start + by, cut.stop + by)
+
+
 def select_year(result: xr.Dataset, year: int) -> xr.Dataset:
     """Take one year of a result; one without a `year` dimension is that year's.
 

@@ -259,13 +259,8 @@ def write_unit(target: Target, unit: Unit, blocks: Sequence[Any]) -> None:
     StoreError
         If the store cannot be written to, or is another run's by now.
     """
-    layout = target.layout
-    side = layout.unit
-    inside = layouts.area_slices(layout)
-    rows, columns = (
-        slice(max(cut.start - position * side, 0), min(cut.stop - position * side, side))
-        for cut, position in zip((inside[cv.Y], inside[cv.X]), unit, strict=True)
-    )
+    _, stored = layouts.unit_slices(target.layout, unit)
+    rows, columns = (layouts.moved(cut, -place * target.layout.unit) for cut, place in zip(stored, unit, strict=True))
     location = Location(target.url)
     try:
         with location.plainly():

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from icemapper_xr import errors
 from icemapper_xr.store import layout as layouts
 from icemapper_xr.store import sharing
 from icemapper_xr.store.layout import Layout, Unit
+from icemapper_xr.store.location import Location
 from icemapper_xr.store.sessions import Target, session, write_unit
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ __all__ = ["Report", "write"]
 
 PIECE_UNITS = 16
 """Units computed at once by default, at most: enough to keep workers busy, few enough to bound memory."""
+
+
+_ALIKE: Final = 1e-3
+"""What engines and numbers of threads make of the same windows differs by less."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +94,9 @@ def write(
     Raises
     ------
     StoreError
-        If the path is something else, belongs to another run, is locked by another run, or cannot be written to. Units
-        that were written stay; a store or a year without any is taken away again.
+        If the path is something else, belongs to another run, is locked by another run, or cannot be written to, or if
+        values in memory are not those that are there. Units that were written stay; a store or a year without any is
+        taken away again.
     OptionError
         If an option is out of range.
     """
@@ -99,9 +105,36 @@ def write(
         raise errors.OptionError(f"piece_units={piece_units}: must be at least 1")
     with session(result, path, year=year, chunk=chunk, shard=shard, overwrite=overwrite) as running:
         selected = layouts.select_year(result, year)
-        kept = len(running.units) - len(running.missing)
-        written = _write_missing(selected, running.target, running.missing, piece_units, resources, on_unit, kept=kept)
-    return Report(running.path, year, len(running.units), written, kept, time.monotonic() - started)
+        kept = sorted(set(running.units) - set(running.missing))
+        _refuse_changed(selected, running.target, kept)
+        written = _write_missing(
+            selected, running.target, running.missing, piece_units, resources, on_unit, kept=len(kept)
+        )
+    return Report(running.path, year, len(running.units), written, len(kept), time.monotonic() - started)
+
+
+def _refuse_changed(result: xr.Dataset, target: Target, kept: Sequence[Unit]) -> None:
+    """Refuse values in memory that are not those that are there: these would stay without a word.
+
+    Of lazy ones nothing is known before they are computed.
+    """
+    import zarr
+
+    layout = target.layout
+    given = {one.name: result[one.name].transpose(cv.Y, cv.X) for one in layout.variables}
+    loaded = {name: array.values for name, array in given.items() if isinstance(array.data, np.ndarray)}
+    if not kept or not loaded:
+        return
+    group: Any = zarr.open_group(Location(target.url).zarr_store(read_only=True), mode="r")
+    for unit in kept:
+        part, stored = layouts.unit_slices(layout, unit)
+        for name, values in loaded.items():
+            there = np.asarray(group[name][(target.index, *stored)])
+            if not np.allclose(values[part], there, rtol=0, atol=_ALIKE, equal_nan=values.dtype.kind == "f"):
+                raise errors.StoreError(
+                    f"The year {target.year} of {target.url} has other values of {name} than the result, which was "
+                    "changed since it was mapped: overwrite=True replaces them, or write to another store"
+                )
 
 
 def _write_missing(
