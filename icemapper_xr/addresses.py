@@ -6,8 +6,9 @@ import os
 import re
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote
 
-__all__ = ["is_remote", "is_url", "local_path", "scheme", "unfolded"]
+__all__ = ["for_gdal", "is_remote", "is_url", "local_path", "scheme", "unfolded"]
 
 PathLike = str | os.PathLike[str]
 
@@ -15,6 +16,8 @@ _URL: Final = re.compile(
     r"(?P<scheme>(?:[a-z][a-z0-9+.-]+::)*[a-z][a-z0-9+.-]+):(?P<slashes>/+)(?P<rest>.*)", re.IGNORECASE | re.DOTALL
 )
 """A URL, also of fsspec's chains (``simplecache::s3://``); a drive has one letter, a time in a name no slash."""
+
+_FILE: Final = re.compile(r"file:(?://localhost(?=/))?/+", re.IGNORECASE)
 
 
 def is_url(address: PathLike) -> bool:
@@ -43,25 +46,47 @@ def scheme(address: PathLike) -> str:
 
 
 def is_remote(address: PathLike) -> bool:
-    """Whether an address is none of this machine's files: a URL, or a virtual file of GDAL's.
+    """Whether an address is none of this machine's files: a URL, or one of GDAL's virtual ones.
 
     Examples
     --------
-    >>> is_remote("https://a.net/vv.tif"), is_remote("/vsis3/ice/vv.tif"), is_remote("file:///ice/vv.tif")
-    (True, True, False)
+    >>> is_remote("https://a.net/vv.tif"), is_remote("/vsis3/ice/vv.tif"), is_remote("s3:/ice/svalbard")
+    (True, True, True)
+    >>> is_remote("file:///ice/vv.tif"), is_remote("NETCDF:/ice/scenes.nc:vv")
+    (False, False)
     """
-    return scheme(address) not in ("", "file") or os.fspath(address).startswith("/vsi")
+    text = os.fspath(address)
+    found = _URL.match(text)
+    if found is None:
+        return text.startswith("/vsi")
+    driver = found["slashes"] == "/" and found["scheme"].isupper()  # of GDAL's, before a path
+    return found["scheme"].lower() != "file" and not driver
 
 
 def local_path(address: PathLike) -> Path:
-    """Return the path of a place on this machine, also if a file URL names it.
+    """Return the path of a place on this machine, also if a file URL names it (RFC 8089).
 
     Examples
     --------
-    >>> local_path("file:///ice/svalbard.zarr").as_posix(), local_path("ice/../svalbard.zarr").as_posix()
-    ('/ice/svalbard.zarr', 'ice/../svalbard.zarr')
+    >>> local_path("file:///ice/ny%20is.zarr").as_posix(), local_path("file://localhost/ice").as_posix()
+    ('/ice/ny is.zarr', '/ice')
+    >>> local_path("ice/ny%20is.zarr").as_posix()
+    'ice/ny%20is.zarr'
     """
-    return Path(re.sub("^file:/+", "/", os.fspath(address), flags=re.IGNORECASE)).expanduser()
+    if scheme(address) != "file":
+        return Path(address).expanduser()
+    return Path(unquote(_FILE.sub("/", os.fspath(address))))
+
+
+def for_gdal(address: PathLike) -> str:
+    """Return the address as GDAL understands it, which takes the %20 of a file URL for a part of the name.
+
+    Examples
+    --------
+    >>> for_gdal("file:///ice/ny%20is.tif"), for_gdal("NETCDF:/ice/scenes.nc:vv")
+    ('/ice/ny is.tif', 'NETCDF:/ice/scenes.nc:vv')
+    """
+    return str(local_path(address)) if scheme(address) == "file" else os.fspath(address)
 
 
 def unfolded(address: PathLike) -> str:

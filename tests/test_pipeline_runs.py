@@ -353,3 +353,33 @@ def test_what_the_outlines_are_drawn_with_stands_in_the_settings(folder: Path, t
     assert records.settings_of(out) == {**made, **drawn}
     pipeline.map_glaciers(years=(2022,), **options)
     assert records.settings_of(out) == made
+
+
+# -- file URLs --------------------------------------------------------------------------------------------------------
+def test_a_file_url_is_its_folder_in_every_verb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that `Path.as_uri` writes with %20, of which GDAL makes another name."""
+    data, out, here = tmp_path / "radar data", tmp_path / "my map", tmp_path / "here"
+    scenes.write_rtc(data)
+    here.mkdir()
+    monkeypatch.chdir(here)
+    items = tmp_path / "items.json"
+    catalog.build(data.as_uri(), out=items.as_uri())
+    listed = json.loads(items.read_text())
+    for item in listed["features"]:
+        for asset in item["assets"].values():
+            asset["href"] = (items.parent / asset["href"]).resolve().as_uri()
+            assert "%20" in asset["href"]
+    items.write_text(json.dumps(listed))
+    url = out.as_uri()
+    options = {"weights": FakeSegmenter(window=32), "years": (2023,), **AREA}
+    report = pipeline.map_glaciers(catalog=items.as_uri(), out=url, **options)
+    assert [year.steps for year in report.years] == [15]
+    pipeline.outlines_of_run(url)
+    pipeline.areas_of_run(url, temporal=False, n_draws=100, landscape_draws=100)
+    standing = pipeline.status_of_run(url)
+    assert standing.complete
+    assert standing.elsewhere is None
+    assert {path.name for path in out.iterdir()} >= {"glaciers.zarr", "outlines.gpkg", "areas.csv", "run.json"}
+    assert [*here.iterdir(), *out.glob(".*.part.*")] == []
+    plan = pipeline.plan_map(catalog=items.as_uri(), out=url, **options)
+    assert plan.disk_free is not None

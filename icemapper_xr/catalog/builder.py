@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from icemapper_xr import conventions, pixels, progress
+from icemapper_xr import addresses, conventions, pixels, progress
 from icemapper_xr._types import Observation
 from icemapper_xr.catalog import evidence, files, items, names, observe, orbits, raster, result
 from icemapper_xr.errors import CatalogError
@@ -113,7 +113,7 @@ def build(
     CatalogError
         No such folder; a file is damaged; nothing in it can be used; an option is wrong.
     """
-    folder = Path(folder).expanduser().absolute()
+    folder = addresses.local_path(folder).absolute()
     if not folder.is_dir():
         raise CatalogError(f"{folder} is not a folder: name the folder that holds the GeoTIFFs")
     options = evidence.check_options(
@@ -146,7 +146,7 @@ def build(
 
 
 def _targets(folder: Path, out: str | Path | None) -> tuple[Path, ...]:
-    place = folder if out is None else Path(out).expanduser().absolute()
+    place = folder if out is None else addresses.local_path(out).absolute()
     if place.suffix.lower() in (".json", ".geojson", *conventions.PARQUET):
         return (place,)
     if place.exists() and not place.is_dir():

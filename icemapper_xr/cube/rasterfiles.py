@@ -126,7 +126,7 @@ def opened(path: PathLike) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            dataset = rasterio.open(name, sharing=False)
+            dataset = rasterio.open(addresses.for_gdal(name), sharing=False)
     except (rasterio.errors.RasterioError, OSError) as error:
         reason = " ".join(str(error).split())
         raise CubeError(f"{name} is not a raster that can be read ({reason}); replace it") from error

@@ -131,7 +131,7 @@ def onto(source: Source, piece: resample.Piece, sign: Signer | None = None, faul
     import rasterio.errors
 
     def read(href: str) -> FloatArray:
-        with rasterio.open(href, sharing=False) as dataset:
+        with rasterio.open(addresses.for_gdal(href), sharing=False) as dataset:
             return _read(dataset, source, piece)
 
     if addresses.is_remote(source.href):

@@ -143,7 +143,7 @@ class Dem:
         if isinstance(source, str | os.PathLike):
             if not addresses.is_remote(source) and not addresses.local_path(source).is_file():
                 raise VectorError(f"There is no DEM {source}: name a raster of elevation")
-            return str(source)
+            return addresses.for_gdal(source)
         from rasterio.io import MemoryFile
 
         if source.rio.crs is None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from icemapper_xr import conventions, inventory, store, vectorise, whole
+from icemapper_xr import addresses, conventions, inventory, store, vectorise, whole
 from icemapper_xr.errors import OptionError, StoreError, VectorError
 from icemapper_xr.inventory import names, shapes
 from icemapper_xr.pipeline import observed, outlining, tiled
@@ -72,8 +72,8 @@ def divides_of_run(
     OptionError, VectorError
         As `icemapper_xr.inventory.divide`.
     """
-    path = _outlines_path(Path(source))
-    target = path.parent / GLACIERS if out is None else Path(out)
+    path = _outlines_path(addresses.local_path(source))
+    target = path.parent / GLACIERS if out is None else addresses.local_path(out)
     vectorise.suffix_of(target)  # before minutes of work
     drawn = _with_band(path, _placed(vectorise.read(path), path), calibration)
     table = inventory.divide(
@@ -141,7 +141,7 @@ def glaciers_of(source: str | Path) -> tuple[Path, gpd.GeoDataFrame]:
     StoreError
         If there is none.
     """
-    folder = Path(source)
+    folder = addresses.local_path(source)
     divided = folder / GLACIERS
     path = divided if divided.is_file() else _outlines_path(folder)
     return path, vectorise.read(path)
@@ -231,7 +231,7 @@ def links_of_run(
     chosen = known[-1] if year is None and known else year
     if year is not None and year not in known:
         raise OptionError(f"{path} has the years {', '.join(map(str, known))}, not {year}")
-    if bare := _without_outlines(Path(source), known):
+    if bare := _without_outlines(addresses.local_path(source), known):
         warnings.warn(
             f"{path} has no outline of {', '.join(map(str, bare))}, which the map has: no ice was found then, or it "
             "was not drawn; links pass over such years, so that what vanished in one is no glacier gone",
@@ -245,12 +245,12 @@ def links_of_run(
         called = (f"the glaciers of {inventory_file}", f"the glaciers of {path}")
         to = inventory.link(given, of_year, least_overlap_km2=least_overlap_km2, least_share=least_share, called=called)
     through = inventory.link_years(glaciers, least_overlap_km2=least_overlap_km2, least_share=least_share)
-    if Path(source).is_dir() or path.name in (OUTLINES, GLACIERS):
+    if addresses.local_path(source).is_dir() or path.name in (OUTLINES, GLACIERS):
         by_year = {year: glaciers[years == year] for year in known}
         through = _unobserved_years(through, by_year, path.parent)
         if to is not None and chosen is not None:
             to = _unobserved(to, "gone", given, names.id_column(given, called[0]), path.parent, chosen)
-    folder = path.parent if out is None else Path(out)
+    folder = path.parent if out is None else addresses.local_path(out)
     written = [write_table(through, folder / LINKS_YEARS)] if len(known) > 1 else []
     if to is not None:
         written.append(write_table(to, folder / LINKS_INVENTORY))

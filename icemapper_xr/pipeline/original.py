@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from icemapper_xr import cube, models, prediction, progress
+from icemapper_xr import addresses, cube, models, prediction, progress
 from icemapper_xr._types import Segmenter
 from icemapper_xr.conventions import ModelEngine
 from icemapper_xr.cube import rasterfiles
@@ -67,7 +67,7 @@ def apply(
     StoreError
         If `out` exists, or cannot be written.
     """
-    target = Path(out)
+    target = addresses.local_path(out)
     _check_target(target, overwrite)
     given = rasterfiles.lists_of(grd=grd, rtc=rtc, insar=insar)
     asked = tuple(given) if isinstance(weights, str | Path) else None  # a loaded model knows its own

@@ -81,7 +81,7 @@ def drawing_of(source: str | Path, *, year: int | None = None) -> Drawing:
     StoreError
         If there is no map, or it lacks the year, or the year is unfinished, or its tiles are of different runs.
     """
-    folder = Path(source)
+    folder = addresses.local_path(source)
     if tiled.is_region(folder):
         known = tiled.standings(folder)
         status = tiled.summed(known)
@@ -204,7 +204,7 @@ def outlines_of_run(
     if not math.isfinite(sea_level):
         raise OptionError(f"sea_level={sea_level:g}: give a height in metres")
     name = OUTLINES if year is None else f"{Path(OUTLINES).stem}_{year}{Path(OUTLINES).suffix}"
-    target = store.folder_of(source) / name if out is None else Path(out)
+    target = store.folder_of(source) / name if out is None else addresses.local_path(out)
     vectorise.suffix_of(target)
     own = _is_drawing(target, source)
     if own and year is not None and (others := [one for one in drawing_of(source).years if one != year]):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
-from icemapper_xr import conventions, inventory, store, vectorise
+from icemapper_xr import addresses, conventions, inventory, store, vectorise
 from icemapper_xr._version import __version__
 from icemapper_xr.errors import OptionError, StoreError
 from icemapper_xr.pipeline import divided, sheets, tiled
@@ -95,7 +95,7 @@ def export_of_run(
     if product not in ("rgi", "glims"):
         raise OptionError(f"product={product!r} is unknown; name rgi or glims")
     answers = submission if isinstance(submission, inventory.Submission) else inventory.read_submission(submission)
-    folder = Path(source)
+    folder = addresses.local_path(source)
     path, every = glaciers_of(folder)
     if path.name == OUTLINES:
         raise StoreError(f"{folder} is not divided into glaciers: run `icemapper divides {folder}` first")
@@ -112,7 +112,7 @@ def export_of_run(
     about = _about(facts, answers, dem, dem_source)
     provenance = {"format": 1, **facts, "src_date": about.src_date, "dem": about.dem_source}
     table, bands = inventory.topography(kept, None if dem is None else str(dem), partial=partial)
-    target = path.parent / f"{product}_{chosen}" if out is None else Path(out)
+    target = path.parent / f"{product}_{chosen}" if out is None else addresses.local_path(out)
     if product == "glims":
         inventory.write_glims(target, product=inventory.glims_product(kept, table, about), provenance=provenance)
     else:
@@ -276,7 +276,7 @@ def qc_of(source: str | Path, *, year: int | None = None) -> inventory.Report:
     OptionError
         If the year is not there.
     """
-    folder = Path(source)
+    folder = addresses.local_path(source)
     if inventory.is_package(folder):
         return inventory.check(inventory.of_package(folder))
     path, glaciers = glaciers_of(folder)

@@ -163,7 +163,7 @@ def plan_map(
     speed = rate or _measure(segmenter, threads)
     need, there = _memory(segmenter), _memory_there(cluster, run, workers)
     target = chosen.store or out
-    free = None if target is None or addresses.is_remote(target) else _free(Path(target))
+    free = None if target is None or addresses.is_remote(target) else _free(addresses.local_path(target))
     pixel_km2 = (segmenter.pixel_size / 1000) ** 2
     return Plan(
         years=tuple(rows),

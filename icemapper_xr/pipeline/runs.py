@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import xarray as xr
 
-from icemapper_xr import calibrate, store, vectorise
+from icemapper_xr import addresses, calibrate, store, vectorise
 from icemapper_xr import conventions as cv
 from icemapper_xr.analysis.series import Acquisition
 from icemapper_xr.errors import AnalysisError, StoreError
@@ -82,7 +82,7 @@ def open_run(source: str | Path, *, years: Sequence[int] | None = None, calibrat
     OptionError
         The calibration cannot be read.
     """
-    folder = Path(source)
+    folder = addresses.local_path(source)
     if tiled.is_region(folder):
         opened, out = sheets.of_region(folder, years), folder
     else:

@@ -92,11 +92,13 @@ def status_of_run(out: str | Path) -> Standing:
     begun = [row for path in paths for row in _years(path)]
     years = tuple(sorted([*begun, *_lacking(begun, due or {})], key=lambda row: (row.store, row.year)))
     writers = (store.writer(path) for path in paths)
-    log, ended, lately = _last_run(Path(out)) if not addresses.is_remote(out) else (None, None, set[str]())
+    log, ended, lately = (None, None, set[str]())
+    if not addresses.is_remote(out):
+        log, ended, lately = _last_run(addresses.local_path(out))
     facts = (year for path in paths for year in store.provenance(path)["years"].values())
     unreadable = lately.union(*(year.get("unreadable", ()) for year in facts))
     return Standing(
-        str(out),
+        str(out if addresses.is_remote(out) else addresses.local_path(out)),
         years,
         next((one for one in writers if one), None),
         log,
@@ -112,7 +114,8 @@ def _stores(out: str | Path) -> Iterator[str | Path]:
     if store.exists(cube):
         yield cube
     elif not addresses.is_remote(out):
-        yield from (path for path in sorted((Path(out) / tiled.TILES).glob("*.zarr")) if store.is_store(path))
+        tiles = sorted((addresses.local_path(out) / tiled.TILES).glob("*.zarr"))
+        yield from (path for path in tiles if store.is_store(path))
 
 
 def _years(path: str | Path) -> Iterator[YearStanding]:
@@ -124,7 +127,7 @@ def _years(path: str | Path) -> Iterator[YearStanding]:
 
 def _due(out: str | Path) -> dict[str, dict[int, tuple[int, int]]] | None:
     """Return what the tiles of a region were asked for, by their stores; None if nothing tells, {} for one store."""
-    folder = Path(out)
+    folder = addresses.local_path(out)
     if addresses.is_remote(out) or store.exists(store.cube_of(out)):
         return {}
     try:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from icemapper_xr import store, vectorise, whole
+from icemapper_xr import addresses, store, vectorise, whole
 from icemapper_xr.errors import OptionError, StoreError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def target(source: str | Path, out: str | Path | None, name: str) -> Path:
     OptionError
         The suffix is none of .csv, .gpkg, .json, or the method of a .gpkg would take the place of another table.
     """
-    path = Path(out) if out is not None else store.folder_of(source) / name
+    path = addresses.local_path(out) if out is not None else store.folder_of(source) / name
     if path.suffix.lower() not in SUFFIXES:
         raise OptionError(f"the table {path} must end in one of {', '.join(SUFFIXES)}")
     beside = path.with_suffix(".json")

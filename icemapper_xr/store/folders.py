@@ -53,7 +53,7 @@ def cube_of(source: PathLike) -> str:
     if addresses.is_remote(source):
         url = plain(source)
         return url if url.endswith(".zarr") or reading.is_store(url) else f"{url}/{CUBE}"
-    folder = Path(source)
+    folder = addresses.local_path(source)
     if reading.is_store(folder):
         return str(folder)
     return pointed(folder) or str(folder / CUBE)
@@ -84,7 +84,7 @@ def folder_of(source: PathLike) -> Path:
         raise errors.OptionError(
             f"{plain(source)} is no folder for results: name the local output folder of its map, or a file to write"
         )
-    folder = Path(source)
+    folder = addresses.local_path(source)
     return folder.parent if folder.suffix == ".zarr" or reading.is_store(folder) else folder
 
 
