@@ -7,9 +7,10 @@ clipping, with the minimum and maximum of `conventions.FEATURE_RANGES`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from icemapper_xr import conventions
@@ -18,6 +19,15 @@ from icemapper_xr.errors import OptionError, UnitsError
 __all__ = ["denormalise", "in_units", "normalise"]
 
 MODEL_UNITS = "1"
+
+_LOWEST_DB: Final = -300.0
+"""Where noise was subtracted, powers are small: the published training data reach -146 dB."""
+_OVERSHOOT: Final = 0.1
+"""By which interpolated coherence may leave 0 to 1."""
+_JUDGED: Final = 2**16
+"""Values of a block, at the least, by which its scale is told: a town, or a slope that faces the radar, is bright."""
+_ABOVE: Final = 0.99
+"""Share of values above 0 dB that no land or sea has."""
 
 
 def normalise(dataset: xr.Dataset, features: Sequence[str] | None = None) -> xr.Dataset:
@@ -39,7 +49,8 @@ def normalise(dataset: xr.Dataset, features: Sequence[str] | None = None) -> xr.
     Raises
     ------
     UnitsError
-        The cube has not the feature, its units are missing or wrong, or it is in model units already.
+        The cube has not the feature, its units are missing or wrong, or it is in model units already; or, when it is
+        computed, its values are none of these units.
     OptionError
         A feature is unknown or repeated.
 
@@ -116,13 +127,33 @@ def _check(dataset: xr.Dataset, name: conventions.Feature) -> None:
 def _scaled(array: xr.DataArray, name: conventions.Feature) -> xr.DataArray:
     information = conventions.FEATURE_RANGES[name]
     span = np.float32(information.maximum - information.minimum)
-    scaled = (array.astype(np.float32) - np.float32(information.minimum)) / span
+    read = xr.apply_ufunc(
+        _plausible, array, dask="parallelized", output_dtypes=[np.float32], kwargs={"name": name}, keep_attrs=True
+    )
+    scaled = (read - np.float32(information.minimum)) / span
     attributes = {**_kept(array), "units": MODEL_UNITS}
     attributes[conventions.ATTR_NORMALISED] = (
         f"{name}: (x - {information.minimum!r}) / ({information.maximum!r} - {information.minimum!r})"
     )
     scaled.attrs = attributes
     return scaled.drop_encoding()
+
+
+def _plausible(values: npt.NDArray[Any], *, name: conventions.Feature) -> npt.NDArray[np.float32]:
+    """Refuse the values of a block that are of no dB or coherence: as such they would be mapped as land, or as ice."""
+    seen = values[np.isfinite(values)]
+    if seen.size:
+        low, high = float(seen.min()), float(seen.max())
+        told = f"{name} has values {low:g} to {high:g}"
+        if name == "insar" and (low < -_OVERSHOOT or high > 1 + _OVERSHOOT):
+            raise UnitsError(f"{told}, coherence lies between 0 and 1: divide percent by 100, make what is missing NaN")
+        if name != "insar" and low < _LOWEST_DB:
+            raise UnitsError(f"{told}, no backscatter in dB: divide scaled integers, make what is missing NaN")
+        if name != "insar" and seen.size >= _JUDGED and np.mean(seen > 0) > _ABOVE:
+            raise UnitsError(
+                f"{told}, nearly all above 0 dB: it looks like linear power or amplitude; take its logarithm"
+            )
+    return values.astype(np.float32)
 
 
 def in_units(values: Any, feature: conventions.Feature) -> Any:

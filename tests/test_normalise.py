@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -97,3 +99,31 @@ def test_a_dataset_without_features_is_refused() -> None:
         normalise.normalise(xr.Dataset({"probability": 1}))
     with pytest.raises(UnitsError, match="not in model units"):
         normalise.denormalise(make())
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("rtc", lambda x: 10 ** (x / 10), "rtc has values .* nearly all above 0 dB: it looks like linear power"),
+        ("rtc", lambda x: 10 ** (x / 20), "nearly all above 0 dB"),
+        ("rtc", lambda x: x * 100, "no backscatter in dB: divide scaled integers"),
+        ("rtc", lambda x: x.where(x > -15, -9999.0), "rtc has values -9999 to .*make what is missing NaN"),
+        ("insar", lambda x: x * 100, "insar has values .*coherence lies between 0 and 1: divide percent by 100"),
+        ("insar", lambda x: x.where(x > 0.5, -9999.0), "insar has values -9999"),
+    ],
+)
+@pytest.mark.parametrize("chunks", [None, {"y": 40}])
+def test_values_of_no_such_unit_are_refused_when_they_are_computed(
+    name: str, change: Callable[[xr.DataArray], xr.DataArray], message: str, chunks: dict[str, int] | None
+) -> None:
+    """Attributes outlive arithmetic; such cubes were mapped as land without ice."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(-12, 4, (15, 80, 120)) if name == "rtc" else rng.random((15, 80, 120))
+    units = conventions.FEATURE_RANGES[name].units
+    cube = xr.Dataset({name: (("time", "y", "x"), values.astype(np.float32), {"units": units})})
+    cube[name][:, :5] = np.nan
+    good = normalise.normalise(cube.chunk(chunks) if chunks else cube).compute()
+    assert bool(good[name][:, 5:].notnull().all())
+    wrong = cube.assign({name: change(cube[name]).assign_attrs(cube[name].attrs)})
+    with pytest.raises(UnitsError, match=message):
+        normalise.normalise(wrong.chunk(chunks) if chunks else wrong).compute()

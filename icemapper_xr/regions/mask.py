@@ -25,8 +25,9 @@ __all__ = ["Mask", "mask_of_file", "project_onto", "wanted"]
 
 BUFFER_M = 1000.0
 """Metres by which the polygons of a mask are grown: glaciers advance, coastlines are coarse (a judgement)."""
-_SIMPLER_M = 50.0
-"""Tolerance to which a grown mask is simplified; it is grown by as much more, so that nothing is lost."""
+_SIMPLER = 0.05
+"""Tolerance to which a mask is simplified before and after it is grown, as a share of the buffer: glacier outlines have
+a vertex every 10 m. It is grown by as much more, so that nothing is lost; without a buffer it stays as it is."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def project_onto(mask: BaseGeometry, zone: Any, *, buffer_m: float) -> BaseGeome
     zone
         A `Zone`, or what else has its `owned` and `project`.
     buffer_m
-        Metres to grow by.
+        Metres to grow by; what comes out reaches so far at the least, and up to a fifth farther.
     """
     import shapely
 
@@ -132,10 +133,12 @@ def project_onto(mask: BaseGeometry, zone: Any, *, buffer_m: float) -> BaseGeome
     if not pieces:
         return shapely.MultiPolygon()
     flat = zone.project(shapely.segmentize(np.concatenate(pieces), 0.05))
-    # Simplified one by one before they are grown: glacier outlines have a vertex every 10 m.
-    simple = shapely.make_valid(shapely.simplify(flat, _SIMPLER_M))
-    grown = shapely.buffer(simple, buffer_m + 2 * _SIMPLER_M, quad_segs=4)
-    return shapely.simplify(shapely.union_all(grown), _SIMPLER_M)
+    if buffer_m == 0:
+        return shapely.union_all(shapely.make_valid(flat))
+    simpler = _SIMPLER * buffer_m
+    simple = shapely.make_valid(shapely.simplify(flat, simpler))  # one by one, as the union of all is large
+    grown = shapely.buffer(simple, buffer_m + 2 * simpler, quad_segs=4)
+    return shapely.simplify(shapely.union_all(grown), simpler)
 
 
 def wanted(
