@@ -130,7 +130,7 @@ def _scaled(array: xr.DataArray, name: conventions.Feature) -> xr.DataArray:
     read = xr.apply_ufunc(
         _plausible, array, dask="parallelized", output_dtypes=[np.float32], kwargs={"name": name}, keep_attrs=True
     )
-    scaled = (read - np.float32(information.minimum)) / span
+    scaled: xr.DataArray = (read - np.float32(information.minimum)) / span
     attributes = {**_kept(array), "units": MODEL_UNITS}
     attributes[conventions.ATTR_NORMALISED] = (
         f"{name}: (x - {information.minimum!r}) / ({information.maximum!r} - {information.minimum!r})"

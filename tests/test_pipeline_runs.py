@@ -19,7 +19,7 @@ from rasterio.warp import transform_bounds
 import icemapper_xr as ix
 from icemapper_xr import catalog, pipeline, store
 from icemapper_xr.errors import CatalogError, CubeError, StoreError
-from icemapper_xr.pipeline import records, units
+from icemapper_xr.pipeline import execution, records, units
 from icemapper_xr.testing import CallCounter, FakeSegmenter
 from tests import scenes
 
@@ -353,6 +353,29 @@ def test_what_the_outlines_are_drawn_with_stands_in_the_settings(folder: Path, t
     assert records.settings_of(out) == {**made, **drawn}
     pipeline.map_glaciers(years=(2022,), **options)
     assert records.settings_of(out) == made
+
+
+def test_years_that_a_stopped_run_did_not_begin_are_not_forgotten(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    map_cube = execution.map_cube
+
+    def stopped(*arguments: Any, year: int, **options: Any) -> Any:
+        if year == 2023:
+            raise KeyboardInterrupt
+        return map_cube(*arguments, year=year, **options)
+
+    options = {"catalog": folder, "weights": FakeSegmenter(window=32), "out": tmp_path / "out", **AREA}
+    monkeypatch.setattr(execution, "map_cube", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.map_glaciers(years=(2022, 2023), **options)
+    found = pipeline.status_of_run(tmp_path / "out")
+    assert [(row.year, row.done, row.missing) for row in found.years] == [(2022, 1, 0), (2023, 0, 1)]
+    assert not found.complete
+    assert found.ended == "stopped by hand (KeyboardInterrupt)"
+    monkeypatch.setattr(execution, "map_cube", map_cube)
+    pipeline.map_glaciers(years=(2022,), **options)  # what is asked for last is what is wanted
+    assert pipeline.status_of_run(tmp_path / "out").complete
 
 
 # -- file URLs --------------------------------------------------------------------------------------------------------

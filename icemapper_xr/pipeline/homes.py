@@ -71,7 +71,7 @@ def running(home: Home, chosen: MapSettings, segmenter: Segmenter, where: str) -
         yield journal
     except BaseException as error:
         with contextlib.suppress(OSError):  # of a disk that is full, say, as the error itself
-            journal.event("end", error=f"{type(error).__name__}: {error}")
+            journal.event("end", error=journals.told(error))
         if journal.path is None or _certainly_absent(home.cube):
             journal.discard()
             if not pointed:

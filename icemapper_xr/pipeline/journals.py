@@ -17,9 +17,22 @@ if TYPE_CHECKING:
     from icemapper_xr.pipeline.execution import Written
     from icemapper_xr.pipeline.units import Outcome
 
-__all__ = ["LOGS", "Journal"]
+__all__ = ["LOGS", "Journal", "told"]
 
 LOGS = "logs"
+
+
+def told(error: BaseException) -> str:
+    """Say what ended a run.
+
+    Examples
+    --------
+    >>> told(ValueError("no dates")), told(KeyboardInterrupt())
+    ('ValueError: no dates', 'stopped by hand (KeyboardInterrupt)')
+    """
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped by hand (KeyboardInterrupt)"
+    return f"{type(error).__name__}: {error}"
 
 
 class Journal:

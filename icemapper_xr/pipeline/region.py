@@ -239,7 +239,7 @@ def _journal(folder: Path, chosen: MapSettings, segmenter: Segmenter) -> Iterato
         yield journal
     except BaseException as error:
         with contextlib.suppress(OSError):
-            journal.event("end", error=f"{type(error).__name__}: {error}")
+            journal.event("end", error=journals.told(error))
         raise
     else:
         journal.event("end")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from icemapper_xr import addresses, store
 from icemapper_xr.errors import StoreError
@@ -88,21 +88,19 @@ def status_of_run(out: str | Path) -> Standing:
     paths = list(_stores(out))
     if not paths:
         raise StoreError(f"there is no map in {out} yet: no run has got as far as its first unit; run `icemapper map`")
-    due = _due(out)
+    last = _LastRun() if addresses.is_remote(out) else _last_run(addresses.local_path(out))
     begun = [row for path in paths for row in _years(path)]
+    due = _due(out, begun, last)
     years = tuple(sorted([*begun, *_lacking(begun, due or {})], key=lambda row: (row.store, row.year)))
     writers = (store.writer(path) for path in paths)
-    log, ended, lately = (None, None, set[str]())
-    if not addresses.is_remote(out):
-        log, ended, lately = _last_run(addresses.local_path(out))
     facts = (year for path in paths for year in store.provenance(path)["years"].values())
-    unreadable = lately.union(*(year.get("unreadable", ()) for year in facts))
+    unreadable = last.unreadable.union(*(year.get("unreadable", ()) for year in facts))
     return Standing(
         str(out if addresses.is_remote(out) else addresses.local_path(out)),
         years,
         next((one for one in writers if one), None),
-        log,
-        ended,
+        last.log,
+        last.ended,
         tuple(sorted(unreadable)),
         listed=due is not None,
         replaced=tuple(str(path) for path in paths if store.is_being_replaced(path)),
@@ -125,11 +123,17 @@ def _years(path: str | Path) -> Iterator[YearStanding]:
         yield YearStanding(str(path), year, units, done, reasons, strips.get(year, (0, 0)))
 
 
-def _due(out: str | Path) -> dict[str, dict[int, tuple[int, int]]] | None:
-    """Return what the tiles of a region were asked for, by their stores; None if nothing tells, {} for one store."""
+def _due(
+    out: str | Path, begun: Sequence[YearStanding], last: _LastRun
+) -> dict[str, dict[int, tuple[int, int]]] | None:
+    """Return what was asked for, by stores: of the tiles of a region, or by a run that did not get to its end.
+
+    None if nothing tells.
+    """
     folder = addresses.local_path(out)
     if addresses.is_remote(out) or store.exists(store.cube_of(out)):
-        return {}
+        asked = () if last.through else last.years
+        return {row.store: dict.fromkeys(asked, (0, row.units)) for row in begun}
     try:
         return {str(tiled.store_of(folder, name)): years for name, years in tiled.standings(folder).items()}
     except StoreError:
@@ -145,17 +149,38 @@ def _lacking(begun: Iterable[YearStanding], due: Mapping[str, Mapping[int, tuple
                 yield YearStanding(path, year, units, done)
 
 
-def _last_run(folder: Path) -> tuple[Path | None, str | None, set[str]]:
-    """Read the newest log: its path, how the run ended, the items that could not be read."""
+class _LastRun(NamedTuple):
+    """What the newest log tells."""
+
+    log: Path | None = None
+    ended: str | None = None
+    """How; None if the log breaks off."""
+    unreadable: frozenset[str] = frozenset()
+    """Items that could not be read."""
+    years: tuple[int, ...] = ()
+    """Years that were asked for."""
+
+    @property
+    def through(self) -> bool:
+        """Whether it got to its end."""
+        return self.ended == _WELL
+
+
+_WELL = "without an error"
+
+
+def _last_run(folder: Path) -> _LastRun:
+    """Read the newest log."""
     logs = sorted((folder / journals.LOGS).glob("run-*.jsonl")) if (folder / journals.LOGS).is_dir() else []
     if not logs:
-        return None, None, set()
+        return _LastRun()
     events = list(_events(logs[-1]))
-    unreadable = {item for event in events for item in event.get("unreadable", ())}
+    unreadable = frozenset(item for event in events for item in event.get("unreadable", ()))
+    settings = [event["settings"] for event in events if isinstance(event.get("settings"), dict)]
+    years = tuple(settings[-1].get("years") or ()) if settings else ()  # runs of one second share a log
     last: dict[str, Any] = events[-1] if events else {}
-    if last.get("event") != "end":
-        return logs[-1], None, unreadable
-    return logs[-1], last.get("error", "without an error"), unreadable
+    ended = last.get("error", _WELL) if last.get("event") == "end" else None
+    return _LastRun(logs[-1], ended, unreadable, years)
 
 
 def _events(path: Path) -> Iterator[dict[str, Any]]:
