@@ -26,6 +26,8 @@ STEP_TOLERANCE_DAYS: Final = 6
 """A pass belongs to a step if it is at most this far from the step's locked date."""
 CYCLE_DAYS: Final = 12
 """Repeat cycle of one Sentinel-1 satellite."""
+START_SHIFT_DAYS: Final = 12
+"""By which the first day of a series may lie off the middle of winter: as in the training of our weights."""
 MIN_STEPS: Final = 11
 """Valid steps below which a cube is refused unless the user gives leave (a judgement)."""
 

@@ -82,7 +82,7 @@ class MapSettings(Strict):
     years: tuple[int, ...] = ()
     """Years to map, ascending."""
     start: str | None = None
-    """Month and day (MM-DD) of the first step of every year; None is 1 January."""
+    """Month and day (MM-DD) of the first step of every year; None is 1 January. In the south 07-01 is winter."""
     times: tuple[str, ...] | None = None
     """The 15 dates to use, instead of the rules on year and steps."""
     features: tuple[conventions.Feature, ...] | None = None

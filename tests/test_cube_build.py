@@ -4,6 +4,7 @@ import dataclasses
 import datetime as dt
 import json
 import pickle
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,8 @@ import xarray as xr
 
 from icemapper_xr import conventions, cube
 from icemapper_xr._types import Observation
-from icemapper_xr.cube import read
+from icemapper_xr.cube import read, select
+from icemapper_xr.cube.build import _warn_of_season
 from icemapper_xr.errors import CubeError, OptionError, UnitsError
 from tests.cube_data import AREA, observe, opera, utc, write
 from tests.support import raise_if_dask_computes
@@ -178,6 +180,33 @@ def test_rasters_in_degrees_are_refused_unless_it_is_said_how_to_resample_them(t
         with pytest.raises(CubeError, match=words):
             ds.compute()
     assert np.isfinite(cube.build(observations, area=area, year=2023, resampling="bilinear").rtc[0]).all()
+
+
+@pytest.mark.parametrize(
+    ("epsg", "start", "told"),
+    [
+        (32633, "2023-01-01", None),
+        (32633, "2022-12-20", None),
+        (32633, "2023-01-14", "begins on 01-14, 13 days from the middle of winter; .* begin it on 01-01"),
+        (32633, "2022-07-01", "begins on 07-01, 18[01] days from the middle of winter"),
+        (32733, "2022-07-01", None),
+        (
+            32733,
+            "2023-01-01",
+            "18[01] days from the middle of winter, which is 07-01 here; .* begin it on 07-01",
+        ),
+    ],
+)
+def test_a_series_that_begins_in_another_season_is_told(epsg: int, start: str, told: str | None) -> None:
+    """Networks go by the order of the seasons: from July on, half of Svalbard's ice is not found."""
+    here = cube.area_grid(bounds=(500_000, 4_000_000, 500_400, 4_000_400), crs=epsg, resolution=10)
+    axis = select.steps(start=start)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        _warn_of_season(axis, here)
+    assert len(caught) == (told is not None)
+    if told is not None:
+        assert re.search(told, str(caught[0].message))
 
 
 def test_bad_input_is_refused(tmp_path: Path, area: cube.AreaGrid) -> None:

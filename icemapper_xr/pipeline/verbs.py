@@ -377,7 +377,7 @@ def to_zarr(result: xr.Dataset, path: str | Path, *, year: int | None = None, ov
     path
         Folder of the store; made if it does not exist, resumed if it is of the same run.
     year : int, optional
-        Year of the result; None takes it from the attributes.
+        Year of the result; None takes it from the attributes, which it must not contradict.
     overwrite : bool
         Whether to replace a store of another run.
 
@@ -391,10 +391,15 @@ def to_zarr(result: xr.Dataset, path: str | Path, *, year: int | None = None, ov
     StoreError
         If the path is of another run or not a store, or cannot be written.
     OptionError
-        If no year is given and the attributes have none.
+        If no year is given and the attributes have none, or they have another one.
     """
-    label = year if year is not None else result.attrs.get(conventions.ATTR_YEAR)
+    own = result.attrs.get(conventions.ATTR_YEAR) if conventions.YEAR not in result.dims else None
+    label = year if year is not None else own
     if label is None:
         raise OptionError("the result does not say its year; name it: to_zarr(path, year=2023)")
+    if own is not None and int(label) != int(own):
+        raise OptionError(
+            f"year={label}, but the result is of {own} by its attributes: leave year out, or open the cube of {label}"
+        )
     placed = cluster.placement(cluster.active_client())
     return store.write(result, path, year=int(label), overwrite=overwrite, resources=placed)
