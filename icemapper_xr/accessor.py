@@ -31,7 +31,10 @@ def _verb(name: str) -> Any:
 
 @xr.register_dataset_accessor("icemapper")
 class IcemapperDataset:
-    """Verbs on a cube (`coverage`, `normalise`, `predict`) and on a result (`to_zarr`, `outlines`)."""
+    """Verbs on a cube (`applicability`, `coverage`, `normalise`, `predict`) and on a result.
+
+    Those on a result are `calibrate`, `to_zarr` and `outlines`.
+    """
 
     applicability = _verb("applicability")
     calibrate = _verb("calibrate")

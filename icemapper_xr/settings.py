@@ -52,7 +52,7 @@ class Area(Strict):
     """
 
     bbox: tuple[float, float, float, float] | None = None
-    """West, south, east, north in degrees."""
+    """West, south, east, north in degrees; what is mapped is the rectangle around it in the CRS of the map."""
     bounds: tuple[float, float, float, float] | None = None
     """Left, bottom, right, top in the units of `crs`."""
     crs: str | None = None

@@ -69,6 +69,8 @@ def published_draws(areas: npt.ArrayLike, *, n_draws: int = PUBLISHED_DRAWS) -> 
     ------
     AnalysisError
         There is no tile, or an area is not a number.
+    OptionError
+        `n_draws` is below 1.
     """
     a = np.asarray(areas, dtype=np.float64)
     if a.ndim not in {1, 2} or not a.shape[-1] or not np.isfinite(a).all():
@@ -273,6 +275,11 @@ def between_groups(values: npt.ArrayLike, sigma: npt.ArrayLike) -> float:
         (g,) e.g. the margin's bias in each year, metres; two or more.
     sigma
         (g,) standard error of each.
+
+    Raises
+    ------
+    AnalysisError
+        Fewer than two values, one that is no number, or not an error above 0 for each.
 
     Notes
     -----

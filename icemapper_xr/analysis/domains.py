@@ -95,6 +95,11 @@ def block_numbers(like: xr.DataArray, *, size: float) -> tuple[xr.DataArray, npt
         (y, x) int64, 1 ... n; lazy if `like` is.
     numpy.ndarray
         (n, 2) row and column of each block on the global grid, in order: north to south, west to east.
+
+    Raises
+    ------
+    OptionError
+        The size is not above 0.
     """
     if not size > 0:
         raise OptionError(f"size={size} is no size of a block; give metres above 0")

@@ -103,6 +103,11 @@ def benjamini_hochberg(p_values: npt.ArrayLike) -> Array:
     p_values
         (n,) p-values, 0..1; NaN is no test and stays NaN.
 
+    Raises
+    ------
+    OptionError
+        A p-value lies outside 0..1.
+
     Notes
     -----
     Benjamini and Hochberg (1995), doi:10.1111/j.2517-6161.1995.tb02031.x; valid for independent tests and for

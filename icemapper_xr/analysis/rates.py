@@ -165,6 +165,11 @@ def _refuse_confidence(confidence: float) -> None:
 def rate_between(year_1: float, area_1: float, year_2: float, area_2: float) -> float:
     """Return (area_2 - area_1) / (year_2 - year_1), km2 a-1.
 
+    Raises
+    ------
+    AnalysisError
+        The two years are the same.
+
     Examples
     --------
     >>> round(rate_between(2006.312, 32570.49, 2016, 31889.28), 2)

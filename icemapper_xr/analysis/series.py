@@ -76,6 +76,13 @@ def one_series(
         (n,) orbit, polarisation and sensor; None: the same throughout.
     sigma, draws
         (n,) standard errors and (n, k) draws, km2.
+
+    Raises
+    ------
+    AnalysisError
+        A year occurs twice and no acquisitions tell why, or they cannot be joined (`merge`).
+    OptionError
+        Not one area, standard error, row of draws or acquisition a year.
     """
     t, a = np.asarray(years, dtype=np.float64), np.asarray(areas, dtype=np.float64)
     s = None if sigma is None else np.asarray(sigma, dtype=np.float64)

@@ -127,6 +127,11 @@ def spatial_blocks(x: npt.ArrayLike, y: npt.ArrayLike, *, size_km: float = BLOCK
         (n,) coordinates in a projected CRS, metres.
     size_km
         Side of the squares, km; they lie on multiples of it from the CRS's origin.
+
+    Raises
+    ------
+    OptionError
+        The side is not above 0.
     """
     if not size_km > 0:
         raise OptionError(f"size_km={size_km} is no size; {BLOCK_KM:g} is the default")

@@ -29,6 +29,11 @@ def terminus_box(x: float, y: float, *, azimuth: float, width: float, length: fl
         Side across the flow, metres: somewhat less than the glacier's width.
     length
         Side along the flow, metres.
+
+    Raises
+    ------
+    OptionError
+        A side is not above 0 and finite, or place or direction is no number.
     """
     import shapely
 
@@ -70,6 +75,8 @@ def box_lengths(
     ------
     AnalysisError
         No CRS, a geographic one, no column of years, or no ice in the box in any year.
+    OptionError
+        The width is not above 0.
 
     Notes
     -----

@@ -77,6 +77,8 @@ def empirical(residual: npt.ArrayLike, spacing: float, *, max_lag: float, n_bins
     ------
     AnalysisError
         Fewer than two cells have a residual within reach of each other.
+    OptionError
+        The residuals are no (rows, columns), the spacing is not above 0, `max_lag` is below it, or there is no ring.
 
     Notes
     -----
@@ -166,6 +168,11 @@ def block_length(model: Variogram, *, correlation: float = UNCORRELATED, multipl
         Between 0 and 1; 0.05 gives three correlation lengths.
     multiple_of
         Round up to a multiple of this, such as the pixel size; None does not.
+
+    Raises
+    ------
+    OptionError
+        The correlation is not between 0 and 1.
     """
     if not 0 < correlation < 1:
         raise OptionError(f"correlation={correlation} lies outside 0..1; {UNCORRELATED} is the default")
@@ -192,6 +199,11 @@ def total_sigma(model: Variogram, weights: npt.ArrayLike, spacing: float) -> flo
     -------
     float
         sqrt(sum_ij w_i w_j C(d_ij)), over all pairs exactly, by FFT; in the unit of weight times residual.
+
+    Raises
+    ------
+    OptionError
+        The weights are no (rows, columns) of numbers, or the spacing is not above 0.
     """
     w = np.asarray(weights, dtype=np.float64)
     if w.ndim != 2 or not np.isfinite(w).all() or not spacing > 0:

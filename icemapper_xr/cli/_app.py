@@ -68,7 +68,7 @@ class AreaOptions:
     """Where to look; without any, the whole extent of a local catalogue."""
 
     bbox: Annotated[Box | None, Parameter(allow_leading_hyphen=True)] = None
-    """West, south, east, north in degrees; west > east crosses the antimeridian."""
+    """West, south, east, north in degrees; west > east crosses the antimeridian. Maps are of its rectangle in --crs."""
     bounds: Annotated[Box | None, Parameter(allow_leading_hyphen=True)] = None
     """Left, bottom, right, top in the units of --crs."""
     crs: str | None = None

@@ -104,7 +104,7 @@ def build(
     Parameters
     ----------
     folder
-        Folder with the rasters, searched with its subfolders.
+        Folder with the rasters, searched with its subfolders but for `truth` and hidden ones.
     feature
         What the rasters are.
     quantity
@@ -124,7 +124,7 @@ def build(
     skip_bad
         Leave out files that cannot be read, instead of stopping.
     out
-        Folder to write the catalogue to; default: the folder itself.
+        Folder to write the catalogue to, or one file (.json, .geojson or .parquet); default: the folder itself.
     """
     from icemapper_xr import catalog as catalogs
 

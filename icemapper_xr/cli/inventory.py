@@ -71,7 +71,7 @@ def divides(
     method
         auto: copy with a reference, else flowsheds with a DEM, else bodies of ice as they are.
     cell
-        Cell size in metres on which divides are drawn; default: the DEM's.
+        Cell size in metres on which divides are drawn; default: the DEM's, 20 m without one.
     min_area_km2
         A smaller piece that a divide cuts off goes to its neighbour.
     partial
@@ -118,7 +118,7 @@ def link(
     year: int | None = None,
     out: Path | None = None,
 ) -> None:
-    """Link the glaciers of each year to the next one's, and to an inventory: same, split, merge, new, gone, unobserved.
+    """Link each year's glaciers to the next's, and to an inventory: same, split, merge, mixed, new, gone, unobserved.
 
     Parameters
     ----------

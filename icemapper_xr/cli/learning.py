@@ -101,7 +101,8 @@ def evaluate(
     calibration
         auto (that of the weights), none, or a file written by calibrate.
     sensitivity
-        Measure too what changed input does: shuffled steps, no melt season, gaps, shifted start, 30 m.
+        Measure too what changed input does, on the first six scenes: shuffled steps, no melt season, gaps, shifted
+        start, 30 m.
     features
         Of weights that do not say theirs, in the order of the channels.
     engine

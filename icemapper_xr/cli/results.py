@@ -28,19 +28,19 @@ class MeasureOptions:
     region: Path | None = None
     """Polygons of the area of interest; default: the whole map."""
     excluded: Path | None = None
-    """Raster of layover and shadow (0 is clear): areas are given without it, too."""
+    """Raster of layover and shadow (0 is clear): `areas` gives areas without it, too; rates do not use it."""
     reference: Path | None = None
     """True outlines of a part of the region: gives the signed bias and the interval."""
     reference_area: Path | None = None
     """Polygons in which the reference is complete; default: the box around its outlines, grown by --reach."""
     reference_year: int | None = None
-    """Year of a reference that has no column year."""
+    """Year of a reference that has no column year; of one that has it, the year whose rows are taken."""
     calibration: str = "auto"
     """auto (that of the weights), none, or a file written by calibrate."""
     threshold: float = THRESHOLD
     """Probability from which a cell counts in the hard area."""
     temporal: Annotated[bool, Parameter(negative_bool=("no-",))] = True
-    """Give areas of the temporally filtered map beside the unfiltered ones."""
+    """Give areas of the temporally filtered map beside the unfiltered ones, from three years on."""
     max_gap_years: int = 2
     """Years to a neighbour beyond which it says nothing of flicker."""
     block_size: float | None = None
@@ -142,7 +142,7 @@ def surges_(
     Parameters
     ----------
     source
-        Folder that `map` wrote, with three years or more.
+        Folder that `map` wrote, with two years or more.
     surging
         Text file with one glacier id a line, fixed before looking at the rates.
     out

@@ -113,7 +113,13 @@ def _workers(client: Client) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def lost(client: Client | None) -> Iterator[None]:
-    """Turn the loss of the scheduler inside the block into one clear line."""
+    """Turn the loss of the scheduler inside the block into one clear line.
+
+    Raises
+    ------
+    ClusterError
+        The scheduler went while the block ran.
+    """
     if client is None:
         yield
         return

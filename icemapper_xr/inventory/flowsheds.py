@@ -93,8 +93,9 @@ def flowsheds(
     Notes
     -----
     Differences from the published tool: water that has reached the gutter stays there, so that its accumulation is
-    that of the ice and of the buffer alone; the gutter runs around the complex, not inside its nunataks; what drains
-    to a part of the gutter without a pour point belongs to the nearest pour point, as a whole catchment.
+    that of the ice and of the buffer alone; the gutter runs around the complex, not inside its nunataks; accumulations
+    are counted in cells of 40 m (`NOMINAL_CELL`); what drains to a part of the gutter without a pour point belongs to
+    the nearest pour point, as a whole catchment.
     """
     chosen = options or FlowshedOptions()
     labels = ice.astype(np.int32)

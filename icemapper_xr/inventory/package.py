@@ -75,6 +75,11 @@ def write_rgi(
         To RGI 7, as of `links.link` with RGI 7 first and the product's ids second; None writes none.
     provenance
         What is known of the run.
+
+    Returns
+    -------
+    Path
+        The folder.
     """
     shapes_of = product.drop(columns="local_id")
     compound, members = products.complexes(product, facts)

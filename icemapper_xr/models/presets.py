@@ -84,6 +84,11 @@ def resolve(
     cache
         Cache folder; None as in `published.cache_folder`.
 
+    Returns
+    -------
+    WeightsFile
+        The file, what it is, and all that has to be known to use it.
+
     Raises
     ------
     WeightsError

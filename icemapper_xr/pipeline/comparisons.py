@@ -78,7 +78,7 @@ def surges_of_run(
     Parameters
     ----------
     source
-        Output folder of `map_glaciers` with three years or more.
+        Output folder of `map_glaciers` with two years or more.
     surging
         Text file with one glacier id a line; `#` begins a comment.
     out
@@ -89,6 +89,11 @@ def surges_of_run(
         As in `icemapper_xr.analysis.surges.surge_test`.
     **options
         As in `rates_of_run`; the glaciers are needed.
+
+    Returns
+    -------
+    SurgeReport
+        The test of the unfiltered map, and from three years on of the filtered one; the file, and notes in words.
 
     Raises
     ------
@@ -228,6 +233,11 @@ def inventories_of_files(
         A recent rate and its 1.96 sd, km2 a-1, for the acceleration factor; both or none.
     n_draws, seed
         As in `icemapper_xr.analysis.inventories.inventory_rate`.
+
+    Returns
+    -------
+    InventoryReport
+        Both inventories, the rate in both stages, the acceleration factor if a recent rate is given, and notes.
 
     Raises
     ------

@@ -39,7 +39,7 @@ class TerminusReport:
     lengths: pd.DataFrame
     """`id`, `year`, `length_m`, `area_km2`, `leaves_box`."""
     retreat: pd.DataFrame
-    """`id`, `n_years`, `rate` (m a-1, negative is retreat), `lower`, `upper` (Student), `theil_sen`, `note`."""
+    """`id`, `n_years`, `rate` (m a-1, below 0: retreat), `lower`, `upper`, `p_value` (Student), `theil_sen`, `note`."""
     out: Path | None
 
     def summary(self) -> str:
@@ -69,6 +69,11 @@ def termini_of_run(
         the data do (`touches_edge`), a year whose ice in the box does is left out.
     out
         File to write (.csv or .json); None is ``termini.csv`` in the map's folder.
+
+    Returns
+    -------
+    TerminusReport
+        Lengths by box and year (metres), the retreat of each box (m a-1), and the file.
 
     Raises
     ------

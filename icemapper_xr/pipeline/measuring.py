@@ -37,7 +37,7 @@ class Series:
     """One region, group or glacier through the years, filtered or not; arrays (years,), km2."""
 
     kind: str
-    """region, outside, marine, land, lake, unknown, or glacier."""
+    """region, outside, glacier, or a kind of terminus: land, marine, lake, shelf, unknown (where there are several)."""
     id: str
     name: str
     terminus: str

@@ -50,7 +50,7 @@ class MeasureSettings(settings_.Strict):
     region: Path | None = None
     """Polygons of the area of interest; None takes the whole map."""
     excluded: Path | None = None
-    """Raster of layover and shadow (0 is clear): areas are given without it, too."""
+    """Raster of layover and shadow (0 is clear): areas are given without it, too; rates do not use it."""
     reference: Path | None = None
     """True outlines of a part of the region, with a column `year` or `reference_year`."""
     reference_area: Path | None = None
@@ -62,7 +62,7 @@ class MeasureSettings(settings_.Strict):
     threshold: float = pydantic.Field(default=cv.THRESHOLD, gt=0, lt=1)
     """Probability from which a cell counts in the hard area."""
     temporal: bool = True
-    """Whether to give filtered areas beside the unfiltered ones."""
+    """Whether to give filtered areas beside the unfiltered ones, from three years on."""
     max_gap_years: int = pydantic.Field(default=filters.MAX_GAP_YEARS, ge=1)
     """As in `filters.temporal`."""
     common: bool = False

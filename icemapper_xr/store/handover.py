@@ -38,7 +38,13 @@ class Handover:
     location: Location
 
     def put(self, name: str, array: npt.NDArray[Any]) -> None:
-        """Keep an array; one that is zero all over takes no room."""
+        """Keep an array; one that is zero all over takes no room.
+
+        Raises
+        ------
+        StoreError
+            It cannot be written.
+        """
         payload = b"" if not array.any() else np.ascontiguousarray(array).tobytes()
         head = json.dumps({"shape": array.shape, "dtype": str(array.dtype)}).encode()
         content = head + b"\n" + payload

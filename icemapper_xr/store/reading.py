@@ -158,8 +158,10 @@ def provenance(path: PathLike) -> dict[str, Any]:
     Returns
     -------
     dict
-        `created`, `versions`, `history`, `fingerprint`, `run` (settings, weights digest, orbit, polarisation, grid),
-        `attrs` (of the run), and `years`: for each its items, first day and attributes.
+        `format`, `created`, `versions`, `history`, `fingerprint`, `run` (settings, weights digest, orbit, polarisation,
+        grid), `area`, `unit` (pixels), `variables`, `checksum`, `attrs` (of the run), and `years`: for each its `index`
+        in the arrays, `fingerprint`, `identity` (`items`, first day as `start`, perhaps `files`), `attrs`, `started`,
+        and perhaps `unreadable` (items that could not be read somewhere).
 
     Raises
     ------

@@ -104,7 +104,10 @@ class SceneSettings(_Settings):
 
 
 class Augmentation(_Settings):
-    """How patches are changed at random, in this order; the defaults are for simulated scenes."""
+    """How patches are changed at random, in this order but for the border, which is hidden before steps go missing.
+
+    The defaults are for simulated scenes.
+    """
 
     start_jitter: Annotated[Whole, Field(ge=0)] = 1
     """All steps move together by up to so many dates of the sample, as far as it reaches."""

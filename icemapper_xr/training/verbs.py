@@ -109,7 +109,7 @@ def evaluate_weights(
     calibration
         'auto' takes that of the weights, where there is one; a file written by `calibrate`; None judges none.
     changes
-        Whether to measure the sensitivity to changed input too, on six of the scenes.
+        Whether to measure the sensitivity to changed input too, on the first six of the scenes.
     features, engine
         As in `load_model`.
     cache
