@@ -214,6 +214,8 @@ def test_zeros_that_fill_the_border_of_db_do_not_hide_the_next_frame(engine: loa
     ("scale", "change", "told"),
     [
         ("power", lambda file: np.where(np.arange(300) < 2, -9999, file), r"-9999.*declare .*-a_nodata -9999"),
+        ("dB", lambda file: np.where(np.arange(300) < 150, -9999, 10 * np.log10(file)), r"declare .*-a_nodata -9999"),
+        ("dB", lambda file: np.where(np.arange(300) < 2, -9999, 10 * np.log10(file)), r"declare .*-a_nodata -9999"),
         ("amplitude", lambda file: np.where(np.arange(300) < 2, -32768, file), r"declare .*-a_nodata -32768"),
         ("power", lambda file: 10 * np.log10(file), r"many below -1: it looks like dB, not power.*--scale dB"),
         ("dB", lambda file: file, r"nearly all above 0 dB: it looks like linear power.*--scale power"),

@@ -256,6 +256,11 @@ def _check_backscatter(values: FloatArray, source: Source) -> None:
     if not values.size:
         return
     what = f"{source.href} (item {source.item_id}) has values {values.min():g} to {values.max():g}"
+    if values.min() <= rasterfiles.FILL:
+        raise UnitsError(
+            f"{what}, no {source.scale} of any backscatter: declare what stands for missing as nodata (`gdal_edit.py "
+            f"-a_nodata {values.min():g} FILE`), or leave the item out"
+        )
     if source.scale == "dB":
         told = values[values != 0]
         if told.size >= _JUDGED and np.mean(told > 0) > 1 - _ODD:
@@ -263,11 +268,6 @@ def _check_backscatter(values: FloatArray, source: Source) -> None:
                 f"{what}, nearly all above 0 dB: it looks like linear power; say so with `icemapper catalog build "
                 "--scale power` or by the tag ICEMAPPER_SCALE, or leave the item out"
             )
-    elif values.min() <= rasterfiles.FILL:
-        raise UnitsError(
-            f"{what}, no {source.scale} of any backscatter: declare what stands for missing as nodata (`gdal_edit.py "
-            f"-a_nodata {values.min():g} FILE`), or leave the item out"
-        )
     elif np.mean(values < -1) > _ODD:
         raise UnitsError(
             f"{what}, many below -1: it looks like dB, not {source.scale}; say so with `icemapper catalog build "
