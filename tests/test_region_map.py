@@ -191,6 +191,16 @@ def test_what_no_observation_covers_is_skipped_and_named(rasters: Path, tmp_path
         run(rasters, tmp_path / "n", Bright(), region=(20.0, 66.0, 20.01, 66.01))
 
 
+def test_a_plan_leaves_out_tiles_without_data(rasters: Path, tmp_path: Path) -> None:
+    region = [BOX, (20.0, 66.0, 20.01, 66.01)]
+    plan = pipeline.plan_map(catalog=rasters, weights=Bright(), rate=1.0, years=(2023,), region=region)
+    report = run(rasters, tmp_path / "m", Bright(), region=region)
+    assert len(report.tiles) == 2
+    assert plan.tiles == 1
+    assert plan.windows == report.windows.evaluated
+    assert plan.years[0].without == 1
+
+
 def test_a_mask_leaves_out_what_cannot_be_ice(rasters: Path, tmp_path: Path) -> None:
     half = tmp_path / "land.geojson"
     gpd.GeoDataFrame(geometry=[shapely.box(11.98, 65.9, 11.995, 66.1)], crs=4326).to_file(half)

@@ -248,10 +248,14 @@ def _many_tiles(chosen: MapSettings, segmenter: Segmenter, region: Any) -> tuple
     index = estimates.Index.of(found.observations)
     boxes = [part.lonlat() for part in parts]
     rows = []
+    useful: set[int] = set()
     for year in mapping.years_of(chosen):
         with progress.bar(f"{year}: tiles", total=len(parts)) as advance:
-            rows.append(_tiles_of_year(chosen, segmenter, year, counted, boxes, index, advance))
-    return counted, rows
+            row, found_in = _tiles_of_year(chosen, segmenter, year, counted, boxes, index, advance)
+        rows.append(row)
+        useful |= found_in
+    # a map skips tiles of which no year has anything; where that are all, it says so itself
+    return [count for number, count in enumerate(counted) if number in useful or not useful], rows
 
 
 def _start(chosen: MapSettings, year: int) -> str | None:
@@ -266,26 +270,29 @@ def _tiles_of_year(
     boxes: Sequence[Bounds],
     index: estimates.Index,
     advance: Any,
-) -> YearPlan:
+) -> tuple[YearPlan, set[int]]:
+    """Plan one year; returns the tiles that have data in it, too."""
     start = _start(chosen, year)
     features = chosen.features or segmenter.features
     factor = estimates.margin_factor(segmenter, chosen.overlap)
     in_year = index.within(select.steps(year=year, start=start, times=chosen.times).start)
-    rasters, gigabytes, without = 0, 0.0, 0
+    rasters, gigabytes = 0, 0.0
+    useful: set[int] = set()
     orbits: set[int | None] = set()
     steps: list[int] = []
-    for count, box in zip(counted, boxes, strict=True):
+    for number, (count, box) in enumerate(zip(counted, boxes, strict=True)):
         choice = in_year.choose(box, features=features, orbit=chosen.orbit, polarisation=chosen.polarisation)
         advance()
         if choice is None:
-            without += 1
             continue
+        useful.add(number)
         rasters += choice.rasters
         gigabytes += choice.share * count.pixels * 4 * factor / 1e9
         orbits.add(choice.orbit)
         steps.append(choice.steps)
     spread = (min(steps), max(steps)) if steps else (0, 0)
-    return YearPlan(year, in_year.items, rasters, spread, tuple(sorted(orbits, key=str)), gigabytes, without)
+    without = len(counted) - len(useful)
+    return YearPlan(year, in_year.items, rasters, spread, tuple(sorted(orbits, key=str)), gigabytes, without), useful
 
 
 def _measure(segmenter: Segmenter, threads: int) -> float:
