@@ -97,7 +97,7 @@ class SeriesOptions:
     years: Annotated[str | None, Parameter(alias="--year")] = None
     """2023, 2016:2024 or 2016,2020."""
     start: str | None = None
-    """Month and day (MM-DD) of the first step; default 01-01. Weights know series that begin in winter (south: 07-01)."""
+    """Month and day (MM-DD) of the first step; default 01-01. Weights know series from winter on (south: 07-01)."""
     features: Annotated[tuple[FeatureName, ...] | None, Parameter(consume_multiple=True)] = None
     """What to read, in the order of the channels; default: what the weights want."""
     resolution: float | None = None
