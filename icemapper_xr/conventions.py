@@ -8,6 +8,7 @@ Numbers marked [M25] are those of Maslov, Schellenberger, Persello and Stein (20
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, Literal, NamedTuple, get_args
 
 # -- dimensions and coordinates ---------------------------------------------------------------------------------------
@@ -191,3 +192,14 @@ PARQUET: Final = (".parquet", ".geoparquet", ".pq")
 THRESHOLD: Final = 0.5
 MIN_AREA_KM2: Final = 0.01
 """Smallest glacier of RGI 7 and GLIMS."""
+
+
+def listed(features: Sequence[Feature] | Feature) -> tuple[Feature, ...]:
+    """Return features as a tuple, whether several are named or one: its letters are no features.
+
+    Examples
+    --------
+    >>> listed("rtc"), listed(["grd", "insar"])
+    (('rtc',), ('grd', 'insar'))
+    """
+    return (features,) if isinstance(features, str) else tuple(features)

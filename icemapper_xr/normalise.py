@@ -108,7 +108,8 @@ def _check(dataset: xr.Dataset, name: conventions.Feature) -> None:
     wanted = conventions.FEATURE_RANGES[name].units
     if name not in dataset:
         raise UnitsError(
-            f"the cube has no feature {name!r} (it has {_listed(dataset)}); open it with features= that include it"
+            f"the cube has no feature {name!r} (it has {_listed(dataset)}); open it with features "
+            "(--features) that include it"
         )
     attributes = dataset[name].attrs
     if conventions.ATTR_NORMALISED in attributes:

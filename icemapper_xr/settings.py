@@ -127,6 +127,11 @@ class MapSettings(Strict):
         """What is stored and logged holds no token of a URL; in memory it stays, to be read with."""
         return None if value is None else redact.text(value)
 
+    @pydantic.field_validator("features", mode="before")
+    @classmethod
+    def _one_is_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
     @pydantic.field_validator("start")
     @classmethod
     def _month_and_day(cls, value: str | None) -> str | None:

@@ -262,6 +262,15 @@ def test_bad_input_has_a_clear_line(tmp_path):
             calibrate.fit_kernel_ridge(calibrate.reliability([0.7], [True]), gamma=gamma)
 
 
+def test_a_file_that_is_no_calibration_is_named(tmp_path):
+    path = tmp_path / "run.json"
+    path.write_text('{"years": [2023]}')
+    with pytest.raises(OptionError, match=r"^\S*run\.json is no calibration: make one with `icemapper calibrate`$"):
+        calibrate.read(path)
+    with pytest.raises(OptionError, match="these numbers are no calibration"):
+        calibrate.from_dict({})
+
+
 def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     path, model = tmp_path / "c.json", calibrate.Monotone((0.0, 1.0), (0.5, 1.0))
     calibrate.write(model, path)

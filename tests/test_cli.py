@@ -395,6 +395,7 @@ def test_mixed_baselines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         ([*AREA, "--overlap", "0.8"], "overlap"),
         ([*AREA, "--gap", "mean"], "mean"),
         (["--bounds", *BOUNDS, "--crs", "EPSG:99999999"], "99999999"),
+        (["--bounds", *BOUNDS], "(--bbox)"),
         ([*AREA, "--times", "2023-01-11", "2023-02-04"], "15"),
         (["--geometry", "no_such_file.gpkg"], "no_such_file"),
         (["--no-such-option"], "no-such-option"),
@@ -454,6 +455,8 @@ def test_bad_rasters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         capsys, "apply", tmp_path / "no_such_folder" / "out.tif", "--weights", weights, "--rtc", *rasters
     )
     assert "out.png" in refused(capsys, "apply", tmp_path / "out.png", "--weights", weights, "--rtc", *rasters)
+    power = [scenes.write_raster(tmp_path / f"p{k:02d}.tif", np.full((40, 40), 0.1)) for k in range(15)]
+    assert "convert the files to dB (10 log10)" in refused(capsys, *command, *power)
     for path in (text, cut):
         (tmp_path / "data").mkdir(exist_ok=True)
         (tmp_path / "data" / path.name).write_bytes(path.read_bytes())

@@ -225,6 +225,15 @@ def test_the_shape_of_a_local_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
         assert clients.local_shape(cluster.ClusterOptions(**options)) == shape
 
 
+def test_a_plan_has_the_workers_that_slurm_would_give() -> None:
+    from icemapper_xr.pipeline import planning
+
+    jobqueue = dask.config.get("jobqueue.slurm", {})
+    for cores, options, shape in ((7, {}, (1, 7)), (7, {"workers": 3, "threads": 2}, (3, 2)), (None, {}, (1, 4))):
+        with dask.config.set({"jobqueue.slurm": {**jobqueue, "cores": cores}}):
+            assert planning._shape("slurm", cluster.ClusterOptions(**options)) == shape
+
+
 # -- devices ----------------------------------------------------------------------------------------------------------
 def test_devices_are_those_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for named, found in (("0,2", ["0", "2"]), ("", []), ("-1", []), ("GPU-8932f937", ["GPU-8932f937"])):

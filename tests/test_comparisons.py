@@ -49,6 +49,9 @@ def test_retreat_of_a_round_front_is_that_of_its_radius(mapped: Path, tmp_path: 
     np.testing.assert_allclose(report.lengths["length_m"], expected, rtol=1e-3)
     assert len(pd.read_csv(tmp_path / "t.csv", comment="#")) == 3
     assert "negative is retreat" in report.summary()
+    lines = (tmp_path / "t.csv").read_text().splitlines()
+    (told,) = [line.removeprefix("# retreat: ") for line in lines if line.startswith("# retreat: ")]
+    assert json.loads(told, parse_constant=pytest.fail)["id"] == "A east"
 
 
 def test_boxes_that_say_nothing_have_a_clear_line(mapped: Path, tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def test_a_cube_survives_a_pickle_and_zarr(tmp_path: Path, area: cube.AreaGrid) 
 def test_another_pixel_size_is_refused_before_anything_is_read(tmp_path: Path) -> None:
     observations = scene(tmp_path)
     area = cube.area_grid(bounds=AREA, crs=32633, resolution=20, margin=0)
-    with pytest.raises(CubeError, match=r"pixels of 10 m, the cube has 20 m; name resampling="):
+    with pytest.raises(CubeError, match=r"pixels of 10 m, the cube has 20 m; name a resampling \(--resampling\)"):
         cube.build(observations, area=area, year=2023)
     with pytest.raises(OptionError, match="resampling 'cubic' is unknown"):
         cube.build(observations, area=area, year=2023, resampling="cubic")  # type: ignore[arg-type]
@@ -171,7 +171,7 @@ def test_rasters_in_degrees_are_refused_unless_it_is_said_how_to_resample_them(t
         for k in range(15)
     ]
     area = cube.area_grid(bbox=(15.0, 78.3, 15.05, 78.31), margin=0)
-    words = r"\d+\.tif \(item \d+\) has pixels of 0\.005 degrees, the cube has 10 m; name resampling="
+    words = r"\d+\.tif \(item \d+\) has pixels of 0\.005 degrees, the cube has 10 m; name a resampling"
     with pytest.raises(CubeError, match=words):
         cube.build(observations, area=area, year=2023)
     unknown = [dataclasses.replace(one, epsg=None, transform=None, shape=None) for one in observations]

@@ -122,7 +122,7 @@ def test_a_crs_without_a_code_keeps_its_wkt() -> None:
         ({"bbox": (15, 78, math.inf, 79)}, "four finite numbers"),
         ({"bbox": (500_000, 8_600_000, 510_000, 8_610_000)}, "out of range"),
         ({"bbox": (15, 78, 15.00001, 78.00001)}, "smaller than a pixel"),
-        ({"bounds": (0, 0, 1000, 1000)}, "needs crs="),
+        ({"bounds": (0, 0, 1000, 1000)}, r"needs crs \(--crs\) .* go into bbox \(--bbox\)"),
         ({"bounds": (1000, 0, 0, 1000), "crs": 32633}, "upside down"),
         ({"bounds": (0, 0, 5, 1000), "crs": 32633}, "smaller than a pixel"),
         ({"bounds": (0, 0, 1, 1), "crs": 4326}, "not a projection in metres"),

@@ -302,7 +302,7 @@ def test_an_average_to_a_coarser_grid(engine: loaders.Loader, tmp_path: Path) ->
     expected = file.reshape(8, 5, 10, 5).mean(axis=(1, 3))
     found = values(engine, [[observation]], grid, resampling="average")[0]
     np.testing.assert_allclose(found, expected, rtol=1e-5)
-    with pytest.raises(CubeError, match=r"pixels of 10 m, the cube has 50 m; name resampling="):
+    with pytest.raises(CubeError, match=r"pixels of 10 m, the cube has 50 m; name a resampling \(--resampling\)"):
         values(engine, [[observation]], grid)
 
 

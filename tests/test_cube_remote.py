@@ -134,6 +134,21 @@ def test_a_server_that_was_down_is_asked_again(tmp_path: Path, monkeypatch: pyte
     assert found.found == ()
 
 
+def test_threads_that_failed_at_once_come_back_at_different_moments(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(href: str) -> None:
+        raise OSError("no answer")
+
+    pauses: list[float] = []
+    monkeypatch.setattr(remote, "PAUSE_SECONDS", 1.0)
+    monkeypatch.setattr(remote.time, "sleep", pauses.append)
+    for _ in range(2):
+        monkeypatch.setattr(remote, "_given_up", {})
+        assert remote.patiently("https://example.com/a.tif", "a", fail) is None
+    halves = pauses[: remote.ATTEMPTS - 1], pauses[remote.ATTEMPTS - 1 :]
+    assert all(one != other for one, other in zip(*halves, strict=True))
+    assert all(0.75 <= pause / 2**k <= 1.25 for half in halves for k, pause in enumerate(half))
+
+
 def test_a_raster_given_up_is_not_waited_for_again(tmp_path: Path) -> None:
     with faulty.serve(tmp_path, server := faulty.Faults(never=("a.tif",))) as url:
         found = cube.Faults()

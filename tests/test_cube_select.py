@@ -292,7 +292,7 @@ def test_too_few_steps_say_how_many_which_and_what_to_do(area: cube.AreaGrid) ->
     assert text.startswith(
         "5 of 15 steps are valid on orbit 14 VV, 2023, 11 are wanted (min_steps); missing: rtc 2023-05-13,"
     )
-    assert "2023-12-15; give leave with min_steps=5" in text
+    assert "2023-12-15; give leave with min_steps=5 (--min-steps 5)" in text
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         selection = choose(observations, area, min_steps=5)

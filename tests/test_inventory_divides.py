@@ -593,6 +593,23 @@ def test_a_folder_is_divided_and_linked(folder: Path) -> None:
         pipeline.divides_of_run(folder / "nowhere")
 
 
+def test_columns_of_the_source_give_way_to_ours_and_keep_their_values(tmp_path: Path) -> None:
+    boxes = [box(20, 25, 60, 75), box(80, 25, 130, 75)]
+    source = frame(*boxes, Id=[7, 8], Name=["a", "b"], NAME=["c", "d"], fid=[1, 1], Slope=[3.0, 4.0])
+    vectorise.write(source, tmp_path / "in.parquet")
+    path, made = pipeline.divides_of_run(tmp_path / "in.parquet", tmp_path / "out.gpkg")
+    again = gpd.read_file(path)
+    for table in (made, again):
+        found = table.sort_values("Id_source")
+        assert found["Id_source"].tolist() == [7, 8]
+        assert found["Name_source"].tolist() == ["a", "b"]
+        assert found["NAME_source_source"].tolist() == ["c", "d"]
+        assert found["fid_source"].tolist() == [1, 1]
+        assert found["Slope"].tolist() == [3.0, 4.0]
+        assert not {"Id", "Name", "NAME"} & set(found)
+    assert again["id"].tolist() == made["id"].tolist()
+
+
 def test_links_say_which_mapped_years_have_no_outline(tmp_path: Path) -> None:
     years = (2016, 2017, 2018)
     ice = rs.probability(2016)

@@ -446,6 +446,9 @@ def test_packages_and_the_map_keep_the_rules(run: Path, rgi: Path, glims: Path) 
         assert report.passed, report.text()
         unknown = {finding.rule for finding in report.findings if finding.ok is None}
         assert unknown == (set() if folder == rgi else {"centre"})
+        assert pipeline.qc_of(folder, year=2023).passed
+        with pytest.raises(errors.OptionError, match="is a package of the year 2023, not 1999: leave the year out"):
+            pipeline.qc_of(folder, year=1999)
     on_map = pipeline.qc_of(run)
     assert on_map.broken == ("edge",)  # the package left that one out
     assert "NO   edge" in on_map.text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import http.server
 import subprocess
@@ -154,6 +155,19 @@ def test_progress_shows_a_bar(server, tmp_path, capsys):
     finally:
         progress.enable(False)
     assert f"fetching {FILE}" in capsys.readouterr().err
+
+
+def test_the_bar_ends_at_its_total(server, tmp_path, monkeypatch):
+    done = []
+
+    @contextlib.contextmanager
+    def bar(_):
+        yield lambda amount=1, total=None: done.append(amount)
+
+    monkeypatch.setattr(fetch.progress_, "enabled", lambda: True)
+    monkeypatch.setattr(fetch.progress_, "bar", bar)
+    fetch.fetch("maxpool_grd", url=server[0](kind="good"), cache=tmp_path / "cache")
+    assert sum(done) == len(CONTENT)
 
 
 def test_the_cache_folder_can_be_named(monkeypatch, tmp_path):

@@ -292,6 +292,22 @@ def test_a_lease_that_was_lost_is_not_taken_back(monkeypatch: pytest.MonkeyPatch
             assert (lease._note(place.sibling(".lock")) or {}).get("token") == (second or {})["token"]
 
 
+def test_a_lease_says_since_when_it_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.05)
+    location = Location.parse("memory://bucket/since.zarr")
+    place = location.sibling(".lock")
+    with lease.hold(location):
+        first = lease._note(place) or {}
+        time.sleep(1.2)  # to the second
+        later = lease._note(place) or {}
+        assert later["ends"] > first["ends"]
+        assert later["since"] == first["since"]
+    place.put(b'{"pid": 1, "host": "a", "ends": 1e12, "token": "t"}')
+    assert lease.writer(location) is None
+    with lease.hold(location):
+        assert "since" in (lease.writer(location) or "")
+
+
 def test_what_goes_wrong_under_a_lease_is_told_as_it_is() -> None:
     for error in (FileNotFoundError("/data/dem.nc"), ImportError("No module named 'h5netcdf'")):
         with pytest.raises(type(error)) as told, lock.hold(Location.parse("memory://bucket/y.zarr")):

@@ -12,6 +12,7 @@ import xarray as xr
 import icemapper_xr as ix
 from icemapper_xr import applicability, catalog, pipeline, store
 from icemapper_xr.errors import CubeError, IcemapperError, OptionError, StoreError, UnitsError
+from icemapper_xr.settings import MapSettings
 from icemapper_xr.testing import CallCounter, FakeSegmenter
 from tests import scenes
 from tests.support import raise_if_dask_computes
@@ -249,6 +250,13 @@ def test_a_folder_of_somebody_else_is_left_alone(folder: Path, tmp_path: Path) -
     with pytest.raises(StoreError, match="not ours"):
         pipeline.map_glaciers(catalog=folder, weights=FakeSegmenter(window=32), out=tmp_path, years=(2023,), **where())
     assert (tmp_path / "thesis.txt").read_text() == "do not lose this"
+
+
+def test_one_feature_may_be_named_alone(folder: Path) -> None:
+    assert list(ix.open_cube(catalog=folder, year=2023, margin=32, features="rtc", **where())) == ["rtc"]  # type: ignore[arg-type]
+    assert MapSettings.checked(catalog="c", weights="w", features="rtc").features == ("rtc",)
+    with pytest.raises(OptionError, match="feature 'slc' is unknown"):
+        ix.open_cube(catalog=folder, year=2023, features="slc", **where())  # type: ignore[arg-type]
 
 
 def test_fewer_steps_need_leave(tmp_path: Path) -> None:

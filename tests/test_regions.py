@@ -276,3 +276,28 @@ def test_a_region_of_one_tile_is_one_part() -> None:
         regions.parts(regions.resolve((15.0, 78.0, 15.5, 78.2)), tile=0)
     with pytest.raises(OptionError, match="mask_buffer=-1"):
         regions.parts(regions.resolve((15.0, 78.0, 15.5, 78.2)), mask_buffer=-1)
+
+
+def test_a_catalogue_of_files_is_searched_as_far_around_a_tile_in_the_south() -> None:
+    from types import SimpleNamespace
+
+    from icemapper_xr import catalog
+    from icemapper_xr.pipeline import region
+
+    item = SimpleNamespace(bbox=(5.0, -80.0, 6.0, -79.0))  # 4 degrees beside, 80 km at 80 S
+    part = SimpleNamespace(name="t", lonlat=lambda: Bounds(0.0, -80.0, 1.0, -60.0))
+    index = region._Index(catalog.SearchResult([], (item,)))  # type: ignore[arg-type]
+    assert index.near(part, 100_000.0).observations == (item,)  # type: ignore[arg-type]
+
+
+def test_a_store_of_one_pixel_has_its_place(tmp_path: Path) -> None:
+    from icemapper_xr import store
+    from tests import store_cases
+
+    result = store_cases.result(rows=1, columns=1)
+    result["probability"][:] = 0.25
+    store.write(result, tmp_path / "a.zarr", year=2023, chunk=16)
+    plane = regions.mosaic([tmp_path / "a.zarr"], year=2023)
+    place = plane.sel(x=result.x.item(), y=result.y.item())
+    assert float(place) == 0.25
+    assert int(plane.notnull().sum()) == 1

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from icemapper_xr import conventions as cv
 from icemapper_xr import errors, store
+from icemapper_xr.store import identity
 from icemapper_xr.store import layout as layouts
 from tests import store_cases, support
 
@@ -433,6 +434,25 @@ def test_what_is_not_ours_is_never_touched(tmp_path: Path) -> None:
         assert not store.is_store(tmp_path / name)
     assert (tmp_path / "file").read_text() == (tmp_path / "folder/thesis.txt").read_text() == "mine"
     assert sorted(os.listdir(tmp_path)) == ["file", "folder", "group.zarr"]
+
+
+def test_the_folder_of_a_map_is_told_from_its_store(tmp_path: Path) -> None:
+    write(store_cases.result(), tmp_path / "map" / store.CUBE)
+    (tmp_path / "other").mkdir()
+    store.point(tmp_path / "other", "s3://ice/a.zarr")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("mine")
+    for name, message in (
+        ("map", f"is the folder of a map, not its store: name {tmp_path / 'map' / store.CUBE}$"),
+        ("other", "is the folder of a map, not its store: name s3://ice/a.zarr$"),
+        ("mine", "mine is not a store of icemapper_xr: name another path$"),
+    ):
+        with pytest.raises(errors.StoreError, match=message):
+            store.open_store(tmp_path / name)
+
+
+def test_an_item_that_is_there_twice_is_a_difference() -> None:
+    assert identity._differences({"items": ["a", "a"]}, {"items": ["a"]}) == ["1 items only there (a)"]
 
 
 def test_an_empty_folder_is_taken(tmp_path: Path) -> None:

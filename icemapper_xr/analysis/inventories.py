@@ -162,7 +162,7 @@ def _stage(
     if not np.all(x2 > x1):
         raise AnalysisError(
             f"the inventories' years overlap: {np.mean(x2 <= x1):.1%} of the draws have no time between them; give the "
-            "older one first, or use inventory_rate_by_glacier with the date of each glacier"
+            "older one first; where the date of each glacier is known, inventory_rate_by_glacier (in Python) takes it"
         )
     rate = (y2 - y1) / (x2 - x1)
     return RateDraws(rate, rate / y1)

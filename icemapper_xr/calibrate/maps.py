@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
@@ -104,15 +105,22 @@ def to_dict(model: Model) -> dict[str, Any]:
     return {"kind": model.kind, **{k: list(v) if isinstance(v, tuple) else v for k, v in asdict(model).items()}}
 
 
+def _kind(numbers: Mapping[str, Any]) -> Any:
+    """Kind of a calibration, which the publication's numbers do not name; None if it is none."""
+    return numbers.get("kind", KernelRidge.kind if "kernel" in numbers or "dual_coef" in numbers else None)
+
+
 def from_dict(numbers: dict[str, Any]) -> Model:
     """Return the model that these numbers describe; keys that are not the model's are ignored.
 
     Raises
     ------
     OptionError
-        The kind or the kernel is unknown, or a number is missing or makes no map.
+        They are no calibration, the kind or the kernel is unknown, or a number is missing or makes no map.
     """
-    kind = numbers.get("kind", KernelRidge.kind if "kernel" in numbers or "dual_coef" in numbers else None)
+    kind = _kind(numbers)
+    if kind is None:
+        raise OptionError("these numbers are no calibration: make one with `icemapper calibrate`")
     if numbers.get("kernel", "laplacian") != "laplacian":
         raise OptionError(f"kernel {numbers['kernel']!r} of a calibration is unknown; only 'laplacian' is")
     source = str(numbers.get("source", ""))
@@ -125,9 +133,13 @@ def from_dict(numbers: dict[str, Any]) -> Model:
     except OptionError:  # numbers, but none that make a map
         raise
     except KeyError as error:
-        raise OptionError(f"a calibration of kind {kind!r} needs the numbers {error}; write it with `write`") from error
+        raise OptionError(
+            f"a calibration of kind {kind!r} needs the numbers {error}: make it anew with `icemapper calibrate`"
+        ) from error
     except (TypeError, ValueError) as error:
-        raise OptionError(f"a calibration is plain numbers, but {error}; write it with `write`") from error
+        raise OptionError(
+            f"a calibration is plain numbers, but {error}: make it anew with `icemapper calibrate`"
+        ) from error
     raise OptionError(f"calibration kind {kind!r} is unknown; use 'monotone' or 'kernel_ridge'")
 
 
@@ -185,6 +197,8 @@ def read(path: str | Path) -> Model:
         raise OptionError(
             f"calibration {path} holds a {type(numbers).__name__}; give a file that `icemapper calibrate` wrote"
         )
+    if _kind(numbers) is None:
+        raise OptionError(f"{path} is no calibration: make one with `icemapper calibrate`")
     try:
         return from_dict(numbers)
     except OptionError as error:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from icemapper_xr import conventions
 from icemapper_xr._types import Observation
 from icemapper_xr.catalog import area, observe, orbits
 from icemapper_xr.conventions import FEATURES, Feature
@@ -37,7 +38,7 @@ def check_features(features: Sequence[Feature] | Feature) -> tuple[Feature, ...]
     CatalogError
         One is unknown, or there are none.
     """
-    wanted = (features,) if isinstance(features, str) else tuple(features)
+    wanted = conventions.listed(features)
     for feature in wanted or ("",):
         if feature not in FEATURES:
             raise CatalogError(f"feature {feature!r} is unknown: choose among {', '.join(FEATURES)}")

@@ -271,7 +271,7 @@ def qc(source: Path, *, year: int | None = None) -> None:
     source
         Folder of a package, or folder that `map` wrote.
     year
-        Only this year of a map.
+        Only this year of a map; a package has one.
     """
     from icemapper_xr import pipeline
 

@@ -7,11 +7,21 @@ where the network may run: on a cluster with workers that declare the resource `
 
 from __future__ import annotations
 
-from icemapper_xr.cluster.clients import ClusterOptions, active_client, check, connect, local_shape, memory_bytes
+from icemapper_xr.cluster.clients import (
+    ClusterOptions,
+    active_client,
+    check,
+    connect,
+    local_shape,
+    memory_bytes,
+    slurm_shape,
+)
+from icemapper_xr.cluster.devices import GPU_THREADS
 from icemapper_xr.cluster.workers import GPU, lost, one_model, placement, present, quietly, slots, threads
 
 __all__ = [
     "GPU",
+    "GPU_THREADS",
     "ClusterOptions",
     "active_client",
     "check",
@@ -24,5 +34,6 @@ __all__ = [
     "present",
     "quietly",
     "slots",
+    "slurm_shape",
     "threads",
 ]

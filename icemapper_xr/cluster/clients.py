@@ -19,7 +19,7 @@ from icemapper_xr.errors import ClusterError, OptionError
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["KINDS", "ClusterOptions", "active_client", "check", "connect"]
+__all__ = ["KINDS", "ClusterOptions", "active_client", "check", "connect", "local_shape", "memory_bytes", "slurm_shape"]
 
 log = logging.getLogger(__name__)
 
@@ -306,6 +306,21 @@ def local_shape(options: ClusterOptions) -> tuple[int, int]:
     return workers, options.threads or max(1, cores // workers)
 
 
+def slurm_shape(options: ClusterOptions) -> tuple[int, int]:
+    """Return the number of SLURM jobs and of threads of each: the site's cores, where none are given.
+
+    Examples
+    --------
+    >>> slurm_shape(ClusterOptions(workers=8, threads=16))
+    (8, 16)
+    """
+    from dask import config
+
+    with contextlib.suppress(ImportError):  # a plan does without; a run says what to install
+        import dask_jobqueue  # noqa: F401  (fills the configuration)
+    return options.workers or 1, int(options.threads or config.get("jobqueue.slurm.cores", None) or WORKER_CORES)
+
+
 def _slurm(options: ClusterOptions) -> Any:
     """Workers as SLURM jobs, one a job; what is not given comes from the configuration of dask-jobqueue first."""
     from dask import config
@@ -318,8 +333,9 @@ def _slurm(options: ClusterOptions) -> Any:
         raise ClusterError("cluster 'slurm' needs `sbatch`, which is not on this machine's PATH: run on a login node")
     site: dict[str, Any] = config.get("jobqueue.slurm", {})  # which importing dask-jobqueue has filled
     gpu = (["--gres=gpu:1"], ["--resources", "GPU=1"]) if options.gpus else ([], [])
+    jobs, cores = slurm_shape(options)
     settings: dict[str, Any] = {
-        "cores": options.threads or site.get("cores") or WORKER_CORES,
+        "cores": cores,
         "processes": 1,
         "memory": options.memory or site.get("memory") or f"{2 * WORKER_MEMORY}B",
         "job_extra_directives": [*(site.get("job_extra_directives") or ()), *gpu[0], *options.job_options],
@@ -331,12 +347,12 @@ def _slurm(options: ClusterOptions) -> Any:
     cluster = None
     try:
         cluster = SLURMCluster(**settings)
-        cluster.sync(_submit, cluster, options.workers or 1)
+        cluster.sync(_submit, cluster, jobs)
     except (OSError, RuntimeError, ValueError) as error:
         reason = _one_line(error).rpartition("stderr: ")[2]
         if cluster is not None:
             if taken := _taken(cluster):
-                progress.note(f"SLURM took {taken} of {options.workers} jobs ({reason}); going on with those")
+                progress.note(f"SLURM took {taken} of {jobs} jobs ({reason}); going on with those")
                 return cluster
             _close(cluster)
         raise ClusterError(f"SLURM took no job ({reason}); check `sinfo`, and queue, account and walltime") from None

@@ -62,7 +62,9 @@ def usable(observations: Sequence[Observation], feature: conventions.Feature) ->
     if not found:
         others = collections.Counter(observation.feature for observation in observations)
         there = ", ".join(f"{name} ({count})" for name, count in sorted(others.items())) or "nothing"
-        raise CubeError(f"no observations of feature {feature!r}; the catalogue has {there}: change features=")
+        raise CubeError(
+            f"no observations of feature {feature!r}; the catalogue has {there}: change features (--features)"
+        )
     reasons = [_refusal(observation) for observation in found]
     kept = [observation for observation, reason in zip(found, reasons, strict=True) if reason is None]
     refused = [(observation, reason) for observation, reason in zip(found, reasons, strict=True) if reason]
@@ -169,12 +171,13 @@ def pixel_sizes(observations: Sequence[Observation], grid: Grid, resampling: con
         if metres is None:
             raise CubeError(
                 f"{observation.href} (item {observation.item_id}) has pixels of {size:g} degrees, the cube has "
-                f"{grid.resolution:g} m; name resampling= (bilinear, nearest or average)"
+                f"{grid.resolution:g} m; name a resampling (--resampling): bilinear, nearest or average"
             )
         if not math.isclose(size * metres, grid.resolution, rel_tol=_PIXEL_TOLERANCE):
             raise CubeError(
                 f"item {observation.item_id} has pixels of {size * metres:g} m, the cube has {grid.resolution:g} m; "
-                f"name resampling= (bilinear, nearest or average) or resolution={size * metres:g}"
+                f"name a resampling (--resampling): bilinear, nearest or average, or resolution={size * metres:g} "
+                f"(--resolution {size * metres:g})"
             )
 
 

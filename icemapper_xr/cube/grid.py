@@ -77,14 +77,16 @@ def area_grid(
         CRS is named; the CRS is not in metres; not exactly one description of the area is given.
     """
     if sum(given is not None for given in (bbox, bounds, geometry)) != 1:
-        raise OptionError("name the area by exactly one of bbox=, bounds= (with crs=) and geometry=")
+        raise OptionError("name the area by exactly one of bbox, bounds (with crs) and geometry")
     if not (_is_number(resolution) and resolution > 0):
         raise OptionError(f"resolution {resolution!r} is not a positive number of metres")
     if not (_is_number(margin) and margin >= 0 and margin == int(margin)):
         raise OptionError(f"margin {margin!r} is not a number of pixels; give 0 or more")
     if bounds is not None:
         if crs is None:
-            raise OptionError("bounds= needs crs= to say what its numbers mean; longitude/latitude goes into bbox=")
+            raise OptionError(
+                "bounds needs crs (--crs) to say what its numbers mean; longitude and latitude go into bbox (--bbox)"
+            )
         target = projected(crs)
         edges = _checked_bounds(bounds)
     else:

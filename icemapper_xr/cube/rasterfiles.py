@@ -181,7 +181,7 @@ def check_raster(path: str, feature: conventions.Feature, scale: str, *, outlier
     elif scale == "dB" and low >= 0 and 0 < high < 10:
         raise UnitsError(
             f"{where} has values {low:g} to {high:g}, which looks like linear power or coherence, not dB; "
-            "check the list, use open_rasters(scale='power'), or convert the files with 10 log10"
+            "check the list, or convert the files to dB (10 log10); in Python, open_rasters(scale='power') takes them"
         )
     elif scale != "dB" and low <= FILL:
         raise UnitsError(

@@ -179,13 +179,14 @@ def _check(dataset: Any, source: Source, piece: resample.Piece) -> None:
     if not dataset.crs.is_projected:
         raise CubeError(
             f"{where} has pixels of {a:g} degrees, the cube has {piece.resolution:g} m; "
-            "name resampling= ('bilinear', 'nearest' or 'average')"
+            "name a resampling (--resampling): bilinear, nearest or average"
         )
     factor = dataset.crs.linear_units_factor[1]
     if abs(a * factor / piece.resolution - 1) > _PIXEL_TOLERANCE:
         raise CubeError(
             f"{where} has pixels of {a * factor:g} m, the cube has {piece.resolution:g} m; "
-            f"name resampling= ('bilinear', 'nearest' or 'average') or resolution={a * factor:g}"
+            f"name a resampling (--resampling): bilinear, nearest or average, or resolution={a * factor:g} "
+            f"(--resolution {a * factor:g})"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import re
 import threading
 import time
@@ -20,7 +21,7 @@ T = TypeVar("T")
 
 ATTEMPTS: Final = 6
 PAUSE_SECONDS = 1.0
-"""Before the second attempt; doubled each time, give or take a quarter so that workers do not come back all at once."""
+"""Before the second attempt; doubled each time, give or take a quarter so that threads do not come back all at once."""
 _GIVEN_UP_SECONDS: Final = 300.0
 """A raster that stayed unreadable is asked for only once more by every other piece of the grid in this time."""
 _ENV: Final = {
@@ -105,7 +106,7 @@ def patiently(
             break
         if not last:
             _log.warning("attempt %d of %d: item %s: %s", attempt + 1, attempts, item_id, reason)
-            time.sleep(PAUSE_SECONDS * 2**attempt * _jitter(href, attempt))
+            time.sleep(PAUSE_SECONDS * 2**attempt * random.uniform(0.75, 1.25))
     shown = redact.text(href)
     _log.warning("item %s (%s) could not be read and is recorded as missing: %s", item_id, shown, reason)
     with _lock:
@@ -166,8 +167,3 @@ def _recently_given_up(href: str) -> bool:
     with _lock:
         then = _given_up.get(href)
         return then is not None and time.monotonic() - then < _GIVEN_UP_SECONDS
-
-
-def _jitter(href: str, attempt: int) -> float:
-    """Between 0.75 and 1.25, the same for the same raster and attempt."""
-    return 0.75 + (hash((href, attempt)) % 1000) / 2000.0

@@ -446,5 +446,7 @@ def _label(selection: Selection) -> str:
 def _remedies(best: Selection, selections: Sequence[Selection], count: int) -> str:
     others = [one for one in selections if one is not best and sum(one.valid) > 0]
     listed = ", ".join(f"{one.series} {sum(one.valid)}" for one in others)
-    leave = f"give leave with min_steps={count}" if count else "name another year, area or catalogue"
+    leave = (
+        f"give leave with min_steps={count} (--min-steps {count})" if count else "name another year, area or catalogue"
+    )
     return f"{leave}, or name another orbit (steps: {listed})" if others else f"{leave} (there is no other orbit)"

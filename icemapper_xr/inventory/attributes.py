@@ -100,7 +100,8 @@ def topography(glaciers: gpd.GeoDataFrame, dem: Any, *, partial: bool = False) -
         if row is None and not partial:
             raise VectorError(
                 f"The DEM {source.name} lacks over {1 - LEAST_KNOWN:.0%} of glacier {len(rows) + 1} of {len(glaciers)}"
-                ": give a DEM that covers all glaciers, or let their values be missing (partial)"
+                ": give a DEM that covers all glaciers, or let their values be missing with partial "
+                "(--partial)"
             )
         rows.append(empty if row is None else row)
         heights.append(z)

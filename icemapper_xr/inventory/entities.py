@@ -34,6 +34,10 @@ COLUMNS: Final = ("glacier_id", "id", cv.YEAR, "part", "name", "terminus", "area
 SEA: Final = ("sea_km2", "sea_ice_suspect")
 """Columns of the outlines that hold for the whole body: its glaciers have their own, from the DEM, or none."""
 
+_INTERVAL: Final = ("area_low_km2", "area_high_km2")
+_GEOPACKAGE: Final = ("fid", "geom")
+"""Columns that a GeoPackage has of its own."""
+
 CELL: Final = 20.0
 """Metres: cells on which divides are carried on where no DEM gives the size."""
 
@@ -126,8 +130,9 @@ def divide(
         GLIMS does), `id` (unique in a year: `glacier_id`, with `.2`, `.3` ... for further parts), `year`, `part`
         (1 is the largest), `name`, `terminus` (land, marine, lake, shelf, unknown), `area_km2` (WGS 84),
         `touches_edge`, `glims_id` where the reference has any, and the outlines' other columns; `sea_km2` and
-        `sea_ice_suspect` anew where the DEM and `sea_level` are given. The areas of a year add
-        up to those of its outlines.
+        `sea_ice_suspect` anew where the DEM and `sea_level` are given. Another column whose name is one of these but
+        for its case, such as `Id`, is `Id_source`: a GeoPackage ignores case. The areas of a year add up to those of
+        its outlines.
 
     Raises
     ------
@@ -168,7 +173,8 @@ def divide(
     if work.beside_gaps:
         progress.note(
             f"{len(work.beside_gaps)} bodies of ice border on cells without elevation, to which nothing drains: "
-            "glaciers that end there may stay one. Where they are sea give its height (sea_level), else a larger DEM"
+            "glaciers that end there may stay one. Where they are sea give its height with "
+            "sea_level (--sea-level), else a larger DEM"
         )
     return table
 
@@ -350,7 +356,8 @@ def _uncovered(body: Any, missing: float, dem: Dem, work: _Work) -> None:
         x, y = body.centroid.x, body.centroid.y
         raise VectorError(
             f"The DEM {dem.name} lacks {missing:.0%} of the ice body around x={x:.0f}, y={y:.0f} "
-            f"({body.area / 1e6:.2f} km2): give a DEM that covers all ice, or let such bodies stay undivided (partial)"
+            f"({body.area / 1e6:.2f} km2): give a DEM that covers all ice, or let such bodies stay undivided with "
+            "partial (--partial)"
         )
     work.undivided.append(float(body.area))
 
@@ -412,6 +419,7 @@ def _assemble(ice: gpd.GeoDataFrame, flat: gpd.GeoDataFrame, pieces: list[_Piece
     import pandas as pd
 
     rows = np.array([piece.row for piece in pieces], dtype=int)
+    ice = _renamed(ice)
     others = [c for c in ice.columns if c not in (*COLUMNS, "geometry", "perimeter_km", "n_holes", *SEA)]
     columns = [name for name in ("touches_edge", *others) if name in ice]
     table = pd.DataFrame({name: ice[name].to_numpy()[rows] for name in columns})
@@ -437,11 +445,27 @@ def _assemble(ice: gpd.GeoDataFrame, flat: gpd.GeoDataFrame, pieces: list[_Piece
     return made[[*COLUMNS[:-1], *last, "geometry"]]
 
 
+def _renamed(ice: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Rename columns that differ from one of ours, or from one before, only in case: a GeoPackage has one of them."""
+    ours = {*COLUMNS, *SEA, *_INTERVAL, "glims_id"}
+    taken = {name.lower() for name in (*ours, *_GEOPACKAGE)}
+    names = {}
+    for column in ice.columns:
+        if column in ours or column == ice.geometry.name:
+            continue
+        name = str(column)
+        while name.lower() in taken:
+            name += "_source"
+        taken.add(name.lower())
+        names[column] = name
+    return ice.rename(columns=names)
+
+
 def _share_interval(
     made: gpd.GeoDataFrame, ice: gpd.GeoDataFrame, rows: npt.NDArray[np.int64], margin: npt.NDArray[np.float64]
 ) -> None:
     """Give each piece the part of its outline's area interval that its margin has; divides are taken as certain."""
-    if not {"area_km2", "area_low_km2", "area_high_km2"} <= set(ice.columns):
+    if not {"area_km2", *_INTERVAL} <= set(ice.columns):
         return
     whole, low, high = (ice[n].to_numpy(dtype=float)[rows] for n in ("area_km2", "area_low_km2", "area_high_km2"))
     made["area_low_km2"] = np.clip(made["area_km2"] - (whole - low) * margin, 0, None)

@@ -138,6 +138,7 @@ class _Bar:
     def __init__(self, advance: Callable[..., None]) -> None:
         self._advance = advance
         self._total = 0
+        self._done = 0
 
     @property
     def total(self) -> int:
@@ -151,10 +152,12 @@ class _Bar:
 
     def update(self, amount: int) -> None:
         """Advance by that many bytes."""
+        self._done += amount
         self._advance(amount)
 
     def reset(self) -> None:
-        """Start again; pooch calls this once before the last update."""
+        """Start again; pooch calls this at the end and then advances by the total."""
+        self.update(-self._done)
 
     def close(self) -> None:
         """End."""

@@ -305,7 +305,8 @@ def _keras3_architecture(file: h5py.File, path: Path) -> Architecture:
         raise errors.WeightsError(f"{len(blocks)} kernels of shape (3, 3, 3, ...) found, two for each level wanted")
     filters = blocks[0][4]
     inputs = [shape[3] for shape in blocks[:2]]
-    inputs.remove(filters) if filters in inputs else None
+    if filters in inputs:
+        inputs.remove(filters)
     pooling: Pooling = "tweightedpool" if weighted else "maxpool"
     architecture = Architecture(inputs[0], filters, len(blocks) // 2 - 1, pooling, sha256(path))
     _check_keras3(file, architecture)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
-
-import numpy as np
 
 from icemapper_xr import addresses, conventions, inventory, store, vectorise
 from icemapper_xr._version import __version__
@@ -248,10 +247,9 @@ def _raster(opened: Sequence[Sheet], folder: Path, year: int, threshold: float) 
     kept = float(drawn.loc[drawn[conventions.YEAR] == year, "area_km2"].sum())
     whole = drawing_of(folder, year=year).draw(year, threshold=threshold, min_area_km2=0.0)
     # A margin of n pixels rounds the area by sqrt(n) / 3 pixels (one standard deviation; measured on random discs).
-    x = opened[0].probability.x
-    pixel = abs(float(x[1] - x[0])) / 1e3
-    rounding = 3 * np.sqrt(float(whole["perimeter_km"].sum()) / pixel) / 3 * pixel**2
-    return raster, kept - float(whole["area_km2"].sum()), float(rounding)
+    pixel = abs(float(opened[0].probability.rio.resolution()[0])) / 1e3
+    one_sigma = math.sqrt(float(whole["perimeter_km"].sum()) / pixel) / 3 * pixel**2
+    return raster, kept - float(whole["area_km2"].sum()), 3 * one_sigma
 
 
 def qc_of(source: str | Path, *, year: int | None = None) -> inventory.Report:
@@ -262,7 +260,7 @@ def qc_of(source: str | Path, *, year: int | None = None) -> inventory.Report:
     source
         Folder of a package, or output folder of `map_glaciers` (its glaciers, or its outlines before `divides`).
     year
-        Which year of a map; None is all.
+        Which year of a map; None is all. A package has one, its own.
 
     Returns
     -------
@@ -278,7 +276,11 @@ def qc_of(source: str | Path, *, year: int | None = None) -> inventory.Report:
     """
     folder = addresses.local_path(source)
     if inventory.is_package(folder):
-        return inventory.check(inventory.of_package(folder))
+        subject = inventory.of_package(folder)
+        own = subject.facts.get("year")
+        if year is not None and year != own:
+            raise OptionError(f"{folder} is a package of the year {own}, not {year}: leave the year out")
+        return inventory.check(subject)
     path, glaciers = glaciers_of(folder)
     glaciers = divided.sound(glaciers, path)
     known = inventory.years_of(glaciers)

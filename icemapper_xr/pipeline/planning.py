@@ -190,10 +190,12 @@ def _shape(cluster: str | None, options: clusters.ClusterOptions) -> tuple[int, 
         return 1, max(1, int(cpu_count()))
     if cluster == "local":
         return clusters.local_shape(options)
+    if cluster == "slurm":
+        return clusters.slurm_shape(options)
     if "://" in cluster or cluster.endswith(".json"):
         with clusters.connect(cluster, options) as client:
             return clusters.slots(client), clusters.threads(client)
-    return options.workers or 1, options.threads or 4
+    return options.workers or 1, options.threads or clusters.GPU_THREADS
 
 
 def _check_region(chosen: MapSettings) -> None:

@@ -396,8 +396,7 @@ class _Index:
         import dataclasses
 
         west, south, east, north = part.lonlat()
-        reach = margin / 111_000.0  # degrees
-        wide = reach / max(np.cos(np.radians(min(abs(north) + reach, 89.0))), 0.02)
+        reach, wide = regions.degrees_around((west, south, east, north), margin)
         left, bottom, right, top = self._boxes.T
         rows = (bottom <= north + reach) & (top >= south - reach)
         if west <= east:

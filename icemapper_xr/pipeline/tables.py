@@ -110,9 +110,15 @@ def _finite(value: Any) -> Any:
 
 
 def _csv(table: pd.DataFrame, about: Mapping[str, Any]) -> str:
-    lines = [f"# {name}: {line}" for name, value in about.items() for line in (value if _many(value) else [value])]
+    told = [(name, line) for name, value in about.items() for line in (value if _many(value) else [value])]
+    lines = [f"# {name}: {_one_line(line)}" for name, line in told]
     rows = csv.reader(io.StringIO(table.to_csv(index=False, float_format="%.10g"), newline=""))
     return "\n".join([*lines, *(",".join(map(_field, row)) for row in rows), ""])
+
+
+def _one_line(value: Any) -> Any:
+    """Write a mapping as JSON in one line, as the settings are."""
+    return json.dumps(_finite(value), default=str, allow_nan=False) if isinstance(value, Mapping) else value
 
 
 def _field(value: str) -> str:

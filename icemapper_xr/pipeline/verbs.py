@@ -15,7 +15,7 @@ from icemapper_xr import normalise as normalising
 from icemapper_xr._types import Segmenter
 from icemapper_xr.catalog import presets
 from icemapper_xr.conventions import Feature, Gap, LoadEngine, ModelEngine, Precision, Resampling
-from icemapper_xr.cube import extent, select
+from icemapper_xr.cube import checks, extent, select
 from icemapper_xr.errors import OptionError
 from icemapper_xr.pipeline import trust
 
@@ -166,9 +166,10 @@ def plan_cube(
     cube.Series
         What to read and how: small, and opens as the lazy cube in any process.
     """
+    wanted = checks.features(features)
     found = catalog if isinstance(catalog, catalogs.SearchResult) else None
     if bbox is None and bounds is None and geometry is None:
-        bounds, crs = _extent(catalog, features, crs)
+        bounds, crs = _extent(catalog, wanted, crs)
     area = cube.area_grid(bbox=bbox, bounds=bounds, crs=crs, geometry=geometry, resolution=resolution, margin=margin)
     if found is None:
         assert not isinstance(catalog, catalogs.SearchResult)
@@ -176,14 +177,14 @@ def plan_cube(
             catalog,
             bbox=extent.lonlat_box(area),
             datetime=period(year, start, times),
-            features=tuple(features),
+            features=wanted,
             polarisation=polarisation,
             orbit=orbit,
         )
     return cube.plan(
         found.observations,
         area=area,
-        features=tuple(features),
+        features=wanted,
         year=year,
         start=start,
         times=times,
@@ -223,9 +224,7 @@ def _extent(
         raise OptionError(
             f"no area is named for the catalogue {catalog}; name one by bbox (west south east north) or bounds with crs"
         )
-    found = (
-        catalog if isinstance(catalog, catalogs.SearchResult) else catalogs.search(catalog, features=tuple(features))
-    )
+    found = catalog if isinstance(catalog, catalogs.SearchResult) else catalogs.search(catalog, features=features)
     return extent.extent(found.observations, crs=crs)
 
 

@@ -64,9 +64,11 @@ def _check(cube: xr.Dataset, segmenter: Segmenter, gap: str) -> None:
         raise OptionError(f"gap is {gap!r}, but must be one of {', '.join(map(repr, conventions.GAPS))}")
     missing = [feature for feature in segmenter.features if feature not in cube]
     if missing:
+        wanted = tuple(segmenter.features)
         raise CubeError(
-            f"the weights want {', '.join(segmenter.features)}, but the cube has no {', '.join(missing)}: open it with "
-            f"features={tuple(segmenter.features)}, or choose weights for {', '.join(map(str, cube.data_vars))}"
+            f"the weights want {', '.join(wanted)}, but the cube has no {', '.join(missing)}: open it with "
+            f"features={wanted} (--features {' '.join(wanted)}), or choose weights for "
+            f"{', '.join(map(str, cube.data_vars))}"
         )
     for feature in segmenter.features:
         if conventions.ATTR_NORMALISED not in cube[feature].attrs:
@@ -83,7 +85,8 @@ def _check(cube: xr.Dataset, segmenter: Segmenter, gap: str) -> None:
     if not np.isclose(found, segmenter.pixel_size, rtol=1e-3):
         raise CubeError(
             f"the cube's pixels are {found:g} m, the weights were trained on {segmenter.pixel_size:g} m: open the cube "
-            f"with resolution={segmenter.pixel_size:g}, or say how to resample it (resample='bilinear')"
+            f"with resolution={segmenter.pixel_size:g} (--resolution {segmenter.pixel_size:g}), or say how to resample "
+            "it with resample='bilinear' (--resample bilinear)"
         )
 
 

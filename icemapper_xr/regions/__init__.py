@@ -14,7 +14,7 @@ from icemapper_xr.regions.seams import join
 from icemapper_xr.regions.shape import listed, resolve
 from icemapper_xr.regions.tiles import TILE_CHUNKS, Part, parts
 from icemapper_xr.regions.together import mosaic
-from icemapper_xr.regions.utm import EDGE_DEGREES, Zone, turned, zones
+from icemapper_xr.regions.utm import EDGE_DEGREES, Zone, degrees_around, turned, zones
 
 __all__ = [
     "BUFFER_M",
@@ -25,6 +25,7 @@ __all__ = [
     "Named",
     "Part",
     "Zone",
+    "degrees_around",
     "find",
     "join",
     "listed",

@@ -25,6 +25,8 @@ __all__ = ["Mask", "mask_of_file", "project_onto", "wanted"]
 
 BUFFER_M = 1000.0
 """Metres by which the polygons of a mask are grown: glaciers advance, coastlines are coarse (a judgement)."""
+_SLACK_M = 5_550.0
+"""Metres beyond the buffer within which polygons are brought to a zone, so that none is cut where it is grown."""
 _SIMPLER = 0.05
 """Tolerance to which a mask is simplified before and after it is grown, as a share of the buffer: glacier outlines have
 a vertex every 10 m. It is grown by as much more, so that nothing is lost; without a buffer it stays as it is."""
@@ -119,8 +121,7 @@ def project_onto(mask: BaseGeometry, zone: Any, *, buffer_m: float) -> BaseGeome
     import shapely
 
     west, south, east, north = zone.owned.bounds
-    reach = buffer_m / 111_000.0 + 0.05
-    wide = reach / max(np.cos(np.radians(min(max(abs(south), abs(north)) + reach, 89.0))), 0.02)
+    reach, wide = utm.degrees_around(zone.owned.bounds, buffer_m + _SLACK_M)
     parts = shapely.get_parts(mask)
     edges = shapely.bounds(parts)
     pieces = []

@@ -70,6 +70,7 @@ def mosaic(paths: Sequence[PathLike], *, year: int, variable: str = cv.PROBABILI
         year=year,
         variable=variable,
         chunk=chunk,
+        size=size,
         origin=(top, left),
         chunks=((chunk,) * (bottom - top), (chunk,) * (right - left)),
         dtype=np.float32,
@@ -111,6 +112,7 @@ def _read(
     year: int,
     variable: str,
     chunk: int,
+    size: float,
     origin: tuple[int, int],
     block_id: tuple[int, int],
 ) -> Any:
@@ -119,7 +121,6 @@ def _read(
     row, column = ((place + start) * chunk for place, start in zip(block_id, origin, strict=True))
     for path in table.get((block_id[0], block_id[1]), ()):
         dataset = store.open_store(path)
-        size = abs(float(dataset[cv.X].values[1] - dataset[cv.X].values[0]))
         first_row, first_column, last_row, last_column = _pixels(dataset, size)
         rows = slice(max(row, first_row), min(row + chunk, last_row))
         columns = slice(max(column, first_column), min(column + chunk, last_column))

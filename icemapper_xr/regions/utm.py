@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,7 +18,7 @@ from icemapper_xr.regions import shape as shapes
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
-__all__ = ["EDGE_DEGREES", "PARALLELS", "STEP", "Zone", "cells", "turned", "zones"]
+__all__ = ["EDGE_DEGREES", "PARALLELS", "STEP", "Zone", "cells", "degrees_around", "turned", "zones"]
 
 _BANDS: Final = ((-80.0, 0.0), (0.0, 56.0), (56.0, 64.0), (64.0, 72.0), (72.0, 84.0))
 """Latitudes between which the zones' borders are meridians."""
@@ -72,6 +74,30 @@ class Zone:
         import shapely
 
         return shapely.transform(geometry, there)
+
+
+def degrees_around(bounds: Sequence[float], metres: float) -> tuple[float, float]:
+    """Return the degrees of latitude and of longitude that reach as far around a box, at least.
+
+    Parameters
+    ----------
+    bounds
+        West, south, east, north, degrees.
+    metres
+        How far.
+
+    Examples
+    --------
+    >>> degrees_around((0.0, -60.0, 3.0, 0.0), 111_000.0)[0]
+    1.0
+    >>> [round(degrees_around(box, 111_000.0)[1], 1) for box in ((0, -60, 3, 0), (0, 0, 3, 60))]
+    [2.1, 2.1]
+    """
+    _, south, _, north = bounds
+    reach = metres / 111_000.0
+    # The side nearer to a pole, where a degree of longitude is shortest, but not its zero at the pole itself.
+    steepest = min(max(abs(south), abs(north)) + reach, 89.0)
+    return reach, reach / max(math.cos(math.radians(steepest)), 0.02)
 
 
 def turned(geometry: Any, degrees: float) -> Any:

@@ -186,7 +186,7 @@ class Scene:
         return year
 
     def _features(self, features: Sequence[Feature] | None) -> tuple[Feature, ...]:
-        wanted = tuple(self.settings.features if features is None else features)
+        wanted = conventions.listed(self.settings.features if features is None else features)
         unknown = [name for name in wanted if name not in conventions.FEATURES]
         if unknown or not wanted:
             raise errors.OptionError(f"features is {wanted}; choose from {', '.join(conventions.FEATURES)}")

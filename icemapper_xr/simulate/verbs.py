@@ -109,7 +109,7 @@ def simulate(
         glacier_share=glacier_share,
         looks=looks,
         posting=posting,
-        features=tuple(features),
+        features=conventions.listed(features),
     )
     if glacier_share is not None and world not in worlds.GLACIATED:
         raise errors.OptionError(f"glacier_share is {glacier_share}, but world {world!r} has no glaciers; leave it out")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from icemapper_xr import errors, progress, whole
+from icemapper_xr import conventions, errors, progress, whole
 from icemapper_xr.conventions import Feature
 from icemapper_xr.simulate import radar
 from icemapper_xr.simulate.scenes import Scene, Step
@@ -68,7 +68,7 @@ def write_catalog(
     target = Path(folder)
     if target.exists() and not target.is_dir():
         raise errors.OptionError(f"{target} is a file; name a folder for the scene")
-    wanted = tuple(scene.settings.features if features is None else features)
+    wanted = conventions.listed(scene.settings.features if features is None else features)
     chosen = tuple(scene.settings.years if years is None else years)
     (target / TRUTH).mkdir(parents=True, exist_ok=True)
     total = len(chosen) * scene.settings.n_steps * len(wanted)

@@ -5,18 +5,13 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Final
 
 from icemapper_xr import addresses, errors, redact
 from icemapper_xr.store import reading
 from icemapper_xr.store.location import Location, replace_file
+from icemapper_xr.store.pointer import CUBE, POINTER, pointed
 
 __all__ = ["CUBE", "POINTER", "cube_of", "elsewhere", "exists", "folder_of", "plain", "point", "unpoint"]
-
-CUBE: Final = "glaciers.zarr"
-"""Name of the cube in an output folder."""
-POINTER: Final = "store.json"
-"""File in an output folder whose cube lies elsewhere; says where."""
 
 PathLike = str | os.PathLike[str]
 
@@ -57,19 +52,6 @@ def cube_of(source: PathLike) -> str:
     if reading.is_store(folder):
         return str(folder)
     return pointed(folder) or str(folder / CUBE)
-
-
-def pointed(folder: Path) -> str | None:
-    """Return what the pointer in a folder says; None if there is none."""
-    path = folder / POINTER
-    try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["store"])
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise errors.StoreError(
-            f'{path} does not say where the cube is ({error}): write {{"store": "s3://..."}} into it'
-        ) from error
 
 
 def folder_of(source: PathLike) -> Path:

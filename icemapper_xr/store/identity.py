@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -173,13 +174,14 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 
 def _item_difference(before: list[str], now: list[str]) -> str:
-    gone, new = sorted(set(before) - set(now)), sorted(set(now) - set(before))
+    old, here = Counter(before), Counter(now)
+    gone, new = sorted((old - here).elements()), sorted((here - old).elements())
     parts = [
         f"{len(items)} items only {place} ({_short(items[0])}{', ...' if len(items) > 1 else ''})"
         for items, place in ((gone, "there"), (new, "here"))
         if items
     ]
-    return " and ".join(parts) or "the items' order differs"
+    return " and ".join(parts)
 
 
 def _short(value: Any) -> str:

@@ -46,9 +46,12 @@ def hold(location: Location) -> Iterator[Callable[[], None]]:
     """
     place = location.sibling(".lock")
     token = secrets.token_hex(8)
-    _take(place, token, location)
+    since = dt.datetime.now(dt.UTC).isoformat("T", "seconds")
+    _take(place, token, since, location)
     done, lost = threading.Event(), threading.Event()
-    renewer = threading.Thread(target=_renew, args=(place, token, done, lost), daemon=True, name="icemapper-lease")
+    renewer = threading.Thread(
+        target=_renew, args=(place, token, since, done, lost), daemon=True, name="icemapper-lease"
+    )
     renewer.start()
 
     def held() -> None:
@@ -76,8 +79,8 @@ def writer(location: Location) -> str | None:
     return f"process {note['pid']} on {note['host']} (since {note['since']})"
 
 
-def _take(place: Location, token: str, location: Location) -> None:
-    if place.create(_content(token)):
+def _take(place: Location, token: str, since: str, location: Location) -> None:
+    if place.create(_content(token, since)):
         return
     note = _note(place)
     if note is not None and time.time() < float(note["ends"]):
@@ -86,29 +89,29 @@ def _take(place: Location, token: str, location: Location) -> None:
             f"{note['since']}); wait until that run ends, or name another output. If that run is dead, its lease "
             f"ends in {max(1, round(float(note['ends']) - time.time()))} s"
         )
-    place.put(_content(token))
+    place.put(_content(token, since))
     time.sleep(_SETTLE_SECONDS)
     if (_note(place) or {}).get("token") != token:
         raise errors.StoreError(f"The store {location} was taken by another run in this moment; try again later")
 
 
-def _renew(place: Location, token: str, done: threading.Event, lost: threading.Event) -> None:
+def _renew(place: Location, token: str, since: str, done: threading.Event, lost: threading.Event) -> None:
     while not done.wait(RENEW_SECONDS):
         try:
             there = _note(place)
             if there is not None and there.get("token") != token:  # taken by another, as it had ended
                 lost.set()
                 return
-            place.put(_content(token))
+            place.put(_content(token, since))
         except Exception as error:  # the next time may do; the lease outlives three failures
             _log.warning("the lease %s could not be renewed: %s", place, error)
 
 
-def _content(token: str) -> bytes:
+def _content(token: str, since: str) -> bytes:
     note = {
         "pid": os.getpid(),
         "host": socket.gethostname(),
-        "since": dt.datetime.now(dt.UTC).isoformat("T", "seconds"),
+        "since": since,
         "ends": time.time() + LEASE_SECONDS,
         "token": token,
     }
@@ -120,6 +123,12 @@ def _note(place: Location) -> dict[str, Any] | None:
     content = place.read()
     try:
         note = json.loads(content or b"")
-        return {**note, "ends": float(note["ends"]), "pid": int(note["pid"]), "host": str(note["host"])}
+        return {
+            **note,
+            "ends": float(note["ends"]),
+            "pid": int(note["pid"]),
+            "host": str(note["host"]),
+            "since": str(note["since"]),
+        }
     except (ValueError, KeyError, TypeError):
         return None

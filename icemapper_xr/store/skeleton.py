@@ -12,7 +12,7 @@ import numpy as np
 
 from icemapper_xr import _version, errors
 from icemapper_xr import conventions as cv
-from icemapper_xr.store import identity
+from icemapper_xr.store import identity, pointer
 from icemapper_xr.store.layout import Layout
 from icemapper_xr.store.location import Location
 
@@ -60,7 +60,9 @@ def open_group(location: Location, *, read_only: bool = True) -> Any:
     if kind in {"absent", "empty"}:
         raise errors.StoreError(f"There is no store at {location}: make one with `icemapper map` or store.write")
     if kind != "store":
-        raise errors.StoreError(f"{location} is not a store of icemapper_xr ({kind}): name another path")
+        with location.plainly():
+            found = _foreign(location, kind)
+        raise errors.StoreError(found)
     try:
         with location.plainly():
             group: Any = zarr.open_group(location.zarr_store(read_only=read_only), mode="r" if read_only else "r+")
@@ -83,6 +85,18 @@ def open_group(location: Location, *, read_only: bool = True) -> Any:
             f"{location} has format {meta(group)['format']}, this version reads {FORMAT}: use the version that made it"
         )
     return group
+
+
+def _foreign(location: Location, kind: str) -> str:
+    """Say what is there instead of a store: the folder of a map holds one, or says where it is."""
+    if kind == "file":
+        return f"{location} is a file, not a store of icemapper_xr: name another path"
+    cube = None if location.local is None else pointer.pointed(location.local)
+    if cube is None and location.below(pointer.CUBE).kind() == "store":
+        cube = str(location.below(pointer.CUBE))
+    if cube is not None:
+        return f"{location} is the folder of a map, not its store: name {cube}"
+    return f"{location} is not a store of icemapper_xr: name another path"
 
 
 def is_unfinished(location: Location, variables: Sequence[str]) -> bool:

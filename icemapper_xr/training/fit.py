@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, SupportsFloat
 
 import numpy as np
 
-from icemapper_xr import errors, progress
+from icemapper_xr import conventions, errors, progress
 from icemapper_xr.training import ahead, eventlog, likeness, metrics, optimiser, patches, places, scenes, sources, state
 from icemapper_xr.training.config import Schedule, TrainingConfig
 from icemapper_xr.training.samples import Sample
@@ -227,8 +227,8 @@ def _loop(
 
     if current.frozen:
         stepper.freeze()
-    last_saved = began = time.monotonic() - current.elapsed
-    last_saved += current.elapsed
+    last_saved = time.monotonic()
+    began = last_saved - current.elapsed
     with (
         progress.bar("train", steps) as advance,
         ahead.batches(data, steps, first=current.step, share=reached, workers=workers) as prepared,
@@ -312,7 +312,7 @@ def score(model: keras.Model, held_out: Sequence[Sample], config: TrainingConfig
             for (_, y), answer in zip(some, answers, strict=True):
                 known = y.sum(axis=-1) > 0
                 if known.any():
-                    counts.append(metrics.count(answer[..., 1] > 0.5, y[..., 1] > 0.5, known))
+                    counts.append(metrics.count(answer[..., 1] > conventions.THRESHOLD, y[..., 1] > 0.5, known))
     if not counts:
         raise errors.OptionError("nothing was observed in the validation samples: name others")
     together = metrics.total(counts)
