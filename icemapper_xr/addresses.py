@@ -86,7 +86,8 @@ def for_gdal(address: PathLike) -> str:
     >>> for_gdal("file:///ice/ny%20is.tif"), for_gdal("NETCDF:/ice/scenes.nc:vv")
     ('/ice/ny is.tif', 'NETCDF:/ice/scenes.nc:vv')
     """
-    return str(local_path(address)) if scheme(address) == "file" else os.fspath(address)
+    own = is_remote(address) or scheme(address) not in ("", "file")
+    return os.fspath(address) if own else str(local_path(address))
 
 
 def unfolded(address: PathLike) -> str:

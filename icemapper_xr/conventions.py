@@ -189,6 +189,10 @@ ATTR_ITEMS: Final = "item_ids"
 PARQUET: Final = (".parquet", ".geoparquet", ".pq")
 """Suffixes of GeoParquet."""
 
+ODD: Final = 0.01
+"""Share of values that noise subtraction and bright targets may put where the scale of backscatter has none."""
+JUDGED: Final = 2**16
+"""Values that cannot all be above 0 dB; a slope that faces the radar, and a town, are smaller."""
 THRESHOLD: Final = 0.5
 MIN_AREA_KM2: Final = 0.01
 """Smallest glacier of RGI 7 and GLIMS."""

@@ -24,10 +24,6 @@ _LOWEST_DB: Final = -300.0
 """Where noise was subtracted, powers are small: the published training data reach -146 dB."""
 _OVERSHOOT: Final = 0.1
 """By which interpolated coherence may leave 0 to 1."""
-_JUDGED: Final = 2**16
-"""Values of a block, at the least, by which its scale is told: a town, or a slope that faces the radar, is bright."""
-_ABOVE: Final = 0.99
-"""Share of values above 0 dB that no land or sea has."""
 
 
 def normalise(dataset: xr.Dataset, features: Sequence[str] | None = None) -> xr.Dataset:
@@ -150,7 +146,7 @@ def _plausible(values: npt.NDArray[Any], *, name: conventions.Feature) -> npt.ND
             raise UnitsError(f"{told}, coherence lies between 0 and 1: divide percent by 100, make what is missing NaN")
         if name != "insar" and low < _LOWEST_DB:
             raise UnitsError(f"{told}, no backscatter in dB: divide scaled integers, make what is missing NaN")
-        if name != "insar" and seen.size >= _JUDGED and np.mean(seen > 0) > _ABOVE:
+        if name != "insar" and seen.size >= conventions.JUDGED and np.mean(seen > 0) > 1 - conventions.ODD:
             raise UnitsError(
                 f"{told}, nearly all above 0 dB: it looks like linear power or amplitude; take its logarithm"
             )

@@ -38,10 +38,6 @@ _OVERSHOOT = 0.01
 """By how much coherence may lie outside 0 to 1."""
 _BORDER = 5
 """Side of the square of zeros that makes a border, pixels."""
-_ODD = 0.01
-"""Share of values that noise subtraction and bright targets may put where the scale has none."""
-_JUDGED = 2**16
-"""Pixels that cannot all be brighter than 0 dB; a slope that faces the radar, and a town, are smaller."""
 _SCHEME = "icemapper:"
 """Makes the line an absolute href, which pystac asks for."""
 
@@ -264,12 +260,12 @@ def _check_backscatter(values: FloatArray, source: Source) -> None:
         )
     if source.scale == "dB":
         told = values[values != 0]
-        if told.size >= _JUDGED and np.mean(told > 0) > 1 - _ODD:
+        if told.size >= conventions.JUDGED and np.mean(told > 0) > 1 - conventions.ODD:
             raise UnitsError(
                 f"{what}, nearly all above 0 dB: it looks like linear power; say so with `icemapper catalog build "
                 "--scale power` or by the tag ICEMAPPER_SCALE, or leave the item out"
             )
-    elif np.mean(values < -1) > _ODD:
+    elif np.mean(values < -1) > conventions.ODD:
         raise UnitsError(
             f"{what}, many below -1: it looks like dB, not {source.scale}; say so with `icemapper catalog build "
             "--scale dB` or by the tag ICEMAPPER_SCALE, or leave the item out"

@@ -149,6 +149,9 @@ def _lacking(begun: Iterable[YearStanding], due: Mapping[str, Mapping[int, tuple
                 yield YearStanding(path, year, units, done)
 
 
+_WELL = "without an error"
+
+
 class _LastRun(NamedTuple):
     """What the newest log tells."""
 
@@ -164,9 +167,6 @@ class _LastRun(NamedTuple):
     def through(self) -> bool:
         """Whether it got to its end."""
         return self.ended == _WELL
-
-
-_WELL = "without an error"
 
 
 def _last_run(folder: Path) -> _LastRun:

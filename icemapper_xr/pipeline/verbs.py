@@ -20,7 +20,6 @@ from icemapper_xr.errors import OptionError
 from icemapper_xr.pipeline import trust
 
 if TYPE_CHECKING:
-    import geopandas as gpd
     import pandas as pd
 
 __all__ = [
@@ -355,40 +354,7 @@ def model_units(ds: xr.Dataset, segmenter: Segmenter, *, resample: Resampling | 
     return normalising.normalise(ds, tuple(present or segmenter.features))  # none at all: say which are wanted
 
 
-def outlines(
-    result: xr.Dataset | xr.DataArray,
-    *,
-    threshold: float = conventions.THRESHOLD,
-    min_area_km2: float = conventions.MIN_AREA_KM2,
-    **options: Any,
-) -> gpd.GeoDataFrame:
-    """Draw sub-pixel glacier outlines.
-
-    Parameters
-    ----------
-    result : Dataset or DataArray, dims (y, x) or (year, y, x)
-        What `predict` returned or `open_store` opened, or its probability; lazy or not.
-    threshold : float
-        Probability of the outline, between 0 and 1.
-    min_area_km2 : float
-        Smallest body kept, km2; 0.01 is that of RGI 7 and GLIMS.
-    **options
-        ``min_hole_km2``, ``year``, ``crs_out`` as in `icemapper_xr.vectorise.outlines`.
-
-    Returns
-    -------
-    GeoDataFrame
-        One polygon a row: ``id``, ``year``, ``area_km2`` and ``perimeter_km`` (on WGS 84), ``n_holes``,
-        ``touches_edge``; EPSG:4326 unless ``crs_out`` says otherwise.
-
-    Raises
-    ------
-    OptionError
-        If an option is out of range.
-    VectorError
-        If there is no probability, no CRS, no regular grid, or not the year asked for.
-    """
-    return vectorise.outlines(result, threshold=threshold, min_area_km2=min_area_km2, **options)
+outlines = vectorise.outlines
 
 
 def to_zarr(result: xr.Dataset, path: str | Path, *, year: int | None = None, overwrite: bool = False) -> store.Report:

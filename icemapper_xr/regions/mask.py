@@ -134,8 +134,6 @@ def project_onto(mask: BaseGeometry, zone: Any, *, buffer_m: float) -> BaseGeome
     if not pieces:
         return shapely.MultiPolygon()
     flat = zone.project(shapely.segmentize(np.concatenate(pieces), 0.05))
-    if buffer_m == 0:
-        return shapely.union_all(shapely.make_valid(flat))
     simpler = _SIMPLER * buffer_m
     simple = shapely.make_valid(shapely.simplify(flat, simpler))  # one by one, as the union of all is large
     grown = shapely.buffer(simple, buffer_m + 2 * simpler, quad_segs=4)

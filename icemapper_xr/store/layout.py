@@ -16,7 +16,7 @@ from icemapper_xr._types import Bounds, Grid, Shape
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["Layout", "Unit", "Variable", "area_slices", "of_result", "pieces", "select_year"]
+__all__ = ["Layout", "Unit", "Variable", "area_slices", "moved", "of_result", "pieces", "select_year", "unit_slices"]
 
 
 class Unit(NamedTuple):
@@ -104,9 +104,10 @@ def area_slices(layout: Layout) -> dict[str, slice]:
 
 def unit_slices(layout: Layout, unit: Unit) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
     """Where the part of a unit that lies in the area is, as rows and columns: of the area, and of the stored grid."""
+    inside = area_slices(layout)
     stored = [
-        slice(max(place * layout.unit, offset), min((place + 1) * layout.unit, offset + size))
-        for place, offset, size in zip(unit, layout.offset, layout.area_shape, strict=True)
+        slice(max(place * layout.unit, cut.start), min((place + 1) * layout.unit, cut.stop))
+        for place, cut in zip(unit, (inside[cv.Y], inside[cv.X]), strict=True)
     ]
     rows, columns = (moved(cut, -by) for cut, by in zip(stored, layout.offset, strict=True))
     return (rows, columns), (stored[0], stored[1])
