@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 UV := uv==0.13.9
+JOBS ?= 2
 
 .PHONY: demo test test-slow test-pgstac test-slurm test-hosts check format bench lock clean help
 
@@ -23,8 +24,8 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY)  ## Simulate a scene, map it in two years, compare with the truth (no network)
 	@$(BIN)/icemapper demo
 
-test: $(READY)  ## Run the quick tests
-	$(BIN)/pytest
+test: $(READY)  ## Run the quick tests, JOBS at a time
+	$(BIN)/pytest --numprocesses $(JOBS) --dist worksteal
 
 test-slow: $(READY)  ## Run the tests that take longer
 	$(BIN)/pytest -m slow
