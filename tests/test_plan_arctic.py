@@ -6,41 +6,46 @@ import os
 import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from tests import arctic, scenes
+from tests import arctic
 
 ROOT = Path(__file__).resolve().parents[1]
+
+WEIGHTS = "tweightedpool_rtc_simulated"
+"""Windows of 384 px, as the published ones: of a small window there are tens of times as many to count."""
+REGIONS = ["01", "03", "04", "05", "06", "07", "08", "09", "10"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 
-def test_plan_of_the_arctic_takes_less_than_two_minutes_and_two_gigabytes(tmp_path: Path, capsys) -> None:
+def test_plan_of_the_arctic_takes_little_longer_than_its_catalogue_and_two_gigabytes(tmp_path: Path, capsys) -> None:
     catalogue = arctic.write(tmp_path / "items.parquet")
-    weights = scenes.write_weights(tmp_path / "tiny.h5")
-    started = time.monotonic()
+    read = f"from icemapper_xr import catalog; catalog.search({str(catalogue)!r}, features=('rtc',))"
+    reading, _ = _processor("-c", read)
+    arguments = ["plan", "--catalog", str(catalogue), "--weights", WEIGHTS, "--year", "2023", "--rate", "1"]
+    planning, told = _processor("-m", "icemapper_xr", *arguments, "--region", *REGIONS)
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    with capsys.disabled():
+        print(f"\n{told}\n{planning:.0f} s of processor, {reading:.0f} of them for the catalogue, {peak / 1e9:.2f} GB")
+    assert "100000" in told
+    assert planning < 2 * reading
+    assert peak < 2e9
+
+
+def _processor(*arguments: str) -> tuple[float, str]:
+    """Run Python; returns seconds of processor, whatever else the machine does, and what it printed."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    arguments = ["plan", "--catalog", str(catalogue), "--weights", str(weights), "--year", "2023", "--rate", "1"]
-    regions = ["--region", "01", "03", "04", "05", "06", "07", "08", "09", "10"]
     done = subprocess.run(
-        [sys.executable, "-m", "icemapper_xr", *arguments, *regions],
+        [sys.executable, *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         check=False,
     )
-    seconds = time.monotonic() - started
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    with capsys.disabled():
-        print(
-            f"\n{done.stdout}{done.stderr}\n{seconds:.0f} s, {cpu:.0f} s of processor, {after.ru_maxrss / 1e6:.2f} GB"
-        )
-    assert done.returncode == 0
-    assert "100000" in done.stdout
-    assert min(seconds, cpu) < 120
-    assert after.ru_maxrss * 1024 < 2e9
+    assert done.returncode == 0, done.stderr
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, done.stdout
