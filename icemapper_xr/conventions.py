@@ -29,6 +29,8 @@ CYCLE_DAYS: Final = 12
 """Repeat cycle of one Sentinel-1 satellite."""
 START_SHIFT_DAYS: Final = 12
 """By which the first day of a series may lie off the middle of winter: as in the training of our weights."""
+FIRST_YEAR: Final = 2014
+"""Of the first data of Sentinel-1."""
 MIN_STEPS: Final = 11
 """Valid steps below which a cube is refused unless the user gives leave (a judgement)."""
 

@@ -15,8 +15,6 @@ from icemapper_xr.errors import OptionError
 
 __all__ = ["Area", "MapSettings", "Strict", "check_years", "parse_years"]
 
-FIRST_YEAR = 2014
-"""Year of the first Sentinel-1 data."""
 _MONTH_DAY = re.compile(r"\d\d-\d\d")
 _LEAP_YEAR = 2024
 
@@ -182,8 +180,10 @@ def check_years(years: list[int] | tuple[int, ...]) -> tuple[int, ...]:
     for year in years:
         if year > now:
             raise OptionError(f"year {year} lies in the future; the latest year that can be mapped is {now}")
-        if year < FIRST_YEAR:
-            raise OptionError(f"year {year} is before the first Sentinel-1 data of {FIRST_YEAR}; choose a later year")
+        if year < conventions.FIRST_YEAR:
+            raise OptionError(
+                f"year {year} is before the first Sentinel-1 data of {conventions.FIRST_YEAR}; choose a later year"
+            )
     return tuple(dict.fromkeys(years))
 
 

@@ -218,8 +218,7 @@ def _warn_of_season(axis: select.Steps, area: AreaGrid) -> None:
     """Tell of a series that begins in another season than those that networks learn from: they go by its order."""
     if axis.named:
         return
-    box = extent.lonlat_box(area)
-    month = 1 if box.bottom + box.top >= 0 else 7  # the middle of winter
+    month = 7 if extent.is_south(area) else 1  # the middle of winter
     days = (axis.start - dt.date(axis.start.year, month, 1)).days
     days = abs((days + 182) % 365 - 182)
     if days > conventions.START_SHIFT_DAYS:

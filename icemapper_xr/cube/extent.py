@@ -11,7 +11,7 @@ from icemapper_xr._types import Bounds, Observation
 from icemapper_xr.cube.grid import AreaGrid, projected
 from icemapper_xr.errors import OptionError
 
-__all__ = ["extent", "lonlat_box", "read_area"]
+__all__ = ["extent", "is_south", "lonlat_box", "read_area"]
 
 
 def lonlat_box(area: AreaGrid) -> Bounds:
@@ -32,6 +32,12 @@ def lonlat_box(area: AreaGrid) -> Bounds:
     crs = pyproj.CRS.from_wkt(area.grid.wkt)
     box = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform_bounds(*area.grid.bounds)
     return Bounds(*map(float, box))
+
+
+def is_south(area: AreaGrid) -> bool:
+    """Whether the middle of an area lies south of the equator, where winter is in July."""
+    box = lonlat_box(area)
+    return box.bottom + box.top < 0
 
 
 def extent(observations: Sequence[Observation], *, crs: Any = None) -> tuple[Bounds, Any]:

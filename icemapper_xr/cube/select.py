@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from icemapper_xr import conventions, hours
 from icemapper_xr._types import Observation
+from icemapper_xr.cube.extent import is_south
 from icemapper_xr.cube.grid import AreaGrid
 from icemapper_xr.cube.passes import Pass, began, passes, timed
 from icemapper_xr.cube.timeaxis import Steps, midnight, steps
@@ -25,7 +26,9 @@ from icemapper_xr.errors import CubeError, OptionError
 __all__ = ["Pass", "Selection", "Steps", "choose", "passes", "steps"]
 
 MELT_MONTHS = (6, 7, 8, 9)
+"""In the north; in the south half a year later."""
 MIN_MELT_STEPS = 2
+_MELT_SEASON = {False: "June to September", True: "December to March"}
 _DAY = dt.timedelta(days=1)
 _N = conventions.N_STEPS
 _STEP = conventions.STEP_DAYS
@@ -41,6 +44,8 @@ class Selection:
     steps: Steps
     passes: Mapping[conventions.Feature, tuple[Pass | None, ...]]
     """Per feature the pass of every step, None where there is none."""
+    south: bool = False
+    """Whether the area lies south of the equator."""
 
     @property
     def series(self) -> Candidate:
@@ -93,7 +98,8 @@ def choose(
     grouped = {feature: passes(observations, area) for feature, observations in found.items()}
     leading = next(iter(grouped))
     candidates = _candidates(grouped[leading], leading, orbit, polarisation)
-    selections = [_select(grouped, axis, candidate) for candidate in candidates]
+    south = is_south(area)
+    selections = [replace(_select(grouped, axis, candidate), south=south) for candidate in candidates]
     best = max(selections, key=_score)
     _check_hours(best, grouped)
     _check_looks(best)
@@ -390,7 +396,7 @@ def _check_steps(best: Selection, selections: Sequence[Selection], min_steps: in
         )
     if melt_steps(best) < MIN_MELT_STEPS:
         warnings.warn(
-            f"{melt_steps(best)} valid steps in the melt season (June to September) on {label}; "
+            f"{melt_steps(best)} valid steps in the melt season ({_MELT_SEASON[best.south]}) on {label}; "
             f"at least {MIN_MELT_STEPS} are advised",
             UserWarning,
             stacklevel=4,
@@ -419,12 +425,13 @@ def _warn_of_unknown_pairs(best: Selection, baseline: int | None) -> None:
 
 
 def melt_steps(selection: Selection) -> int:
-    """Return the number of valid steps in June to September."""
+    """Return the number of valid steps in June to September, in the south December to March."""
+    melting = {(month + 5) % 12 + 1 for month in MELT_MONTHS} if selection.south else set(MELT_MONTHS)
     months = (
         (one.day if one is not None else centre.date()).month
         for one, centre in zip(next(iter(selection.passes.values())), selection.steps.centres, strict=True)
     )
-    return sum(valid and month in MELT_MONTHS for valid, month in zip(selection.valid, months, strict=True))
+    return sum(valid and month in melting for valid, month in zip(selection.valid, months, strict=True))
 
 
 def missing_text(selection: Selection) -> str:

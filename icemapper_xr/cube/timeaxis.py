@@ -15,8 +15,6 @@ from icemapper_xr.errors import OptionError
 
 __all__ = ["Steps", "day_of", "midnight", "steps"]
 
-FIRST_YEAR = 2014
-"""Launch of Sentinel-1A."""
 _N = conventions.N_STEPS
 _STEP = conventions.STEP_DAYS
 
@@ -89,10 +87,11 @@ def _whole_year(year: Any) -> int:
 
 
 def _check_year(year: int, first: dt.date, today: dt.date) -> None:
+    earliest = conventions.FIRST_YEAR
     if year > today.year or first > today:
         raise OptionError(f"the year {max(year, first.year)} lies in the future; take one up to {today.year}")
-    if year < FIRST_YEAR or first.year < FIRST_YEAR - 1:
-        raise OptionError(f"the year {min(year, first.year)} is before Sentinel-1; take one from {FIRST_YEAR} on")
+    if year < earliest or first.year < earliest - 1:
+        raise OptionError(f"the year {min(year, first.year)} is before Sentinel-1; take one from {earliest} on")
 
 
 def day_of(value: Any, name: str) -> dt.date:
