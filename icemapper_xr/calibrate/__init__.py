@@ -17,10 +17,10 @@ from icemapper_xr.calibrate.maps import (
     KernelRidge,
     Model,
     Monotone,
+    choose,
     from_dict,
     published,
     read,
-    tell_of_other,
     to_dict,
     write,
 )
@@ -40,6 +40,7 @@ __all__ = [
     "bin_confidence",
     "calibrate",
     "calibrated_probability",
+    "choose",
     "expected_calibration_error",
     "fit_kernel_ridge",
     "fit_monotone",
@@ -49,7 +50,6 @@ __all__ = [
     "read",
     "reliability",
     "shannon_confidence",
-    "tell_of_other",
     "to_dict",
     "write",
 ]

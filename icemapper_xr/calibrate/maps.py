@@ -17,7 +17,7 @@ import numpy.typing as npt
 from icemapper_xr import whole
 from icemapper_xr.errors import OptionError, StoreError
 
-__all__ = ["KernelRidge", "Model", "Monotone", "from_dict", "published", "read", "to_dict", "write"]
+__all__ = ["KernelRidge", "Model", "Monotone", "choose", "from_dict", "published", "read", "to_dict", "write"]
 
 Array = npt.NDArray[np.float64]
 
@@ -110,7 +110,7 @@ def _kind(numbers: Mapping[str, Any]) -> Any:
     return numbers.get("kind", KernelRidge.kind if "kernel" in numbers or "dual_coef" in numbers else None)
 
 
-def from_dict(numbers: dict[str, Any]) -> Model:
+def from_dict(numbers: Mapping[str, Any]) -> Model:
     """Return the model that these numbers describe; keys that are not the model's are ignored.
 
     Raises
@@ -167,7 +167,34 @@ def write(model: Model, path: str | Path) -> None:
         ) from error
 
 
-def tell_of_other(model: Model, digest: str | None, *, what: object) -> None:
+def choose(wanted: str | Path | None, *, digest: str | None, shipped: Mapping[str, Any] | None) -> Model | None:
+    """Return the calibration that is wanted of the answers of some weights.
+
+    Parameters
+    ----------
+    wanted
+        `"auto"` takes the one that ships with the weights, if there is one; a path one that `write` wrote, with a
+        warning if it was fitted to other weights; `"none"` and None none.
+    digest
+        Of the weights; None where nobody knows.
+    shipped
+        Numbers that ship with the weights; None where there are none.
+
+    Raises
+    ------
+    OptionError
+        The file cannot be read or is no calibration.
+    """
+    if wanted is None or str(wanted) == "none":
+        return None
+    if str(wanted) == "auto":
+        return from_dict(shipped) if shipped else None
+    found = read(wanted)
+    _tell_of_other(found, digest, what=wanted)
+    return found
+
+
+def _tell_of_other(model: Model, digest: str | None, *, what: object) -> None:
     """Warn of a calibration that says that it was fitted to other weights than those of a digest."""
     fitted = re.match(r"weights ([0-9a-f]{12});", model.source)
     if fitted and digest is not None and not digest.startswith(fitted[1]):
@@ -175,7 +202,7 @@ def tell_of_other(model: Model, digest: str | None, *, what: object) -> None:
             f"the calibration {what} was fitted to the weights {fitted[1]}, not to {digest[:12]}: what is right for "
             "the one need not be for the other; fit one with `icemapper calibrate`",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

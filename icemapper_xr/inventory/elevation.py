@@ -276,6 +276,7 @@ def stretch(proj: pyproj.Proj, lonlat: tuple[float, float]) -> float:
 
 def utm(lon: float, lat: float) -> pyproj.CRS:
     """Return the UTM zone of a place, polar equal-area planes beyond 84 degrees."""
+    # A plane to measure in, not one to share a grid: so the zone of six degrees, not the wide ones of Svalbard.
     if abs(lat) > 84:
         return _epsg(6931 if lat > 0 else 6932)
     zone = int((lon + 180) % 360 // 6) + 1

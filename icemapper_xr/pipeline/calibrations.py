@@ -28,17 +28,12 @@ def calibration_of(wanted: str | Path | None, facts: Mapping[str, Any]) -> tuple
     OptionError
         The file cannot be read.
     """
-    if wanted is None or wanted == "none":
-        return None, None
-    if wanted != "auto":
-        found = calibrate.read(wanted)
-        calibrate.tell_of_other(found, facts["run"].get(cv.ATTR_WEIGHTS_DIGEST), what=wanted)
-        return found, f"calibrated by {Path(wanted).name}"
     from icemapper_xr.models import own
 
     digest = facts["run"].get(cv.ATTR_WEIGHTS_DIGEST)
-    numbers = own.with_digest(digest).get("calibration")
-    if not isinstance(numbers, dict):
+    model = calibrate.choose(wanted, digest=digest, shipped=own.with_digest(digest).get("calibration"))
+    if model is None or wanted is None:
         return None, None
-    model = calibrate.from_dict(numbers)
-    return model, f"calibrated by the map that ships with the weights ({model.source or model.kind})"
+    if wanted == "auto":
+        return model, f"calibrated by the map that ships with the weights ({model.source or model.kind})"
+    return model, f"calibrated by {Path(wanted).name}"

@@ -15,14 +15,14 @@ from icemapper_xr.inventory import names, shapes
 from icemapper_xr.pipeline import observed, outlining, tiled
 from icemapper_xr.pipeline.outlining import OUTLINES
 from icemapper_xr.pipeline.records import settings_of
+from icemapper_xr.pipeline.runs import GLACIERS
 
 if TYPE_CHECKING:
     import geopandas as gpd
     import pandas as pd
 
-__all__ = ["GLACIERS", "LinkReport", "divides_of_run", "given_glaciers", "glaciers_of", "links_of_run", "write_table"]
+__all__ = ["LinkReport", "divides_of_run", "given_glaciers", "glaciers_of", "links_of_run", "write_table"]
 
-GLACIERS = "glaciers.gpkg"
 LAYER = "glaciers"
 LINKS_YEARS = "links_years.csv"
 LINKS_INVENTORY = "links_inventory.csv"

@@ -17,6 +17,7 @@ from icemapper_xr.analysis.series import Acquisition
 from icemapper_xr.errors import AnalysisError
 from icemapper_xr.inventory.shapes import only_glaciers
 from icemapper_xr.pipeline import runs, tables
+from icemapper_xr.pipeline.outlining import OUTLINES
 from icemapper_xr.pipeline.sheets import Sheet
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["TerminusReport", "termini_of_run"]
 
-OUTLINES: Final = "outlines.gpkg"
 _EDGE: Final = "touches_edge"
 _NUMBERS: Final = {"azimuth": "degrees", "width": "metres above 0", "length": "metres above 0"}
 """Columns of a box, and what they are."""

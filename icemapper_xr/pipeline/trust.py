@@ -41,24 +41,20 @@ def calibrate(result: xr.Dataset | xr.DataArray, *, model: str | Path | maps.Mod
     """
     if isinstance(model, maps.KernelRidge | maps.Monotone):
         return maps.calibrate(result, model)
-    if not isinstance(model, str | Path):
+    if not isinstance(model, str | Path) or str(model) == "none":
         raise OptionError(f"model={model!r}: give 'auto', a file written by `icemapper calibrate`, or a fitted map")
-    if str(model) != "auto":
-        found = maps.read(model)
-        maps.tell_of_other(found, result.attrs.get(conventions.ATTR_WEIGHTS_DIGEST), what=model)
-        return maps.calibrate(result, found)
     from icemapper_xr.models import own
 
     digest = result.attrs.get(conventions.ATTR_WEIGHTS_DIGEST)
-    if digest is None:  # as of a variable alone: the attributes are the dataset's
+    if digest is None and str(model) == "auto":  # as of a variable alone: the attributes are the dataset's
         raise OptionError("the result does not name its weights: pass the dataset of `predict`, or a file as model=")
-    numbers = own.with_digest(digest).get("calibration")
-    if not numbers:
+    found = maps.choose(model, digest=digest, shipped=own.with_digest(digest).get("calibration"))
+    if found is None:
         raise OptionError(
             f"no calibration ships with the weights of this result ({result.attrs.get(conventions.ATTR_WEIGHTS)}): "
             "fit one by `icemapper calibrate WEIGHTS` and give its file as model="
         )
-    return maps.calibrate(result, maps.from_dict(numbers))
+    return maps.calibrate(result, found)
 
 
 def applicability(ds: xr.Dataset, *, weights: str | Path | Segmenter) -> xr.DataArray:

@@ -282,17 +282,8 @@ def _seen(weights: str | Path, seeds: Sequence[int]) -> str:
 
 def _calibration(weights: str | Path, wanted: str | Path | None) -> maps.Model | None:
     """Find the calibration that is to be judged."""
-    if wanted is None or str(wanted) == "none":
-        return None
-    if str(wanted) != "auto":
-        found = maps.read(wanted)
-        maps.tell_of_other(found, models.info(weights)["digest"], what=wanted)
-        return found
-    try:
-        numbers = models.resolve(weights).calibration
-    except errors.OptionError:  # weights that do not say their features have no calibration either
-        return None
-    return maps.from_dict(numbers) if numbers else None
+    digest = models.info(weights)["digest"]
+    return maps.choose(wanted, digest=digest, shipped=own.with_digest(digest).get("calibration"))
 
 
 def _register(weights: str | Path, *, scores: Any = None, calibration: Any = None) -> None:
