@@ -49,6 +49,10 @@ LATTICE: Final = 1152
 A multiple of the strides of a 384 px window for overlap 0.5, 0.25 and 0 (192, 288 and 384 px); the strides of any
 other window must divide it too.
 """
+TILE_CHUNKS: Final = 8
+"""Side of a region's tile in chunks: 92 km at 10 m, well inside the 250 km of an IW swath."""
+MASK_BUFFER: Final = 1000.0
+"""Metres by which the polygons of a mask are grown: glaciers advance, coastlines are coarse (a judgement)."""
 
 # -- decibel ----------------------------------------------------------------------------------------------------------
 NOISE_FLOOR_DB: Final = -35.0

@@ -94,7 +94,7 @@ class MapSettings(Strict):
     orbit: int | None = pydantic.Field(default=None, ge=1, le=175)
     """Relative orbit; None is the best covered of the first year."""
     polarisation: Literal["VV", "HH"] | None = None
-    baseline: int = pydantic.Field(default=12, ge=1)
+    baseline: int = pydantic.Field(default=conventions.CYCLE_DAYS, ge=1)
     """Days between the two dates of a coherence pair."""
     min_steps: int = pydantic.Field(default=conventions.MIN_STEPS, ge=1, le=conventions.N_STEPS)
     """Valid steps below which a cube is refused."""
@@ -113,9 +113,9 @@ class MapSettings(Strict):
 
     mask: str | None = None
     """File of polygons outside of which there cannot be ice."""
-    mask_buffer: float = pydantic.Field(default=1000.0, ge=0)
+    mask_buffer: float = pydantic.Field(default=conventions.MASK_BUFFER, ge=0)
     """Metres by which the mask is grown."""
-    tile: int = pydantic.Field(default=8, ge=1)
+    tile: int = pydantic.Field(default=conventions.TILE_CHUNKS, ge=1)
     """Side of a region's tile in chunks of 1152 pixels."""
     store: str | None = None
     """Path or URL of the cube; None is `glaciers.zarr` in the output folder."""

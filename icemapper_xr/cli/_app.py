@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 from cyclopts import App, Group, Parameter, convert
 
 from icemapper_xr._version import __version__
-from icemapper_xr.conventions import MIN_STEPS
+from icemapper_xr.conventions import CYCLE_DAYS, MIN_STEPS, OVERLAP
 
 __all__ = [
     "ANYWHERE",
@@ -110,11 +110,11 @@ class SeriesOptions:
     """Relative orbit; default: the best covered."""
     polarisation: Literal["VV", "HH"] | None = None
     """Default: the best covered."""
-    baseline: int = 12
+    baseline: int = CYCLE_DAYS
     """Days between the two dates of a coherence pair."""
     min_steps: int = MIN_STEPS
     """Fewest valid steps with which to go on."""
-    overlap: float = 0.5
+    overlap: float = OVERLAP
     """Share of a window that the next one covers: 0.5, 0.25 or 0."""
     engine: Literal["auto", "tensorflow", "openvino"] = "auto"
     """Library that runs the network."""

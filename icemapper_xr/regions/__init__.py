@@ -8,19 +8,17 @@ mapped some pixels past their border; outlines are cut exactly there and joined 
 
 from __future__ import annotations
 
-from icemapper_xr.regions.mask import BUFFER_M, Mask, mask_of_file, wanted
+from icemapper_xr.regions.mask import Mask, mask_of_file, wanted
 from icemapper_xr.regions.named import NAMED, Named, find
 from icemapper_xr.regions.seams import join
 from icemapper_xr.regions.shape import listed, resolve
-from icemapper_xr.regions.tiles import TILE_CHUNKS, Part, parts
+from icemapper_xr.regions.tiles import Part, parts
 from icemapper_xr.regions.together import mosaic
 from icemapper_xr.regions.utm import EDGE_DEGREES, Zone, degrees_around, turned, zones
 
 __all__ = [
-    "BUFFER_M",
     "EDGE_DEGREES",
     "NAMED",
-    "TILE_CHUNKS",
     "Mask",
     "Named",
     "Part",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from icemapper_xr import cube
+from icemapper_xr import conventions, cube
 from icemapper_xr._types import Grid
 from icemapper_xr.cube import extent
 from icemapper_xr.errors import OptionError
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Mask", "mask_of_file", "project_onto", "wanted"]
 
-BUFFER_M = 1000.0
-"""Metres by which the polygons of a mask are grown: glaciers advance, coastlines are coarse (a judgement)."""
 _SLACK_M = 5_550.0
 """Metres beyond the buffer within which polygons are brought to a zone, so that none is cut where it is grown."""
 _SIMPLER = 0.05
@@ -141,7 +139,11 @@ def project_onto(mask: BaseGeometry, zone: Any, *, buffer_m: float) -> BaseGeome
 
 
 def wanted(
-    area: cube.AreaGrid, *, geometry: Any = None, mask: str | Path | None = None, mask_buffer: float = BUFFER_M
+    area: cube.AreaGrid,
+    *,
+    geometry: Any = None,
+    mask: str | Path | None = None,
+    mask_buffer: float = conventions.MASK_BUFFER,
 ) -> Mask | None:
     """Return what of an area is to be mapped: inside its polygon, and where the mask leaves a chance of ice.
 

@@ -17,10 +17,8 @@ from icemapper_xr.regions.mask import Mask
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
-__all__ = ["OVERLAP_PIXELS", "TILE_CHUNKS", "Part", "parts"]
+__all__ = ["OVERLAP_PIXELS", "Part", "parts"]
 
-TILE_CHUNKS: Final = 8
-"""Side of a tile in chunks of 1152 pixels: 92 km at 10 m, well inside the 250 km of an IW swath."""
 OVERLAP_PIXELS: Final = 4
 """Mapped past the border of a zone and of the area, so that the outlines cross it before they are cut."""
 
@@ -54,9 +52,9 @@ def parts(
     area: BaseGeometry,
     *,
     resolution: float = conventions.PIXEL_SIZE,
-    tile: int = TILE_CHUNKS,
+    tile: int = conventions.TILE_CHUNKS,
     mask: BaseGeometry | None = None,
-    mask_buffer: float = masks.BUFFER_M,
+    mask_buffer: float = conventions.MASK_BUFFER,
 ) -> tuple[Part, ...]:
     """Cut an area into tiles, each in the UTM zone that owns it.
 
