@@ -171,6 +171,9 @@ def test_map_end_to_end(folder: Path, weights: Path, tmp_path: Path, capsys: pyt
     with rasterio.open(next(folder.glob("*.tif"))) as file:
         assert file.crs == stored.rio.crs
     assert gpd.read_file(out / "outlines.gpkg").crs.to_epsg() == 4326
+    flown = gpd.read_file(out / "orbits.gpkg")
+    assert flown[["year", "steps_valid", "scenes"]].to_numpy().tolist() == [[2023, 15, 15]]
+    assert flown.to_crs(stored.rio.crs).area[0] == pytest.approx(80 * 90 * 100, rel=1e-6)
     assert "tiny" in (out / "run.json").read_text()
 
     code, text, err = run(capsys, *command)

@@ -43,7 +43,7 @@ def test_a_map_into_a_bucket_is_the_map_on_disk_and_every_verb_finds_it(
     cube, out, here = f"{prefix}/glaciers.zarr", tmp_path / "out", tmp_path / "here"
     options = {"catalog": folder, "weights": FakeSegmenter(window=32), "years": (2022, 2023), **AREA}
     pipeline.map_glaciers(out=out, store=cube, **options)
-    assert names(out) == ["logs", "outlines.gpkg", "run.json", "store.json"]
+    assert names(out) == ["logs", "orbits.gpkg", "outlines.gpkg", "run.json", "store.json"]
     pipeline.map_glaciers(out=here, **options)
     xr.testing.assert_identical(ix.open_store(cube).load(), ix.open_store(here / "glaciers.zarr").load())
     assert gpd.read_file(out / "outlines.gpkg").equals(gpd.read_file(here / "outlines.gpkg"))
@@ -138,7 +138,7 @@ def test_a_bucket_without_rights_is_a_line_and_what_was_done_stays(
     with pytest.raises(StoreError, match=denied):
         pipeline.map_glaciers(out=tmp_path / "new", store=cube, years=(2023,), **options)
     assert not (tmp_path / "new").exists()
-    assert names(out) == ["logs", "outlines.gpkg", "run.json", "store.json"]
+    assert names(out) == ["logs", "orbits.gpkg", "outlines.gpkg", "run.json", "store.json"]
     s3.ask_for_keys(bucket, strict=False)
     assert store.status(cube) == {2022: (1, 1)}
     pipeline.map_glaciers(out=out, years=(2023,), **options)
@@ -201,7 +201,7 @@ def test_a_folder_has_one_cube(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"here has a cube of its own \(glaciers\.zarr\)"):
         pipeline.map_glaciers(out=tmp_path / "here", store=tmp_path / "other.zarr", **options)
     pipeline.map_glaciers(out=tmp_path / "here", store=tmp_path / "here" / "glaciers.zarr", **options)
-    assert names(tmp_path / "here") == ["glaciers.zarr", "logs", "outlines.gpkg", "run.json"]
+    assert names(tmp_path / "here") == ["glaciers.zarr", "logs", "orbits.gpkg", "outlines.gpkg", "run.json"]
     (tmp_path / "out" / "store.json").write_text("{")
     with pytest.raises(StoreError, match=r"store\.json does not say where the cube is"):
         pipeline.status_of_run(tmp_path / "out")

@@ -42,7 +42,7 @@ class Bright(FakeSegmenter):
         return (*super().__dask_tokenize__(), self.always)
 
 
-def write_year(folder: Path, year: int) -> None:
+def write_year(folder: Path, year: int, *, orbit: int = 14, columns: slice = slice(0, 320)) -> None:
     """Write a year of one orbit in UTM 33, a bright disc of 400 m on the border of the zones."""
     to_utm = pyproj.Transformer.from_crs(4326, 32633, always_xy=True)
     east, north = to_utm.transform(12.0, 66.006)
@@ -52,15 +52,15 @@ def write_year(folder: Path, year: int) -> None:
     power = (0.05 + 0.45 / (1 + np.exp((disc - 400) / 20))).astype(np.float32)
     for when in scenes.passes(year):
         scenes.write_raster(
-            folder / f"rtc_S1A_IW_HH_ro014_{when:%Y%m%dT%H%M%S}.tif",
-            power,
-            left=left,
+            folder / f"rtc_S1A_IW_HH_ro{orbit:03d}_{when:%Y%m%dT%H%M%S}.tif",
+            power[:, columns],
+            left=left + 10 * columns.start,
             top=top,
             feature="rtc",
             quantity="gamma0",
             scale="power",
             polarisation="HH",
-            relative_orbit="14",
+            relative_orbit=str(orbit),
             orbit_state="ascending",
             platform="S1A",
             mode="IW",
@@ -116,6 +116,27 @@ def test_an_area_across_zones_is_mapped_once(rasters: Path, tmp_path: Path) -> N
     assert outlines.area_km2[0] == pytest.approx(area_km2(shapely.box(*BOX)), rel=1e-7)
     assert outlines.geometry[0].bounds == pytest.approx(BOX, abs=1e-9)
     assert report.areas == {2023: (pytest.approx(outlines.area_km2[0]), 1)}
+
+
+def test_a_layer_says_which_orbit_mapped_what(tmp_path: Path) -> None:
+    rasters, out = tmp_path / "rasters", tmp_path / "m"
+    write_year(rasters, 2023, orbit=14, columns=slice(0, 200))
+    write_year(rasters, 2023, orbit=87, columns=slice(120, 320))
+    catalog.build(rasters)
+    run(rasters, out, Bright(always=True))
+    flown = gpd.read_file(out / "orbits.gpkg").set_index("tile")
+    assert flown.relative_orbit.to_dict() == {"utm32n_all": 14, "utm33n_all": 87}
+    assert set(flown.year) == {2023}
+    assert set(flown.platforms) == {"rtc S1A 15"}
+    west, east = flown.geometry
+    assert (west.bounds[2], east.bounds[0]) == pytest.approx((12.0, 12.0), abs=1e-9)
+    assert area_km2(west) + area_km2(east) == pytest.approx(area_km2(shapely.box(*BOX)), rel=1e-6)
+    # Drawn anew it comes back; alone it can be written elsewhere.
+    (out / "orbits.gpkg").unlink()
+    main(["outlines", str(out)])
+    path, again = pipeline.orbits_of_run(out, tmp_path / "flown.geojson")
+    assert gpd.read_file(path).relative_orbit.tolist() == again.relative_orbit.tolist() == [14, 87]
+    assert (out / "orbits.gpkg").is_file()
 
 
 def test_a_tile_that_fails_leaves_the_others(rasters: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

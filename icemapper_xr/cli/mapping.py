@@ -83,7 +83,8 @@ def map_(
     catalog
         planetary-computer, earth-search, cdse, a STAC URL, or the path of a catalogue or indexed folder.
     out
-        Folder to write: glaciers.zarr (of a region: one store a tile in tiles), outlines.gpkg, run.json, logs.
+        Folder to write: glaciers.zarr (of a region: one store a tile in tiles), outlines.gpkg,
+        orbits.gpkg, run.json, logs.
     store
         Where the cube lies instead: s3://bucket/glaciers.zarr, or a path on another disk. The folder remembers it.
     weights

@@ -9,6 +9,7 @@ from icemapper_xr.pipeline.areas import AreaReport, areas_of_run
 from icemapper_xr.pipeline.comparisons import inventories_of_files, surges_of_run
 from icemapper_xr.pipeline.entities import LinkReport, divides_of_run, links_of_run
 from icemapper_xr.pipeline.estimates import seconds_text
+from icemapper_xr.pipeline.flown import orbits_of_run
 from icemapper_xr.pipeline.fronts import termini_of_run
 from icemapper_xr.pipeline.mapping import MapReport, YearReport, map_glaciers
 from icemapper_xr.pipeline.original import apply
@@ -51,6 +52,7 @@ __all__ = [
     "normalise",
     "open_cube",
     "open_rasters",
+    "orbits_of_run",
     "outlines",
     "outlines_of_run",
     "plan_map",

@@ -110,7 +110,7 @@ def map_glaciers(
         As in `predict`.
     out
         Folder to write: ``glaciers.zarr`` (probability, n_obs, perhaps applicability by year), ``outlines.gpkg``,
-        ``run.json`` and ``logs``; every worker must see it.
+        ``orbits.gpkg`` (which orbit mapped it), ``run.json`` and ``logs``; every worker must see it.
     store
         Path or URL (``s3://bucket/glaciers.zarr``) of the cube, if it is not to lie in the folder; ``store.json`` in
         the folder then says where it is, for later runs and for all that reads the folder. Every worker must see it.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from icemapper_xr import addresses, calibrate, conventions, inventory, progress, store, vectorise
 from icemapper_xr.errors import OptionError, StoreError
-from icemapper_xr.pipeline import calibrations, records, tiled
+from icemapper_xr.pipeline import calibrations, flown, records, tiled
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -232,6 +232,7 @@ def outlines_of_run(
     if own:  # what `divides`, `export` and `qc` take for the drawing of the folder
         drawing = {"threshold": threshold, "min_area_km2": min_area_km2, "min_hole_km2": min_hole_km2}
         records.redrawn(target.parent, **drawing)
+        flown.orbits_of_run(source)
     if sides is not None:
         vectorise.write(sides, target.with_name(f"{target.stem}_band{target.suffix}"))
     return target, together

@@ -96,7 +96,8 @@ def map_region(
     catalog, weights, years, overwrite, retry_failed, cluster, cluster_options
         As in `map_glaciers`.
     out
-        Folder to write: ``tiles/`` (one store a tile), ``tiles.json``, ``outlines.gpkg``, ``run.json``, ``logs``.
+        Folder to write: ``tiles/`` (one store a tile), ``tiles.json``, ``outlines.gpkg``,
+        ``orbits.gpkg``, ``run.json``, ``logs``.
     region
         What `icemapper_xr.regions.resolve` takes: code or name of an RGI region, polygon file, west, south, east, north
         in degrees, geometry, or a list of these.
