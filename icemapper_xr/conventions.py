@@ -145,7 +145,9 @@ ATTR_BASELINE: Final = "baseline_days"
 """Days between the two dates of a coherence pair; not of cubes without coherence, or of unknown dates."""
 ATTR_STEPS_MISSING: Final = "steps_missing"
 """{feature: [indices of the steps without an observation]}, as a JSON string."""
-ATTRS_OF_SERIES: Final = ("steps_valid", "steps_valid_in_melt_season", "platforms", "first_date", "last_date")
+ATTR_PLATFORMS: Final = "platforms"
+"""{feature: {platform: steps}}, as a JSON string."""
+ATTRS_OF_SERIES: Final = ("steps_valid", "steps_valid_in_melt_season", ATTR_PLATFORMS, "first_date", "last_date")
 """What else is said of one year's series; in a store of several years it belongs to the year."""
 ATTR_TIME_OF_DAY: Final = "time_of_day"
 """UTC time of day of a year's passes, HH:MM:SS; only where the relative orbit is unknown, which it stands for."""

@@ -166,6 +166,8 @@ def test_map_end_to_end(folder: Path, weights: Path, tmp_path: Path, capsys: pyt
     code, text, err = run(capsys, *command)
     assert code == 0, err
     assert "windows evaluated" in text
+    assert "platforms\n" in text
+    assert "S1A\n" in text
     stored = ix.open_store(out / "glaciers.zarr")
     assert dict(stored.sizes) == {"year": 1, "y": 90, "x": 80}
     with rasterio.open(next(folder.glob("*.tif"))) as file:

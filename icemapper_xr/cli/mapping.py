@@ -280,10 +280,10 @@ def _region_summary(report: RegionReport) -> str:
 
 
 def _summary(report: MapReport) -> str:
-    lines = ["year  area km2  glaciers  orbit  pol  steps  first       last"]
+    lines = ["year  area km2  glaciers  orbit  pol  steps  first       last        platforms"]
     lines += [
         f"{y.year}  {y.area_km2:8.2f}  {y.glaciers:8d}  {y.relative_orbit or '?':>5}  {y.polarisation or '?':>3}  "
-        f"{y.steps:5d}  {y.first}  {y.last}"
+        f"{y.steps:5d}  {y.first}  {y.last}  {'+'.join(y.platforms) or '?'}"
         for y in report.years
     ]
     lines += [f"{y.year}: {len(y.missing)} missing steps ({', '.join(y.missing)})" for y in report.years if y.missing]

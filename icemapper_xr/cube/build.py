@@ -336,7 +336,7 @@ def _attributes(selection: select.Selection, area: AreaGrid) -> dict[str, Any]:
         **({} if told is None else {conventions.ATTR_TIME_OF_DAY: f"{passes.began(told):%H:%M:%S}"}),
         "steps_valid": sum(selection.valid),
         "steps_valid_in_melt_season": select.melt_steps(selection),
-        "platforms": json.dumps(platforms, sort_keys=True),
+        conventions.ATTR_PLATFORMS: json.dumps(platforms, sort_keys=True),
         "first_date": min(dates).isoformat(),
         "last_date": max(dates).isoformat(),
     }

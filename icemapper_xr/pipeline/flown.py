@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -84,7 +83,7 @@ def _of_store(path: str | Path, zone: regions.Zone | None = None) -> Iterator[di
             "relative_orbit": orbit,
             "orbit_state": facts["run"].get(cv.ATTR_ORBIT_STATE) or None,
             "polarisation": polarisation,
-            "platforms": _platforms(attrs),
+            "platforms": _text(orbits.platforms(attrs)),
             "first_date": attrs.get("first_date"),
             "last_date": attrs.get("last_date"),
             "scenes": len(one["identity"].get("items", ())),
@@ -93,11 +92,16 @@ def _of_store(path: str | Path, zone: regions.Zone | None = None) -> Iterator[di
         }
 
 
-def _platforms(attrs: Mapping[str, Any]) -> str | None:
-    """Write steps by feature and platform as people read them: "rtc S1A 12, S1B 3; insar S1A/S1A 15"."""
-    told = json.loads(attrs.get("platforms") or "{}")
-    features = sorted(told, key=cv.FEATURES.index)
-    return "; ".join(f"{one} " + ", ".join(f"{name} {n}" for name, n in told[one].items()) for one in features) or None
+def _text(platforms: Mapping[str, Mapping[str, int]]) -> str | None:
+    """Write platforms as people read them.
+
+    >>> _text({"rtc": {"S1A": 12, "S1B": 3}, "insar": {"S1A/S1A": 15}})
+    'rtc S1A 12, S1B 3; insar S1A/S1A 15'
+    """
+    told = (
+        f"{feature} " + ", ".join(f"{name} {n}" for name, n in steps.items()) for feature, steps in platforms.items()
+    )
+    return "; ".join(told) or None
 
 
 def _area(run: Mapping[str, Any], zone: regions.Zone | None) -> BaseGeometry:

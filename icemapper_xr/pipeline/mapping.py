@@ -46,6 +46,8 @@ class YearReport:
     """Number of outlines."""
     relative_orbit: int | None
     polarisation: str | None
+    platforms: tuple[str, ...]
+    """Satellites that flew it, such as S1A."""
     steps: int
     """Steps that have an observation of every feature."""
     missing: tuple[str, ...]
@@ -412,6 +414,7 @@ def _report(
         glaciers=len(shapes),
         relative_orbit=orbit,
         polarisation=polarisation,
+        platforms=orbits.satellites(opened.attrs),
         steps=int(observed.sum()),
         missing=tuple(str(day)[:10] for day in centres[~observed]),
         first=str(used.min())[:10],

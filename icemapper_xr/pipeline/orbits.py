@@ -1,7 +1,8 @@
-"""What all years of a map have to share: relative orbit and polarisation, or, where it is unknown, the time of day."""
+"""Orbits of a map: what all its years have to share, and which satellites flew them."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,13 +12,25 @@ from icemapper_xr import conventions, hours, store
 from icemapper_xr.errors import CubeError
 from icemapper_xr.settings import MapSettings
 
-__all__ = ["Shared", "known_series"]
+__all__ = ["Shared", "known_series", "platforms", "satellites"]
 
 
 def known_series(attrs: Mapping[Any, Any]) -> tuple[int | None, str | None]:
     """Return relative orbit and polarisation of a cube or a store; None where its rasters' names did not tell."""
     orbit, polarisation = (attrs.get(name) for name in (conventions.ATTR_ORBIT, conventions.ATTR_POLARISATION))
     return (int(orbit) if orbit is not None and orbit > 0 else None), (str(polarisation) if polarisation else None)
+
+
+def platforms(attrs: Mapping[Any, Any]) -> dict[str, dict[str, int]]:
+    """Return the steps of one year's series by feature and platform, of coherence by its pair ("S1A/S1B")."""
+    told: dict[str, dict[str, int]] = json.loads(attrs.get(conventions.ATTR_PLATFORMS) or "{}")
+    return {feature: told[feature] for feature in conventions.FEATURES if feature in told}
+
+
+def satellites(attrs: Mapping[Any, Any]) -> tuple[str, ...]:
+    """Return the satellites that flew one year's series, those of coherence pairs too; none where nobody knows."""
+    names = {name for steps in platforms(attrs).values() for pair in steps for name in pair.split("/")}
+    return tuple(sorted(names - {"unknown"}))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from icemapper_xr import regions, store
 from icemapper_xr._types import Bounds
 from icemapper_xr.analysis.series import Acquisition
 from icemapper_xr.errors import StoreError
-from icemapper_xr.pipeline import tiled
+from icemapper_xr.pipeline import orbits, tiled
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -141,7 +140,7 @@ def _refuse_unfinished(path: Path | str, year: int, left: int) -> None:
 def _acquisitions(facts: Mapping[str, Any], years: Sequence[int]) -> tuple[tuple[Acquisition, ...], list[str]]:
     """Orbit, polarisation and sensor of each year; platforms that share a year count as one sensor."""
     run = facts["run"]
-    platforms = [_platforms(facts["years"].get(year, {}).get("attrs", {}).get("platforms")) for year in years]
+    platforms = [set(orbits.satellites(facts["years"].get(year, {}).get("attrs", {}))) for year in years]
     if not all(platforms):
         platforms = [set() for _ in years]  # a platform that is not known is no change
     groups: list[set[str]] = []
@@ -157,11 +156,6 @@ def _acquisitions(facts: Mapping[str, Any], years: Sequence[int]) -> tuple[tuple
     found = {"+".join(sorted(names)) for names in platforms if names}
     told = [f"platforms differ between the years ({', '.join(sorted(found))})"] if len(found) > 1 else []
     return tuple(kinds), told
-
-
-def _platforms(value: Any) -> set[str]:
-    """S1A, S1B ... out of a year's attribute."""
-    return set(re.findall(r"S1[A-D]", str(value)))
 
 
 # -- the tiles of a region --------------------------------------------------------------------------------------------
