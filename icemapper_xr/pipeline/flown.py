@@ -54,7 +54,7 @@ def orbits_of_run(source: str | Path, out: str | Path | None = None) -> tuple[Pa
     flown = gpd.GeoDataFrame(rows, geometry="geometry", crs="EPSG:4326").sort_values(
         ["year", "tile"], ignore_index=True
     )
-    flown = flown.astype({"relative_orbit": "Int16", "year": "int32", "scenes": "int32", "steps_valid": "Int16"})
+    flown = flown.astype({"relative_orbit": "Int16", "year": "int32", "scenes": "Int32", "steps_valid": "Int16"})
     target = store.folder_of(source) / ORBITS if out is None else addresses.local_path(out)
     vectorise.write(flown, target, layer=LAYER)
     return target, flown
@@ -86,7 +86,7 @@ def _of_store(path: str | Path, zone: regions.Zone | None = None) -> Iterator[di
             "platforms": _text(orbits.platforms(attrs)),
             "first_date": attrs.get("first_date"),
             "last_date": attrs.get("last_date"),
-            "scenes": len(one["identity"].get("items", ())),
+            "scenes": len(one["identity"].get("items", ())) or None,
             "steps_valid": attrs.get("steps_valid"),
             "geometry": area,
         }
