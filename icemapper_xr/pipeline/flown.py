@@ -51,9 +51,8 @@ def orbits_of_run(source: str | Path, out: str | Path | None = None) -> tuple[Pa
     rows = list(_of_region(folder) if tiled.is_region(folder) else _of_store(store.cube_of(source)))
     if not rows:
         raise StoreError(f"{source} has no finished year; run the same map again")
-    flown = gpd.GeoDataFrame(rows, geometry="geometry", crs="EPSG:4326").sort_values(
-        ["year", "tile"], ignore_index=True
-    )
+    rows.sort(key=lambda row: (row["year"], row["tile"]))
+    flown = gpd.GeoDataFrame(rows, geometry="geometry", crs="EPSG:4326")
     flown = flown.astype({"relative_orbit": "Int16", "year": "int32", "scenes": "Int32", "steps_valid": "Int16"})
     target = store.folder_of(source) / ORBITS if out is None else addresses.local_path(out)
     vectorise.write(flown, target, layer=LAYER)
