@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
@@ -167,7 +167,9 @@ def write(model: Model, path: str | Path) -> None:
         ) from error
 
 
-def choose(wanted: str | Path | None, *, digest: str | None, shipped: Mapping[str, Any] | None) -> Model | None:
+def choose(
+    wanted: str | Path | None, *, digest: str | None, shipped: Callable[[], Mapping[str, Any] | None]
+) -> Model | None:
     """Return the calibration that is wanted of the answers of some weights.
 
     Parameters
@@ -178,7 +180,7 @@ def choose(wanted: str | Path | None, *, digest: str | None, shipped: Mapping[st
     digest
         Of the weights; None where nobody knows.
     shipped
-        Numbers that ship with the weights; None where there are none.
+        Looks up the numbers that ship with the weights; None where there are none. Called for "auto" only.
 
     Raises
     ------
@@ -188,7 +190,8 @@ def choose(wanted: str | Path | None, *, digest: str | None, shipped: Mapping[st
     if wanted is None or str(wanted) == "none":
         return None
     if str(wanted) == "auto":
-        return from_dict(shipped) if shipped else None
+        numbers = shipped()
+        return from_dict(numbers) if numbers else None
     found = read(wanted)
     _tell_of_other(found, digest, what=wanted)
     return found

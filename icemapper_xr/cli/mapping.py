@@ -211,7 +211,8 @@ def outlines(
     source
         Folder that `map` wrote, or a glaciers.zarr.
     out
-        .gpkg, .parquet or .geojson; default: outlines.gpkg in the folder, of one year outlines_YEAR.gpkg.
+        .gpkg, .parquet or .geojson; default: outlines.gpkg in the folder (and orbits.gpkg, which orbit mapped what), of
+        one year outlines_YEAR.gpkg.
     year
         Only this year; default: all that are finished.
     threshold

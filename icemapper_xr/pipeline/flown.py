@@ -23,7 +23,7 @@ LAYER: Final = "orbits"
 
 
 def orbits_of_run(source: str | Path, out: str | Path | None = None) -> tuple[Path, gpd.GeoDataFrame]:
-    """Write which orbit mapped what of a finished map; the outlines of a folder are never written without it.
+    """Write which orbit mapped what; `map` does this itself, and `outlines` when it draws a folder's outlines anew.
 
     Parameters
     ----------
@@ -35,10 +35,11 @@ def orbits_of_run(source: str | Path, out: str | Path | None = None) -> tuple[Pa
     Returns
     -------
     tuple of Path and GeoDataFrame
-        The file and its content: for each finished year of the map, of a region that of each tile, its area (EPSG:4326;
-        of a tile what its UTM zone owns of it, so that no place is in two of them), `year`, `tile` (the name of its
-        store), `relative_orbit` (<NA> where nobody knows), `orbit_state`, `polarisation`, `platforms`, `first_date`,
-        `last_date`, `scenes` and `steps_valid` (of 15). What a mask leaves out of the area was not mapped.
+        The file and its content: a row for each year that is finished in a store (a region has one a tile, which may
+        have years that others lack), with its area (EPSG:4326; of a tile what its UTM zone owns of it, so that no place
+        is in two of them), `year`, `tile` (the name of the store), `relative_orbit` (<NA> where nobody knows),
+        `orbit_state`, `polarisation`, `platforms`, `first_date`, `last_date`, `scenes` and `steps_valid` (of 15). The
+        area is that of the store: what a mask or a polygon leaves out of it was not mapped.
 
     Raises
     ------
@@ -73,6 +74,8 @@ def _of_store(path: str | Path, zone: regions.Zone | None = None) -> Iterator[di
     facts = store.provenance(path)
     orbit, polarisation = orbits.known_series(facts["run"])
     area = _area(facts["run"], zone)
+    if not area.area:  # only what was mapped past the border of the zone
+        return
     for year in finished:
         one = facts["years"][year]
         attrs = one["attrs"]
@@ -82,25 +85,13 @@ def _of_store(path: str | Path, zone: regions.Zone | None = None) -> Iterator[di
             "relative_orbit": orbit,
             "orbit_state": facts["run"].get(cv.ATTR_ORBIT_STATE) or None,
             "polarisation": polarisation,
-            "platforms": _text(orbits.platforms(attrs)),
+            "platforms": orbits.platforms_text(attrs),
             "first_date": attrs.get("first_date"),
             "last_date": attrs.get("last_date"),
             "scenes": len(one["identity"].get("items", ())) or None,
             "steps_valid": attrs.get("steps_valid"),
             "geometry": area,
         }
-
-
-def _text(platforms: Mapping[str, Mapping[str, int]]) -> str | None:
-    """Write platforms as people read them.
-
-    >>> _text({"rtc": {"S1A": 12, "S1B": 3}, "insar": {"S1A/S1A": 15}})
-    'rtc S1A 12, S1B 3; insar S1A/S1A 15'
-    """
-    told = (
-        f"{feature} " + ", ".join(f"{name} {n}" for name, n in steps.items()) for feature, steps in platforms.items()
-    )
-    return "; ".join(told) or None
 
 
 def _area(run: Mapping[str, Any], zone: regions.Zone | None) -> BaseGeometry:

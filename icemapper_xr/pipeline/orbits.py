@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from icemapper_xr import conventions, hours, store
 from icemapper_xr.errors import CubeError
 from icemapper_xr.settings import MapSettings
 
-__all__ = ["Shared", "known_series", "platforms", "satellites"]
+__all__ = ["Shared", "known_series", "platforms_text", "satellites"]
 
 
 def known_series(attrs: Mapping[Any, Any]) -> tuple[int | None, str | None]:
@@ -21,16 +22,26 @@ def known_series(attrs: Mapping[Any, Any]) -> tuple[int | None, str | None]:
     return (int(orbit) if orbit is not None and orbit > 0 else None), (str(polarisation) if polarisation else None)
 
 
-def platforms(attrs: Mapping[Any, Any]) -> dict[str, dict[str, int]]:
-    """Return the steps of one year's series by feature and platform, of coherence by its pair ("S1A/S1B")."""
-    told: dict[str, dict[str, int]] = json.loads(attrs.get(conventions.ATTR_PLATFORMS) or "{}")
-    return {feature: told[feature] for feature in conventions.FEATURES if feature in told}
-
-
 def satellites(attrs: Mapping[Any, Any]) -> tuple[str, ...]:
     """Return the satellites that flew one year's series, those of coherence pairs too; none where nobody knows."""
-    names = {name for steps in platforms(attrs).values() for pair in steps for name in pair.split("/")}
-    return tuple(sorted(names - {"unknown"}))
+    return tuple(sorted(set(re.findall(r"S1[A-D]", str(attrs.get(conventions.ATTR_PLATFORMS))))))
+
+
+def platforms_text(attrs: Mapping[Any, Any]) -> str | None:
+    """Write the steps of one year's series by feature and platform, of coherence by its pair.
+
+    >>> platforms_text({"platforms": '{"insar": {"S1A/S1A": 15}, "rtc": {"S1A": 12, "S1B": 3}}'})
+    'insar S1A/S1A 15; rtc S1A 12, S1B 3'
+
+    What others wrote there is left as it is.
+    """
+    told = attrs.get(conventions.ATTR_PLATFORMS)
+    try:
+        features = sorted(json.loads(told or "{}").items())
+        steps = [f"{feature} " + ", ".join(f"{name} {n}" for name, n in one.items()) for feature, one in features]
+    except (AttributeError, TypeError, ValueError):
+        return str(told)
+    return "; ".join(steps) or None
 
 
 @dataclass(frozen=True)

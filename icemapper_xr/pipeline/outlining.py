@@ -171,7 +171,7 @@ def outlines_of_run(
         Output folder of `map_glaciers` or `map_region` (across its tiles and zones), or a zarr cube.
     out
         File to write (.gpkg, .parquet, .geojson); None is ``outlines.gpkg`` beside the cube, ``outlines_<year>.gpkg``
-        for one year.
+        for one year. With ``outlines.gpkg`` in the folder of a map goes ``orbits.gpkg`` (`orbits_of_run`).
     year
         Only this year; None is all that are finished.
     threshold, min_area_km2, min_hole_km2
@@ -232,9 +232,10 @@ def outlines_of_run(
     if own:  # what `divides`, `export` and `qc` take for the drawing of the folder
         drawing = {"threshold": threshold, "min_area_km2": min_area_km2, "min_hole_km2": min_hole_km2}
         records.redrawn(target.parent, **drawing)
-        flown.orbits_of_run(source)
     if sides is not None:
         vectorise.write(sides, target.with_name(f"{target.stem}_band{target.suffix}"))
+    if own and not store.is_store(source):  # of a bare cube its folder is not ours
+        flown.orbits_of_run(source)
     return target, together
 
 

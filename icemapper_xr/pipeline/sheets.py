@@ -188,10 +188,10 @@ def of_region(folder: Path, years: Sequence[int] | None) -> Opened:
 
 
 def _told(folder: Path, facts: Mapping[Path, Mapping[str, Any]], years: Sequence[int]) -> Iterator[str]:
-    orbits = {(one["run"].get(cv.ATTR_ORBIT), one["run"].get(cv.ATTR_POLARISATION)) for one in facts.values()}
-    if len(orbits) > 1:
-        named = ", ".join(f"orbit {orbit} {polarisation}" for orbit, polarisation in sorted(orbits, key=str))
-        yield f"{len(facts)} tiles of {len(orbits)} kinds ({named}); each tile keeps its own through the years"
+    kinds = {(one["run"].get(cv.ATTR_ORBIT), one["run"].get(cv.ATTR_POLARISATION)) for one in facts.values()}
+    if len(kinds) > 1:
+        named = ", ".join(f"orbit {orbit} {polarisation}" for orbit, polarisation in sorted(kinds, key=str))
+        yield f"{len(facts)} tiles of {len(kinds)} kinds ({named}); each tile keeps its own through the years"
     for path, one in facts.items():
         gone = [year for year in years if year not in one["years"]]
         if gone:

@@ -141,7 +141,11 @@ def evaluate_weights(
         source = f"simulated scenes of {size} px, {_named(found)}{_seen(weights, found)}"
     if register:
         own.check(models.resolve(weights).path)
-    judged = _calibration(weights, calibration)
+    judged = maps.choose(
+        calibration,
+        digest=segmenter.digest,
+        shipped=lambda: own.with_digest(segmenter.digest).get("calibration"),
+    )
     with places.folders(out, cache):
         report: dict[str, Any] = {
             "weights": Path(str(weights)).name,
@@ -278,12 +282,6 @@ def _seen(weights: str | Path, seeds: Sequence[int]) -> str:
             )
             text += f", of which the weights {verb} {_named(both)}"
     return text
-
-
-def _calibration(weights: str | Path, wanted: str | Path | None) -> maps.Model | None:
-    """Find the calibration that is to be judged."""
-    digest = models.info(weights)["digest"]
-    return maps.choose(wanted, digest=digest, shipped=own.with_digest(digest).get("calibration"))
 
 
 def _register(weights: str | Path, *, scores: Any = None, calibration: Any = None) -> None:

@@ -50,7 +50,7 @@ def write(gdf: gpd.GeoDataFrame, path: str | os.PathLike[str], *, layer: str = L
             _write(gdf, part, suffix, layer)
     except Exception as error:  # each driver has its own
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise errors.VectorError(f"Cannot write the outlines to {target}: {reason}; name another file") from error
+        raise errors.VectorError(f"Cannot write {target}: {reason}; make room for it or name another file") from error
     return target
 
 
