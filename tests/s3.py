@@ -29,6 +29,8 @@ def server() -> Iterator[str]:
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             for _ in range(300):
+                if process.poll() is not None:  # else another server on that port would be taken for it
+                    raise RuntimeError(f"the S3 server at {url} ended: is the port taken?")
                 with (
                     contextlib.suppress(OSError),
                     urllib.request.urlopen(f"{url}/moto-api/data.json", timeout=5) as answer,

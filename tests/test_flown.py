@@ -39,7 +39,7 @@ def test_what_nobody_knows_is_empty_and_what_others_wrote_is_left(tmp_path: Path
     assert pd.isna(again.relative_orbit[0])
     assert again.polarisation[0] is None
     # Areas take nothing from it either.
-    assert len(pipeline.areas_of_run(tmp_path, n_draws=10).table)
+    assert len(pipeline.areas_of_run(tmp_path, n_draws=100).table)
 
 
 def test_the_folder_of_a_bare_cube_is_not_ours(tmp_path: Path) -> None:

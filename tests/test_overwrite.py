@@ -279,14 +279,14 @@ def test_failures_end_a_run_only_if_nothing_else_comes(tmp_path: Path, monkeypat
 
 # -- leases, places, boxes --------------------------------------------------------------------------------------------
 def test_a_lease_that_was_lost_is_not_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in (("LEASE_SECONDS", 0.5), ("RENEW_SECONDS", 1.0), ("_SETTLE_SECONDS", 0.05)):
+    for name, seconds in (("LEASE_SECONDS", 0.5), ("RENEW_SECONDS", 2.5), ("_SETTLE_SECONDS", 0.05)):
         monkeypatch.setattr(lease, name, seconds)
     place = Location.parse("memory://bucket/lost.zarr")
     with lock.hold(place) as asleep:
         time.sleep(0.7)  # longer than the lease, shorter than the next renewal
         with lease.hold(place):
             second = lease._note(place.sibling(".lock"))
-            time.sleep(1.5)  # past the renewal, which finds the other one
+            time.sleep(2.8)  # past the renewal, which finds the other one
             with pytest.raises(StoreError, match="another run has it now"):
                 asleep()
             assert (lease._note(place.sibling(".lock")) or {}).get("token") == (second or {})["token"]

@@ -73,7 +73,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 def test_resume_after_kills_gives_the_same_files(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
     path = tmp_path / "a.zarr"
-    process = start(path, pause=0.05)
+    process = start(path, pause=0.3)  # time to see it and to kill it on a busy machine
     lines(process, 1 + 2)
     kill(process)
     done, total = store.status(path)[2023]
