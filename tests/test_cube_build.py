@@ -18,7 +18,7 @@ import xarray as xr
 
 from icemapper_xr import conventions, cube
 from icemapper_xr._types import Observation
-from icemapper_xr.cube import read, select
+from icemapper_xr.cube import extent, read, select
 from icemapper_xr.cube.build import _warn_of_season
 from icemapper_xr.errors import CubeError, OptionError, UnitsError
 from tests.cube_data import AREA, observe, opera, utc, write
@@ -203,7 +203,7 @@ def test_a_series_that_begins_in_another_season_is_told(epsg: int, start: str, t
     axis = select.steps(start=start)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        _warn_of_season(axis, here)
+        _warn_of_season(axis, south=extent.is_south(here))
     assert len(caught) == (told is not None)
     if told is not None:
         assert re.search(told, str(caught[0].message))

@@ -168,7 +168,7 @@ def write(model: Model, path: str | Path) -> None:
 
 
 def choose(
-    wanted: str | Path | None, *, digest: str | None, shipped: Callable[[], Mapping[str, Any] | None]
+    wanted: str | Path | None, *, digest: str | None, shipped: Callable[[str | None], Mapping[str, Any] | None]
 ) -> Model | None:
     """Return the calibration that is wanted of the answers of some weights.
 
@@ -180,7 +180,7 @@ def choose(
     digest
         Of the weights; None where nobody knows.
     shipped
-        Looks up the numbers that ship with the weights; None where there are none. Called for "auto" only.
+        Looks up the numbers that ship with the weights of a digest, for "auto"; None where there are none.
 
     Raises
     ------
@@ -190,7 +190,7 @@ def choose(
     if wanted is None or str(wanted) == "none":
         return None
     if str(wanted) == "auto":
-        numbers = shipped()
+        numbers = shipped(digest)
         return from_dict(numbers) if numbers else None
     found = read(wanted)
     _tell_of_other(found, digest, what=wanted)

@@ -144,7 +144,7 @@ def evaluate(
             size=size,
             data=data,
             only=only,
-            calibration=None if calibration == "none" else calibration,
+            calibration=calibration,
             changes=sensitivity,
             features=features,
             engine=engine,

@@ -17,7 +17,7 @@ import xarray as xr
 
 from icemapper_xr import addresses, conventions
 from icemapper_xr._types import Bounds, Observation, Signer
-from icemapper_xr.cube import checks, extent, footprints, loaders, passes, read, select
+from icemapper_xr.cube import checks, footprints, loaders, passes, read, select
 from icemapper_xr.cube.faults import Faults
 from icemapper_xr.cube.grid import AreaGrid
 
@@ -194,7 +194,7 @@ def plan(
     selection = select.choose(
         found, area, axis, orbit=orbit, polarisation=polarisation, baseline=baseline, min_steps=min_steps
     )
-    _warn_of_season(axis, area)
+    _warn_of_season(axis, south=selection.south)
     coordinates: dict[str, Any] = {conventions.TIME: np.array(axis.centres, dtype="datetime64[ns]")}
     slices: dict[conventions.Feature, tuple[tuple[Observation, ...], ...]] = {}
     for feature in wanted:
@@ -214,17 +214,17 @@ def plan(
     return Series(area, slices, engine, resampling, chunk, sign, attrs, coordinates)
 
 
-def _warn_of_season(axis: select.Steps, area: AreaGrid) -> None:
+def _warn_of_season(axis: select.Steps, *, south: bool) -> None:
     """Tell of a series that begins in another season than those that networks learn from: they go by its order."""
     if axis.named:
         return
-    month = 7 if extent.is_south(area) else 1  # the middle of winter
+    month = 7 if south else 1  # the middle of winter
     days = (axis.start - dt.date(axis.start.year, month, 1)).days
     days = abs((days + 182) % 365 - 182)
     if days > conventions.START_SHIFT_DAYS:
-        south = "" if month == 1 else ", which is 07-01 here"
+        here = ", which is 07-01 here" if south else ""
         warnings.warn(
-            f"the series begins on {axis.start:%m-%d}, {days} days from the middle of winter{south}; networks are "
+            f"the series begins on {axis.start:%m-%d}, {days} days from the middle of winter{here}; networks are "
             f"trained on series that begin there (within {conventions.START_SHIFT_DAYS} days) and miss ice in others: "
             f"begin it on {month:02d}-01 (start)",
             UserWarning,

@@ -25,9 +25,9 @@ from icemapper_xr.errors import CubeError, OptionError
 
 __all__ = ["Pass", "Selection", "Steps", "choose", "passes", "steps"]
 
-MELT_MONTHS = (6, 7, 8, 9)
-"""In the north; in the south half a year later."""
 MIN_MELT_STEPS = 2
+_MELT_MONTHS = {False: (6, 7, 8, 9), True: (12, 1, 2, 3)}
+"""In the north, and in the south."""
 _MELT_SEASON = {False: "June to September", True: "December to March"}
 _DAY = dt.timedelta(days=1)
 _N = conventions.N_STEPS
@@ -44,7 +44,7 @@ class Selection:
     steps: Steps
     passes: Mapping[conventions.Feature, tuple[Pass | None, ...]]
     """Per feature the pass of every step, None where there is none."""
-    south: bool = False
+    south: bool
     """Whether the area lies south of the equator."""
 
     @property
@@ -99,7 +99,7 @@ def choose(
     leading = next(iter(grouped))
     candidates = _candidates(grouped[leading], leading, orbit, polarisation)
     south = is_south(area)
-    selections = [replace(_select(grouped, axis, candidate), south=south) for candidate in candidates]
+    selections = [_select(grouped, axis, candidate, south=south) for candidate in candidates]
     best = max(selections, key=_score)
     _check_hours(best, grouped)
     _check_looks(best)
@@ -211,7 +211,9 @@ def _or_unknown(value: int | None) -> str:
     return "unknown" if value is None else str(value)
 
 
-def _select(grouped: Mapping[conventions.Feature, Sequence[Pass]], axis: Steps, candidate: Candidate) -> Selection:
+def _select(
+    grouped: Mapping[conventions.Feature, Sequence[Pass]], axis: Steps, candidate: Candidate, *, south: bool
+) -> Selection:
     chosen: dict[conventions.Feature, tuple[Pass | None, ...]] = {}
     locked: list[int] | None = None
     for feature, every in grouped.items():
@@ -223,7 +225,7 @@ def _select(grouped: Mapping[conventions.Feature, Sequence[Pass]], axis: Steps, 
         else:
             locked = _locked(own, axis) if locked is None else locked
             chosen[feature] = _nearest(own, _whole_days, locked, axis, conventions.STEP_TOLERANCE_DAYS)
-    return Selection(candidate.orbit, candidate.state, candidate.polarisation, axis, chosen)
+    return Selection(candidate.orbit, candidate.state, candidate.polarisation, axis, chosen, south)
 
 
 def _of_series(every: Sequence[Pass], feature: conventions.Feature, candidate: Candidate) -> list[Pass]:
@@ -426,7 +428,7 @@ def _warn_of_unknown_pairs(best: Selection, baseline: int | None) -> None:
 
 def melt_steps(selection: Selection) -> int:
     """Return the number of valid steps in June to September, in the south December to March."""
-    melting = {(month + 5) % 12 + 1 for month in MELT_MONTHS} if selection.south else set(MELT_MONTHS)
+    melting = _MELT_MONTHS[selection.south]
     months = (
         (one.day if one is not None else centre.date()).month
         for one, centre in zip(next(iter(selection.passes.values())), selection.steps.centres, strict=True)

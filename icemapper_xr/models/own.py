@@ -13,6 +13,7 @@ __all__ = [
     "CHOSEN_SEEDS",
     "INDEX",
     "LEARNED_SEEDS",
+    "calibration",
     "check",
     "entry_of",
     "folder",
@@ -55,6 +56,12 @@ def read_index() -> list[dict[str, Any]]:
 def with_digest(digest: str | None) -> dict[str, Any]:
     """Entry of the file of ours that has a digest; empty for any other."""
     return next((entry for entry in read_index() if entry["digest"] == digest), {})
+
+
+def calibration(digest: str | None) -> dict[str, Any] | None:
+    """Numbers of the calibration that ships with the file of ours that has a digest; None where there is none."""
+    found: dict[str, Any] | None = with_digest(digest).get("calibration")
+    return found
 
 
 def check(path: str | Path) -> Path:

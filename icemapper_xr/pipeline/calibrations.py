@@ -31,7 +31,7 @@ def calibration_of(wanted: str | Path | None, facts: Mapping[str, Any]) -> tuple
     from icemapper_xr.models import own
 
     digest = facts["run"].get(cv.ATTR_WEIGHTS_DIGEST)
-    model = calibrate.choose(wanted, digest=digest, shipped=lambda: own.with_digest(digest).get("calibration"))
+    model = calibrate.choose(wanted, digest=digest, shipped=own.calibration)
     if model is None or wanted is None:
         return None, None
     if wanted == "auto":

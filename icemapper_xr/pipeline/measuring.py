@@ -88,8 +88,7 @@ def measure_run(source: str | Path, settings: MeasureSettings, *, confidence: fl
     IcemapperError
         The map is not finished, a file cannot be read, or the reference is too small.
     """
-    calibration = None if settings.calibration == "none" else settings.calibration
-    run = runs.open_run(source, years=settings.years, calibration=calibration)
+    run = runs.open_run(source, years=settings.years, calibration=settings.calibration)
     notes = list(run.notes)
     glaciers = requests.glaciers_of(run, settings, notes)
     region = requests.region_of(settings, notes)

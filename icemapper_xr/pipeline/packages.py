@@ -202,7 +202,7 @@ def _facts(folder: Path, year: int) -> dict[str, Any]:
         "scenes": sorted({item for attrs in of_year for item in attrs.get(conventions.ATTR_ITEMS, [])}),
         "relative_orbit": _one_or_all([one["run"].get("relative_orbit") for one in stores]),
         "polarisation": _one_or_all([one["run"].get("polarisation") for one in stores]),
-        "platforms": _one_or_all([attrs.get("platforms") for attrs in of_year]),
+        "platforms": _one_or_all([attrs.get(conventions.ATTR_PLATFORMS) for attrs in of_year]),
         "weights": first["attrs"].get(conventions.ATTR_WEIGHTS),
         "weights_digest": run.get("weights_digest"),
         "threshold": threshold,

@@ -48,7 +48,7 @@ def calibrate(result: xr.Dataset | xr.DataArray, *, model: str | Path | maps.Mod
     digest = result.attrs.get(conventions.ATTR_WEIGHTS_DIGEST)
     if digest is None and str(model) == "auto":  # as of a variable alone: the attributes are the dataset's
         raise OptionError("the result does not name its weights: pass the dataset of `predict`, or a file as model=")
-    found = maps.choose(model, digest=digest, shipped=lambda: own.with_digest(digest).get("calibration"))
+    found = maps.choose(model, digest=digest, shipped=own.calibration)
     if found is None:
         raise OptionError(
             f"no calibration ships with the weights of this result ({result.attrs.get(conventions.ATTR_WEIGHTS)}): "

@@ -107,7 +107,8 @@ def evaluate_weights(
     only
         Pattern of the samples of `data` to score, for regions that were left out of a training; None takes all.
     calibration
-        'auto' takes that of the weights, where there is one; a file written by `calibrate`; None judges none.
+        'auto' takes that of the weights, where there is one; a file written by `calibrate`; 'none' and None judge
+        none.
     changes
         Whether to measure the sensitivity to changed input too, on the first six of the scenes.
     features, engine
@@ -141,11 +142,7 @@ def evaluate_weights(
         source = f"simulated scenes of {size} px, {_named(found)}{_seen(weights, found)}"
     if register:
         own.check(models.resolve(weights).path)
-    judged = maps.choose(
-        calibration,
-        digest=segmenter.digest,
-        shipped=lambda: own.with_digest(segmenter.digest).get("calibration"),
-    )
+    judged = maps.choose(calibration, digest=segmenter.digest, shipped=own.calibration)
     with places.folders(out, cache):
         report: dict[str, Any] = {
             "weights": Path(str(weights)).name,
