@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     import pyproj
     from shapely.geometry.base import BaseGeometry
 
-__all__ = ["cut", "edge", "enclosed", "projected", "unwrapped"]
+__all__ = ["METRES_PER_DEGREE", "cut", "edge", "enclosed", "projected", "unwrapped"]
 
+METRES_PER_DEGREE: Final = 111_200.0
+"""Of a great circle, rounded: a mean Earth radius of 6371 km x pi / 180. For sizes and margins, not for measuring."""
 EDGE_M: Final = 1000.0
 """Length into which edges of a projected CRS are divided, metres: straight there is not straight in degrees."""
 

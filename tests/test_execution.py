@@ -22,6 +22,7 @@ from icemapper_xr._types import Bounds, FloatArray
 from icemapper_xr.cube import read
 from icemapper_xr.errors import CubeError, OptionError, StoreError
 from icemapper_xr.pipeline import execution, journals, pools, trust, units, verbs
+from icemapper_xr.pipeline.outcomes import Outcome, Written
 from icemapper_xr.testing import CallCounter, FakeSegmenter
 from tests import map_support, scenes
 from tests.map_support import CHUNK, Tracing, chunk_files
@@ -144,7 +145,7 @@ def test_a_map_tells_where_its_input_is_unlike_the_training(series, run, tmp_pat
     applicability.write(model, applicability.beside(weights))
     segmenter = ix.load_model(weights)
 
-    def stop(outcome: units.Outcome, total: execution.Written) -> None:
+    def stop(outcome: Outcome, total: Written) -> None:
         if total.written == 4:
             raise RuntimeError("stop")
 
@@ -210,7 +211,7 @@ def test_strips_outlive_a_run_that_breaks_off(run, traced, tmp_path: Path) -> No
     class Break(Exception):
         pass
 
-    def stop(outcome: units.Outcome, total: execution.Written) -> None:
+    def stop(outcome: Outcome, total: Written) -> None:
         if total.written == 4:
             raise Break
 
@@ -230,7 +231,7 @@ def test_strips_outlive_a_run_that_breaks_off(run, traced, tmp_path: Path) -> No
 def test_a_damaged_strip_is_made_again(run, traced, tmp_path: Path) -> None:
     run(FakeSegmenter(window=32), path=tmp_path / "b.zarr")
 
-    def stop(outcome: units.Outcome, total: execution.Written) -> None:
+    def stop(outcome: Outcome, total: Written) -> None:
         if total.written == 4:
             raise RuntimeError("stop")
 
@@ -373,7 +374,7 @@ def test_a_map_whose_workers_are_all_gone_says_what_it_waits_for(run, monkeypatc
 
         left: list[int] = []
 
-        def leave(outcome: units.Outcome, total: execution.Written) -> None:
+        def leave(outcome: Outcome, total: Written) -> None:
             if total.written == 3 and not left:
                 left.append(total.written)
                 running.scale(0)
@@ -398,7 +399,7 @@ def test_a_lost_worker_costs_nothing_but_its_block(client, run, tmp_path: Path) 
     traced = Tracing(trace=str(tmp_path / "trace"), burn=0.02)
     killed: list[int] = []
 
-    def kill(outcome: units.Outcome, total: execution.Written) -> None:
+    def kill(outcome: Outcome, total: Written) -> None:
         if total.written == 3 and not killed:
             line = (tmp_path / "trace").read_text().splitlines()[-1]
             killed.append(int(line.split()[2]))

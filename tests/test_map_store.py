@@ -17,6 +17,7 @@ from icemapper_xr import pipeline, store
 from icemapper_xr.conventions import MIN_STEPS
 from icemapper_xr.errors import OptionError, StoreError
 from icemapper_xr.pipeline import execution, records, units
+from icemapper_xr.pipeline.outcomes import Outcome, Written
 from icemapper_xr.settings import MapSettings
 from icemapper_xr.testing import CallCounter, FakeSegmenter
 from tests import map_support, s3, scenes
@@ -105,7 +106,7 @@ def test_strips_in_a_bucket_outlive_a_run_that_breaks_off(folder: Path, prefix: 
     traced = map_support.Tracing(trace=str(tmp_path / "trace"))
     cube = f"{prefix}/glaciers.zarr"
 
-    def stop(outcome: units.Outcome, total: execution.Written) -> None:
+    def stop(outcome: Outcome, total: Written) -> None:
         if total.written == 6:
             raise RuntimeError("stop")
 

@@ -113,7 +113,9 @@ def test_an_interrupted_overwrite_leaves_units_to_do(tmp_path: Path, monkeypatch
     with stopped_after(monkeypatch, 1):
         pipeline.map_glaciers(overwrite=True, **options)
     assert store.status(report.store) == {2023: (1, 2)}
+    assert store.finished(report.store) == ()
     assert [year.units for year in pipeline.map_glaciers(**options).years] == [1]
+    assert store.finished(report.store) == (2023,)
 
 
 def test_a_failed_unit_leaves_the_other_years_of_an_overwrite(tmp_path: Path) -> None:

@@ -173,6 +173,8 @@ def test_a_glacier_across_zones_is_one_outline(rasters: Path, tmp_path: Path) ->
 def test_a_region_is_resumed_and_another_run_refused(rasters: Path, tmp_path: Path) -> None:
     first = run(rasters, tmp_path / "m", Bright())
     assert {(tile.units, tile.units_kept) for tile in first.tiles} <= {(1, 0), (2, 0), (4, 0)}
+    log = next((tmp_path / "m" / "logs").glob("*.jsonl")).read_text().splitlines()
+    assert (json.loads(log[0])["cluster"], json.loads(log[-1])["event"]) == ("threads", "end")
     again = run(rasters, tmp_path / "m", Bright())
     assert {tile.units for tile in again.tiles} == {0}
     with pytest.raises(StoreError, match="another run"):

@@ -19,7 +19,8 @@ import shapely
 from icemapper_xr import catalog, cli, pipeline, regions, store
 from icemapper_xr._types import Bounds, Observation
 from icemapper_xr.errors import ClusterError, OptionError, StoreError
-from icemapper_xr.pipeline import estimates, execution, journals, planning, units, verbs
+from icemapper_xr.pipeline import estimates, execution, journals, planning, verbs
+from icemapper_xr.pipeline.outcomes import Outcome, Written
 from icemapper_xr.testing import FakeSegmenter
 from tests import map_support, scenes
 from tests.map_support import CHUNK, Tracing
@@ -178,7 +179,7 @@ def test_status_tells_done_missing_failed_and_why(folder: Path, tmp_path: Path, 
     series = verbs.plan_cube(catalog=folder, year=2023, margin=32, **where())
     out = tmp_path / "out"
 
-    def stop(outcome: units.Outcome, total: execution.Written) -> None:
+    def stop(outcome: Outcome, total: Written) -> None:
         if total.written == 5:
             raise RuntimeError("stop")
 
@@ -213,7 +214,7 @@ def test_status_tells_who_is_writing_and_how_the_last_run_ended(folder: Path, tm
     series = verbs.plan_cube(catalog=folder, year=2023, margin=32, **where())
     seen = []
 
-    def look(outcome: units.Outcome, total: execution.Written) -> None:
+    def look(outcome: Outcome, total: Written) -> None:
         if total.written:
             seen.append(pipeline.status_of_run(tmp_path).writer)
 
@@ -310,7 +311,7 @@ def test_a_cluster_that_goes_away_leaves_what_was_done(folder: Path, tmp_path: P
     cluster = SpecCluster(scheduler=scheduler, workers=workers)
     client = Client(cluster, set_as_default=False)
 
-    def leave(outcome: units.Outcome, total: execution.Written) -> None:
+    def leave(outcome: Outcome, total: Written) -> None:
         if total.written == 2:
             cluster.close()
 

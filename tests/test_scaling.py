@@ -13,6 +13,7 @@ from distributed import Client, LocalCluster
 
 from icemapper_xr import store
 from icemapper_xr.pipeline import execution
+from icemapper_xr.pipeline.outcomes import Written
 from icemapper_xr.testing import FakeSegmenter
 from tests import map_support
 
@@ -20,7 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 
 class Measured(NamedTuple):
-    written: execution.Written
+    written: Written
     seconds: float
     peaks: list[float]
     """Peak memory of each worker, MB."""

@@ -15,7 +15,8 @@ import xarray as xr
 import icemapper_xr as ix
 from icemapper_xr import pipeline, store
 from icemapper_xr.errors import StoreError
-from icemapper_xr.pipeline import execution, units, verbs
+from icemapper_xr.pipeline import execution, verbs
+from icemapper_xr.pipeline.outcomes import Outcome, Written
 from icemapper_xr.store.location import Location
 from icemapper_xr.testing import FakeSegmenter
 from tests import scenes, store_cases
@@ -35,7 +36,7 @@ def series(folder: Path) -> Any:
     return verbs.plan_cube(catalog=folder, year=2023, margin=32, **AREA)
 
 
-def map_on(series: Any, path: Path, **options: Any) -> execution.Written:
+def map_on(series: Any, path: Path, **options: Any) -> Written:
     """Map in units of 32 px, of which the area has 4 x 4."""
     return execution.map_cube(series, FakeSegmenter(window=32), path, year=2023, chunk=CHUNK, **options)
 
@@ -240,7 +241,7 @@ def test_strips_of_a_run_that_is_replaced_go_with_it(folder: Path, tmp_path: Pat
     path = tmp_path / "a.zarr"
     plans = {year: verbs.plan_cube(catalog=folder, year=year, margin=32, **AREA) for year in (2022, 2023)}
 
-    def stop(outcome: units.Outcome, total: execution.Written) -> None:
+    def stop(outcome: Outcome, total: Written) -> None:
         if total.written == 3:
             raise RuntimeError("stop")
 
@@ -277,7 +278,7 @@ def test_strips_of_a_store_that_was_removed_by_hand_go_with_the_next_run(folder:
 
 
 def test_status_tells_of_the_strips(series: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    def stop(outcome: units.Outcome, total: execution.Written) -> None:
+    def stop(outcome: Outcome, total: Written) -> None:
         if total.written == 6:
             raise RuntimeError("stop")
 

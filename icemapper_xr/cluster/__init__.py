@@ -8,15 +8,15 @@ where the network may run: on a cluster with workers that declare the resource `
 from __future__ import annotations
 
 from icemapper_xr.cluster.clients import (
-    ClusterOptions,
     active_client,
     check,
     connect,
     local_shape,
-    memory_bytes,
+    named,
     slurm_shape,
 )
 from icemapper_xr.cluster.devices import GPU_THREADS
+from icemapper_xr.cluster.options import ClusterOptions, memory_bytes
 from icemapper_xr.cluster.workers import GPU, lost, one_model, placement, present, quietly, slots, threads
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "local_shape",
     "lost",
     "memory_bytes",
+    "named",
     "one_model",
     "placement",
     "present",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from icemapper_xr.errors import ClusterError, OptionError
 
 if TYPE_CHECKING:
-    from icemapper_xr.cluster.clients import ClusterOptions
+    from icemapper_xr.cluster.options import ClusterOptions
 
 __all__ = ["DASHBOARD", "open_cluster", "specification", "visible_devices"]
 

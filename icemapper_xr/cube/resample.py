@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from icemapper_xr import lonlat
 from icemapper_xr._types import FloatArray
 
 __all__ = ["Piece", "onto", "same_crs", "source_window"]
@@ -23,7 +24,6 @@ _COARSER = 1.01
 """Target pixels larger than the source's by more than this are means, not interpolations."""
 _STRIP_SAMPLES = 2_000_000
 """Samples taken at a time for means, to bound memory."""
-_METRES_PER_DEGREE = 111_200.0
 
 
 _Axis = npt.NDArray[np.floating[Any]]
@@ -157,7 +157,7 @@ def _size_ratio(transform: Any, crs: Any, piece: Piece) -> float:
     from rasterio.crs import CRS
 
     source = CRS.from_user_input(crs)
-    metres = source.linear_units_factor[1] if source.is_projected else _METRES_PER_DEGREE
+    metres = source.linear_units_factor[1] if source.is_projected else lonlat.METRES_PER_DEGREE
     return float(piece.resolution / (abs(transform.e) * metres))
 
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from icemapper_xr import addresses, progress
 from icemapper_xr._types import Bounds, FloatArray
 from icemapper_xr.errors import VectorError
+from icemapper_xr.lonlat import METRES_PER_DEGREE
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -156,7 +157,7 @@ class Dem:
         """Size of a cell on the ground, metres."""
         size = abs(self._raw.transform.e)
         if self._raw.crs.is_geographic:
-            return float(round(size * 111_000, 1))
+            return float(round(size * METRES_PER_DEGREE, 1))
         # Far outside of a DEM's zone the factor makes no sense; that the DEM does not cover the ice is told later.
         factor = np.clip(stretch(self._proj, lonlat), 0.2, 20.0)
         return float(round(size * self._raw.crs.linear_units_factor[1] / factor, 3))

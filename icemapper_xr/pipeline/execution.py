@@ -14,7 +14,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,12 +26,13 @@ from icemapper_xr._types import Bounds, Grid, Segmenter
 from icemapper_xr.conventions import Gap, Resampling
 from icemapper_xr.errors import ClusterError, CubeError, IcemapperError, OptionError, StoreError, WeightsError
 from icemapper_xr.pipeline import journals, pools, trust, units, verbs
+from icemapper_xr.pipeline.outcomes import Outcome, Written
 from icemapper_xr.prediction import Block
 
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["Written", "map_area", "map_cube"]
+__all__ = ["map_area", "map_cube"]
 
 log = logging.getLogger(__name__)
 
@@ -42,41 +43,6 @@ MOST_FAILED = 10
 
 MOST_LOST = 3
 """Times that a block is evaluated again because its strips are gone."""
-
-
-@dataclass
-class Written:
-    """What a call of `map_cube` did."""
-
-    path: str
-    year: int
-    units: int
-    """Units of the year in all."""
-    kept: int
-    """Units that were there already."""
-    written: int = 0
-    """Units written now."""
-    windows: prediction.Windows = field(default_factory=prediction.Windows)
-    """Windows evaluated and skipped now, on all workers."""
-    repeated: int = 0
-    """Blocks evaluated that are evaluated again for their strips only."""
-    seconds: float = 0.0
-    reading: float = 0.0
-    """Seconds spent reading, over all workers; likewise for the next two."""
-    network: float = 0.0
-    writing: float = 0.0
-    failed: dict[store.Unit, str] = field(default_factory=dict)
-    """Units that failed now, or before and were left alone, and why."""
-    unreadable: set[str] = field(default_factory=set)
-    """Items that could not be read somewhere, now or in earlier runs, and are missing there."""
-
-    def failures(self) -> str:
-        """Say how many units failed, of which there are some, and why the first did."""
-        unit, reason = next(iter(self.failed.items()))
-        return (
-            f"{len(self.failed)} of {self.units} units failed, the first at row {unit.row}, column {unit.column}: "
-            f"{reason}; {self.kept + self.written} units are done and stay"
-        )
 
 
 def map_cube(
@@ -95,7 +61,7 @@ def map_cube(
     chunk: int = conventions.LATTICE,
     client: Client | None = None,
     journal: journals.Journal | None = None,
-    on_outcome: Callable[[units.Outcome, Written], None] | None = None,
+    on_outcome: Callable[[Outcome, Written], None] | None = None,
 ) -> Written:
     """Map a series into one year of a store, computing only what is missing there.
 
@@ -257,7 +223,7 @@ class _Run:
         lattice: prediction.Lattice,
         written: Written,
         journal: journals.Journal,
-        on_outcome: Callable[[units.Outcome, Written], None] | None,
+        on_outcome: Callable[[Outcome, Written], None] | None,
         *,
         retry_failed: bool,
     ) -> None:
@@ -342,7 +308,7 @@ class _Run:
             pool.stop()
             raise
 
-    def _take(self, place: units.Place, outcome: units.Outcome | Exception, pool: pools.Pool) -> None:
+    def _take(self, place: units.Place, outcome: Outcome | Exception, pool: pools.Pool) -> None:
         if isinstance(outcome, FATAL):
             raise outcome
         if isinstance(outcome, Exception):
@@ -380,7 +346,7 @@ class _Run:
             self.unfinished.discard(block)  # under way: nobody else is to finish it
             pool.submit(units.finish, place, place, network=False)
 
-    def _count(self, outcome: units.Outcome) -> None:
+    def _count(self, outcome: Outcome) -> None:
         total = self.written
         total.windows = total.windows.plus(outcome.windows)
         total.reading += outcome.reading

@@ -68,7 +68,7 @@ def _of_region(folder: Path) -> Iterator[dict[str, Any]]:
 
 def _of_store(path: str | Path, zone: regions.Zone | None = None) -> Iterator[dict[str, Any]]:
     """Tell one store, cut to what its zone owns."""
-    finished = [year for year, (done, units) in store.status(path).items() if done == units]
+    finished = store.finished(path)
     if not finished:
         return
     facts = store.provenance(path)

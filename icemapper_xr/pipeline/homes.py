@@ -13,7 +13,7 @@ from icemapper_xr.errors import OptionError, StoreError
 from icemapper_xr.pipeline import journals
 from icemapper_xr.settings import MapSettings
 
-__all__ = ["Home", "home_of", "local_folder", "running"]
+__all__ = ["Home", "home_of", "local_folder", "refuse_foreign", "running"]
 
 
 class Home(NamedTuple):
@@ -39,7 +39,9 @@ def home_of(out: str | Path, cube: str | Path | None) -> Home:
         They are no place for a map, or hold something else.
     """
     folder = local_folder(out)
-    _refuse_foreign(folder)
+    # A store that is being written, or was when its run was killed, is hidden until it is whole.
+    ours = any((folder / name).exists() for name in (store.CUBE, store.POINTER))
+    refuse_foreign(folder, ours=ours, whole=store.CUBE, of="a map")
     return Home(folder, store.elsewhere(folder, cube))
 
 
@@ -65,13 +67,10 @@ def running(home: Home, chosen: MapSettings, segmenter: Segmenter, where: str) -
     """Keep the log of a run; a folder that this run made and left empty is removed again."""
     folder = home.folder
     made, pointed = not folder.exists(), (folder / store.POINTER).exists()
-    facts = {"settings": chosen.model_dump(mode="json"), "weights_digest": segmenter.digest, "cluster": where}
-    journal = journals.Journal(folder, **facts)
     try:
-        yield journal
-    except BaseException as error:
-        with contextlib.suppress(OSError):  # of a disk that is full, say, as the error itself
-            journal.event("end", error=journals.told(error))
+        with journals.logged(folder, chosen, segmenter, where) as journal:
+            yield journal
+    except BaseException:
         if journal.path is None or _certainly_absent(home.cube):
             journal.discard()
             if not pointed:
@@ -79,10 +78,6 @@ def running(home: Home, chosen: MapSettings, segmenter: Segmenter, where: str) -
         if made and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
         raise
-    else:
-        journal.event("end")
-    finally:
-        journal.close()
 
 
 def _certainly_absent(cube: str) -> bool:
@@ -93,12 +88,28 @@ def _certainly_absent(cube: str) -> bool:
         return False
 
 
-def _refuse_foreign(folder: Path) -> None:
-    """Refuse a folder that holds something, but nothing of ours."""
+def refuse_foreign(folder: Path, *, ours: bool, whole: str, of: str) -> None:
+    """Refuse a file, or a folder that holds something but is not one of ours.
+
+    Parameters
+    ----------
+    folder
+        That a run is to write.
+    ours
+        Whether it is one already.
+    whole
+        What a run writes there under a hidden name until it is whole: its beginnings, and logs, are not in the way.
+    of
+        What the folder is to be of, in words.
+
+    Raises
+    ------
+    StoreError
+        It is in the way.
+    """
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"{folder} is a file; name another folder for the output")
-    # A store that is being written, or was when its run was killed, is hidden until it is whole.
-    hidden = (f".{store.CUBE}", journals.LOGS)
-    visible = folder.is_dir() and any(not path.name.startswith(hidden) for path in folder.iterdir())
-    if visible and not any((folder / name).exists() for name in (store.CUBE, store.POINTER)):
-        raise StoreError(f"{folder} holds files that are not ours; name an empty or a new folder for the output")
+    begun = (f".{whole}", journals.LOGS)
+    visible = folder.is_dir() and any(not path.name.startswith(begun) for path in folder.iterdir())
+    if visible and not ours:
+        raise StoreError(f"{folder} holds files that are not of {of}; name an empty or a new folder for the output")

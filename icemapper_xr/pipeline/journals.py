@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import os
 import platform
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -14,10 +16,11 @@ from icemapper_xr import redact
 from icemapper_xr._version import __version__
 
 if TYPE_CHECKING:
-    from icemapper_xr.pipeline.execution import Written
-    from icemapper_xr.pipeline.units import Outcome
+    from icemapper_xr._types import Segmenter
+    from icemapper_xr.pipeline.outcomes import Outcome, Written
+    from icemapper_xr.settings import MapSettings
 
-__all__ = ["LOGS", "Journal", "told"]
+__all__ = ["LOGS", "Journal", "logged", "told"]
 
 LOGS = "logs"
 
@@ -120,3 +123,20 @@ class Journal:
             folder = self._folder / LOGS
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
+
+
+@contextlib.contextmanager
+def logged(folder: Path, chosen: MapSettings, segmenter: Segmenter, where: str) -> Iterator[Journal]:
+    """Keep the log of a run of some settings on some cluster; its last line says how the run ended."""
+    facts = {"settings": chosen.model_dump(mode="json"), "weights_digest": segmenter.digest, "cluster": where}
+    journal = Journal(folder, **facts)
+    try:
+        yield journal
+    except BaseException as error:
+        with contextlib.suppress(OSError):  # of a disk that is full, say, as the error itself
+            journal.event("end", error=told(error))
+        raise
+    else:
+        journal.event("end")
+    finally:
+        journal.close()

@@ -20,6 +20,7 @@ from icemapper_xr.cube import extent, select
 from icemapper_xr.errors import CatalogDownError, CatalogError, CubeError, OptionError, StoreError
 from icemapper_xr.pipeline import execution, homes, orbits, outlining, records, trust, verbs
 from icemapper_xr.pipeline.homes import Home
+from icemapper_xr.pipeline.outcomes import Written
 from icemapper_xr.settings import Area, MapSettings, listed_years
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 
 _NAMED = 6
 AGAIN = "mend this and run the same again with --retry-failed"
-Runner = Callable[..., execution.Written]
+Runner = Callable[..., Written]
 """`execution.map_cube` with the options that are the same for all years."""
 
 
@@ -154,7 +155,7 @@ def map_glaciers(
     segmenter = models.loaded(weights, engine=chosen.engine, precision=chosen.precision, features=chosen.features)
     with (
         clusters.connect(cluster, cluster_options) as client,
-        homes.running(home, chosen, segmenter, cluster or ("active client" if client else "threads")) as journal,
+        homes.running(home, chosen, segmenter, clusters.named(cluster, client)) as journal,
     ):
         runner = functools.partial(execution.map_cube, client=client, journal=journal, retry_failed=retry_failed)
         reports, windows = _map_years(chosen, segmenter, home, runner, overwrite=overwrite)
@@ -190,7 +191,7 @@ def area_of(bbox: Any, bounds: Any, crs: Any, geometry: Any) -> Area:
 def _map_years(
     chosen: MapSettings, segmenter: Segmenter, home: Home, runner: Runner, *, overwrite: bool
 ) -> tuple[list[YearReport], prediction.Windows]:
-    done: list[tuple[cube.Series, int, execution.Written]] = []
+    done: list[tuple[cube.Series, int, Written]] = []
     failed: list[str] = []
     windows = prediction.Windows()
     asked = years_of(chosen)
@@ -212,8 +213,8 @@ def _map_years(
         raise CubeError(f"{'; '.join(failed)}; {AGAIN}")
     # Of all years of the store, those of earlier runs too.
     _, drawn = outlining.outlines_of_run(home.folder, threshold=chosen.threshold, min_area_km2=chosen.min_area_km2)
-    finished = [year for year, (units, total) in store.status(home.cube).items() if units == total]
-    records.save(home.folder, chosen, there=finished, made={label for _, label, written in done if written.written})
+    made = {label for _, label, written in done if written.written}
+    records.save(home.folder, chosen, there=store.finished(home.cube), made=made)
     stored = store.open_store(home.cube)
     reports = [
         _report(
@@ -352,7 +353,7 @@ def _write(
     runner: Runner,
     *,
     overwrite: bool | Literal["year"],
-) -> execution.Written:
+) -> Written:
     """Map what a year lacks; units that failed are in what is returned."""
     folder = home.folder
     made = not folder.exists()
@@ -398,7 +399,7 @@ def _report(
     shapes: gpd.GeoDataFrame,
     year: int,
     segmenter: Segmenter,
-    written: execution.Written,
+    written: Written,
     unlike: trust.Unlike | None,
 ) -> YearReport:
     import numpy as np

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from icemapper_xr import cluster
 from icemapper_xr.pipeline import units
+from icemapper_xr.pipeline.outcomes import Outcome
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -35,10 +36,10 @@ class Pool(Protocol):
     def room(self) -> bool:
         """Whether more should be submitted now."""
 
-    def submit(self, function: Callable[[Any], units.Outcome], job: Any, place: units.Place, *, network: bool) -> None:
+    def submit(self, function: Callable[[Any], Outcome], job: Any, place: units.Place, *, network: bool) -> None:
         """Begin; `network` says whether the network is needed."""
 
-    def next(self) -> tuple[units.Place, units.Outcome | Exception]:
+    def next(self) -> tuple[units.Place, Outcome | Exception]:
         """Wait for one to end, and fetch its outcome or what it raised."""
 
     def stop(self) -> None:
@@ -59,7 +60,7 @@ class Threads:
     def __init__(self) -> None:
         units.halt(False)
         self._executor = concurrent.futures.ThreadPoolExecutor(units.AT_ONCE, "icemapper-block")
-        self._places: dict[concurrent.futures.Future[units.Outcome], units.Place] = {}
+        self._places: dict[concurrent.futures.Future[Outcome], units.Place] = {}
 
     @property
     def busy(self) -> int:
@@ -68,10 +69,10 @@ class Threads:
     def room(self) -> bool:
         return self.busy < units.AT_ONCE
 
-    def submit(self, function: Callable[[Any], units.Outcome], job: Any, place: units.Place, *, network: bool) -> None:
+    def submit(self, function: Callable[[Any], Outcome], job: Any, place: units.Place, *, network: bool) -> None:
         self._places[self._executor.submit(function, job)] = place
 
-    def next(self) -> tuple[units.Place, units.Outcome | Exception]:
+    def next(self) -> tuple[units.Place, Outcome | Exception]:
         ended, _ = concurrent.futures.wait(self._places, return_when=concurrent.futures.FIRST_COMPLETED)
         future = next(iter(ended))
         place = self._places.pop(future)
@@ -104,7 +105,7 @@ class Workers:
     def room(self) -> bool:
         return self.busy < PER_WORKER * cluster.slots(self._client)
 
-    def submit(self, function: Callable[[Any], units.Outcome], job: Any, place: units.Place, *, network: bool) -> None:
+    def submit(self, function: Callable[[Any], Outcome], job: Any, place: units.Place, *, network: bool) -> None:
         row, column = place.block
         with cluster.lost(self._client):
             resources = cluster.placement(self._client) if network else {}
@@ -120,7 +121,7 @@ class Workers:
         self._places[future] = place
         self._ended.add(future)
 
-    def next(self) -> tuple[units.Place, units.Outcome | Exception]:
+    def next(self) -> tuple[units.Place, Outcome | Exception]:
         with cluster.lost(self._client):
             self._wait()
             future = next(self._ended)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +13,7 @@ from icemapper_xr import catalog as catalogs
 from icemapper_xr import cluster as clusters
 from icemapper_xr import conventions, models, prediction, progress, regions, store, vectorise
 from icemapper_xr._types import Segmenter
-from icemapper_xr.errors import CatalogDownError, CatalogError, CubeError, IcemapperError, OptionError, StoreError
+from icemapper_xr.errors import CatalogDownError, CatalogError, CubeError, IcemapperError, OptionError
 from icemapper_xr.pipeline import (
     execution,
     homes,
@@ -26,8 +25,8 @@ from icemapper_xr.pipeline import (
     records,
     tiled,
     trust,
-    units,
 )
+from icemapper_xr.pipeline.outcomes import Outcome, Written
 from icemapper_xr.settings import Area, MapSettings, listed_years
 
 __all__ = ["RegionReport", "Tile", "as_region", "map_region", "parts_of"]
@@ -136,12 +135,16 @@ def map_region(
         tile=tile,
         **options,
     )
-    _refuse_foreign(folder)
+    known = tiled.is_region(folder) or _has_tiles(folder)
+    homes.refuse_foreign(folder, ours=known, whole=tiled.INDEX, of="a region's map")
     segmenter = models.loaded(weights, engine=chosen.engine, precision=chosen.precision, features=chosen.features)
     parts, asked = parts_of(chosen, region, segmenter.pixel_size), mapping.years_of(chosen)
     listed = listing.Listing(folder, parts, asked, resolution=segmenter.pixel_size, overwrite=overwrite)
     progress.note(f"{len(parts)} tiles in {len({part.zone.name for part in parts})} UTM zones")
-    with clusters.connect(cluster, cluster_options) as client, _journal(folder, chosen, segmenter) as journal:
+    with (
+        clusters.connect(cluster, cluster_options) as client,
+        journals.logged(folder, chosen, segmenter, clusters.named(cluster, client)) as journal,
+    ):
         run = _Run(chosen, segmenter, listed, client, journal, overwrite=overwrite, retry_failed=retry_failed)
         run.through(parts, asked)
     outlining.outlines_of_run(folder, threshold=chosen.threshold, min_area_km2=chosen.min_area_km2)
@@ -216,36 +219,10 @@ def parts_of(chosen: MapSettings, region: Any, pixel_size: float) -> tuple[regio
     )
 
 
-def _refuse_foreign(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise StoreError(f"{folder} is a file; name another folder for the output")
-    hidden = (f".{tiled.INDEX}", journals.LOGS)  # an index that was being written when its run was killed
-    visible = folder.is_dir() and any(not path.name.startswith(hidden) for path in folder.iterdir())
-    if visible and not tiled.is_region(folder) and not _has_tiles(folder):
-        raise StoreError(f"{folder} holds files that are not of a region's map; name an empty or a new folder")
-
-
 def _has_tiles(folder: Path) -> bool:
     """Whether there is a folder of tiles with nothing else in it: their index can be lost, they stay."""
     tiles = folder / tiled.TILES
     return tiles.is_dir() and all(".zarr" in path.name for path in tiles.iterdir())
-
-
-@contextlib.contextmanager
-def _journal(folder: Path, chosen: MapSettings, segmenter: Segmenter) -> Iterator[journals.Journal]:
-    journal = journals.Journal(
-        folder, settings=chosen.model_dump(mode="json"), weights_digest=segmenter.digest, cluster="region"
-    )
-    try:
-        yield journal
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            journal.event("end", error=journals.told(error))
-        raise
-    else:
-        journal.event("end")
-    finally:
-        journal.close()
 
 
 class _Run:
@@ -336,7 +313,7 @@ class _Run:
         path.parent.mkdir(parents=True, exist_ok=True)
         with progress.units_bar(f"{part.name} {label}") as advance:
 
-            def tell(outcome: units.Outcome, total: execution.Written) -> None:
+            def tell(outcome: Outcome, total: Written) -> None:
                 self._begun |= bool(total.written)
                 advance(total.kept + total.written, total.units, outcome.windows.evaluated)
 

@@ -20,9 +20,10 @@ from icemapper_xr._types import Bounds, FloatArray, Grid, Segmenter
 from icemapper_xr.conventions import Gap, Resampling
 from icemapper_xr.errors import CubeError
 from icemapper_xr.pipeline import verbs
+from icemapper_xr.pipeline.outcomes import Outcome
 from icemapper_xr.prediction import Block
 
-__all__ = ["Job", "Outcome", "Place", "Stopped", "evaluate", "finish", "halt", "parts"]
+__all__ = ["Job", "Place", "Stopped", "evaluate", "finish", "halt", "parts"]
 
 AT_ONCE = 2
 """Blocks that a process works on at once: one is read while the network, which takes one caller, has the other."""
@@ -99,28 +100,6 @@ class Job:
     """What the training data look like; None where nobody knows: then the map has no `applicability`."""
     unreadable_share: float = cube.MAX_UNREADABLE
     """Share of the rasters of a block that may stay unreadable."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a block."""
-
-    block: Block
-    unit: store.Unit | None
-    written: bool
-    """Whether its unit is written now."""
-    windows: prediction.Windows = field(default_factory=prediction.Windows)
-    reading: float = 0.0
-    """Seconds for reading and scaling."""
-    network: float = 0.0
-    """Seconds for windows and blending."""
-    writing: float = 0.0
-    """Seconds for handing over and writing."""
-    lost: tuple[Block, ...] = ()
-    """Blocks whose strips are not there (any more): they must be evaluated again."""
-    unreadable: tuple[str, ...] = ()
-    """Items that could not be read and are missing in the block."""
-    worker: str = ""
 
 
 def evaluate(job: Job) -> Outcome:

@@ -22,6 +22,8 @@ __all__ = ["EDGE_DEGREES", "PARALLELS", "STEP", "Zone", "cells", "degrees_around
 
 _BANDS: Final = ((-80.0, 0.0), (0.0, 56.0), (56.0, 64.0), (64.0, 72.0), (72.0, 84.0))
 """Latitudes between which the zones' borders are meridians."""
+_SHORTEST_DEGREE_M: Final = 110_574.0
+"""A degree of a meridian at the equator (WGS84), the shortest there is: what is to reach far enough is told by it."""
 PARALLELS: Final = tuple(sorted({edge for band in _BANDS for edge in band}))
 STEP: Final = 3.0
 """All borders, those of the exceptions too, lie on multiples of 3 degrees."""
@@ -88,13 +90,13 @@ def degrees_around(bounds: Sequence[float], metres: float) -> tuple[float, float
 
     Examples
     --------
-    >>> degrees_around((0.0, -60.0, 3.0, 0.0), 111_000.0)[0]
+    >>> degrees_around((0.0, -60.0, 3.0, 0.0), 110_574.0)[0]
     1.0
-    >>> [round(degrees_around(box, 111_000.0)[1], 1) for box in ((0, -60, 3, 0), (0, 0, 3, 60))]
+    >>> [round(degrees_around(box, 110_574.0)[1], 1) for box in ((0, -60, 3, 0), (0, 0, 3, 60))]
     [2.1, 2.1]
     """
     _, south, _, north = bounds
-    reach = metres / 111_000.0
+    reach = metres / _SHORTEST_DEGREE_M
     # The side nearer to a pole, where a degree of longitude is shortest, but not its zero at the pole itself.
     steepest = min(max(abs(south), abs(north)) + reach, 89.0)
     return reach, reach / max(math.cos(math.radians(steepest)), 0.02)

@@ -26,6 +26,7 @@ from icemapper_xr.store.layout import Unit
 from icemapper_xr.store.reading import (
     explained,
     failures,
+    finished,
     handover_of,
     is_being_replaced,
     is_store,
@@ -53,6 +54,7 @@ __all__ = [
     "exists",
     "explained",
     "failures",
+    "finished",
     "folder_of",
     "handover_of",
     "is_being_replaced",

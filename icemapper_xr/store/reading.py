@@ -26,6 +26,7 @@ __all__ = [
     "done_units",
     "explained",
     "failures",
+    "finished",
     "handover_of",
     "is_store",
     "keys_of",
@@ -200,6 +201,17 @@ def status(path: PathLike) -> dict[int, tuple[int, int]]:
     total = len(_all_units(group))
     years = sorted(int(year) for year in skeleton.meta(group)["years"])
     return {year: (total - len(missing_units(location, group, year)), total) for year in years}
+
+
+def finished(path: PathLike) -> tuple[int, ...]:
+    """Return the years of which every unit is done.
+
+    Raises
+    ------
+    StoreError
+        If there is no store of ours.
+    """
+    return tuple(year for year, (done, total) in status(path).items() if done == total)
 
 
 def handover_of(path: PathLike, year: int) -> handover.Handover:
