@@ -247,7 +247,7 @@ def test_bad_input_is_refused_and_leaves_nothing(
 
 def test_a_folder_of_somebody_else_is_left_alone(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("do not lose this")
-    with pytest.raises(StoreError, match="not of a map"):
+    with pytest.raises(StoreError, match="not ours"):
         pipeline.map_glaciers(catalog=folder, weights=FakeSegmenter(window=32), out=tmp_path, years=(2023,), **where())
     assert (tmp_path / "thesis.txt").read_text() == "do not lose this"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -157,7 +157,7 @@ class RunOptions:
     """Longest time of a SLURM job, for example 04:00:00."""
     interface: str | None = None
     """Network interface between scheduler and workers, for example ib0."""
-    job_option: Annotated[tuple[str, ...], Parameter(allow_leading_hyphen=True)] = ()
+    job_options: Annotated[tuple[str, ...], Parameter(name="job-option", allow_leading_hyphen=True)] = ()
     """One more line for SLURM, for example --job-option=--constraint=a100; may be repeated."""
     wait: float = 120.0
     """Seconds to wait for the first worker."""
@@ -166,19 +166,8 @@ class RunOptions:
         """Keywords of `map_glaciers`."""
         from icemapper_xr.cluster import ClusterOptions
 
-        options = ClusterOptions(
-            workers=self.workers,
-            threads=self.threads,
-            memory=self.memory,
-            gpus=self.gpus,
-            queue=self.queue,
-            account=self.account,
-            walltime=self.walltime,
-            interface=self.interface,
-            job_options=self.job_option,
-            wait=self.wait,
-        )
-        return {"cluster": self.cluster, "cluster_options": options}
+        options = {field.name: getattr(self, field.name) for field in fields(ClusterOptions)}
+        return {"cluster": self.cluster, "cluster_options": ClusterOptions(**options)}
 
 
 HERE = RunOptions()

@@ -19,15 +19,7 @@ from icemapper_xr.errors import ClusterError, OptionError
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = [
-    "KINDS",
-    "active_client",
-    "check",
-    "connect",
-    "local_shape",
-    "named",
-    "slurm_shape",
-]
+__all__ = ["KINDS", "active_client", "check", "connect", "local_shape", "named", "slurm_shape"]
 
 log = logging.getLogger(__name__)
 

@@ -41,7 +41,7 @@ def home_of(out: str | Path, cube: str | Path | None) -> Home:
     folder = local_folder(out)
     # A store that is being written, or was when its run was killed, is hidden until it is whole.
     ours = any((folder / name).exists() for name in (store.CUBE, store.POINTER))
-    refuse_foreign(folder, ours=ours, whole=store.CUBE, of="a map")
+    refuse_foreign(folder, ours=ours, whole=store.CUBE, whose="ours")
     return Home(folder, store.elsewhere(folder, cube))
 
 
@@ -88,7 +88,7 @@ def _certainly_absent(cube: str) -> bool:
         return False
 
 
-def refuse_foreign(folder: Path, *, ours: bool, whole: str, of: str) -> None:
+def refuse_foreign(folder: Path, *, ours: bool, whole: str, whose: str) -> None:
     """Refuse a file, or a folder that holds something but is not one of ours.
 
     Parameters
@@ -99,8 +99,8 @@ def refuse_foreign(folder: Path, *, ours: bool, whole: str, of: str) -> None:
         Whether it is one already.
     whole
         What a run writes there under a hidden name until it is whole: its beginnings, and logs, are not in the way.
-    of
-        What the folder is to be of, in words.
+    whose
+        What the files there would have to be, in words: "ours".
 
     Raises
     ------
@@ -112,4 +112,4 @@ def refuse_foreign(folder: Path, *, ours: bool, whole: str, of: str) -> None:
     begun = (f".{whole}", journals.LOGS)
     visible = folder.is_dir() and any(not path.name.startswith(begun) for path in folder.iterdir())
     if visible and not ours:
-        raise StoreError(f"{folder} holds files that are not of {of}; name an empty or a new folder for the output")
+        raise StoreError(f"{folder} holds files that are not {whose}; name an empty or a new folder for the output")

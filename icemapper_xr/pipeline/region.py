@@ -136,7 +136,7 @@ def map_region(
         **options,
     )
     known = tiled.is_region(folder) or _has_tiles(folder)
-    homes.refuse_foreign(folder, ours=known, whole=tiled.INDEX, of="a region's map")
+    homes.refuse_foreign(folder, ours=known, whole=tiled.INDEX, whose="of a region's map")
     segmenter = models.loaded(weights, engine=chosen.engine, precision=chosen.precision, features=chosen.features)
     parts, asked = parts_of(chosen, region, segmenter.pixel_size), mapping.years_of(chosen)
     listed = listing.Listing(folder, parts, asked, resolution=segmenter.pixel_size, overwrite=overwrite)

@@ -22,11 +22,11 @@ __all__ = ["EDGE_DEGREES", "PARALLELS", "STEP", "Zone", "cells", "degrees_around
 
 _BANDS: Final = ((-80.0, 0.0), (0.0, 56.0), (56.0, 64.0), (64.0, 72.0), (72.0, 84.0))
 """Latitudes between which the zones' borders are meridians."""
-_SHORTEST_DEGREE_M: Final = 110_574.0
-"""A degree of a meridian at the equator (WGS84), the shortest there is: what is to reach far enough is told by it."""
 PARALLELS: Final = tuple(sorted({edge for band in _BANDS for edge in band}))
 STEP: Final = 3.0
 """All borders, those of the exceptions too, lie on multiples of 3 degrees."""
+_SHORTEST_DEGREE_M: Final = 110_574.0
+"""A degree of a meridian at the equator (WGS84), the shortest there is: what is to reach far enough is told by it."""
 EDGE_DEGREES: Final = 0.01
 """Length into which edges are divided before they are projected: a parallel at 80 N is then off by a millimetre."""
 
