@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
@@ -10,7 +11,7 @@ from typing import TypeVar
 
 from icemapper_xr import redact
 
-__all__ = ["bar", "dask_bar", "enable", "enabled", "note", "track", "units_bar"]
+__all__ = ["bar", "dask_bar", "duration", "enable", "enabled", "note", "track", "units_bar"]
 
 T = TypeVar("T")
 _enabled = False
@@ -92,22 +93,24 @@ def units_bar(description: str) -> Iterator[Callable[[int, int, int], None]]:
                 state["first"] = max(done - 1, 0)
             seconds = time.monotonic() - started
             now = done - state["first"]
-            left = f"{_span(seconds / now * (total - done))} left" if now > 0 else ""
+            left = f"{duration(seconds / now * (total - done))} left" if now > 0 else ""
             speed = f"{state['windows'] / seconds:.2g} windows/s" if seconds > 0 else ""
             shown.update(task, completed=done, total=total, speed=speed, left=left)
 
         yield advance
 
 
-def _span(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Write a duration as people say it.
 
-    >>> _span(42), _span(600), _span(90_000)
-    ('42 s', '10 min', '25.0 h')
+    >>> duration(42), duration(7200), duration(1e6)
+    ('42 s', '2.0 h', '11.6 days')
     """
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+    if seconds < 120:
+        return f"{math.ceil(seconds)} s"
+    if seconds < 7000:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 2 * 86_400 else f"{seconds / 86_400:.1f} days"
 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:

@@ -178,13 +178,27 @@ def test_zero_polygons_and_zero_regions_give_empty_tables():
     assert areas.areas(raster, regions=regions).soft_area.shape == (0,)
 
 
+def test_what_the_network_is_sure_of_is_no_ice_after_calibration():
+    """p <= 1e-8 counts 0: 1e-3, to which a calibration maps it, would be 2.5 km2 of sea in a region of 50 km."""
+    raster = raster_around(np.array([[0.0, 1e-9, 0.5], [1.0, np.nan, 1e-6]]))
+    raster["calibrated_probability"] = 0.001 + 0.99 * raster.probability
+    table = areas.areas(raster)
+    plain = areas.areas(raster.probability)
+    expected = (0.496 + 0.991 + 0.00100099) / (0.5 + 1 + 1e-6) * plain.soft_area
+    np.testing.assert_allclose(table.soft_area, expected, rtol=1e-5)
+    np.testing.assert_array_equal(table.observed_area, plain.observed_area)
+
+
 def test_calibrated_probability_is_preferred():
-    raster = raster_around(np.zeros((5, 5), np.float32))
-    raster["calibrated_probability"] = raster.probability + 1
+    raster = raster_around(np.full((5, 5), 0.25, np.float32))
+    raster["calibrated_probability"] = 2 * raster.probability
     assert areas.areas(raster).attrs["variable"] == "calibrated_probability"
-    assert float(areas.areas(raster).soft_area.squeeze()) > 0
-    assert float(areas.areas(raster, variable="probability").soft_area.squeeze()) == 0
-    assert float(areas.areas(raster.probability).soft_area.squeeze()) == 0
+    half, plain, array = (
+        float(found.soft_area.squeeze())
+        for found in (areas.areas(raster), areas.areas(raster, variable="probability"), areas.areas(raster.probability))
+    )
+    assert half == pytest.approx(2 * plain)
+    assert plain == array
 
 
 def test_bad_input_has_a_clear_line():

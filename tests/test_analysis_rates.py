@@ -199,6 +199,25 @@ def test_interval_with_an_offset_is_honest_about_it():
     assert np.mean([f[2][1] - f[0] for f in found]) > 1.2 * without
 
 
+def test_intervals_with_an_offset_from_draws_hold_the_rate():
+    """The offset's error is shared by all years of an orbit: taken as each year's own it would seem smaller."""
+    years, kinds = np.r_[2016:2021, 2019:2025], [ASCENDING] * 5 + [OTHER] * 6
+    held, widths = [], []
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        areas = 100 - 1.0 * (years - 2016) + 7 * (np.arange(11) > 4) + rng.normal(0, 1, 11)
+        draws = areas[:, None] + rng.normal(0, 1, (11, 400))
+        found = rates.trend(years, areas, draws=draws, acquisitions=kinds)
+        given = rates.trend(years, areas, sigma=np.ones(11), acquisitions=kinds)
+        assert found.theil_sen_interval is None  # the ranks of slopes know nothing of the offset's error
+        ends = np.array([found.independent, found.paired])
+        held.append((ends[:, 0] <= -1) & (ends[:, 1] >= -1))
+        widths.append([*np.diff(ends).ravel(), np.diff(given.independent)[0]])
+    assert np.mean(held, axis=0) == pytest.approx([0.95, 0.95], abs=0.035)
+    independent, paired, _ = np.mean(widths, axis=0)
+    assert independent == pytest.approx(paired, rel=0.1)
+
+
 def test_draws_and_sigma_travel_with_their_years():
     years = [2018, 2016, 2017, 2017]
     merged = series.one_series(

@@ -46,6 +46,22 @@ def test_two_pieces_of_a_year_count_together_and_a_front_outside_is_flagged():
     assert table.area_km2[3] == 0
 
 
+@pytest.mark.parametrize("azimuth", np.random.default_rng(0).uniform(0, 360, 40))
+def test_what_leaves_a_box_does_not_depend_on_its_direction(azimuth):
+    box = termini.terminus_box(X, Y, azimuth=azimuth, width=1200, length=3000)
+    covers = affinity.translate(
+        affinity.rotate(shapely.box(-597, -500, 600, 2000), -azimuth, origin=(0, 0)), X, Y
+    )  # 99.75 % of the upstream side
+    lacks = affinity.translate(affinity.rotate(shapely.box(-580, -500, 600, 2000), -azimuth, origin=(0, 0)), X, Y)
+    frame = gpd.GeoDataFrame(
+        {"year": range(5)},
+        geometry=[tongue(2900, azimuth), tongue(3000, azimuth, 5), tongue(4000, azimuth), covers, lacks],
+        crs=32633,
+    )
+    found = termini.box_lengths(frame, box, width=1200)
+    assert found.leaves_box.tolist() == [False, True, True, False, True]
+
+
 def test_bad_boxes_have_a_clear_line():
     frame = gpd.GeoDataFrame({"year": [1]}, geometry=[tongue(1000, 0)], crs=32633)
     box = termini.terminus_box(X, Y, azimuth=0, width=100, length=100)

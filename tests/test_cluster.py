@@ -241,6 +241,19 @@ def test_devices_are_those_named(monkeypatch: pytest.MonkeyPatch) -> None:
         assert devices.visible_devices() == found
 
 
+def test_a_plan_has_a_worker_for_every_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    from icemapper_xr.pipeline import planning
+
+    for named, options, shape in (
+        ("0,1,2", {}, (3, 4)),
+        ("0,1,2", {"workers": 2, "threads": 8}, (2, 8)),
+        ("", {}, (1, 4)),  # a plan made where there is none
+        ("", {"workers": 8}, (8, 4)),
+    ):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+        assert planning._shape("cuda", cluster.ClusterOptions(**options)) == shape
+
+
 def test_without_dask_cuda_each_worker_sees_one_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "dask_cuda", None)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")

@@ -434,6 +434,16 @@ def test_a_change_of_orbit_needs_a_year_in_common(tmp_path: Path) -> None:
     true = np.polyfit(years, [TRUTH[year] for year in years], 1)[0]
     assert found.table["rate"].iloc[0] == pytest.approx(true, rel=0.03)
     assert any("in 2 common year(s)" in note for note in found.notes)
+    some = pipeline.rates_of_run(
+        first, out=tmp_path / "some.csv", others=[both], years=(2017, 2018, 2019, 2021), **QUICK
+    )
+    row = some.table.iloc[0]
+    assert (row["first_year"], row["last_year"], row["n_years"]) == (2017, 2021, 4)
+    with pytest.raises(StoreError, match=r"none of .*first, .*both has the year 2024; map it first, or leave it out"):
+        pipeline.rates_of_run(first, out=tmp_path / "no.csv", others=[both], years=(2018, 2024), **QUICK)
+    with pytest.raises(StoreError, match=r"both has the years 2018, .*, none of those asked for; leave the map out"):
+        pipeline.rates_of_run(first, out=tmp_path / "no.csv", others=[both], years=(2016, 2017), **QUICK)
+    assert not (tmp_path / "no.csv").exists()
 
 
 def test_platforms_that_share_a_year_are_one_sensor_and_others_are_not(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from icemapper_xr import pipeline, store
 from icemapper_xr.analysis import pieces
 from icemapper_xr.cli import main
 from icemapper_xr.errors import AnalysisError, StoreError
+from icemapper_xr.pipeline import sheets
 from icemapper_xr.regions import Zone, zones
 from tests import results_support as rs
 
@@ -189,9 +190,14 @@ def _chunked(folder: Path, *, orbits: tuple[int, int] = (14, 14), years: Any = r
 
     tiles = {"west": (left, bottom, middle, top), "east": (middle, bottom, right, top)}
     for (name, bounds), orbit in zip(tiles.items(), orbits, strict=True):
-        for year in years:
+        for k, year in enumerate(years):
             if (name, year) not in options.get("without", ()):
-                write_tile(folder, zone, name, bounds, values, year, orbit=orbit)
+                told = (
+                    {"platforms": json.dumps({"rtc": {options["platforms"][name][k]: 15}})}
+                    if "platforms" in options
+                    else {}
+                )
+                write_tile(folder, zone, name, bounds, values, year, orbit=orbit, **told)
     return write_index(folder, dict.fromkeys(tiles, zone))
 
 
@@ -254,6 +260,32 @@ def test_orbits_of_tiles_share_no_bias_and_years_do(tmp_path: Path, in_tiles: Pa
         parts.append(float(alone.table["margin_km"].iloc[0]) * 5e-3)
     assert spread["orbit", "two"] == pytest.approx(np.hypot(*parts), rel=0.05)  # independent
     assert spread["orbit", "one"] == pytest.approx(sum(parts), rel=0.05)  # the same shift
+
+
+@pytest.mark.parametrize("crs", [3571, 4326])
+def test_a_region_across_the_antimeridian_is_itself_and_not_its_complement(crs: int) -> None:
+    """100 x 100 km at Wrangel Island, in a polar CRS; in degrees with an edge that leaps from 179 E to 179 W."""
+    there = gpd.GeoSeries([shapely.Point(180, 71.2)], crs=4326).to_crs(3571).iloc[0].buffer(50e3, cap_style="square")
+    square = gpd.GeoSeries([there], crs=3571)
+    if crs == 4326:
+        square = square.segmentize(1000.0).to_crs(4326)
+    whole = sheets.united(gpd.GeoDataFrame(geometry=square)).geometry
+    assert whole.to_crs(6931).area.iloc[0] == pytest.approx(1e10, rel=2e-3)
+    zones = [shapely.box(174, 66, 180, 76), shapely.box(-180, 66, -174, 76)]
+    parts = [gpd.GeoSeries([whole.iloc[0] & zone], crs=4326).to_crs(6931).area.iloc[0] for zone in zones]
+    assert parts == pytest.approx([5e9, 5e9], rel=0.02)
+
+
+def test_tiles_that_share_a_satellite_share_its_bias(tmp_path: Path) -> None:
+    """A tile that saw S1B once has the sensor "S1A+S1B", which is that of the tile of S1A alone, too."""
+    spread = {}
+    for name, east in (("alike", ("S1A", "S1A")), ("mixed", ("S1A", "S1A/S1B"))):
+        folder = _chunked(tmp_path / name, years=rs.YEARS[:2], platforms={"west": ("S1A", "S1A"), "east": east})
+        options = {"temporal": False, "n_draws": 4000, "landscape_draws": 100, "sensor_bias_m": 5.0}
+        found = pipeline.areas_of_run(folder, out=tmp_path / f"{name}.csv", **options)
+        region = next(s for s in found.measured.series if s.kind == "region")
+        spread[name] = region.errors["common_sensor"].std(axis=1)
+    np.testing.assert_allclose(spread["mixed"], spread["alike"], rtol=0.05)
 
 
 def test_a_tile_without_a_year_is_named_and_does_not_look_like_a_loss(tmp_path: Path) -> None:

@@ -22,12 +22,12 @@ from icemapper_xr.errors import AnalysisError, OptionError
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["MEASURES", "areas", "polygon_areas", "sums"]
+__all__ = ["MEASURES", "areas", "floored", "polygon_areas", "sums"]
 
 Array = npt.NDArray[np.float64]
 
 SOFT_FLOOR: Final = 1e-8
-"""Probabilities up to this count 0 in the soft area (Maslov et al. 2025, doi:10.31223/X5472T)."""
+"""Probabilities up to this, before calibration, count 0 in the soft area (Maslov et al. 2025, doi:10.31223/X5472T)."""
 MEASURES: Final[dict[str, str]] = {
     "soft_area": "sum of glacier probability times cell area",
     "hard_area": "area of the cells whose glacier probability reaches the threshold",
@@ -87,7 +87,8 @@ def areas(
     share
         (y, x) share of each cell that counts, 0..1, as of `domains.shares` for an area of interest; None: all of it.
     variable
-        Which variable; None takes `calibrated_probability` if the result has it, else `probability`.
+        Which variable; None takes `calibrated_probability` if the result has it, else `probability`. Of the former
+        cells whose `probability` is 1e-8 or less count 0 (`floored`), where the result has both.
     threshold
         Probability from which a cell counts in the hard area, 0..1.
 
@@ -107,6 +108,15 @@ def areas(
     source = _source(result, variable, threshold)
     table, numbers = _by_region(source, regions, labels, share)
     return _dataset(table, source, REGION, numbers)
+
+
+def floored(calibrated: xr.DataArray, probability: xr.DataArray) -> xr.DataArray:
+    """Set calibrated probabilities to 0 where the network's own is 1e-8 or less.
+
+    A calibration maps 0 to what remains of glacier among the surest cells, 1e-3 or less: over a region of sea and bare
+    ground that would add up to ice.
+    """
+    return calibrated.where(~(probability <= SOFT_FLOOR), 0.0)
 
 
 def sums(
@@ -339,6 +349,8 @@ def _source(result: xr.Dataset | xr.DataArray, variable: str | None, threshold: 
             found = ", ".join(map(str, result)) or "none"
             raise AnalysisError(f"the result has no variable {variable!r} (it has {found}); choose one with variable=")
         array = result[variable]
+        if variable == cv.CALIBRATED and cv.PROBABILITY in result:
+            array = floored(array, result[cv.PROBABILITY])
     else:
         array, variable = result, str(result.name or cv.PROBABILITY)
     if {cv.Y, cv.X} - set(array.dims) or set(array.dims) - {cv.YEAR, cv.Y, cv.X}:

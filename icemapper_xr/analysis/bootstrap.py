@@ -109,10 +109,11 @@ def error_draws(
         (n,) or (years, n) map minus reference of each reference block, km2; the same blocks in all years, so that
         errors which persist from year to year stay paired.
     exposure
-        (n,) what a block's error grows with, above 0: the length of glacier margin in it (best), or its area inside
-        the region, so that blocks cut by the region's edge count with their share.
+        (n,) or (years, n) what a block's error grows with, above 0: the length of glacier margin in it (best), or its
+        area inside the region, so that blocks cut by the region's edge count with their share. Where years have gaps
+        it is what each of them saw, 0 for a block that it did not see.
     target_exposure
-        (m,) the same of the region's blocks that have no reference; 0 is allowed.
+        (m,) or (years, m) the same of the region's blocks that have no reference; 0 is allowed.
     inside
         (n,) bool: reference blocks that are part of the region. Their errors are known and are added as they are.
         None: none is.
@@ -143,58 +144,73 @@ def error_draws(
     Raises
     ------
     AnalysisError
-        Fewer than 10 reference blocks, or a number is not finite.
+        Fewer than 10 reference blocks in a year, or a number is not finite.
     OptionError
-        Shapes differ or an exposure is not above 0.
+        Shapes differ, an exposure is negative, or that of a reference block is 0 in all years.
     """
     e, x, target = _checked(errors, exposure, target_exposure)
-    known = np.zeros(x.shape, dtype=bool) if inside is None else np.asarray(inside).astype(bool)
-    if known.shape != x.shape:
-        raise OptionError(f"inside has the shape {known.shape}, exposure {x.shape}; pass one flag a reference block")
+    (years, n), m = x.shape, target.shape[1]
+    known = np.zeros(n, dtype=bool) if inside is None else np.asarray(inside).astype(bool)
+    if known.shape != (n,):
+        raise OptionError(f"inside has the shape {known.shape}, not ({n},); pass one flag a reference block")
     rng = np.random.default_rng(seed)
-    ratio = e.sum(axis=1) / x.sum()
-    residual = e - ratio[:, None] * x
-    z = residual / np.sqrt(x)
-    z -= z.mean(axis=1, keepdims=True)
-    mean = ratio * target.sum() + e[:, known].sum(axis=1)
-    widen = _widening(x.size, design, confidence)
-    draws = np.empty((e.shape[0], n_draws))
-    step = max(1, _BATCH // max(1, e.shape[0] * max(x.size, target.size)))
+    ratio = e.sum(axis=1) / x.sum(axis=1)
+    z, root, total = _residuals(e, x, ratio), np.sqrt(target)[:, :, None], target.sum(axis=1)
+    mean = ratio * total + e[:, known].sum(axis=1)
+    widen = _widening((x > 0).sum(axis=1), design, confidence)
+    draws = np.empty((years, n_draws))
+    step = max(1, _BATCH // max(1, years * max(n, m)))
     for start in range(0, n_draws, step):
         k = min(step, n_draws - start)
-        times = rng.multinomial(x.size, np.full(x.size, 1 / x.size), size=k)  # how often each block is drawn
-        shift = (e @ times.T) / (times @ x) - ratio[:, None]
-        own = z[:, rng.integers(0, x.size, (k, target.size))] @ np.sqrt(target)
-        draws[:, start : start + k] = mean[:, None] + widen * (shift * target.sum() + own)
+        times = rng.multinomial(n, np.full(n, 1 / n), size=k)  # how often each block is drawn
+        drawn = x @ times.T
+        again = np.divide(e @ times.T, drawn, out=np.repeat(ratio[:, None], k, axis=1), where=drawn > 0)
+        own = (z[:, rng.integers(0, n, (k, m))] @ root)[..., 0]
+        draws[:, start : start + k] = mean[:, None] + widen[:, None] * ((again - ratio[:, None]) * total[:, None] + own)
     return draws[0] if np.ndim(errors) == 1 else draws
 
 
+def _residuals(e: Array, x: Array, ratio: Array) -> Array:
+    """(years, n) residuals by the root of the exposure, of mean 0; 0 where a year did not see the block.
+
+    They are drawn with the blocks, the same ones in all years; a year that saw few of them would seem too sure by the
+    zeros among them, so its own are enlarged.
+    """
+    seen = x > 0
+    count = seen.sum(axis=1, keepdims=True)
+    z = np.divide(e - ratio[:, None] * x, np.sqrt(x), out=np.zeros_like(e), where=seen)
+    z = np.where(seen, z - z.sum(axis=1, keepdims=True) / count, 0.0)
+    return np.asarray(z * np.sqrt(e.shape[1] / count))
+
+
 def _checked(errors: Any, exposure: Any, target_exposure: Any) -> tuple[Array, Array, Array]:
-    e = np.atleast_2d(np.asarray(errors, dtype=np.float64))
-    x, target = np.asarray(exposure, dtype=np.float64), np.asarray(target_exposure, dtype=np.float64)
-    if e.ndim != 2 or x.shape != e.shape[1:] or target.ndim != 1:
+    """Return errors (years, n), exposures (years, n) and exposures of the targets (years, m)."""
+    e, x, target = (np.atleast_2d(np.asarray(v, dtype=np.float64)) for v in (errors, exposure, target_exposure))
+    rows = (1, e.shape[0])
+    if not e.ndim == x.ndim == target.ndim == 2 or x.shape[1] != e.shape[1] or {len(x), len(target)} - set(rows):
         raise OptionError(
             f"errors {e.shape}, exposure {x.shape} and target_exposure {target.shape} do not fit; "
-            "pass (years, n), (n,) and (m,)"
+            "pass (years, n), (n,) and (m,), the latter two also by years"
         )
     if not (np.isfinite(e).all() and np.isfinite(x).all() and np.isfinite(target).all()):
         raise AnalysisError("an error or an exposure is not a number; leave out blocks not observed in all years")
-    if np.any(x <= 0) or np.any(target < 0):
-        raise OptionError("exposure has to be above 0 in reference blocks and not negative elsewhere")
-    if x.size < MIN_BLOCKS:
+    if np.any(x < 0) or np.any(target < 0) or not np.all(np.any(x > 0, axis=0)):
+        raise OptionError("exposure has to be above 0 in reference blocks, in one year at least, and never negative")
+    fewest = int((x > 0).sum(axis=1).min())
+    if fewest < MIN_BLOCKS:
         raise AnalysisError(
-            f"{x.size} reference blocks are too few for an interval; at least {MIN_BLOCKS} are needed: use smaller "
-            "blocks if their errors are uncorrelated, or more reference data"
+            f"{fewest} reference blocks are too few for an interval; at least {MIN_BLOCKS} are needed in each year: "
+            "use smaller blocks if their errors are uncorrelated, or more reference data"
         )
-    return e, x, target
+    return e, np.broadcast_to(x, e.shape), np.broadcast_to(target, (e.shape[0], target.shape[1]))
 
 
-def _widening(n: int, design: Design | None, confidence: float) -> float:
+def _widening(n: npt.NDArray[np.int64], design: Design | None, confidence: float) -> Array:
     from scipy import stats
 
     inflation, dof = (1.0, n - 1) if design is None else design
     end = (1 + confidence) / 2
-    return float(inflation * np.sqrt(n / (n - 1)) * stats.t.ppf(end, dof) / stats.norm.ppf(end))
+    return np.asarray(inflation * np.sqrt(n / (n - 1)) * stats.t.ppf(end, dof) / stats.norm.ppf(end))
 
 
 # -- a bias that blocks share -----------------------------------------------------------------------------------------

@@ -76,7 +76,8 @@ class Trend:
     theil_sen: float
     """Median of the slopes of all pairs of years."""
     theil_sen_interval: Interval | None
-    """Of the median slope, after Sen (1968); None where too few years can hold the confidence (95 %: below five)."""
+    """Of the median slope, after Sen (1968); None where too few years can hold the confidence (95 %: below five), and
+    where an offset between acquisitions was taken off: the ranks of the slopes know nothing of its error."""
     lack_of_fit: float
     """p-value of a quadratic term beside the line (F test); small: the years do not lie on a line. NaN below 4."""
     years: tuple[float, ...]
@@ -249,18 +250,19 @@ def trend(
     t, a = _series(merged.years, merged.areas)
     line = ols(t, a)
     c = _weights(t)
-    spread = _spread(merged)
-    beyond = _offset(c, merged, drawn=merged.sigma is None)
+    spread = merged.spread if merged.sigma is None else merged.sigma
     student, p_value = _student(line, merged, confidence)
     slope, slope_interval = theil_sen(t, a, confidence=confidence)
     return Trend(
         rate=line.rate,
         student=student,
         p_value=p_value,
-        independent=None if spread is None else _normal(line.rate, np.hypot(np.sqrt(c**2 @ spread**2), beyond)),
+        independent=None
+        if spread is None
+        else _normal(line.rate, np.hypot(np.sqrt(c**2 @ spread**2), _shared(c, merged))),
         paired=None if merged.draws is None else _normal(line.rate, _paired(c, merged)),
         theil_sen=slope,
-        theil_sen_interval=slope_interval,
+        theil_sen_interval=None if merged.offsets else slope_interval,
         lack_of_fit=_lack_of_fit(t, a),
         years=tuple(t.tolist()),
         notes=(*merged.notes, *_gaps(t)),
@@ -272,20 +274,18 @@ def _normal(rate: float, sigma: Any) -> Interval:
     return Interval(rate - half, rate + half)
 
 
-def _spread(merged: series.Merged) -> Array | None:
-    if merged.sigma is not None:
-        return merged.sigma
-    return None if merged.draws is None else np.asarray(merged.draws.std(axis=1, ddof=1))
-
-
 def _paired(c: Array, merged: series.Merged) -> float:
     assert merged.draws is not None
-    return float(np.hypot(np.std(c @ merged.draws, ddof=1), _offset(c, merged, drawn=True)))
+    beyond = _of_offsets(c, merged, [offset.beyond_draws for offset in merged.offsets])
+    return float(np.hypot(np.std(c @ merged.draws, ddof=1), beyond))
 
 
-def _offset(c: Array, merged: series.Merged, *, drawn: bool) -> float:
-    """Standard error of the slope from the offsets between acquisitions, km2 a-1; beside draws what these lack."""
-    sigma = [offset.beyond_draws if drawn else offset.sigma for offset in merged.offsets]
+def _shared(c: Array, merged: series.Merged) -> float:
+    """Standard error of the slope from the offsets, which all years of an acquisition share, km2 a-1."""
+    return _of_offsets(c, merged, [max(offset.sigma, offset.in_draws) for offset in merged.offsets])
+
+
+def _of_offsets(c: Array, merged: series.Merged, sigma: Sequence[float]) -> float:
     return float(np.sqrt(sum((c @ o.share) ** 2 * s**2 for o, s in zip(merged.offsets, sigma, strict=True))))
 
 

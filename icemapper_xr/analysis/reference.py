@@ -2,7 +2,8 @@
 
 The error of a block (map minus reference) is carried to the rest of the region by its exposure, as in
 `bootstrap.error_draws`. Exposure is the length of mapped margin plus a little for the area, so that a glacier that the
-map missed, in a block without any margin, still counts.
+map missed, in a block without any margin, still counts. A year counts with what it saw: one with gaps has less
+exposure, and less error.
 """
 
 from __future__ import annotations
@@ -35,8 +36,11 @@ WANTED_BLOCKS: Final = 20
 """Reference blocks that the longest block leaves (a judgement)."""
 SMALLEST_M: Final = 1e-6
 """Standard error of a shift below which it counts as known, metres."""
+SMALLEST_KM: Final = 1e-9
+"""Exposure without a reference up to which there is none, km: rounding."""
 MIN_CELLS: Final = 50
 """Coarse cells with margin below which no variogram is taken."""
+OBSERVED: Final = "observed_area"
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +52,7 @@ class ErrorModel:
     errors: Array
     """(reference years, blocks) map minus reference, km2."""
     exposure: Array
-    """(blocks,) km of margin and its equivalents."""
+    """(reference years, blocks) km of margin and its equivalents, as far as the year saw them."""
     bias_m: Array
     """(reference years,) error per exposure as a shift of the margin, metres, positive outward."""
     between_m: float
@@ -81,37 +85,47 @@ def fit(table: pieces.Pieces, reference_years: Sequence[int], *, dependence: Dep
     Raises
     ------
     AnalysisError
-        Fewer than 10 blocks have a reference.
+        Fewer than 10 blocks have a reference, in one of its years or in all of them together.
     """
-    error = table.by_block(pieces.ERROR)
-    exposure = _exposure(table.by_block(pieces.REFERENCE_MARGIN), table.by_block(pieces.REFERENCE_AREA))
-    some = exposure > 0
-    if some.sum() < bootstrap.MIN_BLOCKS:
-        raise AnalysisError(
-            f"the reference covers {some.sum()} blocks of {table.layout.size:g} m; at least {bootstrap.MIN_BLOCKS} are "
-            "needed for an interval: give more reference, or smaller blocks if their errors are uncorrelated"
-        )
-    e, x = error[:, some], exposure[some]
-    ratio = e.sum(axis=1) / x.sum()
-    residual = e - ratio[:, None] * x
-    between, scatter = _changes(ratio, residual, x) if len(reference_years) > 1 else (np.nan, np.nan)
+    whole, seen = _exposure(table.by_block(pieces.REFERENCE_MARGIN), table.by_block(pieces.REFERENCE_AREA))
+    some = whole > 0
+    e, x = table.by_block(pieces.ERROR)[:, some], (whole * seen)[:, some]
     years = tuple(int(year) for year in reference_years)
+    for year, count in zip(years, (x > 0).sum(axis=1), strict=True):
+        _refuse_few(count, table.layout.size, f"in {year}")
+    between, scatter = np.nan, np.nan
+    if len(years) > 1:
+        all_years = (x > 0).all(axis=0)
+        _refuse_few(all_years.sum(), table.layout.size, f"in all of the years {', '.join(map(str, years))}")
+        between, scatter = _changes(e[:, all_years], x[:, all_years])
+    ratio = e.sum(axis=1) / x.sum(axis=1)
     places = table.layout.places()[some]
     return ErrorModel(years, e, x, 1000 * ratio, between, scatter, places, dependence)
 
 
-def _changes(ratio: Array, residual: Array, x: Array) -> tuple[float, float]:
+def _refuse_few(count: int, size: float, when: str) -> None:
+    if count < bootstrap.MIN_BLOCKS:
+        raise AnalysisError(
+            f"the reference covers {count} blocks of {size:g} m that the map saw {when}; at least "
+            f"{bootstrap.MIN_BLOCKS} are needed for an interval: give more reference, leave the year of gaps out, or "
+            "take smaller blocks if their errors are uncorrelated"
+        )
+
+
+def _changes(e: Array, x: Array) -> tuple[float, float]:
     """What changes from reference year to reference year: the shift's standard deviation (m), and blocks' own scatter.
 
     A block's error that stays through the years moves the shifts of all years alike, so it says nothing of how well
     their differences are known: only the part that changes does.
     """
-    years, n = residual.shape
+    years, n = e.shape
+    ratio = e.sum(axis=1) / x.sum(axis=1)
+    residual = e - ratio[:, None] * x
     changing = (residual - residual.mean(axis=0)) * np.sqrt(years / (years - 1))
-    sigma = np.sqrt(np.sum(changing**2, axis=1) * n / (n - 1)) / x.sum()
+    sigma = np.sqrt(np.sum(changing**2, axis=1) * n / (n - 1)) / x.sum(axis=1)
     between = bootstrap.between_groups(1000 * ratio, np.maximum(1000 * sigma, SMALLEST_M))
     # The difference of two years has twice the variance of what each has of its own.
-    scatter = (np.diff(residual, axis=0) / np.sqrt(x)).std(ddof=1) / np.sqrt(2)
+    scatter = (np.diff(residual, axis=0) / np.sqrt((x[1:] + x[:-1]) / 2)).std(ddof=1) / np.sqrt(2)
     return between, float(scatter)
 
 
@@ -138,7 +152,8 @@ def error_draws(
         what has changed since: a shift (`between_m`, the same for all groups) and a scatter (`scatter`) of its own,
         less those of that year, which all years that take its errors share.
     chosen
-        (pieces,) bool: the group. Where it has a reference itself its error is known and is added as it is.
+        (pieces,) bool: the group. Where it has a reference itself its error is known and is added as it is, in a year
+        without one as far as it saw the same.
     n_draws, seed, confidence
         As in `bootstrap.error_draws`. The same seed gives every group the same shifts of years.
 
@@ -148,13 +163,17 @@ def error_draws(
         `sampling` and `year`: (years, n_draws) km2, paired over the years.
     """
     index = np.array([model.year_of(year) for year in years])
-    exposure = _exposure(table.values[pieces.MARGIN], table.values["observed_area"])[chosen]
-    unseen = exposure * (1 - _seen(model, table, years)[chosen])
-    known = table.total(pieces.ERROR, chosen)[index]
+    whole, seen = (part[..., chosen] for part in _exposure(table.values[pieces.MARGIN], table.values[OBSERVED]))
+    then = seen[_rows(model, years)][index]  # in the year whose errors are taken
+    both = np.minimum(seen, then)
+    share = np.divide(both, then, out=np.zeros_like(both), where=then > 0)
+    known = (table.values[pieces.ERROR][index][:, chosen] * share).sum(axis=1)
+    exposure = whole * seen
+    unseen = exposure - whole * both * _referenced(model, table, years)[chosen]
     sampling = known[:, None] + bootstrap.error_draws(
         model.errors[index],
-        model.exposure,
-        unseen[unseen > 1e-9],
+        model.exposure[index],
+        unseen[:, (unseen > SMALLEST_KM).any(axis=0)],
         design=_design(model, table.layout, chosen, unseen),
         n_draws=n_draws,
         seed=seed,
@@ -173,25 +192,30 @@ def error_draws(
     own = table.total(pieces.MARGIN, chosen)[:, None] * since("year", model.between_m)
     return {
         "sampling": sampling,
-        "year": own + since("scatter", 1000 * _scatter(model, table.layout, chosen, exposure)),
+        "year": own + _scatter(model, table.layout, chosen, exposure)[:, None] * since("scatter", 1000.0),
     }
 
 
-def _seen(model: ErrorModel, table: pieces.Pieces, years: Sequence[int]) -> Array:
+def _rows(model: ErrorModel, years: Sequence[int]) -> list[int]:
+    """Rows of the table of the years that have a reference."""
+    return [list(years).index(year) for year in model.reference_years]
+
+
+def _referenced(model: ErrorModel, table: pieces.Pieces, years: Sequence[int]) -> Array:
     """(pieces,) share of the exposure that has a reference, both in the years that have one: a margin may shorten."""
-    there = [list(years).index(year) for year in model.reference_years]
-    whole = _exposure(table.values[pieces.MARGIN][there], table.values["observed_area"][there])
-    seen = _exposure(table.values[pieces.REFERENCE_MARGIN], table.values[pieces.REFERENCE_AREA])
-    return np.clip(np.divide(seen, whole, out=np.zeros_like(seen), where=whole > 0), 0.0, 1.0)
+    there = _rows(model, years)
+    every = _sum(table.values[pieces.MARGIN][there], table.values[OBSERVED][there])
+    part = _sum(table.values[pieces.REFERENCE_MARGIN], table.values[pieces.REFERENCE_AREA])
+    return np.clip(np.divide(part, every, out=np.zeros_like(part), where=every > 0), 0.0, 1.0)
 
 
-def _scatter(model: ErrorModel, where: pieces.Layout, chosen: npt.NDArray[np.bool_], exposure: Array) -> float:
-    """Standard deviation of what is a group's own error in one year alone, km2."""
-    independent = model.scatter * np.sqrt(exposure.sum())
+def _scatter(model: ErrorModel, where: pieces.Layout, chosen: npt.NDArray[np.bool_], exposure: Array) -> Array:
+    """(years,) standard deviation of what is a group's own error in one year alone, km2."""
+    independent = model.scatter * np.sqrt(exposure.sum(axis=1))
     if model.dependence is None:
-        return float(independent)
-    blocks = np.bincount(where.block[chosen], weights=exposure, minlength=len(where.position))
-    return float(independent * dependence_.sum_inflation(model.dependence, where.places(), blocks))
+        return np.asarray(independent)
+    blocks = np.bincount(where.block[chosen], weights=exposure.mean(axis=0), minlength=len(where.position))
+    return np.asarray(independent * dependence_.sum_inflation(model.dependence, where.places(), blocks))
 
 
 def _design(
@@ -200,13 +224,23 @@ def _design(
     """Return what the dependence of blocks does to the error of a group."""
     if model.dependence is None:
         return None
-    target = np.bincount(where.block[chosen], weights=unseen, minlength=len(where.position))
-    some = target > 1e-9
-    return dependence_.design(model.dependence, model.places, model.exposure, where.places()[some], target[some])
+    target = np.bincount(where.block[chosen], weights=unseen.mean(axis=0), minlength=len(where.position))
+    some, here = target > SMALLEST_KM, model.exposure.mean(axis=0)
+    return dependence_.design(model.dependence, model.places, here, where.places()[some], target[some])
 
 
-def _exposure(margin_km: Array, area_km2: Array) -> Array:
-    return np.asarray(margin_km.mean(axis=0) + AREA_EXPOSURE * area_km2.mean(axis=0))
+def _exposure(margin_km: Array, area_km2: Array) -> tuple[Array, Array]:
+    """Mean exposure (n,) of what is ever seen, and the share (years, n) of it that each year saw."""
+    most = area_km2.max(axis=0)
+    seen = np.divide(area_km2, most, out=np.zeros_like(area_km2), where=most > 0)
+    shares = seen.sum(axis=0)
+    every = _sum(margin_km, area_km2)
+    return np.divide(every, shares, out=np.zeros_like(every), where=shares > 0), seen
+
+
+def _sum(margin_km: Array, area_km2: Array) -> Array:
+    """(n,) exposure of all years together."""
+    return np.asarray(margin_km.sum(axis=0) + AREA_EXPOSURE * area_km2.sum(axis=0))
 
 
 def residual_block(

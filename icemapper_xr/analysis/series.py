@@ -36,8 +36,13 @@ class Offset(NamedTuple):
     """Standard error of the offset, km2, from its scatter over the years in common; 0 with one such year."""
     n_common: int
     """Years in common."""
-    beyond_draws: float = 0.0
-    """What of `sigma` the series' draws, which take the offset off draw by draw, do not hold, km2."""
+    in_draws: float = 0.0
+    """Standard deviation of the offset over the series' draws, which take it off draw by draw, km2."""
+
+    @property
+    def beyond_draws(self) -> float:
+        """What of `sigma` the draws do not hold, km2."""
+        return float(np.sqrt(max(0.0, self.sigma**2 - self.in_draws**2)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +57,8 @@ class Merged:
     """(n,) standard errors, km2."""
     draws: Array | None
     """(n, k) km2."""
+    spread: Array | None = None
+    """(n,) standard deviation of the draws before offsets were taken off them, which years share, km2."""
     offsets: tuple[Offset, ...] = ()
     """Of the other acquisitions."""
     notes: tuple[str, ...] = ()
@@ -99,7 +106,8 @@ def one_series(
         twice = sorted({float(y) for y in t if np.sum(t == y) > 1})
         raise AnalysisError(f"the year {twice[0]:g} occurs twice; keep one area a year, or pass acquisitions=")
     rows = np.argsort(t)
-    return Merged(t[rows], a[rows], None if s is None else s[rows], None if d is None else d[rows])
+    apart = None if d is None else d[rows]
+    return Merged(t[rows], a[rows], None if s is None else s[rows], apart, _spread(apart))
 
 
 def merge(
@@ -155,7 +163,8 @@ def merge(
         differences = np.array([a[here[y]] - (a[rows[y]] - level[y]) for y in common])
         error = float(np.std(differences, ddof=1) / np.sqrt(len(common))) if len(common) > 1 else 0.0
         in_draws = np.mean([drawn[here[y]] - (drawn[rows[y]] - drawn_level[y]) for y in common], axis=0)
-        found[g] = (error, len(common), float(np.sqrt(max(0.0, error**2 - in_draws.var()))))
+        alone = np.mean([drawn[here[y]] - drawn[rows[y]] for y in common], axis=0)
+        found[g] = (error, len(common), float(alone.std()))
         through = np.mean([share[y] for y in common], axis=0)
         through[g] = 1.0
         for year in here.keys() - rows.keys():
@@ -171,9 +180,14 @@ def merge(
         a[index] - off,
         None if sigma is None else sigma[index],
         None if draws is None else draws[index] - np.stack([drawn_level[y] for y in kept]),
+        None if draws is None else _spread(draws[index]),
         offsets,
         tuple(notes),
     )
+
+
+def _spread(draws: Array | None) -> Array | None:
+    return None if draws is None else np.asarray(draws.std(axis=1, ddof=1))
 
 
 def _groups(t: Array, acquisitions: Sequence[Any]) -> dict[Acquisition, dict[float, int]]:

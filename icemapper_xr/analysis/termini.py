@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     import shapely
 
 __all__ = ["box_lengths", "terminus_box"]
+
+COVERED: Final = 0.99
+"""Share of the upstream side that ice has to cover (a judgement)."""
+TOUCHED: Final = 1e-6
+"""Share of the downstream side up to which ice does not reach it: rounding."""
 
 
 def terminus_box(x: float, y: float, *, azimuth: float, width: float, length: float) -> shapely.Polygon:
@@ -100,10 +105,13 @@ def box_lengths(
     scale = geod.line_length(*geographic.transform(*corners[[0, 3]].T)) / upstream.length
     rows = []
     for year, group in outlines.groupby(column):
-        ice = shapely.intersection(shapely.union_all(shapely.make_valid(group.geometry.values)), box)
+        whole = shapely.union_all(shapely.make_valid(group.geometry.values))
+        ice = shapely.intersection(whole, box)
         parts = [part for part in shapely.get_parts(ice) if part.geom_type == "Polygon"]
         area = sum((_geodesic(part, geod, geographic) for part in parts), 0.0)
-        off = ice.intersection(downstream).length > 0 or ice.intersection(upstream).length < 0.99 * upstream.length
+        # Of the ice uncut: what was cut to the box ends beside the lines of its sides, by rounding.
+        across = [whole.intersection(side).length / side.length for side in (upstream, downstream)]
+        off = across[0] < COVERED or across[1] > TOUCHED
         rows.append((year, area / 1e6, area / (width * scale), bool(off)))
     table = pd.DataFrame(rows, columns=[column, "area_km2", "length_m", "leaves_box"]).set_index(column).sort_index()
     if not table["area_km2"].gt(0).any():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from icemapper_xr import progress
 from icemapper_xr.cli._app import (
     ANYWHERE,
     AREA,
@@ -90,8 +91,6 @@ def plan(
 
 
 def _plan_text(plan: Plan) -> str:
-    from icemapper_xr.pipeline import seconds_text
-
     rows = [
         {
             "year": year.year,
@@ -116,7 +115,7 @@ def _plan_text(plan: Plan) -> str:
             f"windows    {plan.windows} a year, {plan.windows * len(plan.years)} in all, if none is empty",
             f"reading    {_bytes(total * 1e9)} uncompressed, the margins of the units included",
             f"rate       {plan.rate:.3g} windows/s a worker ({how}), {plan.workers} in all",
-            f"time       {seconds_text(plan.seconds)} for the network; reading goes on beside it",
+            f"time       {progress.duration(plan.seconds)} for the network; reading goes on beside it",
             f"memory     a worker needs {_bytes(plan.memory_per_worker)}{memory}",
             f"disk       {_bytes(plan.disk)} at most{free}",
         ]

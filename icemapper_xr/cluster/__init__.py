@@ -15,17 +15,17 @@ from icemapper_xr.cluster.clients import (
     named,
     slurm_shape,
 )
-from icemapper_xr.cluster.devices import GPU_THREADS
+from icemapper_xr.cluster.devices import cuda_shape
 from icemapper_xr.cluster.options import ClusterOptions, memory_bytes
 from icemapper_xr.cluster.workers import GPU, lost, one_model, placement, present, quietly, slots, threads
 
 __all__ = [
     "GPU",
-    "GPU_THREADS",
     "ClusterOptions",
     "active_client",
     "check",
     "connect",
+    "cuda_shape",
     "local_shape",
     "lost",
     "memory_bytes",

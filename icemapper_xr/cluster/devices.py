@@ -14,7 +14,7 @@ from icemapper_xr.errors import ClusterError, OptionError
 if TYPE_CHECKING:
     from icemapper_xr.cluster.options import ClusterOptions
 
-__all__ = ["DASHBOARD", "open_cluster", "specification", "visible_devices"]
+__all__ = ["DASHBOARD", "cuda_shape", "open_cluster", "specification", "visible_devices"]
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def open_cluster(options: ClusterOptions) -> Any:
     if options.workers is not None and options.workers > len(found):
         raise OptionError(f"{options.workers} workers are wanted, but there are {len(found)} GPUs: one worker a GPU")
     found = found[: options.workers]
-    threads = options.threads or GPU_THREADS
+    _, threads = cuda_shape(options)
     try:
         from dask_cuda import LocalCUDACluster
     except ImportError:
@@ -62,6 +62,14 @@ def open_cluster(options: ClusterOptions) -> Any:
         workers=specification(found, threads=threads, memory=options.memory or "auto"),
         silence_logs=logging.WARNING,
     )
+
+
+def cuda_shape(options: ClusterOptions) -> tuple[int, int]:
+    """Return the number of workers, one a GPU, and of threads of each.
+
+    One worker where no GPU is visible: a plan is often made on another machine than the map.
+    """
+    return options.workers or max(1, len(visible_devices())), options.threads or GPU_THREADS
 
 
 def specification(found: list[str], *, threads: int, memory: str) -> dict[str, dict[str, Any]]:

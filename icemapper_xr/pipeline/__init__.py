@@ -8,7 +8,6 @@ from __future__ import annotations
 from icemapper_xr.pipeline.areas import AreaReport, areas_of_run
 from icemapper_xr.pipeline.comparisons import inventories_of_files, surges_of_run
 from icemapper_xr.pipeline.entities import LinkReport, divides_of_run, links_of_run
-from icemapper_xr.pipeline.estimates import seconds_text
 from icemapper_xr.pipeline.flown import orbits_of_run
 from icemapper_xr.pipeline.fronts import termini_of_run
 from icemapper_xr.pipeline.mapping import MapReport, YearReport, map_glaciers
@@ -61,7 +60,6 @@ __all__ = [
     "rates_of_run",
     "scores_of_run",
     "search",
-    "seconds_text",
     "status_of_run",
     "surges_of_run",
     "termini_of_run",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -18,7 +17,7 @@ from icemapper_xr._types import Bounds, Observation, Segmenter
 if TYPE_CHECKING:
     import shapely
 
-__all__ = ["Choice", "Index", "Place", "Size", "margin_factor", "seconds_text", "size"]
+__all__ = ["Choice", "Index", "Place", "Size", "margin_factor", "size"]
 
 Edges = npt.NDArray[np.int64]
 """First and end of intervals (n, 2), pixels from the origin of the CRS."""
@@ -236,16 +235,3 @@ class Index:
             score += float(np.minimum(covered[chosen], 1.0).sum())
             steps = min(steps, filled.size)
         return score, Choice(orbit, steps, rasters, share)
-
-
-def seconds_text(seconds: float) -> str:
-    """Write a duration as people say it.
-
-    >>> seconds_text(50), seconds_text(7200), seconds_text(1e6)
-    ('50 s', '2.0 h', '11.6 days')
-    """
-    if seconds < 120:
-        return f"{math.ceil(seconds)} s"
-    if seconds < 7000:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 2 * 86_400 else f"{seconds / 86_400:.1f} days"

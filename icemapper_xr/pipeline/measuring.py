@@ -16,7 +16,7 @@ from icemapper_xr.analysis.bootstrap import CommonBias
 from icemapper_xr.analysis.dependence import Dependence
 from icemapper_xr.analysis.series import Acquisition
 from icemapper_xr.inventory.names import TERMINI
-from icemapper_xr.pipeline import inside, layover, requests, runs, surveying
+from icemapper_xr.pipeline import inside, layover, requests, runs, sheets, surveying
 from icemapper_xr.pipeline.requests import MeasureSettings, Truth
 from icemapper_xr.pipeline.runs import Run
 from icemapper_xr.pipeline.surveying import FILTERED, UNFILTERED
@@ -209,7 +209,11 @@ def _common(run: Run, settings: MeasureSettings, margin_km: Array, position_km: 
     every = [kind for together in zip(*kinds, strict=True) for kind in together]  # year by year
     labels: dict[str, tuple[float, Sequence[Any]]] = {
         "orbit": (settings.orbit_bias_m, [kind.relative_orbit for kind in every]),
-        "sensor": (settings.sensor_bias_m, [kind.sensor for kind in every]),
+        # What one tile saw together is one sensor for the others, too.
+        "sensor": (
+            settings.sensor_bias_m,
+            sheets.sensors([set((kind.sensor or "").split("+")) - {""} for kind in every]),
+        ),
         "year": (settings.year_bias_m, [year for year in run.years for _ in kinds]),
     }
     found = {}

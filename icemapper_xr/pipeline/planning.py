@@ -195,7 +195,7 @@ def _shape(cluster: str | None, options: clusters.ClusterOptions) -> tuple[int, 
     if "://" in cluster or cluster.endswith(".json"):
         with clusters.connect(cluster, options) as client:
             return clusters.slots(client), clusters.threads(client)
-    return options.workers or 1, options.threads or clusters.GPU_THREADS
+    return clusters.cuda_shape(options)
 
 
 def _check_region(chosen: MapSettings) -> None:

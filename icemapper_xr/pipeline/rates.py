@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from icemapper_xr.analysis import glaciers, rates
 from icemapper_xr.analysis.series import Acquisition, Merged, one_series
-from icemapper_xr.errors import AnalysisError, OptionError
-from icemapper_xr.pipeline import inside, measuring, runs, tables
+from icemapper_xr.errors import AnalysisError, OptionError, StoreError
+from icemapper_xr.pipeline import inside, measuring, runs, sheets, tables
 from icemapper_xr.pipeline.measuring import Measured, Series
 from icemapper_xr.pipeline.requests import MeasureSettings
 from icemapper_xr.pipeline.runs import Run
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["RateReport", "rates_of_run"]
 
 Array = npt.NDArray[np.float64]
+Years: TypeAlias = tuple[int, ...] | None
+"""Years of a map to be taken; None: all."""
 
 FILE: Final = "rates.csv"
 ALIKE: Final = 0.01
@@ -132,29 +134,51 @@ def fit_rates(
     settings = MeasureSettings.checked(**{"common": True, **options})
     if not 0 < level < 1:
         raise OptionError(f"level={level} lies outside 0..1; 0.05 is the default")
-    opened = _refuse((source, *others), settings)
+    sources = (source, *others)
+    years: list[Years] = [settings.years] * len(sources)
+    if others and settings.years is not None:
+        years = _by_map(sources, settings.years)
+    opened = _refuse(sources, years)
     if others and settings.glaciers is None:  # an id may be other ice in the glaciers of another folder
         found = next((path for run in opened if (path := run.folder / runs.GLACIERS).is_file()), None)
         settings = settings.model_copy(update={"glaciers": found})
-    maps = tuple(measuring.measure_run(path, settings) for path in (source, *others))
+    each = zip(sources, years, strict=True)
+    maps = tuple(measuring.measure_run(path, settings.model_copy(update={"years": own})) for path, own in each)
     table, notes = rate_table(maps, level=level)
     method = (*_method(settings, level, len(maps)), *maps[0].method)
     return RateReport(table, None, method, notes, maps)
 
 
-def _refuse(sources: Sequence[str | Path], settings: MeasureSettings) -> list[Run]:
+def _by_map(sources: Sequence[str | Path], asked: Sequence[int]) -> list[Years]:
+    """Give each of several maps those of the years that it has; one that no map has is refused."""
+    there = [set(sheets.years_in(path)) for path in sources]
+    if missing := set(asked) - set().union(*there):
+        raise StoreError(
+            f"none of {', '.join(map(str, sources))} has the year {min(missing)}; map it first, or leave it out"
+        )
+    for path, years in zip(sources, there, strict=True):
+        if not years & set(asked):
+            raise StoreError(
+                f"{path} has the years {', '.join(map(str, sorted(years)))}, none of those asked for; leave the map "
+                "out, or name one of them"
+            )
+    return [tuple(sorted(years & set(asked))) for years in there]
+
+
+def _refuse(sources: Sequence[str | Path], years: Sequence[Years]) -> list[Run]:
     """Refuse what can have no rate, before anything is computed; returns the maps."""
-    opened = [runs.open_run(path, years=settings.years, calibration=None) for path in sources]
-    years = [year for run in opened for year in run.years]
-    if len(set(years)) < 2:
-        raise AnalysisError(f"a rate needs at least two years; the map has {years[0]} alone: map more years")
+    each = zip(sources, years, strict=True)
+    opened = [runs.open_run(path, years=own, calibration=None) for path, own in each]
+    every = [year for run in opened for year in run.years]
+    if len(set(every)) < 2:
+        raise AnalysisError(f"a rate needs at least two years; the map has {every[0]} alone: map more years")
     for run in opened:
         for sheet in run.sheets if len(run.sheets) > 1 else ():
             try:
                 one_series(run.years, np.zeros(len(run.years)), sheet.acquisitions)
             except AnalysisError as error:
                 raise AnalysisError(f"tile {sheet.name}: {error}") from error
-    one_series(years, np.zeros(len(years)), [kind for run in opened for kind in run.acquisitions])
+    one_series(every, np.zeros(len(every)), [kind for run in opened for kind in run.acquisitions])
     return opened
 
 

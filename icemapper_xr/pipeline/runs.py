@@ -12,6 +12,7 @@ import xarray as xr
 
 from icemapper_xr import addresses, calibrate, store, vectorise
 from icemapper_xr import conventions as cv
+from icemapper_xr.analysis import areas
 from icemapper_xr.analysis.series import Acquisition
 from icemapper_xr.errors import AnalysisError, StoreError
 from icemapper_xr.inventory import names, shapes
@@ -101,7 +102,8 @@ def open_run(source: str | Path, *, years: Sequence[int] | None = None, calibrat
 
 
 def _calibrated(sheet: Sheet, model: calibrate.Model) -> Sheet:
-    return replace(sheet, probability=calibrate.calibrate(sheet.probability, model)[cv.CALIBRATED])
+    calibrated = calibrate.calibrate(sheet.probability, model)[cv.CALIBRATED]
+    return replace(sheet, probability=areas.floored(calibrated, sheet.probability))
 
 
 # -- vectors ----------------------------------------------------------------------------------------------------------

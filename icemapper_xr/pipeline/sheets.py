@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import xarray as xr
 
+from icemapper_xr import addresses, lonlat, regions, store
 from icemapper_xr import conventions as cv
-from icemapper_xr import regions, store
 from icemapper_xr._types import Bounds
+from icemapper_xr.analysis import projecting
 from icemapper_xr.analysis.series import Acquisition
 from icemapper_xr.errors import StoreError
 from icemapper_xr.pipeline import orbits, tiled
@@ -21,7 +22,7 @@ from icemapper_xr.pipeline import orbits, tiled
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["Opened", "Sheet", "composite", "of_region", "of_store", "united"]
+__all__ = ["Opened", "Sheet", "composite", "of_region", "of_store", "sensors", "united", "years_in"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,13 +86,16 @@ def _turned(shape: Any) -> list[Any]:
 
 
 def united(region: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
-    """Unite polygons in degrees, their edges straight in their own CRS."""
+    """Unite polygons in degrees, their edges straight in their own CRS, cut at the antimeridian."""
     import geopandas as gpd
     import shapely
 
-    step = regions.EDGE_DEGREES if region.crs.is_geographic else 1000.0
-    there = region.geometry.segmentize(step).to_crs(4326).to_numpy()
-    return gpd.GeoDataFrame(geometry=[shapely.union_all(shapely.make_valid(there))], crs=4326)
+    if region.crs.is_geographic:
+        fine = projecting.unrolled(region.geometry).segmentize(regions.EDGE_DEGREES).to_crs(4326)
+        whole = lonlat.cut(shapely.union_all(shapely.make_valid(fine.to_numpy())))
+    else:
+        whole = lonlat.projected(region.geometry)
+    return gpd.GeoDataFrame(geometry=[whole], crs=4326)
 
 
 class Opened(NamedTuple):
@@ -102,6 +106,20 @@ class Opened(NamedTuple):
     facts: Mapping[str, Any]
     """Provenance of the store, of a region that of its first tile."""
     notes: tuple[str, ...]
+
+
+def years_in(source: Path | str) -> tuple[int, ...]:
+    """Return the years of a map, finished or not: those of its store, or of any tile of a region.
+
+    Raises
+    ------
+    StoreError
+        There is no store.
+    """
+    folder = addresses.local_path(source)
+    if tiled.is_region(folder):
+        return tuple(sorted({int(year) for one in tiled.provenances(folder).values() for year in one["years"]}))
+    return tuple(int(year) for year in store.open_store(store.cube_of(source))[cv.YEAR].values)
 
 
 # -- one store --------------------------------------------------------------------------------------------------------
@@ -143,19 +161,25 @@ def _acquisitions(facts: Mapping[str, Any], years: Sequence[int]) -> tuple[tuple
     platforms = [set(orbits.satellites(facts["years"].get(year, {}).get("attrs", {}))) for year in years]
     if not all(platforms):
         platforms = [set() for _ in years]  # a platform that is not known is no change
+    orbit, polarisation = run.get(cv.ATTR_ORBIT), run.get(cv.ATTR_POLARISATION)
+    kinds = [Acquisition(orbit, polarisation, sensor) for sensor in sensors(platforms)]
+    found = {"+".join(sorted(names)) for names in platforms if names}
+    told = [f"platforms differ between the years ({', '.join(sorted(found))})"] if len(found) > 1 else []
+    return tuple(kinds), told
+
+
+def sensors(platforms: Sequence[set[str]]) -> list[str | None]:
+    """Name the sensor of each set of platforms: those with a platform in common are one sensor; None for an empty set.
+
+    >>> sensors([{"S1A"}, {"S1A", "S1B"}, {"S1C"}, set()])
+    ['S1A+S1B', 'S1A+S1B', 'S1C', None]
+    """
     groups: list[set[str]] = []
     for names in platforms:
         met = [group for group in groups if group & names]
         groups = [group for group in groups if group not in met] + [names.union(*met)]
-    kinds = []
-    for names in platforms:
-        sensor = next((group for group in groups if names and names <= group), set())
-        kinds.append(
-            Acquisition(run.get(cv.ATTR_ORBIT), run.get(cv.ATTR_POLARISATION), "+".join(sorted(sensor)) or None)
-        )
-    found = {"+".join(sorted(names)) for names in platforms if names}
-    told = [f"platforms differ between the years ({', '.join(sorted(found))})"] if len(found) > 1 else []
-    return tuple(kinds), told
+    named = {name: "+".join(sorted(group)) for group in groups for name in group}
+    return [named[min(names)] if names else None for names in platforms]
 
 
 # -- the tiles of a region --------------------------------------------------------------------------------------------
