@@ -153,9 +153,11 @@ def test_weights_of_another_training_are_not_replaced(tmp_path: Path, monkeypatc
         begin()
     older = export.attributes(same, {})
     older["settings"] = older["settings"].replace('"unobserved":"mirror",', "")
-    for allowed in (dict(older), {**export.attributes(fewer, {}), "resume": True}):
+    with pytest.raises(errors.OptionError, match=r"\(of other scenes\): name another folder to export"):
+        begin(**export.attributes(fewer, {}), resume=True)
+    for resume in (False, True):
         with pytest.raises(AssertionError, match="the work began"):
-            begin(**allowed)
+            begin(**older, resume=resume)
 
 
 def test_the_description_of_earlier_weights_does_not_stay_beside_new_ones(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -145,7 +145,8 @@ def make_item(item_id: str, members: Sequence[Described]) -> pystac.Item:
     Returns
     -------
     pystac.Item
-        With assets vv, vh, hh, hv; `coherence` for a pair; `data` where the polarisation is unknown. Hrefs absolute.
+        With assets vv, vh, hh, hv; `coherence` for a pair, `coherence_hv` for its second polarisation; `data` where the
+        polarisation is unknown. Hrefs absolute.
     """
     import pystac
 
@@ -162,8 +163,13 @@ def make_item(item_id: str, members: Sequence[Described]) -> pystac.Item:
         stac_extensions=_extensions(properties),
     )
     for one in members:
-        polarisation = (one.facts.polarisation or "data").lower()
-        item.add_asset(
-            "coherence" if one.facts.feature == "insar" else polarisation, _asset(one, properties | projection)
-        )
+        item.add_asset(_key(one, taken=item.assets), _asset(one, properties | projection))
     return item
+
+
+def _key(one: Described, *, taken: Mapping[str, Any]) -> str:
+    """Name an asset: a pair may have the coherence of two polarisations."""
+    polarisation = (one.facts.polarisation or "data").lower()
+    if one.facts.feature != "insar":
+        return polarisation
+    return f"coherence_{polarisation}" if "coherence" in taken else "coherence"

@@ -346,7 +346,20 @@ def _of_all_years(selection: select.Selection, frames: Sequence[Observation]) ->
     """Return what the years of a map must share beside orbit and polarisation, or their areas cannot be compared."""
     pairs = {frame.baseline_days for frame in frames if frame.feature == "insar" and frame.baseline_days is not None}
     first = {} if selection.steps.named else {conventions.ATTR_FIRST_DAY: f"{selection.steps.start:%m-%d}"}
-    return first | ({conventions.ATTR_BASELINE: pairs.pop()} if len(pairs) == 1 else {})
+    made = {conventions.ATTR_PROCESSING: json.dumps(_processing(frames), sort_keys=True)}
+    return first | made | ({conventions.ATTR_BASELINE: pairs.pop()} if len(pairs) == 1 else {})
+
+
+def _processing(frames: Sequence[Observation]) -> dict[str, str | float]:
+    """Return what is known of how the rasters were made; within a year it is all the same (`checks`, `select`)."""
+    kinds = {True: "speckle-filtered", False: "unfiltered", None: None}
+    told = {
+        f"{frame.feature} {what}": value
+        for frame in frames
+        for what, value in (("quantity", frame.quantity), ("filter", kinds[frame.filtered]), ("looks", frame.looks))
+        if value is not None
+    }
+    return {name: told[name] for name in sorted(told)}
 
 
 def _dates(frame: Observation) -> list[dt.date]:

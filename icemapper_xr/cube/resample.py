@@ -66,7 +66,7 @@ def source_window(transform: Any, crs: Any, shape: tuple[int, int], piece: Piece
     piece
         Where to.
     """
-    positions = _edge_positions(transform, crs, piece)
+    positions = _edge_positions(transform, crs, shape[1], piece)
     rows, columns = (axis[np.isfinite(axis)] for axis in positions)
     if rows.size == 0 or columns.size == 0:
         return None
@@ -99,7 +99,7 @@ def onto(values: FloatArray, transform: Any, crs: Any, piece: Piece, method: str
     """
     if method == "average" or (method == "bilinear" and _size_ratio(transform, crs, piece) > _COARSER):
         return _mean(values, transform, crs, piece, method)
-    positions = _positions(transform, crs, piece)
+    positions = _positions(transform, crs, values.shape[1], piece)
     nearest = _nearest(values, positions)
     return nearest if method == "nearest" else _bilinear(values, positions, np.isfinite(nearest))
 
@@ -140,7 +140,7 @@ def _mean(values: FloatArray, transform: Any, crs: Any, piece: Piece, method: st
             rows=rows * count,
             columns=piece.columns * count,
         )
-        positions = _positions(transform, crs, fine)
+        positions = _positions(transform, crs, values.shape[1], fine)
         samples = _nearest(values, positions)
         if method == "bilinear":
             samples = _bilinear(values, positions, np.isfinite(samples))
@@ -161,7 +161,7 @@ def _size_ratio(transform: Any, crs: Any, piece: Piece) -> float:
     return float(piece.resolution / (abs(transform.e) * metres))
 
 
-def _positions(transform: Any, crs: Any, piece: Piece) -> _Positions:
+def _positions(transform: Any, crs: Any, width: int, piece: Piece) -> _Positions:
     half = piece.resolution / 2
     x = piece.left + half + np.arange(piece.columns) * piece.resolution
     y = piece.top - half - np.arange(piece.rows) * piece.resolution
@@ -172,7 +172,7 @@ def _positions(transform: Any, crs: Any, piece: Piece) -> _Positions:
     node_x, by_x = _lattice(x, step)
     node_y, by_y = _lattice(y, step)
     grid_x, grid_y = np.meshgrid(node_x, node_y)
-    columns, rows = _in_source(transform, *_projected(piece.crs, crs, grid_x, grid_y))
+    columns, rows = _in_source(transform, *_projected(piece.crs, crs, grid_x, grid_y, _middle(transform, width)))
     return _Positions(by_y @ rows @ by_x.T, by_y @ columns @ by_x.T)
 
 
@@ -189,22 +189,32 @@ def _lattice(values: _Axis, step: float) -> tuple[_Axis, Any]:
     return np.arange(first, last + 1) * step, sparse.csr_matrix((weights, cells), (len(values), last - first + 1))
 
 
-def _edge_positions(transform: Any, crs: Any, piece: Piece) -> _Positions:
+def _edge_positions(transform: Any, crs: Any, width: int, piece: Piece) -> _Positions:
     u, v = np.linspace(0, piece.columns, 33), np.linspace(0, piece.rows, 33)
     across = np.concatenate([u, u, np.zeros(33), np.full(33, piece.columns)])
     down = np.concatenate([np.zeros(33), np.full(33, piece.rows), v, v])
     x, y = piece.left + across * piece.resolution, piece.top - down * piece.resolution
     if not same_crs(crs, piece.crs):
-        x, y = _projected(piece.crs, crs, x, y)
+        x, y = _projected(piece.crs, crs, x, y, _middle(transform, width))
     columns, rows = _in_source(transform, x, y)
     return _Positions(rows, columns)
 
 
-def _projected(source: Any, target: Any, x: _Axis, y: _Axis) -> Any:
+def _middle(transform: Any, width: int) -> float:
+    """Middle of a raster along x."""
+    return float(transform.c + transform.a * width / 2)
+
+
+def _projected(source: Any, target: Any, x: _Axis, y: _Axis, middle: float) -> Any:
+    """Return x and y in the CRS of a raster; longitudes within half a turn of its middle, which may lie beyond 180."""
+    from rasterio.crs import CRS
     from rasterio.warp import transform
 
     flat = transform(source, target, x.ravel(), y.ravel())
-    return (np.asarray(axis, dtype=np.float64).reshape(x.shape) for axis in flat)
+    there_x, there_y = (np.asarray(axis, dtype=np.float64).reshape(x.shape) for axis in flat)
+    if CRS.from_user_input(target).is_geographic:
+        there_x = there_x - 360 * np.round((there_x - middle) / 360)
+    return there_x, there_y
 
 
 def _in_source(transform: Any, x: _Axis, y: _Axis) -> Any:

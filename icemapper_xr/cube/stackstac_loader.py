@@ -47,7 +47,9 @@ def _stack(
     import stackstac
 
     if grid.epsg is None:
-        raise OptionError("engine 'stackstac' needs a CRS with an EPSG code; use engine='odc' for this one")
+        raise OptionError(
+            "engine 'stackstac' needs a CRS with an EPSG code; use engine='odc' (icemapper map: --reader odc)"
+        )
     stack = stackstac.stack(
         [_stac_item(position, frame, grid.epsg) for position, frame in enumerate(found)],
         assets=[_ASSET],

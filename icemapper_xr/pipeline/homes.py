@@ -39,8 +39,8 @@ def home_of(out: str | Path, cube: str | Path | None) -> Home:
         They are no place for a map, or hold something else.
     """
     folder = local_folder(out)
-    # A store that is being written, or was when its run was killed, is hidden until it is whole.
-    ours = any((folder / name).exists() for name in (store.CUBE, store.POINTER))
+    # A store that is being written, or replaced, or was when its run was killed, is hidden until it is whole.
+    ours = any((folder / name).exists() for name in (store.CUBE, f".{store.CUBE}.old", store.POINTER))
     refuse_foreign(folder, ours=ours, whole=store.CUBE, whose="ours")
     return Home(folder, store.elsewhere(folder, cube))
 

@@ -406,7 +406,6 @@ def _report(
 
     times = [opened[conventions.ACQUIRED.format(feature=f)].values for f in segmenter.features]
     observed = np.logical_and.reduce([~np.isnat(values) for values in times])
-    used = np.concatenate([values[~np.isnat(values)] for values in times])
     centres = opened[conventions.TIME].values
     orbit, polarisation = orbits.known_series(opened.attrs)
     return YearReport(
@@ -418,8 +417,8 @@ def _report(
         platforms=orbits.satellites(opened.attrs),
         steps=int(observed.sum()),
         missing=tuple(str(day)[:10] for day in centres[~observed]),
-        first=str(used.min())[:10],
-        last=str(used.max())[:10],
+        first=opened.attrs["first_date"],
+        last=opened.attrs["last_date"],
         units=written.written,
         units_kept=written.kept,
         unreadable=tuple(sorted(written.unreadable)),

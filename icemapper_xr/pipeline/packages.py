@@ -174,10 +174,15 @@ def _about(
 
 def _src_date(facts: dict[str, Any], answers: inventory.Submission) -> str:
     day = answers.src_date or SEASON_END["south" if facts.get("southern") else "north"]
+    first, last = facts.get("first_date") or "", facts.get("last_date") or "9999"
+    year = int(facts["year"])
     try:
-        return dt.date.fromisoformat(f"{facts['year']}-{day}").isoformat()
+        usual = dt.date.fromisoformat(f"{year}-{day}")
     except ValueError as error:
         raise OptionError(f"src_date is {day!r}: {error}; write month and day, 08-31") from None
+    # A series over new year has the end of its season in a year beside the one it is named after.
+    dates = [usual.isoformat(), *(f"{other}{usual:-%m-%d}" for other in (year + 1, year - 1))]
+    return next((date for date in dates if first <= date <= last), dates[0])
 
 
 def _facts(folder: Path, year: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import xarray as xr
 from icemapper_xr import catalog as catalogs
 from icemapper_xr import cluster, conventions, cube, models, prediction, store, vectorise
 from icemapper_xr import normalise as normalising
-from icemapper_xr._types import Segmenter
+from icemapper_xr._types import Observation, Segmenter
 from icemapper_xr.catalog import presets
 from icemapper_xr.conventions import Feature, Gap, LoadEngine, ModelEngine, Precision, Resampling
 from icemapper_xr.cube import checks, extent, select
@@ -181,7 +181,7 @@ def plan_cube(
             orbit=orbit,
         )
     return cube.plan(
-        found.observations,
+        _within(found.observations, period(year, start, times)),
         area=area,
         features=wanted,
         year=year,
@@ -197,6 +197,20 @@ def plan_cube(
         sign=sign,
         source=str(found.source),
     )
+
+
+def _within(observations: Sequence[Observation], when: tuple[dt.datetime, dt.datetime]) -> tuple[Observation, ...]:
+    """Keep what lies in a time, as a search does: what is wrong with other years is no matter of this one.
+
+    Where nothing does all are kept, so that it can be said what there is.
+    """
+    first, last = (moment.date() for moment in when)
+    kept = tuple(
+        one
+        for one in observations
+        if (one.reference or one.acquired).date() <= last and (one.secondary or one.acquired).date() >= first
+    )
+    return kept or tuple(observations)
 
 
 def sign(href: str) -> str:

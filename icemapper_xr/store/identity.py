@@ -32,7 +32,7 @@ YEARLY_ATTRS = (
 OF_PLACE = (cv.ATTR_ORBIT, cv.ATTR_ORBIT_STATE, cv.ATTR_POLARISATION, "crs", "area")
 """What of a run each tile of a region has for itself, beside the polygons of its mask."""
 
-NOTED_LATER = (cv.ATTR_FIRST_DAY, cv.ATTR_BASELINE)
+NOTED_LATER = (cv.ATTR_FIRST_DAY, cv.ATTR_BASELINE, cv.ATTR_PROCESSING)
 """What of a run is not in stores of before: there it cannot tell them apart."""
 
 _SHOWN = 60
@@ -63,6 +63,8 @@ def of_run(attrs: Mapping[Any, Any], layout: Layout) -> dict[str, Any]:
         for key in (cv.ATTR_WEIGHTS_DIGEST, cv.ATTR_ORBIT, cv.ATTR_ORBIT_STATE, cv.ATTR_POLARISATION, *NOTED_LATER)
         if key in attrs
     }
+    if cv.ATTR_PROCESSING in run:
+        run[cv.ATTR_PROCESSING] = _settings(run[cv.ATTR_PROCESSING])
     if cv.ATTR_WEIGHTS_DIGEST not in run and cv.ATTR_WEIGHTS in attrs:
         run[cv.ATTR_WEIGHTS] = plain(attrs[cv.ATTR_WEIGHTS])
     run["settings"] = _settings(attrs.get(cv.ATTR_SETTINGS))
@@ -78,8 +80,17 @@ def of_run(attrs: Mapping[Any, Any], layout: Layout) -> dict[str, Any]:
 
 
 def as_noted(run: Mapping[str, Any], known: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return a run as a store that is there would have noted it; None is a store that is yet to be made."""
-    return {key: value for key, value in run.items() if known is None or key in known or key not in NOTED_LATER}
+    """Return a run as a store that is there would have noted it; None is a store that is yet to be made.
+
+    What nobody knows of a year's rasters (filter, looks) is what the store's others are.
+    """
+    if known is None:
+        return dict(run)
+    noted = {key: value for key, value in run.items() if key in known or key not in NOTED_LATER}
+    made, there = noted.get(cv.ATTR_PROCESSING), known.get(cv.ATTR_PROCESSING)
+    if isinstance(made, Mapping) and isinstance(there, Mapping):
+        noted[cv.ATTR_PROCESSING] = {name: made.get(name, value) for name, value in there.items()}
+    return noted
 
 
 def of_year(attrs: Mapping[Any, Any]) -> dict[str, Any]:

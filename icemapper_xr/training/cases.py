@@ -162,7 +162,10 @@ def probability(cube: FloatArray, segmenter: Segmenter) -> FloatArray:
         scaled = samples.scale(cube[..., channel], feature)
         around = np.pad(scaled, ((0, 0), (half, half), (half, half)), mode="symmetric")
         features.append(np.pad(around, ((0, 0), *beyond), constant_values=np.nan))
-    summed = core.evaluate(*features, segmenter=segmenter, stride=half, gap="nearest").core
+    # Windows that lie in what was added alone say nothing of the scene.
+    mask = np.zeros(features[0].shape[1:], bool)
+    mask[tuple(slice(half, half + size) for size in shape)] = True
+    summed = core.evaluate(*features, segmenter=segmenter, stride=half, gap="nearest", mask=mask).core
     blended = core.divide(summed, *(tiling.weight_sum(axis) for axis in axes))
     return blended[tuple(slice(half, half + size) for size in shape)]
 

@@ -44,6 +44,7 @@ def require_place(config: TrainingConfig, folder: Path) -> None:
         # what an earlier version did not know yet is no difference
         differ = [key for key in own if key in told and not _agree(own[key], told[key])]
         differ += ["warm_start"] if attrs.get("warm_start") != begun else []
+        differ += ["data"] if config.data is not None and attrs.get("training") != sources.training_set(config) else []
         if not differ:
             return
         reason = f"holds weights of another training (of other {', '.join(differ)})"
@@ -94,7 +95,7 @@ def from_checkpoint(config: TrainingConfig, run: str | Path, folder: str | Path)
     if not path.exists():
         raise errors.OptionError(f"{path} does not exist yet: wait for the first checkpoint")
     require_place(config, Path(folder))
-    current = state.read_state(path, config.digest)
+    current = state.read_state(path, config.digest, scenes.simulator_of(config))
     if not current.best_weights:
         raise errors.OptionError(f"{path} holds no validated weights yet: wait for the first validation")
     model = fit.network(config)
@@ -161,5 +162,11 @@ def _write(
     part = logs / f"{config.name}.csv"
     state.write_csv(part, rows)
     if folder.resolve() == own.folder().resolve():
-        own.register(path, training=sources.training_set(config), scores={"validation": scores})
+        known = own.with_digest(weights.sha256(path))  # the same weights, written once more
+        own.register(
+            path,
+            training=sources.training_set(config),
+            scores={**(known.get("scores") or {}), "validation": scores},
+            calibration=known.get("calibration"),
+        )
     return path

@@ -163,6 +163,7 @@ def _model(config: TrainingConfig) -> keras.Model:
         warm.balance(model, config.features)
     else:
         warm.check_left_out(config)
+        warm.check_validation(config)
         warm.start(model, config.warm_start, config.features)
     for norm in optimiser.batch_norms(model):
         norm.momentum = config.momentum

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -61,8 +62,8 @@ def train_weights(
     Raises
     ------
     OptionError
-        If a setting is wrong, data are missing, or there is a checkpoint, or another training's weights of the same
-        name, and `resume` is not set.
+        If a setting is wrong, data are missing, there is a checkpoint and `resume` is not set, or another training's
+        weights have the name that those of this one will have.
     """
     from icemapper_xr.training import config as settings
     from icemapper_xr.training import export as exporting
@@ -72,8 +73,7 @@ def train_weights(
     wanted = settings.load(path)
     folder = Path(out) if out is not None else Path("scratch") / path.stem
     target = Path(export) if export is not None else folder
-    if not resume:
-        exporting.require_place(wanted, target)
+    exporting.require_place(wanted, target)
     with places.folders(folder, target / "logs", cache):
         trained = fit.train(wanted, folder, cache=cache, resume=resume, beside=path, workers=workers, describe=describe)
         return exporting.export(trained, wanted, target)
@@ -143,6 +143,8 @@ def evaluate_weights(
     if register:
         own.check(models.resolve(weights).path)
     judged = maps.choose(calibration, digest=segmenter.digest, shipped=own.calibration)
+    if judged is not None and data is None:
+        source += _fitted(judged, found)
     with places.folders(out, cache):
         report: dict[str, Any] = {
             "weights": Path(str(weights)).name,
@@ -279,6 +281,24 @@ def _seen(weights: str | Path, seeds: Sequence[int]) -> str:
             )
             text += f", of which the weights {verb} {_named(both)}"
     return text
+
+
+def _fitted(calibration: maps.Model, seeds: Sequence[int]) -> str:
+    """Say on which of the scenes a calibration was fitted, as far as it tells; those are no judges of it."""
+    told = re.search(r"simulated scenes .*?, seeds? ([\d, ]+)(?: to (\d+))?", calibration.source)
+    if told is None:
+        return ""
+    listed = [int(number) for number in told[1].split(",") if number.strip()]
+    known = set(range(listed[0], int(told[2]) + 1)) if told[2] else set(listed)
+    both = [seed for seed in seeds if seed in known]
+    if not both:
+        return ""
+    warnings.warn(
+        f"the calibration was fitted on the scenes of {_named(both)}: on those it does better than on others",
+        UserWarning,
+        stacklevel=3,
+    )
+    return f", on {_named(both)} of which the calibration was fitted"
 
 
 def _register(weights: str | Path, *, scores: Any = None, calibration: Any = None) -> None:

@@ -16,7 +16,7 @@ from icemapper_xr.training.config import SceneSettings, TrainingConfig
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["balance", "check_left_out", "features_of", "has_seen", "start", "unsure"]
+__all__ = ["balance", "check_left_out", "check_validation", "features_of", "has_seen", "start", "unsure"]
 
 FIRST = ("encoder_0/conv_0/kernel", "encoder_0/projection/kernel")
 """The two kernels that see the input's channels, on their last but one axis."""
@@ -100,6 +100,24 @@ def check_left_out(config: TrainingConfig) -> None:
             f"warm_start={config.warm_start} has learned from what leave_out={list(config.leave_out)} keeps for "
             "scoring: begin with weights that left it out too, or without"
         )
+
+
+def check_validation(config: TrainingConfig) -> None:
+    """Refuse to validate on scenes that the first weights have learned from.
+
+    Raises
+    ------
+    OptionError
+        If they say that they have.
+    """
+    settings = config.scenes
+    validated = range(settings.validation_seed, settings.validation_seed + settings.validation)
+    for first, last in seeds_before(config)[0] if config.data is None else ():
+        if validated.start <= last and first <= validated[-1]:
+            raise errors.OptionError(
+                f"scenes.validation_seed={validated.start}: {config.warm_start} has learned from the scenes of seeds "
+                f"{first} to {last}, so they cannot tell which step is best; begin elsewhere"
+            )
 
 
 def has_seen(config: TrainingConfig) -> bool | None:
