@@ -66,6 +66,15 @@ def test_polarisations_of_one_acquisition_share_an_item(tmp_path: Path) -> None:
     assert list(report.ignored.values()) == ["a side product"]
 
 
+def test_a_pair_keeps_the_coherence_of_both_polarisations(tmp_path: Path) -> None:
+    for polarisation in ("HH", "HV"):
+        write_tif(tmp_path / f"coh_S1A_IW_{polarisation}_ro014_20230105T060000_20230117T060000.tif")
+    report = catalog.build(tmp_path)
+    assert sorted(str(one.polarisation) for one in report.observations) == ["HH", "HV"]
+    (item,) = json.loads((tmp_path / "items.json").read_text())["features"]
+    assert sorted(item["assets"]) == ["coherence", "coherence_hv"]
+
+
 def test_coherence_with_its_parameter_file(tmp_path: Path) -> None:
     folder = tmp_path / INSAR
     write_tif(folder / f"{INSAR}_corr.tif", nodata=0)

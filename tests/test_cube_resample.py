@@ -87,5 +87,24 @@ def test_coordinates_between_the_nodes_are_exact_to_a_thousandth_of_a_pixel() ->
     np.testing.assert_allclose(found, exact, atol=1e-3)
 
 
+@pytest.mark.parametrize("west", [179.9, -180.1, 180.9, -179.1, 539.9])
+@pytest.mark.parametrize("method", ["nearest", "bilinear", "average"])
+def test_a_raster_in_degrees_is_read_beyond_the_antimeridian(west: float, method: str) -> None:
+    """Longitudes of a raster may run on beyond 180 or begin at 0; the place is the same a turn further."""
+    source = Affine(0.0005, 0, west, 0, -0.0005, 71.05)
+    values = np.broadcast_to(np.arange(400, dtype=np.float32), (200, 400))
+    longitude = west + 0.0005 * 200
+    x, y = pyproj.Transformer.from_crs(4326, 32601, always_xy=True).transform(longitude, 71.0)
+    target = piece("EPSG:32601", round(x / 40) * 40 - 800, round(y / 40) * 40 + 800, 40, 40, 40)
+    first_row, first_column, rows, columns = resample.source_window(source, "EPSG:4326", values.shape, target)
+    part = values[first_row : first_row + rows, first_column : first_column + columns]
+    there = source * Affine.translation(first_column, first_row)
+    found = resample.onto(part, there, "EPSG:4326", target, method)
+    assert np.isfinite(found).all()
+    assert columns < 150
+    assert found.mean() == pytest.approx(200, abs=3)
+    assert (np.diff(found.mean(axis=0)) > 0).all()
+
+
 def test_a_piece_beside_the_source_needs_nothing() -> None:
     assert resample.source_window(SOURCE, "EPSG:32633", (100, 100), piece("EPSG:32633", 0, 0, 10, 5, 5)) is None

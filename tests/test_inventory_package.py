@@ -20,6 +20,7 @@ import xarray as xr
 
 from icemapper_xr import errors, inventory, pipeline, store
 from icemapper_xr.inventory import attributes, elevation, qc, schema, shapes
+from icemapper_xr.pipeline import packages
 from tests.test_inventory_margins import soft_disc
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
@@ -126,6 +127,22 @@ def kinds(table: pd.DataFrame, fields: tuple[schema.Field, ...]) -> None:
             assert pd.api.types.is_float_dtype(column), field.name
         else:
             assert all(isinstance(value, str) for value in column), field.name
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({"southern": True, "first_date": "2023-07-05", "last_date": "2024-06-20"}, "2024-02-28"),
+        ({"southern": True, "first_date": "2023-01-05", "last_date": "2023-12-20"}, "2023-02-28"),
+        ({"southern": False, "first_date": "2022-12-27", "last_date": "2023-12-20"}, "2023-08-31"),
+        ({"southern": False, "first_date": "2023-12-27", "last_date": "2024-12-20"}, "2024-08-31"),
+        ({"southern": False, "first_date": None, "last_date": None}, "2023-08-31"),
+    ],
+)
+def test_the_season_ends_within_the_series(facts: dict[str, object], expected: str) -> None:
+    """A series over new year has the end of its season in the year after the one it is named by."""
+    answers = inventory.Submission.model_construct(src_date=None)
+    assert packages._src_date({"year": 2023, **facts}, answers) == expected
 
 
 def test_the_rgi_products_have_the_documented_fields(rgi: Path) -> None:

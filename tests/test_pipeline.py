@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import geopandas as gpd
@@ -250,6 +251,38 @@ def test_a_folder_of_somebody_else_is_left_alone(folder: Path, tmp_path: Path) -
     with pytest.raises(StoreError, match="not ours"):
         pipeline.map_glaciers(catalog=folder, weights=FakeSegmenter(window=32), out=tmp_path, years=(2023,), **where())
     assert (tmp_path / "thesis.txt").read_text() == "do not lose this"
+
+
+def test_a_map_whose_replacement_was_cut_off_goes_on(folder: Path, tmp_path: Path) -> None:
+    """Killed between the two renames of --overwrite: the old cube is hidden, the new one is not in its place."""
+    options = {
+        "catalog": folder,
+        "weights": FakeSegmenter(window=32),
+        "out": tmp_path / "out",
+        "years": (2023,),
+        **where(),
+    }
+    pipeline.map_glaciers(**options)
+    cube = tmp_path / "out" / "glaciers.zarr"
+    before = ix.open_store(cube).load()
+    cube.rename(cube.with_name(".glaciers.zarr.old"))
+    pipeline.map_glaciers(**options)
+    assert not cube.with_name(".glaciers.zarr.old").exists()
+    xr.testing.assert_identical(ix.open_store(cube).load(), before)
+
+
+def test_what_is_wrong_with_other_years_is_no_matter_of_this_one(folder: Path) -> None:
+    """A search result holds all years; as a search of one year does, a cube looks at its own."""
+    found = ix.search(folder, features="rtc")
+    one = next(one for one in found.observations if one.acquired.year == 2023)
+    bad = replace(one, quantity="unknown", acquired=one.acquired.replace(year=2016))
+    mixed = replace(found, observations=(*found.observations, bad))
+    options = {"year": 2023, "margin": 32, "features": "rtc", **where()}
+    xr.testing.assert_identical(ix.open_cube(catalog=mixed, **options), ix.open_cube(catalog=found, **options))
+    with pytest.raises(IcemapperError, match="not known what quantity"):
+        ix.open_cube(
+            catalog=replace(found, observations=(*found.observations, replace(one, quantity="unknown"))), **options
+        )
 
 
 def test_one_feature_may_be_named_alone(folder: Path) -> None:

@@ -391,6 +391,24 @@ def test_years_of_another_season_or_baseline_do_not_mix(tmp_path: Path, name: st
     assert write(store_cases.result(**usual), tmp_path / "older.zarr").kept == 12
 
 
+def test_years_whose_rasters_were_made_in_other_ways_do_not_mix(tmp_path: Path) -> None:
+    def made(**told: Any) -> dict[str, Any]:
+        known = {"insar looks": 20.0, "rtc filter": "unfiltered", "rtc quantity": "gamma0"}
+        return {cv.ATTR_PROCESSING: json.dumps({k: v for k, v in {**known, **told}.items() if v is not None})}
+
+    write(store_cases.result(**made()), tmp_path / "a.zarr")
+    for told, message in (
+        ({"insar looks": 80.0}, r"processing.insar looks is 20.0 there and 80.0 here"),
+        ({"rtc filter": "speckle-filtered"}, r"processing.rtc filter is unfiltered there and speckle-filtered here"),
+        ({"rtc quantity": "sigma0"}, r"processing.rtc quantity is gamma0 there and sigma0 here"),
+    ):
+        with pytest.raises(errors.StoreError, match=message):
+            write(store_cases.result(**made(**told)), tmp_path / "a.zarr", year=2024)
+    write(store_cases.result(**made(**{"insar looks": None})), tmp_path / "a.zarr", year=2024)  # nobody knows
+    write(store_cases.result(), tmp_path / "older.zarr")  # of a version that did not note them
+    assert write(store_cases.result(**made()), tmp_path / "older.zarr").kept == 12
+
+
 @pytest.mark.parametrize("name", ["probability", "n_obs"])
 def test_values_that_were_changed_do_not_stay_outside_without_a_word(tmp_path: Path, name: str) -> None:
     write(store_cases.result(), tmp_path / "a.zarr")
