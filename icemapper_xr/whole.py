@@ -6,8 +6,12 @@ import contextlib
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 __all__ = ["appearing"]
+
+_OF_SQLITE: Final = ("-wal", "-shm", "-journal")
+"""What SQLite keeps beside a file that is open."""
 
 
 @contextlib.contextmanager
@@ -20,6 +24,9 @@ def appearing(path: Path) -> Iterator[Path]:
     part = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix}")
     try:
         yield part
+        if path.suffix.lower() == ".gpkg":
+            for trace in _OF_SQLITE:  # of the old file, in another program; SQLite would write them into the new one
+                path.with_name(path.name + trace).unlink(missing_ok=True)
         part.replace(path)
     finally:
         with contextlib.suppress(OSError):

@@ -394,6 +394,31 @@ def test_ids_and_termini_read_the_same_for_divides_and_areas(tmp_path: Path) -> 
     assert names.termini_of(rgi) == ["shelf", "marine", "land", "unknown"]
 
 
+def test_a_name_or_terminus_in_any_row_of_a_glacier_is_its_own(tmp_path: Path) -> None:
+    apart = [box(0, 0, 9, 9), box(20, 0, 29, 9), box(40, 0, 49, 9)]
+    given = frame(
+        *apart, glacier_id=["g", "g", "h"], glac_name=["Foo", None, " "], terminus=["marine", "unknown", "land"]
+    )
+    made = inventory.divide(frame(*apart), reference=given).set_index("glacier_id")
+    assert set(made.loc["g", "name"]) == {"Foo"}
+    assert set(made.loc["g", "terminus"]) == {"marine"}
+    assert made.loc["h", "name"] is None
+    given.to_file(tmp_path / "glaciers.gpkg")
+    table, _ = runs.read_glaciers(tmp_path / "glaciers.gpkg")
+    assert table.loc["g", ["name", "terminus"]].tolist() == ["Foo", "marine"]
+
+
+def test_two_inventories_without_years_are_linked(tmp_path: Path) -> None:
+    apart = [box(0, 0, 9, 9), box(20, 0, 29, 9)]
+    for name, ids in (("rgi6", ["a", "b"]), ("rgi7", ["c", "d"])):
+        frame(*apart, rgi_id=ids).drop(columns="year").to_file(tmp_path / f"{name}.gpkg")
+    report = pipeline.links_of_run(tmp_path / "rgi7.gpkg", inventory_file=tmp_path / "rgi6.gpkg", out=tmp_path)
+    assert report.inventory[["id_1", "id_2", "kind"]].to_numpy().tolist() == [["a", "c", "same"], ["b", "d", "same"]]
+    assert [path.name for path in report.written] == ["links_inventory.csv"]
+    (row,) = report.counts()
+    assert (row["same"], row["gone"]) == (2, 0)
+
+
 def test_made_ids_are_none_of_the_reference() -> None:
     ice = frame(box(0, 0, 30, 30), box(100, 0, 130, 30))
     own = inventory.divide(ice)["glacier_id"]
@@ -451,6 +476,15 @@ def test_refusals(tmp_path: Path) -> None:
         inventory.divide(ice, reference=ice[["geometry"]])
     with pytest.raises(errors.OptionError, match="odd number"):
         inventory.FlowshedOptions(smoothing=4)
+    for idle, message in (
+        ({"options": inventory.FlowshedOptions(routing="d8")}, "routing='d8' counts for nothing with method='bodies'"),
+        ({"cell": 30.0}, "cell=30.0 counts for nothing with method='bodies'"),
+        ({"partial": True}, "partial leaves ice undivided that the DEM does not cover: give dem"),
+    ):
+        with pytest.raises(errors.OptionError, match=message):
+            inventory.divide(ice, **idle)
+    with pytest.raises(errors.OptionError, match="buffer=500 counts for nothing with method='copy'"):
+        inventory.divide(ice, reference=ice.assign(id="a"), options=inventory.FlowshedOptions(buffer=500))
     naked = tmp_path / "naked.tif"
     with rasterio.open(
         naked,

@@ -20,7 +20,7 @@ import xarray as xr
 
 from icemapper_xr import errors, inventory, pipeline, store
 from icemapper_xr.inventory import attributes, elevation, qc, schema, shapes
-from icemapper_xr.pipeline import packages
+from icemapper_xr.pipeline import divided, packages
 from tests.test_inventory_margins import soft_disc
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
@@ -737,6 +737,15 @@ def test_edited_glaciers_are_exported_all_the_same(run: Path, tmp_path: Path, ch
     assert checked[0] == checked[1]
 
 
+def test_glaciers_at_180_degrees_are_themselves_in_another_crs() -> None:
+    west, east = shapely.box(179.9, 71, 180, 71.02), shapely.box(-180, 71, -179.9, 71.02)
+    table = gpd.GeoDataFrame({"id": ["a", "b"]}, geometry=[west, east], crs=4326)
+    for epsg in (32660, 32601):
+        made = divided.sound(table.to_crs(epsg), Path("glaciers.gpkg"))
+        np.testing.assert_allclose(made.bounds, table.bounds, atol=1e-6)
+        assert made.is_valid.all()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -752,6 +761,7 @@ def test_edited_glaciers_are_exported_all_the_same(run: Path, tmp_path: Path, ch
         (lambda table: table.set_geometry([None, *table.geometry[1:]], crs=4326), "1 of 4 rows of .* have no polygon"),
         (lambda table: table.set_geometry(table.centroid), "holds Point geometries"),
         (lambda table: table.dissolve("year", as_index=False), "MultiPolygon of several parts"),
+        (lambda table: table.assign(id=["a", "b", "b", "d"]), r"has the id b twice in 2023: give each part"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Geometry is in a geographic CRS", "ignore:'crs' was not provided")

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import sqlite3
 from pathlib import Path
 
 import geopandas as gpd
@@ -89,6 +91,40 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, found: gpd.GeoDataFr
     (tmp_path / "folder.gpkg").mkdir()
     with pytest.raises(errors.VectorError, match="Is a directory"):
         vectorise.write(found, tmp_path / "folder.gpkg")
+
+
+def test_edits_of_an_open_program_are_not_written_into_the_new_file(tmp_path: Path, found: gpd.GeoDataFrame) -> None:
+    """A GIS keeps its edits in -wal beside a GeoPackage: SQLite would write those of the old file into the new one."""
+    path = vectorise.write(found.assign(note="old"), tmp_path / "outlines.gpkg")
+    open_there = sqlite3.connect(path)
+    open_there.execute("pragma journal_mode=wal")
+    open_there.execute("create table edits (text)")
+    open_there.execute("insert into edits values (?)", ("x" * 100_000,))
+    open_there.commit()
+    assert (tmp_path / "outlines.gpkg-wal").stat().st_size > 0
+    vectorise.write(found.assign(note="new"), path)
+    open_there.close()
+    assert set(gpd.read_file(path)["note"]) == {"new"}
+    with contextlib.closing(sqlite3.connect(path)) as again:
+        assert again.execute("pragma integrity_check").fetchall() == [("ok",)]
+        assert not again.execute("select name from sqlite_master where name = 'edits'").fetchall()
+
+
+def test_a_geometry_of_any_name_is_the_geometry(tmp_path: Path, found: gpd.GeoDataFrame) -> None:
+    found.rename_geometry("geom").assign(geometry="a column").to_parquet(tmp_path / "geom.parquet")
+    again = vectorise.read(tmp_path / "geom.parquet")
+    assert again.geometry.name == "geometry"
+    assert again.geometry.geom_equals(found.geometry).all()
+
+
+def test_an_undefined_plane_is_no_crs(tmp_path: Path, found: gpd.GeoDataFrame) -> None:
+    plane = (
+        'ENGCRS["Undefined Cartesian SRS",EDATUM[""],CS[Cartesian,2],AXIS["x",east],AXIS["y",north],LENGTHUNIT["m",1]]'
+    )
+    found.set_crs(plane, allow_override=True).to_parquet(tmp_path / "plane.parquet")
+    assert vectorise.read(tmp_path / "plane.parquet").crs is None
+    with pytest.raises(errors.VectorError, match="has no CRS; write the one it is in into the file"):
+        vectorise.read_polygons(tmp_path / "plane.parquet")
 
 
 def test_what_cannot_be_read(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Group, Parameter
 
-from icemapper_xr.cli._app import app, table
+from icemapper_xr.cli._app import app, belonging, table
 from icemapper_xr.conventions import MIN_AREA_KM2
 
 if TYPE_CHECKING:
@@ -135,7 +135,8 @@ def link(
     """
     from icemapper_xr import pipeline
 
-    report = pipeline.links_of_run(source, inventory_file=inventory, inventory_year=inventory_year, year=year, out=out)
+    of_inventory = belonging("--inventory", given=inventory is not None, inventory_year=inventory_year, year=year)
+    report = pipeline.links_of_run(source, inventory_file=inventory, out=out, **of_inventory)
     print(table(report.counts(), ("from", "to", "same", "split", "merge", "mixed", "new", "gone", "unobserved")))
     for path in report.written:
         print(f"wrote {path}")
@@ -198,10 +199,9 @@ def rgi(
         submission=submission,
         year=year,
         dem=dem,
-        dem_source=dem_source,
+        **belonging("--dem", given=dem is not None, dem_source=dem_source, partial=partial or None),
         reference=reference,
         keep_edge=keep_edge,
-        partial=partial,
     )
     print(_exported(report))
 
@@ -248,9 +248,8 @@ def glims(
         submission=submission,
         year=year,
         dem=dem,
-        dem_source=dem_source,
+        **belonging("--dem", given=dem is not None, dem_source=dem_source, partial=partial or None),
         keep_edge=keep_edge,
-        partial=partial,
     )
     print(_exported(report))
 

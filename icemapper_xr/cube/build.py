@@ -345,7 +345,7 @@ def _attributes(selection: select.Selection, area: AreaGrid) -> dict[str, Any]:
 def _of_all_years(selection: select.Selection, frames: Sequence[Observation]) -> dict[str, Any]:
     """Return what the years of a map must share beside orbit and polarisation, or their areas cannot be compared."""
     pairs = {frame.baseline_days for frame in frames if frame.feature == "insar" and frame.baseline_days is not None}
-    first = {} if selection.steps.named else {conventions.ATTR_FIRST_DAY: f"{selection.steps.start:%m-%d}"}
+    first = {conventions.ATTR_FIRST_DAY: "named" if selection.steps.named else f"{selection.steps.start:%m-%d}"}
     made = {conventions.ATTR_PROCESSING: json.dumps(_processing(frames), sort_keys=True)}
     return first | made | ({conventions.ATTR_BASELINE: pairs.pop()} if len(pairs) == 1 else {})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -137,7 +137,7 @@ def divide(
     Raises
     ------
     OptionError
-        If the method lacks what it needs, or an option is out of range.
+        If the method lacks what it needs, or an option is out of range or counts for nothing.
     VectorError
         If there is no CRS, the DEM does not cover the ice, or the reference has the same ice under other ids in other
         years.
@@ -147,6 +147,7 @@ def divide(
     "flowsheds": Kienholz et al. (2013), doi:10.3189/2013JoG12J138; "copy": watershed from the reference glaciers.
     """
     chosen = _method(method, reference, dem)
+    _refuse_idle(chosen, dem, options or FlowshedOptions(), cell, partial)
     if not min_area_km2 >= 0:
         raise OptionError(f"min_area_km2={min_area_km2:g}: must be 0 or more")
     ice = shapes.usable(outlines, "the outlines")
@@ -191,6 +192,21 @@ def _method(method: Method, reference: Any, dem: Any) -> Method:
     if method == "flowsheds" and dem is None:
         raise OptionError("method='flowsheds' needs a DEM: give dem")
     return method
+
+
+def _refuse_idle(method: Method, dem: Any, options: FlowshedOptions, cell: float | None, partial: bool) -> None:
+    """Refuse what would count for nothing."""
+    usual = FlowshedOptions()
+    given = {one.name: getattr(options, one.name) for one in fields(options)}
+    idle = {name: value for name, value in given.items() if method != "flowsheds" and value != getattr(usual, name)}
+    if method == "copy" and dem is not None:
+        idle.pop("smoothing", None)
+    if method == "bodies" and cell is not None:
+        idle["cell"] = cell
+    for name, value in idle.items():
+        raise OptionError(f"{name}={value!r} counts for nothing with method={method!r}: leave it out")
+    if partial and dem is None:
+        raise OptionError("partial leaves ice undivided that the DEM does not cover: give dem, or leave partial out")
 
 
 def _ends(table: gpd.GeoDataFrame, dem: Any, sea_level: float) -> gpd.GeoDataFrame:
@@ -440,9 +456,24 @@ def _assemble(ice: gpd.GeoDataFrame, flat: gpd.GeoDataFrame, pieces: list[_Piece
     made = made.sort_values([cv.YEAR, "glacier_id", "area_km2"], ascending=[True, True, False], kind="stable")
     made = made.reset_index(drop=True)
     made["part"] = made.groupby([cv.YEAR, "glacier_id"], dropna=False).cumcount() + 1
-    made["id"] = [f"{g}.{p}" if p > 1 else g for g, p in zip(made["glacier_id"], made["part"], strict=True)]
+    made["id"] = _ids_of_parts(made["glacier_id"].tolist(), made["part"].tolist())
     last = [name for name in others if name in made]
     return made[[*COLUMNS[:-1], *last, "geometry"]]
+
+
+def _ids_of_parts(glaciers: list[str], parts: list[int]) -> list[str]:
+    """Return an id for each part of a glacier, which is no other glacier's.
+
+    >>> _ids_of_parts(["7", "7", "8"], [1, 2, 1]), _ids_of_parts(["7", "7", "7.2"], [1, 2, 1])
+    (['7', '7.2', '8'], ['7', '7.2_', '7.2'])
+    """
+    taken, found = set(glaciers), []
+    for glacier, part in zip(glaciers, parts, strict=True):
+        name = f"{glacier}.{part}" if part > 1 else glacier
+        while part > 1 and name in taken:
+            name += "_"
+        found.append(name)
+    return found
 
 
 def _renamed(ice: gpd.GeoDataFrame) -> gpd.GeoDataFrame:

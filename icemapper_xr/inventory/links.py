@@ -197,9 +197,14 @@ def link_years(glaciers: gpd.GeoDataFrame, **bounds: Any) -> pd.DataFrame:
         table.insert(0, "year_1", one)
         table.insert(1, "year_2", two)
         tables.append(table)
-    if not tables:
-        return pd.DataFrame(columns=["year_1", "year_2", *COLUMNS])
-    return pd.concat(tables, ignore_index=True)
+    return pd.concat(tables, ignore_index=True) if tables else none()
+
+
+def none() -> pd.DataFrame:
+    """Return a table of links between years without any."""
+    import pandas as pd
+
+    return pd.DataFrame(columns=["year_1", "year_2", *COLUMNS])
 
 
 def _units_of(rows: gpd.GeoDataFrame, year: int) -> gpd.GeoDataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -106,8 +107,10 @@ class Reference:
     """Number of each polygon's glacier."""
     ids: list[str]
     """Id of each glacier."""
-    names: dict[str, str | None]
+    names: dict[str, str]
+    """Of the glaciers that have one."""
     termini: dict[str, str]
+    """The same."""
     glims: dict[str, str]
     """GLIMS id of the glaciers that have one."""
 
@@ -126,13 +129,13 @@ class Reference:
         unique, number = np.unique(ids, return_inverse=True)
         parts, row = shapely.get_parts(np.asarray(frame.geometry.to_crs(crs).values, dtype=object), return_index=True)
         label = name_column(frame)
-        names = dict(zip(ids, frame[label], strict=True)) if label else {}
+        names = dict(_told(ids, frame[label])) if label else {}
         return cls(
             np.asarray(parts, dtype=object),
             np.asarray(number, np.int64)[row],
             [str(one) for one in unique],
-            {key: value.strip() or None if isinstance(value, str) else None for key, value in names.items()},
-            dict(zip(ids, termini_of(frame), strict=True)),
+            names,
+            dict(_told(ids, [word if word != "unknown" else None for word in termini_of(frame)])),
             {
                 key: value
                 for name in reversed([column for column in GLIMS_COLUMNS if column in frame])
@@ -153,6 +156,15 @@ class Reference:
     def terminus_of(self, glacier_id: str) -> str:
         """How a glacier ends: land, marine, lake, shelf or unknown."""
         return self.termini.get(glacier_id, "unknown")
+
+
+def _told(ids: Iterable[str], values: Iterable[Any]) -> Iterator[tuple[str, str]]:
+    """Yield what each id is told first, in whichever of its rows."""
+    told: set[str] = set()
+    for key, value in zip(ids, values, strict=True):
+        if key not in told and isinstance(value, str) and value.strip():
+            told.add(key)
+            yield key, value.strip()
 
 
 def termini_of(frame: gpd.GeoDataFrame) -> list[str]:

@@ -12,6 +12,7 @@ from icemapper_xr import conventions as cv
 from icemapper_xr import dates
 from icemapper_xr.errors import StoreError
 from icemapper_xr.inventory import names
+from icemapper_xr.inventory.shapes import one_side
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -53,6 +54,7 @@ def sound(table: gpd.GeoDataFrame, path: Path) -> gpd.GeoDataFrame:
     single = shapely.get_num_geometries(shapes) == 1
     shapes[single] = shapely.get_geometry(shapes[single], 0)
     made: gpd.GeoDataFrame = table.set_geometry(shapes, crs=table.crs).to_crs(4326)
+    made = made.set_geometry(one_side(np.array(made.geometry.values, dtype=object)), crs=4326)
     if _EDGE in made and made[_EDGE].notna().all():
         made = made.assign(**{_EDGE: _truths(made[_EDGE], path)})
     return made.assign(**{cv.YEAR: _years(made[cv.YEAR], path)}) if cv.YEAR in made else made
@@ -64,7 +66,7 @@ def required(table: gpd.GeoDataFrame, path: Path) -> gpd.GeoDataFrame:
     Raises
     ------
     StoreError
-        A column is missing or has gaps, or a glacier is of several parts.
+        A column is missing or has gaps, an id occurs twice in a year, or a glacier is of several parts.
     """
     missing = [name for name in _COLUMNS if name not in table]
     if missing:
@@ -75,6 +77,12 @@ def required(table: gpd.GeoDataFrame, path: Path) -> gpd.GeoDataFrame:
         raise StoreError(f"{path} has a MultiPolygon of several parts (id {name}), not a row a part; {_again(path)}")
     for name in ("glacier_id", "id"):
         _refuse(names.blank(table[name]), table[name], path)
+    if (twice := table.duplicated([cv.YEAR, "id"])).any():
+        row = table[twice].iloc[0]
+        raise StoreError(
+            f"{path} has the id {row['id']} twice in {row[cv.YEAR]}: give each part of a glacier an id of its own; "
+            f"{_again(path)}"
+        )
     return table.assign(area_km2=_numbers(table["area_km2"], path), touches_edge=_truths(table[_EDGE], path))
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from icemapper_xr import addresses, conventions, inventory, store, vectorise, whole
 from icemapper_xr.errors import OptionError, StoreError, VectorError
-from icemapper_xr.inventory import names, shapes
+from icemapper_xr.inventory import links, names, shapes
 from icemapper_xr.pipeline import observed, outlining, tiled
 from icemapper_xr.pipeline.outlining import OUTLINES
 from icemapper_xr.pipeline.records import settings_of
@@ -75,7 +75,13 @@ def divides_of_run(
     path = _outlines_path(addresses.local_path(source))
     target = path.parent / GLACIERS if out is None else addresses.local_path(out)
     vectorise.suffix_of(target)  # before minutes of work
-    drawn = _with_band(path, _placed(vectorise.read(path), path), calibration)
+    plain = _placed(vectorise.read(path), path)
+    drawn = _with_band(path, plain, calibration)
+    if drawn is plain and str(calibration) not in ("auto", "none"):
+        raise OptionError(
+            f"calibration={calibration}: {path} has its margins' band already, or no map beside it to measure one in; "
+            "leave calibration out"
+        )
     table = inventory.divide(
         drawn,
         reference=None if reference is None else given_glaciers(reference, drawn),
@@ -244,7 +250,9 @@ def links_of_run(
         given = given_glaciers(inventory_file, of_year, year=inventory_year)
         called = (f"the glaciers of {inventory_file}", f"the glaciers of {path}")
         to = inventory.link(given, of_year, least_overlap_km2=least_overlap_km2, least_share=least_share, called=called)
-    through = inventory.link_years(glaciers, least_overlap_km2=least_overlap_km2, least_share=least_share)
+    through = links.none()
+    if known:
+        through = inventory.link_years(glaciers, least_overlap_km2=least_overlap_km2, least_share=least_share)
     if addresses.local_path(source).is_dir() or path.name in (OUTLINES, GLACIERS):
         by_year = {year: glaciers[years == year] for year in known}
         through = _unobserved_years(through, by_year, path.parent)

@@ -211,7 +211,7 @@ def _facts(folder: Path, year: int) -> dict[str, Any]:
         "weights": first["attrs"].get(conventions.ATTR_WEIGHTS),
         "weights_digest": run.get("weights_digest"),
         "threshold": threshold,
-        "created": first["created"],
+        "created": max(str(one["years"].get(year, {}).get("started") or one["created"]) for one in stores),
         "version": first["attrs"].get(conventions.ATTR_VERSION, __version__),
         "raster_km2": raster,
         "adjusted_km2": adjusted,

@@ -21,6 +21,7 @@ from icemapper_xr.pipeline.sheets import Sheet
 
 if TYPE_CHECKING:
     import geopandas as gpd
+    import pandas as pd
 
 __all__ = ["GLACIERS", "Run", "open_run", "read_glaciers"]
 
@@ -151,8 +152,13 @@ def read_glaciers(path: str | Path) -> tuple[gpd.GeoDataFrame, tuple[str, ...]]:
         crs=frame.crs,
     )
     if table["glacier_id"].duplicated().any():
-        return table.dissolve(by="glacier_id", aggfunc="last", sort=True), notes
+        return table.dissolve(by="glacier_id", aggfunc=_first_told, sort=True), notes
     return table.set_index("glacier_id").sort_index(), notes
+
+
+def _first_told(values: pd.Series) -> str:
+    """Return the first name or terminus that is one: often one row of several has it."""
+    return next((value for value in values if value not in ("", "unknown")), values.iloc[0])
 
 
 def _id_column(frame: gpd.GeoDataFrame) -> str | None:

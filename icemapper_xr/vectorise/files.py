@@ -102,6 +102,19 @@ def read(path: str | os.PathLike[str]) -> gpd.GeoDataFrame:
         ) from error
     if not isinstance(frame, gpd.GeoDataFrame):
         raise errors.VectorError(f"{source} is a table without shapes: name a file of outlines")
+    return _usual(frame)
+
+
+def _usual(frame: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Call the geometry so, whatever it was called; a CRS that is no place on the Earth is none.
+
+    A GeoPackage whose CRS was never told has an undefined plane.
+    """
+    name = frame.active_geometry_name
+    if name is not None and name != "geometry":
+        frame = frame.drop(columns="geometry", errors="ignore").rename_geometry("geometry")
+    if name is not None and frame.crs is not None and not (frame.crs.is_geographic or frame.crs.is_projected):
+        frame = frame.set_crs(None, allow_override=True)
     return frame
 
 
