@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from rasterio.warp import transform_bounds
@@ -85,6 +86,11 @@ def test_a_year_with_another_first_day_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="first_day is 01-01 there and 01-05 here"):
         pipeline.map_glaciers(years=(2023,), start="01-05", **options)
     assert list(store.status(tmp_path / "out" / "glaciers.zarr")) == [2022]
+    named = {**options, "out": tmp_path / "named"}
+    dates = [f"{day:%Y-%m-%d}" for day in pd.date_range("2022-01-11", periods=15, freq="24D")]
+    pipeline.map_glaciers(times=dates, **named)
+    with pytest.raises(StoreError, match="first_day is named there and 01-01 here"):
+        pipeline.map_glaciers(years=(2023,), **named)
 
 
 def test_outlines_in_the_place_of_the_map_s_own_are_noted(tmp_path: Path) -> None:
