@@ -589,7 +589,7 @@ def test_options_of_flowsheds_have_bounds(options) -> None:
 @pytest.mark.parametrize("cell", [np.inf, 1e-3, 0.0, np.nan])
 def test_cells_of_divides_have_bounds(cell: float) -> None:
     with pytest.raises(errors.OptionError, match=r"cell=.*: the cell size must lie between 0\.5 and 1000 m"):
-        inventory.divide(frame(box(0, 0, 10, 10)), cell=cell)
+        inventory.divide(frame(box(0, 0, 10, 10)), reference=frame(box(0, 0, 10, 10), id=["a"]), cell=cell)
 
 
 @pytest.mark.filterwarnings("ignore:'crs' was not provided")
