@@ -158,7 +158,7 @@ def read_glaciers(path: str | Path) -> tuple[gpd.GeoDataFrame, tuple[str, ...]]:
 
 def _first_told(values: pd.Series) -> str:
     """Return the first name or terminus that is one: often one row of several has it."""
-    return next((value for value in values if value not in ("", "unknown")), values.iloc[0])
+    return str(next((value for value in values if value not in ("", "unknown")), values.iloc[0]))
 
 
 def _id_column(frame: gpd.GeoDataFrame) -> str | None:
