@@ -169,7 +169,7 @@ def error_draws(
     share = np.divide(both, then, out=np.zeros_like(both), where=then > 0)
     known = (table.values[pieces.ERROR][index][:, chosen] * share).sum(axis=1)
     exposure = whole * seen
-    unseen = exposure - whole * both * _referenced(model, table, years)[chosen]
+    unseen = np.maximum(exposure - whole * both * _referenced(model, table, years)[chosen], 0.0)
     sampling = known[:, None] + bootstrap.error_draws(
         model.errors[index],
         model.exposure[index],
