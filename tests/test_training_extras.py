@@ -10,7 +10,7 @@ import pytest
 
 from icemapper_xr import applicability, errors
 from icemapper_xr.models import weights
-from icemapper_xr.training import config, eventlog, export, fit, likeness, samples, scenes, sources, verbs
+from icemapper_xr.training import config, eventlog, export, fit, likeness, samples, scenes, sources, state, verbs
 from tests.test_training_fit import make, tiny
 from tests.test_training_parts import write_set
 
@@ -158,6 +158,27 @@ def test_weights_of_another_training_are_not_replaced(tmp_path: Path, monkeypatc
     for resume in (False, True):
         with pytest.raises(AssertionError, match="the work began"):
             begin(**older, resume=resume)
+
+
+def test_weights_of_another_data_set_are_not_replaced(tmp_path: Path) -> None:
+    """Both are called ICEmapper_tweightedpool_rtc_trained.h5."""
+    here, other = (config.TrainingConfig(features=("rtc",), steps=3, data=tmp_path / name) for name in ("a", "b"))
+    assert here.name == other.name
+    weights.write(fit.network(tiny()), tmp_path / f"{here.name}.h5", attrs=export.attributes(here, {}))
+    export.require_place(here, tmp_path)
+    with pytest.raises(errors.OptionError, match=r"holds weights of another training \(of other data\)"):
+        export.require_place(other, tmp_path)
+
+
+def test_weights_of_scenes_of_another_simulator_are_not_exported_as_today_s(tmp_path: Path) -> None:
+    settings = tiny()
+    model = fit.network(settings)
+    arrays = state.arrays_of(model.weights)
+    of_then = state.State(step=3, rows=[{"val_iou_pixels": 0.5}], weights=arrays, best_weights=arrays)
+    state.write_state(tmp_path / fit.CHECKPOINT, of_then, settings.digest, "aaaaaaaaaaaa")
+    with pytest.raises(errors.OptionError, match=r"another version of the simulator \(aaaaaaaaaaaa, now "):
+        export.from_checkpoint(settings, tmp_path, tmp_path / "out")
+    assert not list(tmp_path.rglob("*.h5"))
 
 
 def test_the_description_of_earlier_weights_does_not_stay_beside_new_ones(tmp_path: Path) -> None:

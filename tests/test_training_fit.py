@@ -784,6 +784,25 @@ def test_warm_start_takes_a_feature_that_is_written_as_plain_text(tmp_path: Path
     assert np.array_equal(*kernels)
 
 
+def test_scenes_that_the_first_weights_learned_from_are_no_validation(tmp_path: Path) -> None:
+    from icemapper_xr.models import weights
+    from icemapper_xr.training import warm
+
+    learned = {"learned_seeds": [[300_000, 300_799], [400_000, 400_099]], "chosen_seeds": [[900_000, 900_007]]}
+    weights.write(fit.network(tiny()), tmp_path / "a.h5", attrs={"features": ["rtc"], **learned})
+
+    def begun(seed: int) -> TrainingConfig:
+        scenes = {"number": 3, "size": 32, "validation": 1, "first": 1, "every": 2, "validation_seed": seed}
+        return tiny(warm_start=tmp_path / "a.h5", scenes=scenes)
+
+    for seed in (300_799, 400_000):
+        with pytest.raises(errors.OptionError, match=rf"validation_seed={seed}: .*a.h5 has learned from the scenes"):
+            fit.train(begun(seed), tmp_path / "run", make=make)
+    assert not (tmp_path / "run" / fit.CHECKPOINT).exists()
+    for seed in (300_800, 900_000):
+        warm.check_validation(begun(seed))
+
+
 def test_warm_start_must_not_have_seen_what_is_left_out(tmp_path: Path) -> None:
     from icemapper_xr.models import weights
     from icemapper_xr.training import export, sources, warm

@@ -577,6 +577,17 @@ def test_scenes_that_the_weights_learned_from_are_told() -> None:
     assert unseen["source"] == "simulated scenes of 48 px, seed 700001"
 
 
+@pytest.mark.usefixtures("by_coherence")
+def test_scenes_that_a_calibration_was_fitted_on_are_told(tmp_path: Path) -> None:
+    for seeds, known in (((1, 9, 2), (9, 2)), ((4, 5, 6), (5, 6)), ((7,), (7,))):
+        verbs.calibrate_weights("x", seeds=seeds, size=48, out=tmp_path / "model.json")
+        with pytest.warns(UserWarning, match="the calibration was fitted on the scenes of seeds?"):
+            report = verbs.evaluate_weights("x", seeds=(*known, 77), size=48, calibration=tmp_path / "model.json")
+        assert report["source"].endswith(f", on {verbs._named(known)} of which the calibration was fitted")
+    report = verbs.evaluate_weights("x", seeds=(77,), size=48, calibration=tmp_path / "model.json")
+    assert report["source"] == "simulated scenes of 48 px, seed 77"
+
+
 def test_a_glacier_that_was_not_mapped_is_in_the_distances() -> None:
     """The distances of the mapped margins alone are 0 with half of the ice missing."""
     truth, mapped = square(4, 20) | square(40, 56), square(4, 20)

@@ -285,10 +285,10 @@ def _seen(weights: str | Path, seeds: Sequence[int]) -> str:
 
 def _fitted(calibration: maps.Model, seeds: Sequence[int]) -> str:
     """Say on which of the scenes a calibration was fitted, as far as it tells; those are no judges of it."""
-    told = re.search(r"simulated scenes .*?, seeds? ([\d, ]+)(?: to (\d+))?", calibration.source)
+    told = re.search(r"simulated scenes .*?, seeds? (\d+(?:, \d+)*)(?: to (\d+))?", calibration.source)
     if told is None:
         return ""
-    listed = [int(number) for number in told[1].split(",") if number.strip()]
+    listed = [int(number) for number in told[1].split(",")]
     known = set(range(listed[0], int(told[2]) + 1)) if told[2] else set(listed)
     both = [seed for seed in seeds if seed in known]
     if not both:
