@@ -409,6 +409,20 @@ def test_years_whose_rasters_were_made_in_other_ways_do_not_mix(tmp_path: Path) 
     assert write(store_cases.result(**made()), tmp_path / "older.zarr").kept == 12
 
 
+def test_an_unfinished_year_of_an_older_store_is_finished(tmp_path: Path) -> None:
+    """One that did not note which files its items were read from yet."""
+    path, result = tmp_path / "a.zarr", store_cases.result(rows=32, columns=32, left=500_000.0, top=8_700_000.0)
+    blocks = [result["probability"].values[:16, :16], result["n_obs"].values[:16, :16]]
+    with store.session(result, path, year=2023, chunk=16) as session:
+        store.write_unit(session.target, session.missing[0], blocks)
+    again = result.assign_attrs({cv.ATTR_FILES: json.dumps({"rtc": "0123"})})
+    with store.session(again, path, year=2023, chunk=16) as session:
+        assert (len(session.units), len(session.missing)) == (4, 3)
+        for unit in session.missing:
+            store.write_unit(session.target, unit, blocks)
+    assert not store.todo(path, 2023)
+
+
 @pytest.mark.parametrize("name", ["probability", "n_obs"])
 def test_values_that_were_changed_do_not_stay_outside_without_a_word(tmp_path: Path, name: str) -> None:
     write(store_cases.result(), tmp_path / "a.zarr")
