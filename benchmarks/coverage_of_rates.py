@@ -92,8 +92,8 @@ def drawn_errors(years: Any, errors: Any, margin: Any, known: Any, reference_yea
     return sum(reference.error_draws(model, found, years.tolist(), ALL, n_draws=400, seed=seed).values())
 
 
-def one_world(arm: Arm, seed: int) -> list[tuple[bool, float]]:
-    """Whether each kind of interval covers the true rate, and its width, % of the area a year."""
+def one_world(arm: Arm, seed: int) -> list[tuple[float, float]]:
+    """Whether each kind of interval covers the true rate, and its width, % of the area a year; NaN: there is none."""
     rng = np.random.default_rng([seed, *map(ord, arm.name)])
     margin = rng.gamma(2, 1.5, BLOCKS)
     ice = rng.uniform(0, 1, BLOCKS) * 10.24
@@ -119,8 +119,11 @@ def one_world(arm: Arm, seed: int) -> list[tuple[bool, float]]:
     intervals = (plain.student, plain.theil_sen_interval, adjusted.independent, adjusted.paired)
     rate = float(np.polyfit(YEARS, truth.sum(axis=1), 1)[0])
     scale = 100 / truth.sum(axis=1).mean()
-    ends = [interval for interval in (*intervals, plain.independent, plain.paired) if interval is not None]
-    return [(bool(low <= rate <= high), (high - low) * scale) for low, high in ends]
+    ends = [*intervals, plain.independent, plain.paired]
+    return [
+        (np.nan, np.nan) if end is None else (float(end.lower <= rate <= end.upper), (end.upper - end.lower) * scale)
+        for end in ends
+    ]
 
 
 def lines(worlds: int) -> Iterator[str]:
@@ -129,7 +132,7 @@ def lines(worlds: int) -> Iterator[str]:
     yield "|---" * (len(KINDS) + 1) + "|"
     for arm in ARMS:
         rows = np.array([one_world(arm, seed) for seed in range(worlds)])
-        cells = [f"{100 * hit:.0f} %, {width:.3f}" for hit, width in rows.mean(axis=0)]
+        cells = ["-" if np.isnan(hit) else f"{100 * hit:.0f} %, {width:.3f}" for hit, width in rows.mean(axis=0)]
         yield f"| {arm.name} | {' | '.join(cells)} |"
 
 
