@@ -251,15 +251,16 @@ def trend(
     line = ols(t, a)
     c = _weights(t)
     spread = merged.spread if merged.sigma is None else merged.sigma
+    independent = (
+        None if spread is None else _normal(line.rate, np.hypot(np.sqrt(c**2 @ spread**2), _shared(c, merged)))
+    )
     student, p_value = _student(line, merged, confidence)
     slope, slope_interval = theil_sen(t, a, confidence=confidence)
     return Trend(
         rate=line.rate,
         student=student,
         p_value=p_value,
-        independent=None
-        if spread is None
-        else _normal(line.rate, np.hypot(np.sqrt(c**2 @ spread**2), _shared(c, merged))),
+        independent=independent,
         paired=None if merged.draws is None else _normal(line.rate, _paired(c, merged)),
         theil_sen=slope,
         theil_sen_interval=None if merged.offsets else slope_interval,

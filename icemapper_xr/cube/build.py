@@ -352,14 +352,14 @@ def _of_all_years(selection: select.Selection, frames: Sequence[Observation]) ->
 
 def _processing(frames: Sequence[Observation]) -> dict[str, str | float]:
     """Return what is known of how the rasters were made; within a year it is all the same (`checks`, `select`)."""
-    kinds = {True: "speckle-filtered", False: "unfiltered", None: None}
-    told = {
-        f"{frame.feature} {what}": value
-        for frame in frames
-        for what, value in (("quantity", frame.quantity), ("filter", kinds[frame.filtered]), ("looks", frame.looks))
-        if value is not None
-    }
-    return {name: told[name] for name in sorted(told)}
+    told: dict[str, str | float] = {}
+    for frame in frames:
+        told[f"{frame.feature} quantity"] = frame.quantity
+        if frame.filtered is not None:
+            told[f"{frame.feature} filter"] = checks.FILTERED[frame.filtered]
+        if frame.looks is not None:
+            told[f"{frame.feature} looks"] = frame.looks
+    return told
 
 
 def _dates(frame: Observation) -> list[dt.date]:

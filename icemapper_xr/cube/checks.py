@@ -13,7 +13,7 @@ from icemapper_xr import conventions
 from icemapper_xr._types import Grid, Observation
 from icemapper_xr.errors import CubeError, OptionError, UnitsError
 
-__all__ = ["features", "pixel_sizes", "usable"]
+__all__ = ["FILTERED", "features", "pixel_sizes", "usable"]
 
 _PIXEL_TOLERANCE = 0.01
 _QUANTITIES: dict[conventions.Feature, tuple[str, ...]] = {
@@ -22,6 +22,8 @@ _QUANTITIES: dict[conventions.Feature, tuple[str, ...]] = {
     "insar": ("coherence",),
 }
 _SCALES = ("power", "amplitude", "dB")
+FILTERED = {True: "speckle-filtered", False: "unfiltered"}
+"""What a raster is called by whether it was filtered."""
 
 
 def features(names: Sequence[str]) -> tuple[conventions.Feature, ...]:
@@ -132,10 +134,9 @@ def _check_units(observations: Sequence[Observation], feature: conventions.Featu
                 f"{where}: scale {observation.scale!r} of {feature} is not known to be power, amplitude or dB; say so "
                 f"when the folder is indexed: `icemapper catalog build FOLDER --scale {'|'.join(_SCALES)}`"
             )
-    kinds = {True: "speckle-filtered", False: "unfiltered"}
     _check_one(feature, [(one.quantity, one.item_id) for one in observations], "quantity")
     _check_one(
-        feature, [(kinds[one.filtered], one.item_id) for one in observations if one.filtered is not None], "kind"
+        feature, [(FILTERED[one.filtered], one.item_id) for one in observations if one.filtered is not None], "kind"
     )
 
 

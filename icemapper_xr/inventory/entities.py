@@ -196,14 +196,16 @@ def _method(method: Method, reference: Any, dem: Any) -> Method:
 
 def _refuse_idle(method: Method, dem: Any, options: FlowshedOptions, cell: float | None, partial: bool) -> None:
     """Refuse what would count for nothing."""
-    usual = FlowshedOptions()
-    given = {one.name: getattr(options, one.name) for one in fields(options)}
-    idle = {name: value for name, value in given.items() if method != "flowsheds" and value != getattr(usual, name)}
+    given = {
+        one.name: getattr(options, one.name) for one in fields(options) if getattr(options, one.name) != one.default
+    }
+    idle = {} if method == "flowsheds" else given
     if method == "copy" and dem is not None:
         idle.pop("smoothing", None)
     if method == "bodies" and cell is not None:
         idle["cell"] = cell
-    for name, value in idle.items():
+    if idle:
+        name, value = next(iter(idle.items()))
         raise OptionError(f"{name}={value!r} counts for nothing with method={method!r}: leave it out")
     if partial and dem is None:
         raise OptionError("partial leaves ice undivided that the DEM does not cover: give dem, or leave partial out")

@@ -118,8 +118,33 @@ def years_in(source: Path | str) -> tuple[int, ...]:
     """
     folder = addresses.local_path(source)
     if tiled.is_region(folder):
-        return tuple(sorted({int(year) for one in tiled.provenances(folder).values() for year in one["years"]}))
-    return tuple(int(year) for year in store.open_store(store.cube_of(source))[cv.YEAR].values)
+        return _of_tiles(tiled.provenances(folder))
+    return _of_cube(store.open_store(store.cube_of(source)))
+
+
+def _of_tiles(facts: Mapping[Path, Mapping[str, Any]]) -> tuple[int, ...]:
+    return tuple(sorted({int(year) for one in facts.values() for year in one["years"]}))
+
+
+def _of_cube(dataset: xr.Dataset) -> tuple[int, ...]:
+    return tuple(int(year) for year in dataset[cv.YEAR].values)
+
+
+def _chosen(source: Path | str, there: Sequence[int], years: Sequence[int] | None) -> tuple[int, ...]:
+    """Return the years of a map that were asked for, all where none were.
+
+    Raises
+    ------
+    StoreError
+        It lacks one, or has none at all.
+    """
+    chosen = tuple(there) if years is None else tuple(sorted(set(years)))
+    missing = [year for year in chosen if year not in there]
+    if missing:
+        raise StoreError(f"{source} has the years {', '.join(map(str, there))}, not {missing[0]}; map that year first")
+    if not chosen:
+        raise StoreError(f"{source} has no year; map one first")
+    return chosen
 
 
 # -- one store --------------------------------------------------------------------------------------------------------
@@ -132,13 +157,7 @@ def of_store(path: Path | str, years: Sequence[int] | None) -> Opened:
         There is no store, or a year is not in it or not finished.
     """
     dataset = store.open_store(path)
-    there = [int(year) for year in dataset[cv.YEAR].values]
-    chosen = tuple(there) if years is None else tuple(sorted(set(years)))
-    missing = [year for year in chosen if year not in there]
-    if missing:
-        raise StoreError(f"{path} has the years {', '.join(map(str, there))}, not {missing[0]}; map that year first")
-    if not chosen:
-        raise StoreError(f"{path} has no year; map one first")
+    chosen = _chosen(path, _of_cube(dataset), years)
     for year in chosen:
         _refuse_unfinished(path, year, len(store.todo(path, year)))
     facts = store.provenance(path)
@@ -192,13 +211,7 @@ def of_region(folder: Path, years: Sequence[int] | None) -> Opened:
         No tile has a year, a tile is not finished in one, or the tiles overlap or are of different runs.
     """
     zones, facts = tiled.zones_of(folder), tiled.provenances(folder)
-    there = sorted({year for one in facts.values() for year in one["years"]})
-    chosen = tuple(there) if years is None else tuple(sorted(set(years)))
-    missing = [year for year in chosen if year not in there]
-    if missing:
-        raise StoreError(f"{folder} has the years {', '.join(map(str, there))}, not {missing[0]}; map that year first")
-    if not chosen:
-        raise StoreError(f"{folder} has no year; map one first")
+    chosen = _chosen(folder, _of_tiles(facts), years)
     for name, known in tiled.standings(folder).items():
         for year, (done, units) in known.items():
             if year in chosen:

@@ -64,10 +64,10 @@ def of_run(attrs: Mapping[Any, Any], layout: Layout) -> dict[str, Any]:
         if key in attrs
     }
     if cv.ATTR_PROCESSING in run:
-        run[cv.ATTR_PROCESSING] = _settings(run[cv.ATTR_PROCESSING])
+        run[cv.ATTR_PROCESSING] = _parsed(run[cv.ATTR_PROCESSING])
     if cv.ATTR_WEIGHTS_DIGEST not in run and cv.ATTR_WEIGHTS in attrs:
         run[cv.ATTR_WEIGHTS] = plain(attrs[cv.ATTR_WEIGHTS])
-    run["settings"] = _settings(attrs.get(cv.ATTR_SETTINGS))
+    run["settings"] = _parsed(attrs.get(cv.ATTR_SETTINGS))
     version = str(attrs.get(cv.ATTR_VERSION, _version.__version__))
     run["version"] = ".".join(version.split(".")[:2])  # a patch release does not change values
     grid = layout.grid
@@ -148,7 +148,7 @@ def _of_region(run: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _settings(value: Any) -> Any:
+def _parsed(value: Any) -> Any:
     if isinstance(value, str):
         try:
             return json.loads(value)

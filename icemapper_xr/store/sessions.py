@@ -104,12 +104,10 @@ def session(
         try:
             if afresh:
                 handover.remove()
-            index = _begin_year(place.location, year, facts, selected.attrs, afresh=afresh)
+            index, noted = _begin_year(place.location, year, facts, selected.attrs, afresh=afresh)
             _sweep(location, place.location, keep=(handover,))
             units = tuple(layout.all_units())
             missing = units if afresh else _missing(place.location, year)
-            # As the store has it: an older one does not know all that is noted of a year now.
-            noted = skeleton.meta(skeleton.open_group(place.location))["years"][str(year)]["fingerprint"]
             target = Target(place.location.url, layout, index, identity.digest(run), year, noted)
             yield Session(location.url, target, units, missing, handover, held)
             held()
@@ -211,23 +209,24 @@ def _missing(location: Location, year: int) -> tuple[Unit, ...]:
 
 def _begin_year(
     location: Location, year: int, facts: Mapping[str, Any], attrs: Mapping[Any, Any], *, afresh: bool
-) -> int:
+) -> tuple[int, str]:
+    """Return the place of a year and its fingerprint, as the store has it: an older one did not note all of it."""
     group = skeleton.open_group(location, read_only=False)
     of_years = skeleton.meta(group)["years"]
     if wrong := hours.clash(year, attrs.get(cv.ATTR_TIME_OF_DAY), hours.of_years(of_years)):
         raise errors.StoreError(f"The year {year} is not added to the store {location}: {wrong}")
     known = of_years.get(str(year))
     if known is None:
-        return skeleton.add_year(group, year, facts, attrs)
+        return skeleton.add_year(group, year, facts, attrs), identity.digest(facts)
     if not afresh and identity.same_year(known["identity"], facts):
-        return int(known["index"])
+        return int(known["index"]), str(known["fingerprint"])
     if not afresh and reading.begun(location, group, year):
         identity.check(known["identity"], facts, what=f"The year {year} in the store {location}")
     # The old units go before the new identity comes: a kill in between leaves an older year with units to do.
     for name in skeleton.meta(group)["variables"]:
         location.delete(key for _, key in list(reading.unit_keys(location, name, known["index"])))
     skeleton.change_year(group, year, facts, attrs)
-    return int(known["index"])
+    return int(known["index"]), identity.digest(facts)
 
 
 def _take_back(location: Location, year: int) -> bool:

@@ -110,12 +110,13 @@ def check_validation(config: TrainingConfig) -> None:
     OptionError
         If they say that they have.
     """
-    settings = config.scenes
-    validated = range(settings.validation_seed, settings.validation_seed + settings.validation)
-    for first, last in seeds_before(config)[0] if config.data is None else ():
-        if validated.start <= last and first <= validated[-1]:
+    if config.data is not None:
+        return
+    ((begin, end),) = seeds_in(config.scenes)[1]
+    for first, last in seeds_before(config)[0]:
+        if begin <= last and first <= end:
             raise errors.OptionError(
-                f"scenes.validation_seed={validated.start}: {config.warm_start} has learned from the scenes of seeds "
+                f"scenes.validation_seed={begin}: {config.warm_start} has learned from the scenes of seeds "
                 f"{first} to {last}, so they cannot tell which step is best; begin elsewhere"
             )
 
