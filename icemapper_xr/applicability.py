@@ -43,6 +43,8 @@ JOINT: Final = 7
 """How many of them, the first ones, the mixture describes."""
 LOWEST: Final = 3
 """Steps that make the dip: two to three months of melt."""
+FEWEST: Final = 4
+"""Observed pixels of a square that a step needs: one alone has no texture, and would be unlike anything."""
 COMPONENTS: Final = 6
 FLOOR: Final = 0.02
 """Added to the variances of the mixture, in variances of the data: no component shrinks to one sample's weather."""
@@ -149,7 +151,7 @@ def summaries(stacks: Sequence[FloatArray], block: int = BLOCK) -> Array:
     Returns
     -------
     ndarray, shape (y / block, x / block, numbers)
-        NaN where a feature has fewer than three steps in a square.
+        NaN where a feature has fewer than three steps with `FEWEST` pixels in a square.
     """
     parts = []
     for stack in stacks:
@@ -160,7 +162,7 @@ def summaries(stacks: Sequence[FloatArray], block: int = BLOCK) -> Array:
         number = valid.sum(-1)
         values = np.where(valid, squares, 0)
         with np.errstate(invalid="ignore", divide="ignore"):
-            mean = values.sum(-1) / number
+            mean = np.where(number >= FEWEST, values.sum(-1) / number, np.nan)
             spread = np.sqrt(np.maximum((values**2).sum(-1) / number - mean**2, 0))
         parts.append(_course(mean, spread))
     return np.concatenate(parts, axis=-1)

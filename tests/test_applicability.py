@@ -66,6 +66,16 @@ def test_summary_of_a_known_course() -> None:
     assert numbers[0, 0, 7] == pytest.approx(np.median(course) - np.sort(course)[:3].mean(), abs=1e-4)
 
 
+def test_a_square_of_which_a_step_shows_a_pixel_or_two_says_nothing(model: likeness.Likeness) -> None:
+    """One pixel has no texture, and nothing in the training data lacks one: that is a gap, not an unlike place."""
+    whole = series(np.random.default_rng(5), 64, 64)
+    for seen in range(1, 7):
+        stack = np.full_like(whole, np.nan)
+        stack.reshape(15, 4, 16, 4, 16)[:, :, 0, :, :seen] = whole.reshape(15, 4, 16, 4, 16)[:, :, 0, :, :seen]
+        score = model.score(likeness.summaries([stack]))
+        assert np.isnan(score).all() if seen < likeness.FEWEST else np.isfinite(score).all()
+
+
 def test_a_season_without_melt_is_unlike_however_usual_all_else(model: likeness.Likeness) -> None:
     """A fall of a third of the usual one is no outlier in the joint density, but no training data fell so little."""
     shallow = likeness.summaries([series(np.random.default_rng(8), 256, 256, drop=-0.5)])

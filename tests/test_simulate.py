@@ -200,7 +200,7 @@ def test_coherence_of_nothing_has_the_bias_of_its_looks(window: float, bias: flo
     assert found.mean() == pytest.approx(bias, abs=0.006)
 
 
-@pytest.mark.parametrize("resolution", [5, 10, 20, 30, 40])
+@pytest.mark.parametrize("resolution", [5, 7, 10, 12, 15, 20, 25, 30, 40])
 def test_the_looks_of_coherence_do_not_depend_on_the_pixel(resolution: int) -> None:
     """Sea and wet snow looked as coherent (0.46) as winter firn in pixels of 20 m and more."""
     nothing = np.zeros((4000 // resolution,) * 2, np.float32)
@@ -377,6 +377,21 @@ def test_a_series_that_begins_in_summer_has_that_summer() -> None:
     ice = scene.truth(2023)
     coherence = scene.arrays(2023)[:, ice, 1].mean(axis=1)
     assert coherence[:3].max() < 0.28 < coherence[8:11].min()  # July and August, January to March
+
+
+def test_ice_layers_of_an_autumn_last_through_the_winter_that_follows() -> None:
+    """They were lost on 1 December, and rain in December of the series was none of its autumn's."""
+    from icemapper_xr.simulate import observed, seasons
+
+    settings = dataclasses.replace(SMALL, start_month_day=(9, 1), years=(2023,))
+    days = observed._days(settings.passes(2023), 2023)
+    autumn, winter = days > 300, days < 60
+    kept = 0
+    for seed in range(40):
+        crusts = seasons.draw_weather(seed, 2023, days, simulate.scene(settings).site.climate).crusts
+        assert crusts[winter].min() >= crusts[autumn].max()
+        kept += crusts[autumn].max() > 0
+    assert kept > 5
 
 
 @pytest.mark.parametrize("length", [2.5, 6.0, 40.0])

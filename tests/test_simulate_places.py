@@ -67,6 +67,25 @@ def test_no_front_calves_into_dry_ground(tmp_path: Path) -> None:
         assert melange > 0.2 if sea else melange == 0
 
 
+def test_a_front_in_a_sea_that_lies_at_zero_is_crevassed(tmp_path: Path) -> None:
+    """As the sea of most DEMs does, and that of one with voids."""
+    y, x = np.mgrid[:100, :100].astype(np.float32)
+    ice = shapely.box(LEFT + 980, TOP - 1600, LEFT + 2000, TOP - 400)
+    geopandas.GeoDataFrame(geometry=[ice], crs=32633).to_file(tmp_path / "ice.gpkg")
+    profile = {"driver": "GTiff", "count": 1, "dtype": "float32", "height": 100, "width": 100, "crs": "EPSG:32633"}
+    shares = {}
+    for sea in (0.0, -2.0):
+        heights = np.where(x < 50, sea, 5 + 0.6 * (x - 50) + 0.1 * y).astype(np.float32)
+        with rasterio.open(tmp_path / "dem.tif", "w", transform=from_origin(LEFT, TOP, 20, 20), **profile) as file:
+            file.write(heights, 1)
+        settings = simulate.SceneSettings(seed=1, years=(2023, 2024))
+        scene = simulate.scene_of(tmp_path / "dem.tif", tmp_path / "ice.gpkg", settings=settings)
+        behind = scene.classes(2023)[90:150, 101:106]
+        shares[sea] = (behind == simulate.SurfaceClass.CREVASSED).mean()
+    assert shares[0.0] == pytest.approx(shares[-2.0], abs=0.1)
+    assert shares[0.0] > 0.5
+
+
 def test_a_part_of_the_dem_can_be_cut(ground: tuple[Path, Path]) -> None:
     bounds = (LEFT + 205, TOP - 905, LEFT + 1005, TOP - 95)
     scene = simulate.scene_of(*ground, bounds=bounds, settings=simulate.SceneSettings(seed=4, years=(2023,)))

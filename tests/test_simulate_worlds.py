@@ -108,6 +108,19 @@ def test_seams_of_sub_swaths_run_along_the_track() -> None:
         assert 1 <= np.abs(one.step).max() <= 4
 
 
+@pytest.mark.parametrize("shape", [(60, 60), (40, 240), (240, 40)])
+def test_a_seam_lies_across_the_look_direction_whatever_the_scene_is_like(shape: tuple[int, int]) -> None:
+    angles = []
+    for seed in range(40):
+        step = radar.geometry(seed, np.zeros(shape, np.float32), 10.0, "ascending").step
+        jumps = np.argwhere(np.diff(step, axis=1) != 0)
+        if len(jumps) > 15 and np.ptp(jumps[:, 1]) > 5:
+            rows_a_column = np.polyfit(jumps[:, 1], jumps[:, 0], 1)[0]
+            angles.append(np.rad2deg(np.arctan2(1, -rows_a_column)) % 180)  # clockwise from north
+    assert angles
+    assert np.allclose(angles, 150, atol=4)  # the look is to 60
+
+
 def test_lakes_frozen_to_their_bed_are_darker_than_floating_ice() -> None:
     for seed in range(30):
         scene = world("tundra", seed)

@@ -243,6 +243,8 @@ def test_loss_by_hand() -> None:
     smooth = SegmentationLoss(gamma=0, smoothing=0.1)
     expected = -(0.95 * np.log(0.8) + 0.05 * np.log(0.2) + 0.95 * np.log(0.6) + 0.05 * np.log(0.4)) / 2
     assert float(smooth(y, p)) == pytest.approx(expected, rel=1e-5)
+    half = np.array([[[[0, 0.5]]]], np.float32)  # known to a half: a pixel that labels were interpolated in
+    assert float(smooth(half, p[:, :, :1])) == pytest.approx(-0.5 * (0.95 * np.log(0.8) + 0.05 * np.log(0.2)), rel=1e-5)
     dice = 1 - (2 * 0.8 + 1) / (1 + 1.2 + 1)
     assert float(SegmentationLoss(gamma=2, dice=1.0)(y, p)) == pytest.approx(dice, rel=1e-5)
     mixed = float(SegmentationLoss(gamma=2, dice=0.25)(y, p))

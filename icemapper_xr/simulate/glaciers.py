@@ -240,7 +240,7 @@ def _retreat(settings: SceneSettings, dem: FloatArray, ela: float, bed: FloatArr
     low = float(np.quantile(dem, 0.02))
     height = np.clip((ela + 100 - dem) / max(ela + 100 - low, 50.0), 0, 1)
     weight = 0.1 + 0.9 * height**1.5
-    return np.asarray(settings.retreat * np.where(bed < 0, 1.2, weight), dtype=np.float32)
+    return np.asarray(settings.retreat * np.where(bed <= 0, 1.2, weight), dtype=np.float32)
 
 
 def _facies(
@@ -273,7 +273,7 @@ def _facies(
     # crevasses: where the surface is steep and the ice thick, at ice falls, and behind calving fronts
     surface_slope = terrain.slope(terrain.smooth(dem, 60, px), px)
     strain = surface_slope * np.clip(thick, 0, 150) / 150 + 0.07 * fields.smooth_noise(rng, shape, length=300 / px)
-    front = fields.distance_to((bed < 0) & (distance <= 0)) * px
+    front = fields.distance_to((bed <= 0) & (distance <= 0)) * px  # the sea of a user's DEM lies at 0
     reach = rng.uniform(300, 1_500)
     calving = (front < reach * (1 + 0.4 * patchy)) & (dem < 150)
     crevassed = (strain > rng.uniform(0.28, 0.45)) | calving

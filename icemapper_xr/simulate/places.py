@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from icemapper_xr import errors
+from icemapper_xr import addresses, errors
 from icemapper_xr._types import FloatArray
 from icemapper_xr.inventory import elevation, shapes
 from icemapper_xr.simulate import glaciers, scenes, worlds
@@ -80,8 +80,8 @@ def scene_of(
     if asked.world not in worlds.GLACIATED:
         known = " or ".join(worlds.GLACIATED)
         raise errors.OptionError(f"world is {asked.world!r}, which has no glaciers; with outlines choose {known}")
-    placed, surface = _surface(Path(dem), bounds, asked)
-    ice = _ice(Path(outlines), placed)
+    placed, surface = _surface(addresses.local_path(dem), bounds, asked)
+    ice = _ice(addresses.local_path(outlines), placed)
     scene = scenes.assemble(placed, glaciers.on_surface(placed, surface, ice), scenes.draw_site(placed))
     if not scene.truth(placed.years[0]).any():
         raise errors.OptionError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -41,7 +42,7 @@ def geometry(seed: int, dem: FloatArray, resolution: float, orbit_state: str) ->
     """Look at a DEM along one pass of Sentinel-1 IW, right-looking, at 31 to 44 degrees."""
     rng = fields.generator(seed, "geometry")
     theta = float(rng.uniform(31, 44))  # IW: 29-46 (SCIENCE 2), less the outermost degrees
-    # heading at 78 N: about -30 (ascending) or -150 (descending) degrees; it looks to the right of it
+    # it looks to the right of a heading of -30 (ascending) or -150 degrees, as near 72 N; at 78 N to 46, at 46 N to 75
     azimuth = np.deg2rad(60.0 if orbit_state == "ascending" else -60.0)
     smooth = terrain.smooth(dem, 12, resolution)
     dy, dx = np.gradient(smooth, np.float32(resolution))
@@ -67,7 +68,8 @@ def _subswath(rng: np.random.Generator, shape: tuple[int, int], azimuth: float) 
     """
     if rng.random() >= 0.25:
         return np.zeros(shape, np.float32)
-    rows, columns = (np.linspace(-0.5, 0.5, n, dtype=np.float32) for n in shape)
+    longest = max(shape)
+    rows, columns = (np.linspace(-0.5, 0.5, n, dtype=np.float32) * np.float32(n / longest) for n in shape)
     across = columns[None, :] * np.sin(azimuth) - rows[:, None] * np.cos(azimuth)
     return np.asarray((across > rng.uniform(-0.4, 0.4)) * rng.uniform(1, 4) * rng.choice([-1, 1]), dtype=np.float32)
 
@@ -133,9 +135,9 @@ def gamma0(
 
     Speckle is gamma distributed with `looks` equivalent looks (a correlated Gaussian field through the cube-root
     transform of Wilson and Hilferty 1931) and correlated by `correlation` between neighbours, by its fourth power at
-    two pixels (FACTS 9: 0.6-0.7 and 0.1-0.3); a `correlation` below 0.4 comes out lower on the discrete grid, 0.11 for
-    0.25. The noise floor has been subtracted, as in products: dark pixels keep
-    its fluctuation and may fall to zero or below.
+    two pixels (FACTS 9: 0.6-0.7 and 0.1-0.3). On the discrete grid it comes out lower: 0.68 for a `correlation` of 0.7,
+    0.43 for 0.5, 0.11 for 0.25. The noise floor has been subtracted, as in products: dark pixels keep its fluctuation
+    and may fall to zero or below.
     """
     sigma = 0.5 / np.sqrt(-np.log(correlation))  # exp(-1 / (4 sigma^2)) = correlation
     field = ndimage.gaussian_filter(fields.white(rng, mean_db.shape), sigma, truncate=3)
@@ -171,6 +173,14 @@ def _samples(rng: np.random.Generator, shape: tuple[int, int], shared: int) -> F
     return np.repeat(np.repeat(few, shared, 0), shared, 1)[: shape[0], : shape[1]]
 
 
+def _nearest(n: int, resolution: float) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Return along one side the pixel that holds each sample's centre, and the sample that holds each pixel's."""
+    samples = math.ceil(n * resolution / SAMPLE)
+    there = (np.arange(samples) + 0.5) * (SAMPLE / resolution)
+    back = (np.arange(n) + 0.5) * (resolution / SAMPLE)
+    return there.astype(np.intp).clip(max=n - 1), back.astype(np.intp)
+
+
 def coherence(
     rng: np.random.Generator, true: FloatArray, power: FloatArray, *, window: float, resolution: float
 ) -> FloatArray:
@@ -180,8 +190,13 @@ def coherence(
     with the true coherence between them; the estimate is |<a b*>| / sqrt(<|a|^2> <|b|^2>) over the window. Bias,
     spread, spatial correlation and blurred margins follow from that (SCIENCE 1.8 gives the bias, checked in the tests).
     Coarser pixels hold several samples a side, finer ones share them, so that the looks are those of the window
-    whatever the pixel.
+    whatever the pixel; where neither is a whole number, each pixel takes the nearest of a grid of samples.
     """
+    ratio = max(resolution / SAMPLE, SAMPLE / resolution)
+    if abs(ratio - round(ratio)) > 1e-6:
+        there, back = zip(*(_nearest(n, resolution) for n in true.shape), strict=True)
+        sampled = coherence(rng, true[np.ix_(*there)], power[np.ix_(*there)], window=window, resolution=SAMPLE)
+        return sampled[np.ix_(*back)]
     split, shared = max(1, round(resolution / SAMPLE)), max(1, round(SAMPLE / resolution))
     if split > 1:
         fine, weights = (np.repeat(np.repeat(field, split, 0), split, 1) for field in (true, power))

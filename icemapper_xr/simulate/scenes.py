@@ -211,7 +211,7 @@ def scene(settings: SceneSettings | None = None) -> Scene:
     -------
     Scene
         With `dem`, `classes(year)`, `truth(year)`, `outlines(year)` and `cube(year)`. Equal settings give bit-equal
-        arrays.
+        arrays on one kind of processor with the same NumPy and SciPy.
     """
     wanted = SceneSettings() if settings is None else settings
     site = draw_site(wanted)

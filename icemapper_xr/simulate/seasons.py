@@ -56,9 +56,12 @@ def draw_weather(seed: int, year: int, days: FloatArray, climate: Climate) -> We
         rng.choice(np.r_[1:125, 290:365], size=rng.integers(1, 4), replace=False)
     )  # 1-3 a year (SCIENCE 2)
     since = days[:, None] - events[None, :]
+    same_winter = (days > 200)[:, None] == (events > 200)[None, :]
+    if (np.diff(days) < 0).any():  # a series that begins before December: its winter goes on from that autumn
+        later = (days < 200)[:, None] & (events > 200)[None, :]
+        since, same_winter = since + 365 * later, same_winter | later
     wet = ((since >= 0) & (since <= 5)).any(axis=1) & winter
-    season_of = (days > 200)[:, None] == (events > 200)[None, :]
-    crusts = ((since > 5) & season_of).sum(axis=1) * rng.uniform(0.3, 1.0)
+    crusts = ((since > 5) & same_winter).sum(axis=1) * rng.uniform(0.3, 1.0)
     spanned = (np.abs(since) <= 8).any(axis=1)
     calm = np.where((days > 175) & (days < 262), 0.4, 1.0)  # fewer in high summer
     stormy = rng.random(n) < rng.uniform(*QUIET) * calm

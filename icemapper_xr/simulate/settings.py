@@ -25,7 +25,7 @@ ORBITS_PER_CYCLE = 175
 
 @dataclass(frozen=True)
 class SceneSettings:
-    """Settings of one simulated scene; equal settings give bit-equal arrays.
+    """Settings of one simulated scene; equal settings give bit-equal arrays on one kind of processor.
 
     Raises
     ------

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from icemapper_xr import conventions, errors, progress, vectorise
+from icemapper_xr import addresses, conventions, errors, progress, vectorise
 from icemapper_xr.conventions import Feature
 from icemapper_xr.simulate import places, scenes, worlds, write
 from icemapper_xr.simulate.settings import SceneSettings
@@ -122,7 +122,7 @@ def simulate(
         )
     if bounds is not None and dem is None:
         raise errors.OptionError(f"bounds is {bounds} but there is no DEM to cut; name one, or leave bounds out")
-    target = _empty(Path(out))
+    target = _empty(addresses.local_path(out))
     progress.note("making the landscape")
     if dem is not None and outlines is not None:
         scene = places.scene_of(dem, outlines, bounds=bounds, settings=settings)

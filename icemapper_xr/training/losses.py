@@ -1,6 +1,7 @@
 """Losses on `(n, y, x, 2)` one-hot labels and probabilities, in `keras.ops`.
 
-A pixel whose label is (0, 0) has no known class, or was never observed: it counts nowhere.
+A pixel whose label is (0, 0) has no known class, or was never observed: it counts nowhere; one of which a part is known
+(labels are turned and scaled bilinearly) counts by that part.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class SegmentationLoss(keras.losses.Loss):  # type: ignore[misc]
         y_true = ops.cast(y_true, y_pred.dtype)
         known = ops.sum(y_true, axis=-1, keepdims=True)
         p = ops.clip(y_pred, EPSILON, 1 - EPSILON)
-        target = (y_true * (1 - self.smoothing) + self.smoothing / y_true.shape[-1]) * known
+        target = y_true * (1 - self.smoothing) + known * self.smoothing / y_true.shape[-1]
         focal = -ops.sum(target * (1 - p) ** self.gamma * ops.log(p)) / ops.maximum(ops.sum(known), 1.0)
         if self.dice == 0:
             return focal

@@ -159,7 +159,7 @@ def _loss(loss: SegmentationLoss, logits: Tensor, y_true: Tensor) -> Tensor:
     log_p = logits.log_softmax(-1)
     p = log_p.exp()
     known = y_true.sum(-1, keepdim=True)
-    target = (y_true * (1 - loss.smoothing) + loss.smoothing / y_true.shape[-1]) * known
+    target = y_true * (1 - loss.smoothing) + known * loss.smoothing / y_true.shape[-1]
     focal = -(target * (1 - p) ** loss.gamma * log_p).sum() / known.sum().clamp(min=1)
     if loss.dice == 0:
         return focal
