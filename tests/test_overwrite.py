@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ from icemapper_xr.store import lease, lock
 from icemapper_xr.store.location import Location
 from icemapper_xr.testing import FakeSegmenter
 from tests import scenes
+from tests.map_support import chunk_files
 
 AREA = {"bounds": scenes.inner(), "crs": f"EPSG:{scenes.EPSG}"}
 UNIT = 11520.0
@@ -118,10 +120,50 @@ def test_an_interrupted_overwrite_leaves_units_to_do(tmp_path: Path, monkeypatch
     assert [year.units for year in report.years] == [2]
     with stopped_after(monkeypatch, 1):
         pipeline.map_glaciers(overwrite=True, **options)
-    assert store.status(report.store) == {2023: (1, 2)}
-    assert store.finished(report.store) == ()
+    found = pipeline.status_of_run(tmp_path / "out")
+    assert [(year.done, year.units) for year in found.years] == [(2, 2)]  # of the old one, which stays till then
+    assert not found.complete
+    assert found.replaced == (str(report.store),)
     assert [year.units for year in pipeline.map_glaciers(**options).years] == [1]
-    assert store.finished(report.store) == (2023,)
+    assert pipeline.status_of_run(tmp_path / "out").complete
+    assert not list((tmp_path / "out").glob(".*"))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, CubeError])
+def test_an_overwrite_that_fails_before_its_first_unit_leaves_the_map(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    """The units went at once, the store with them, and the folder was then refused as not ours."""
+    scenes.write_rtc(tmp_path / "data")
+    catalog.build(tmp_path / "data")
+    options = {"catalog": tmp_path / "data", "weights": FakeSegmenter(window=32), "out": tmp_path / "out", **AREA}
+    report = pipeline.map_glaciers(years=(2023,), **options)
+    before = chunk_files(tmp_path / "out" / "glaciers.zarr")
+
+    def fail(_: Any) -> None:
+        raise error("stopped")
+
+    with monkeypatch.context() as patched, pytest.raises(error):
+        patched.setattr(units, "evaluate", fail)
+        pipeline.map_glaciers(years=(2023,), overwrite=True, **options)
+    assert chunk_files(tmp_path / "out" / "glaciers.zarr") == before
+    assert not list((tmp_path / "out").glob(".*"))
+    assert [year.area_km2 for year in pipeline.map_glaciers(years=(2023,), **options).years] == [
+        report.years[0].area_km2
+    ]
+
+
+def test_a_folder_whose_cube_is_gone_is_still_ours(tmp_path: Path) -> None:
+    scenes.write_rtc(tmp_path / "data")
+    catalog.build(tmp_path / "data")
+    options = {"catalog": tmp_path / "data", "weights": FakeSegmenter(window=32), "out": tmp_path / "out", **AREA}
+    report = pipeline.map_glaciers(years=(2023,), **options)
+    shutil.rmtree(report.store)
+    assert [year.units for year in pipeline.map_glaciers(years=(2023,), **options).years] == [1]
+    shutil.rmtree(report.store)
+    (tmp_path / "out" / "run.json").write_text('{"catalog": "of another program"}')
+    with pytest.raises(StoreError, match="holds files that are not ours"):
+        pipeline.map_glaciers(years=(2023,), **options)
 
 
 def test_a_failed_unit_leaves_the_other_years_of_an_overwrite(tmp_path: Path) -> None:

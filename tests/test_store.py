@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import os
 import tempfile
@@ -354,8 +356,75 @@ def test_overwrite_of_the_same_run_computes_the_year_anew(tmp_path: Path) -> Non
     assert {k: v for k, v in chunk_files(path).items() if "/c/1/" in k} == kept
 
 
+class Cut(BaseException):
+    """A kill."""
+
+
+@pytest.mark.parametrize("renames", range(5))
+def test_a_year_whose_replacement_is_cut_off_is_put_in_its_place_by_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renames: int
+) -> None:
+    """Two variables: two folders go, two come."""
+    path, new = tmp_path / "a.zarr", store_cases.result(seed=9, item_ids=["z"])
+    write(store_cases.result(), path)
+    write(store_cases.result(year=2024), path, year=2024)
+    real, calls = Path.rename, itertools.count()
+
+    def rename(self: Path, target: Path) -> Path:
+        if self.parent.name == "c" and next(calls) == renames:
+            raise Cut
+        return real(self, target)
+
+    with monkeypatch.context() as patched, contextlib.suppress(Cut):
+        patched.setattr(Path, "rename", rename)
+        write(new, path, overwrite=True)
+    done, units = store.status(path)[2023]
+    assert done in ((12,) if renames in (0, 4) else (0,))  # never units of both
+    assert write(new, path).written == 0
+    np.testing.assert_array_equal(store.open_store(path).probability.sel(year=2023), new.probability)
+    assert store.status(path) == {2023: (units, units), 2024: (12, 12)}
+    assert os.listdir(tmp_path) == ["a.zarr"]
+
+
+def test_a_year_is_replaced_once_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    write(store_cases.result(), path)
+    before, seen = chunk_files(path), []
+    changed = store_cases.result(seed=9, item_ids=["z"], chunks=(32, 32))
+    write(changed, path, overwrite=True, on_unit=lambda _: seen.append(chunk_files(path) == before))
+    assert seen == [True] * 12
+    np.testing.assert_array_equal(store.open_store(path).probability[0], changed.probability)
+
+
+def test_a_replacement_of_a_year_goes_on_or_is_given_up(tmp_path: Path) -> None:
+    """It goes on with the rasters it was begun with; a run with those of the year that is there gives it up."""
+    path, old, new = tmp_path / "a.zarr", store_cases.result(), store_cases.result(seed=9, item_ids=["z"])
+    other = store_cases.result(item_ids=["y"])
+    write(old, path)
+    before = chunk_files(path)
+
+    def begin() -> None:
+        def stop(_: store.Unit) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            write(new, path, overwrite=True, piece_units=1, on_unit=stop)
+        assert chunk_files(path) == before
+        assert store.is_being_replaced(path)
+
+    begin()
+    with pytest.raises(errors.StoreError, match="belongs to another run"):
+        write(other, path)
+    assert store.is_being_replaced(path)
+    assert write(new, path).kept == 1
+    assert write(old, path, overwrite=True).written == 12
+    begin()
+    assert write(old, path).kept == 12
+    assert os.listdir(tmp_path) == ["a.zarr"]
+
+
 def test_a_result_that_reads_the_store_it_would_replace_is_refused(tmp_path: Path) -> None:
-    """Its units go before they are computed anew, and would be computed of what is gone."""
+    """In a bucket its units go before they are computed anew, and would be computed of what is gone."""
     write(store_cases.result(), tmp_path / "a.zarr")
     opened = store.open_store(tmp_path / "a.zarr").sel(year=2023)
     smoothed = opened.rolling(x=3, min_periods=1).mean().assign_attrs(opened.attrs)

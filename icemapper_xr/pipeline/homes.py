@@ -10,7 +10,7 @@ from typing import NamedTuple
 from icemapper_xr import addresses, store
 from icemapper_xr._types import Segmenter
 from icemapper_xr.errors import OptionError, StoreError
-from icemapper_xr.pipeline import journals
+from icemapper_xr.pipeline import journals, records, tiled
 from icemapper_xr.settings import MapSettings
 
 __all__ = ["Home", "home_of", "local_folder", "refuse_foreign", "running"]
@@ -41,8 +41,15 @@ def home_of(out: str | Path, cube: str | Path | None) -> Home:
     folder = local_folder(out)
     # A store that is being written, or replaced, or was when its run was killed, is hidden until it is whole.
     ours = any((folder / name).exists() for name in (store.CUBE, f".{store.CUBE}.old", store.POINTER))
-    refuse_foreign(folder, ours=ours, whole=store.CUBE, whose="ours")
+    refuse_foreign(folder, ours=ours or _was_mapped(folder), whole=store.CUBE, whose="ours")
     return Home(folder, store.elsewhere(folder, cube))
+
+
+def _was_mapped(folder: Path) -> bool:
+    """Whether a map of one cube wrote its settings into a folder, from which the cube may be gone."""
+    with contextlib.suppress(StoreError):
+        return not tiled.is_region(folder) and {"catalog", "weights"} <= records.settings_of(folder).keys()
+    return False
 
 
 def local_folder(out: str | Path) -> Path:

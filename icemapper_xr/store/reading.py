@@ -54,9 +54,24 @@ def is_store(path: PathLike) -> bool:
 
 
 def is_being_replaced(path: PathLike) -> bool:
-    """Tell whether a store lies beside one, unfinished, that is to take its place."""
-    location = Location.parse(path)
-    return location.local is not None and location.sibling(".new").kind() == "store"
+    """Tell whether a store lies beside one, unfinished, that is to take its place, or that of one of its years."""
+    return bool(replacements(Location.parse(path)))
+
+
+def replacements(location: Location) -> list[Location]:
+    """Return the stores beside one that are to take its place, or that of one of its years."""
+    if location.local is None:
+        return []
+    return [one for one in (location.sibling(".new"), *staged_years(location)) if one.kind() == "store"]
+
+
+def staged_years(location: Location) -> list[Location]:
+    """Return the stores beside one that hold a year each, which is to take the place of its own."""
+    if location.local is None:
+        return []
+    pattern = re.compile(rf"\.{re.escape(location.local.name)}\.\d+\.new")
+    found = (one for one in Location(str(location.local.parent)).folders() if pattern.fullmatch(one))
+    return [Location(str(location.local.with_name(name))) for name in found]
 
 
 def open_store(path: PathLike, *, crop: bool = True) -> xr.Dataset:

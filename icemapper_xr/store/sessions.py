@@ -79,7 +79,7 @@ def session(
     ------
     Session
         Closed without an error, the year counts as complete if no unit is missing then. A store or a year of which no
-        unit was written is taken away again.
+        unit was ever written is taken away again.
 
     Raises
     ------
@@ -99,13 +99,19 @@ def session(
         )
     with lock.hold(location) as held:
         place = staging.prepare(location, layout, run, selected.attrs, overwrite=overwrite)
-        afresh = bool(overwrite) and not place.staged
         handover = handovers.of_store(location, _digest_of_year(run, facts), year)
+        known, afresh = _has_units(place.location, year), False
         try:
+            _refuse_hour(place.location, year, selected.attrs)
+            if not place.staged:
+                place, afresh = staging.of_year(
+                    location, layout, run, selected.attrs, year=year, facts=facts, overwrite=bool(overwrite)
+                )
+                known = known and not place.staged
             if afresh:
                 handover.remove()
             index, noted = _begin_year(place.location, year, facts, selected.attrs, afresh=afresh)
-            _sweep(location, place.location, keep=(handover,))
+            _sweep(location, *reading.replacements(location), keep=(handover,))
             units = tuple(layout.all_units())
             missing = units if afresh else _missing(place.location, year)
             target = Target(place.location.url, layout, index, identity.digest(run), year, noted)
@@ -116,13 +122,13 @@ def session(
                     place.location.sweep()  # of workers that were killed in this run
                     skeleton.log(skeleton.open_group(place.location, read_only=False), f"year {year} complete")
                 place.finish()
-                _sweep(location)
-            elif _take_back(place.location, year):
-                _sweep(location, place.location)
+                _sweep(location, *reading.replacements(location))
+            elif not known and _take_back(place.location, year):
+                _sweep(location, *reading.replacements(location))
         except BaseException as error:
-            if _take_back(place.location, year):
+            if not known and _take_back(place.location, year):
                 with contextlib.suppress(OSError, errors.StoreError):
-                    _sweep(location, place.location)
+                    _sweep(location, *reading.replacements(location))
             if isinstance(error, OSError):
                 raise _explained(error, location) from error
             raise
@@ -207,15 +213,24 @@ def _missing(location: Location, year: int) -> tuple[Unit, ...]:
     return reading.missing_units(location, group, year)
 
 
+def _has_units(location: Location, year: int) -> bool:
+    """Whether a year of a store has units, however damaged: what holds them is not taken away."""
+    return reading.begun(location, skeleton.open_group(location), year)
+
+
+def _refuse_hour(location: Location, year: int, attrs: Mapping[Any, Any]) -> None:
+    """Refuse a year of another time of day than the other years of its store, where no orbit is known."""
+    of_years = skeleton.meta(skeleton.open_group(location))["years"]
+    if wrong := hours.clash(year, attrs.get(cv.ATTR_TIME_OF_DAY), hours.of_years(of_years)):
+        raise errors.StoreError(f"The year {year} is not added to the store {location}: {wrong}")
+
+
 def _begin_year(
     location: Location, year: int, facts: Mapping[str, Any], attrs: Mapping[Any, Any], *, afresh: bool
 ) -> tuple[int, str]:
     """Return the place of a year and its fingerprint, as the store has it: an older one did not note all of it."""
     group = skeleton.open_group(location, read_only=False)
-    of_years = skeleton.meta(group)["years"]
-    if wrong := hours.clash(year, attrs.get(cv.ATTR_TIME_OF_DAY), hours.of_years(of_years)):
-        raise errors.StoreError(f"The year {year} is not added to the store {location}: {wrong}")
-    known = of_years.get(str(year))
+    known = skeleton.meta(group)["years"].get(str(year))
     if known is None:
         return skeleton.add_year(group, year, facts, attrs), identity.digest(facts)
     if not afresh and identity.same_year(known["identity"], facts):

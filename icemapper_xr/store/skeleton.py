@@ -32,6 +32,7 @@ __all__ = [
     "meta",
     "open_group",
     "problem",
+    "put_year",
     "repair",
 ]
 
@@ -215,9 +216,13 @@ def add_year(group: Any, year: int, facts: Mapping[str, Any], attrs: Mapping[Any
 
 def change_year(group: Any, year: int, facts: Mapping[str, Any], attrs: Mapping[Any, Any]) -> None:
     """Give a year that has no units any more a new identity."""
+    put_year(group, year, _year_entry(meta(group)["years"][str(year)]["index"], facts, attrs))
+
+
+def put_year(group: Any, year: int, entry: Mapping[str, Any]) -> None:
+    """Put another entry in the place of that of a year, which has no units any more."""
     ours = meta(group)
-    index = ours["years"][str(year)]["index"]
-    ours["years"] = {**ours["years"], str(year): _year_entry(index, facts, attrs)}
+    ours["years"] = {**ours["years"], str(year): dict(entry)}
     log(group, f"year {year} replaced", ours)
 
 

@@ -13,7 +13,10 @@ from icemapper_xr.store import identity, mending, reading, skeleton
 from icemapper_xr.store.layout import Layout
 from icemapper_xr.store.location import Location
 
-__all__ = ["Place", "prepare"]
+__all__ = ["Place", "of_year", "prepare"]
+
+_WHOLE = "whole"
+"""Marks a staged year of which all units are done, so that putting it in its place is finished after a kill."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,8 @@ class Place:
 
     location: Location
     final: Location
+    year: int | None = None
+    """The only year that is to be replaced; None: the store as a whole."""
 
     @property
     def staged(self) -> bool:
@@ -29,14 +34,19 @@ class Place:
         return self.location != self.final
 
     def finish(self) -> None:
-        """Put a staged store in its final place, in place of the old one."""
+        """Put a staged store, or year, in its final place, in place of the old one."""
         if not self.staged:
+            return
+        if self.year is not None:
+            _put_year(self.location, self.final)
             return
         old = self.final.sibling(".old")
         _discard(old)
         Path(self.final.url).rename(old.url)
         Path(self.location.url).rename(self.final.url)
         _discard(old)
+        for year in reading.staged_years(self.final):  # of the store that is gone
+            _discard(year)
 
 
 def prepare(
@@ -102,6 +112,81 @@ def prepare(
         ) from error
 
 
+def of_year(
+    location: Location,
+    layout: Layout,
+    run: Mapping[str, Any],
+    attrs: Mapping[Any, Any],
+    *,
+    year: int,
+    facts: Mapping[str, Any],
+    overwrite: bool,
+) -> tuple[Place, bool]:
+    """Say where one year of a store of this run is to be written, after `prepare` and under the lock.
+
+    A year that has units is replaced beside the store, and stays readable until the new one is whole. A replacement
+    that was begun goes on without `overwrite`; with it the year is begun anew.
+
+    Returns
+    -------
+    tuple of Place and bool
+        The place, and whether nothing that is there of the year is to be kept.
+    """
+    if location.local is None:  # an object store has no rename: the old units go before the new ones come
+        return Place(location, location), overwrite
+    fresh = location.sibling(f".{year}.new")
+    try:
+        if not overwrite and _holds(fresh, run, year, facts):
+            fresh.sweep()
+            _mend(fresh, layout, skeleton.open_group(fresh, read_only=False))
+            return Place(fresh, location, year), False
+        if overwrite or _holds(location, run, year, facts):
+            _discard(fresh)
+        if not overwrite or not reading.begun(location, skeleton.open_group(location), year):
+            return Place(location, location), overwrite
+        _create(fresh, layout, run, attrs)
+    except OSError as error:
+        raise errors.StoreError(
+            f"Cannot write beside the store {location}: {error.strerror or error}; mend this or name another output"
+        ) from error
+    return Place(fresh, location, year), True
+
+
+def _holds(location: Location, run: Mapping[str, Any], year: int, facts: Mapping[str, Any]) -> bool:
+    """Whether a store of this run has a year of the same items."""
+    with contextlib.suppress(errors.StoreError):
+        ours = skeleton.meta(skeleton.open_group(location))
+        known = ours["years"].get(str(year))
+        same = identity.digest(ours["run"]) == identity.digest(run)
+        return same and known is not None and identity.same_year(known["identity"], facts)
+    return False
+
+
+def _put_year(fresh: Location, final: Location) -> None:
+    """Put a staged year in the place of the old one by renaming; if it is cut off, it goes on when it is called again.
+
+    The old units are all gone before the first new one comes, so that at no moment units of both count as one year.
+    """
+    Path(fresh.url, _WHOLE).touch()
+    group = skeleton.open_group(final, read_only=False)
+    ours = skeleton.meta(group)
+    ((year, known),) = skeleton.meta(skeleton.open_group(fresh))["years"].items()
+    index = ours["years"][year]["index"]
+    moves = [
+        (Path(fresh.url, name, "c", str(known["index"])), Path(final.url, name, "c", str(index)))
+        for name in ours["variables"]
+    ]
+    for new, there in moves:
+        if new.exists() and there.exists():
+            there.rename(new.with_name("old"))
+    skeleton.put_year(group, int(year), {**known, "index": index})
+    for new, there in moves:
+        if new.exists():
+            there.parent.mkdir(parents=True, exist_ok=True)
+            new.rename(there)
+    _discard(fresh)
+
+
 def _mend(location: Location, layout: Layout, group: Any) -> None:
     """Mend what a kill, or a disk, did to the metadata of a store."""
     mended = mending.mend(location, layout)
@@ -154,9 +239,15 @@ def _replace(location: Location, layout: Layout, run: Mapping[str, Any], attrs: 
 
 
 def _recover(location: Location) -> None:
-    """Finish a replacement that was cut off between its two renames."""
+    """Finish a replacement that was cut off between its renames."""
     if location.local is None:
         return
+    for year in reading.staged_years(location):
+        if Path(year.url, _WHOLE).exists() and location.kind() == "store":
+            if reading.is_store(year.url):
+                _put_year(year, location)
+            else:  # all of it is in its place already
+                _discard(year)
     old, fresh = location.sibling(".old"), location.sibling(".new")
     if old.kind() == "absent":
         return

@@ -77,8 +77,9 @@ def write(
         Side of a shard in pixels, a multiple of `chunk`; None writes each chunk as a file of its own.
     overwrite
         True replaces a store of another run, as a whole, once the new year is complete; of the same run, it computes
-        the year anew. ``"year"`` does only the latter, for the later years of one run. Whatever is not a store of ours
-        is never replaced.
+        the year anew, which takes the place of the old one once it is complete (in a bucket the old one goes first).
+        ``"year"`` does only the latter, for the later years of one run. Whatever is not a store of ours is never
+        replaced.
     piece_units
         Units computed at once, at most; fewer where a row of them keeps all workers busy. Bounds memory.
     resources
