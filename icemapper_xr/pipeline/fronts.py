@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from icemapper_xr import conventions as cv
-from icemapper_xr import dates, regions, store, vectorise
+from icemapper_xr import dates, regions, vectorise
 from icemapper_xr.analysis import rates, termini
 from icemapper_xr.analysis.series import Acquisition
 from icemapper_xr.errors import AnalysisError
@@ -180,7 +180,7 @@ def _cut_short(sheets: Sequence[Sheet], shapes: gpd.GeoDataFrame, box: Any) -> s
             local = local.set_geometry(local.segmentize(abs(plane.rio.resolution()[0])))
             with contextlib.ExitStack() as damage:
                 for sheet in sheets:
-                    damage.enter_context(store.explained(sheet.path))
+                    damage.enter_context(sheet.reading())
                 if vectorise.at_data_edge(plane, local).any():
                     short.add(year)
     return short

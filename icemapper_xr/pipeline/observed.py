@@ -55,7 +55,7 @@ def shares(polygons: gpd.GeoSeries, there: Sequence[Sheet], year: int) -> npt.ND
         extent = shapely.box(*plane.rio.bounds())
         if counted is not None:
             extent = extent.intersection(counted.iloc[0])
-        with store.explained(sheet.path):
+        with sheet.reading():
             for number, polygon in zip(near[good], local[good], strict=True):
                 whole = shapely.make_valid(polygon)
                 found[number] += _seen(plane, whole.intersection(extent)) / whole.area

@@ -90,6 +90,7 @@ def drawing_of(source: str | Path, *, year: int | None = None) -> Drawing:
         _tell_gaps(folder, {one: tiled.never_asked(folder, known, one) for one in years})
         return Drawing(years, facts, functools.partial(tiled.draw, folder))
     cube = store.cube_of(source)
+    state = store.state(cube)
     stored = store.open_store(cube)
 
     def draw(
@@ -100,7 +101,7 @@ def drawing_of(source: str | Path, *, year: int | None = None) -> Drawing:
         min_hole_km2: float = 0.0,
     ) -> gpd.GeoDataFrame:
         options: dict[str, float] = {"min_area_km2": min_area_km2, "min_hole_km2": min_hole_km2}
-        with store.explained(cube):
+        with store.steady(cube, state, [year]):
             return vectorise.outlines(stored.sel(year=year), threshold=threshold, year=year, **options)
 
     return Drawing(_years(cube, store.status(cube), year), store.provenance(cube), draw)

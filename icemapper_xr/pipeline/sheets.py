@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,10 +40,16 @@ class Sheet:
     """Orbit, polarisation and sensor of each year."""
     years: tuple[int, ...]
     """Years that it was mapped in; in the others of `probability` it is empty."""
+    state: store.State
+    """Of its store, as it was opened."""
     zone: regions.Zone | None = None
     """UTM zone and what it owns of the region; None: all of the raster counts."""
     box: Bounds | None = None
     """What of the raster is the tile's own."""
+
+    def reading(self) -> contextlib.AbstractContextManager[None]:
+        """Compute from the raster: a damaged unit is named, and a year that is replaced meanwhile is refused."""
+        return store.steady(self.path, self.state, self.years)
 
     @property
     def grid(self) -> int:
@@ -156,6 +163,7 @@ def of_store(path: Path | str, years: Sequence[int] | None) -> Opened:
     StoreError
         There is no store, or a year is not in it or not finished.
     """
+    state = store.state(path)
     dataset = store.open_store(path)
     chosen = _chosen(path, _of_cube(dataset), years)
     for year in chosen:
@@ -163,7 +171,7 @@ def of_store(path: Path | str, years: Sequence[int] | None) -> Opened:
     facts = store.provenance(path)
     kinds, told = _acquisitions(facts, chosen)
     probability = dataset[cv.PROBABILITY].sel({cv.YEAR: list(chosen)})
-    return Opened((Sheet("", path, probability, kinds, chosen),), chosen, facts, tuple(told))
+    return Opened((Sheet("", path, probability, kinds, chosen, state),), chosen, facts, tuple(told))
 
 
 def _refuse_unfinished(path: Path | str, year: int, left: int) -> None:
@@ -254,6 +262,7 @@ def _of_zone(
         own = [year for year in years if year in facts[path]["years"]]
         if not own:
             continue
+        state = store.state(path)
         around = [other for other in paths if _touch(boxes[path], boxes[other])]
         kinds, notes = _acquisitions(facts[path], own)
         by_year = dict(zip(own, kinds, strict=True))
@@ -264,6 +273,7 @@ def _of_zone(
                 probability=_window(path, around, {other: facts[other]["years"] for other in around}, years),
                 acquisitions=tuple(by_year.get(year, kinds[0]) for year in years),
                 years=tuple(own),
+                state=state,
                 zone=zone,
                 box=boxes[path],
             ),

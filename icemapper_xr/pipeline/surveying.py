@@ -10,7 +10,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from icemapper_xr import conventions as cv
-from icemapper_xr import filters, progress, store
+from icemapper_xr import filters, progress
 from icemapper_xr.analysis import blocks, pieces
 from icemapper_xr.pipeline import layover, sheets
 from icemapper_xr.pipeline.requests import MeasureSettings, Truth
@@ -114,7 +114,7 @@ def _one(
         left_out = pieces.areas_of(where, ever.where(ever > 0).expand_dims({cv.YEAR: p[cv.YEAR].values[:1]}))
         for table, _ in lazy.values():
             table[LEFT_OUT] = left_out["observed_area"]
-    with progress.dask_bar("Areas"), store.explained(sheet.path):
+    with progress.dask_bar("Areas"), sheet.reading():
         (done,) = compute(lazy)
     blank = np.zeros((0 if truth is None else len(truth.years), where.numbers.size))
     found = {}

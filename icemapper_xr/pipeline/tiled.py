@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -168,9 +169,13 @@ def draw(
     """
     drawn = []
     for zone, paths in zones_of(folder).items():
-        there = [path for path in paths if year in store.status(path)]
-        if there:
-            plane = regions.mosaic(there, year=year)
+        states = {path: found for path in paths if year in (found := store.state(path))}
+        if not states:
+            continue
+        with contextlib.ExitStack() as reading:
+            for path, state in states.items():
+                reading.enter_context(store.steady(path, state, [year]))
+            plane = regions.mosaic(list(states), year=year)
             outlined = vectorise.outlines(
                 plane, threshold=threshold, min_area_km2=0, min_hole_km2=min_hole_km2, crs_out=None
             )

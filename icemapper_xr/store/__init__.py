@@ -39,6 +39,7 @@ from icemapper_xr.store.reading import (
     writer,
 )
 from icemapper_xr.store.sessions import Session, Target, session, write_unit
+from icemapper_xr.store.steady import State, state, steady
 from icemapper_xr.store.writing import Report, write
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "Handover",
     "Report",
     "Session",
+    "State",
     "Target",
     "Unit",
     "cube_of",
@@ -66,7 +68,9 @@ __all__ = [
     "provenance",
     "reads_from",
     "session",
+    "state",
     "status",
+    "steady",
     "todo",
     "unlike",
     "unpoint",
