@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import icemapper_xr as ix
 from icemapper_xr import pipeline, store
 from icemapper_xr.conventions import MIN_STEPS
 from icemapper_xr.errors import OptionError, StoreError
-from icemapper_xr.pipeline import execution, records, units
+from icemapper_xr.pipeline import execution, mapping, records, units
 from icemapper_xr.pipeline.outcomes import Outcome, Written
 from icemapper_xr.settings import MapSettings
 from icemapper_xr.testing import CallCounter, FakeSegmenter
@@ -217,6 +218,41 @@ def test_a_run_that_is_refused_leaves_neither_folder_nor_pointer(folder: Path, t
     with pytest.raises(StoreError, match=r"file\.zarr exists and is a file"):
         pipeline.map_glaciers(out=tmp_path / "out", store=file, **options)
     assert names(tmp_path) == ["file.zarr"]
+
+
+def test_a_run_that_is_refused_for_the_lock_leaves_the_pointer_of_the_one_that_has_it(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had seen no pointer before it planned, and took back that of the other one, which then failed at its end."""
+    out, cube = tmp_path / "out", tmp_path / "big" / "cube.zarr"
+    options = {"catalog": folder, "weights": FakeSegmenter(window=32), "years": (2023,), **AREA}
+    under_way, go_on, reports = threading.Event(), threading.Event(), []
+    first = threading.Thread(target=lambda: reports.append(pipeline.map_glaciers(out=out, store=cube, **options)))
+    really_evaluated, really_planned = units.evaluate, mapping.planned
+
+    def evaluate(job: Any) -> Any:
+        under_way.set()
+        assert go_on.wait(60)
+        return really_evaluated(job)
+
+    def planned(*args: Any, **named: Any) -> Any:
+        found = really_planned(*args, **named)
+        if threading.current_thread() is threading.main_thread():  # the second one, while it plans
+            first.start()
+            assert under_way.wait(60)
+        return found
+
+    monkeypatch.setattr(units, "evaluate", evaluate)
+    monkeypatch.setattr(mapping, "planned", planned)
+    try:
+        with pytest.raises(StoreError, match="is being written by"):
+            pipeline.map_glaciers(out=out, store=cube, **options)
+        assert store.cube_of(out) == str(cube)
+    finally:
+        go_on.set()
+        first.join()
+    assert [report.store for report in reports] == [str(cube)]
+    assert names(out) == ["logs", "orbits.gpkg", "outlines.gpkg", "run.json", "store.json"]
 
 
 # -- run.json ---------------------------------------------------------------------------------------------------------

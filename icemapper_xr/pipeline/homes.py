@@ -80,11 +80,21 @@ def running(home: Home, chosen: MapSettings, segmenter: Segmenter, where: str) -
     except BaseException:
         if journal.path is None or _certainly_absent(home.cube):
             journal.discard()
-            if not pointed:
+            if not pointed and _nobody_s(home):
                 store.unpoint(folder)
         if made and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
         raise
+
+
+def _nobody_s(home: Home) -> bool:
+    """Whether no other run has begun in the folder meanwhile, or is about to; no if nobody answers."""
+    if not home.folder.is_dir() or {path.name for path in home.folder.iterdir()} - {store.POINTER}:
+        return False
+    try:
+        return store.writer(home.cube) is None
+    except StoreError:
+        return False
 
 
 def _certainly_absent(cube: str) -> bool:

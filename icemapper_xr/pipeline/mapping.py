@@ -383,6 +383,8 @@ def _write(
         if made and not any(folder.iterdir()):
             folder.rmdir()
         raise
+    if home.elsewhere is not None:  # again: another run, refused for this one's lock, may have taken it back
+        store.point(folder, home.elsewhere)
     if written.unreadable:
         names = ", ".join(sorted(written.unreadable)[:_NAMED])
         warnings.warn(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -121,13 +122,16 @@ def elsewhere(folder: Path, cube: PathLike | None) -> str | None:
 
 
 def point(folder: Path, cube: PathLike) -> None:
-    """Write into a folder that its cube lies elsewhere.
+    """Write into a folder that its cube lies elsewhere, if it does not say so.
 
     Raises
     ------
     StoreError
         The folder cannot be written to.
     """
+    with contextlib.suppress(errors.StoreError):  # what cannot be read is written anew
+        if pointed(folder) == plain(cube):
+            return
     try:
         replace_file(folder / POINTER, (json.dumps({"store": plain(cube)}) + "\n").encode())
     except OSError as error:
