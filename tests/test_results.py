@@ -653,6 +653,32 @@ def test_real_retreat_around_ny_alesund(shared: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(slopes, truth, rtol=0.03)
 
 
+@pytest.mark.parametrize(
+    "name", ["run.json", "RUN.json", "tiles.json", "store.json", "outlines.gpkg", "orbits.csv", "glaciers.gpkg"]
+)
+def test_a_map_s_own_files_are_not_replaced_by_tables(tmp_path: Path, name: str) -> None:
+    folder = rs.write_map(tmp_path / "map", (2016,))
+    with pytest.raises(OptionError, match=rf"{name} is a name that the map in .*map keeps for its own files"):
+        pipeline.areas_of_run(folder, out=folder / name)
+    assert not (folder / name).exists()
+    assert tables.target(folder, tmp_path / name.replace("gpkg", "csv"), "areas.csv").parent == tmp_path
+
+
+def test_outlines_do_not_replace_the_glaciers_of_their_map(tmp_path: Path) -> None:
+    folder = rs.write_map(tmp_path / "map", (2016,))
+    with pytest.raises(OptionError, match=r"glaciers\.gpkg is a name that the map"):
+        pipeline.outlines_of_run(folder, folder / "glaciers.gpkg")
+    assert pipeline.outlines_of_run(folder, folder / "outlines_large.gpkg", min_area_km2=1)[0].exists()
+
+
+def test_outlines_of_a_map_without_their_columns_are_told(tmp_path: Path) -> None:
+    folder = rs.write_map(tmp_path / "map", (2016,))
+    path, drawn = pipeline.outlines_of_run(folder)
+    vectorise.write(drawn.drop(columns="area_km2"), path)
+    with pytest.raises(VectorError, match=r"lack the column 'area_km2', .*draw them anew with `icemapper outlines`"):
+        pipeline.divides_of_run(folder)
+
+
 def test_a_table_in_a_geopackage_comes_with_its_method_or_not_at_all(tmp_path: Path) -> None:
     table, about = pd.DataFrame({"id": ["A"], "km2": [1.5]}), {"method": ["one"]}
     target = tables.target(tmp_path, tmp_path / "x.gpkg", "areas.csv")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from icemapper_xr import addresses, calibrate, conventions, inventory, progress, store, vectorise
 from icemapper_xr.errors import OptionError, StoreError
-from icemapper_xr.pipeline import calibrations, flown, records, tiled
+from icemapper_xr.pipeline import calibrations, flown, records, tables, tiled
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -207,6 +207,7 @@ def outlines_of_run(
     name = OUTLINES if year is None else f"{Path(OUTLINES).stem}_{year}{Path(OUTLINES).suffix}"
     target = store.folder_of(source) / name if out is None else addresses.local_path(out)
     vectorise.suffix_of(target)
+    tables.refuse_kept(target, outlines=True)
     own = _is_drawing(target, source)
     if own and year is not None and (others := [one for one in drawing_of(source).years if one != year]):
         raise OptionError(

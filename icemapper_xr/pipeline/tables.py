@@ -14,6 +14,7 @@ import numpy as np
 
 from icemapper_xr import addresses, store, vectorise, whole
 from icemapper_xr.errors import OptionError, StoreError
+from icemapper_xr.pipeline import tiled
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["SUFFIXES", "as_json", "target", "text", "write", "write_bytes"]
 
 SUFFIXES: Final = (".csv", ".gpkg", ".json")
+_OF_A_MAP: Final = ("run.json", tiled.INDEX, store.POINTER)
+"""What tells the folder of a map, beside its cube: settings, tiles, and where the cube lies."""
+_OF_GLACIERS: Final = ("orbits.", "glaciers.")
+"""How the names of others of its files begin."""
 
 
 def target(source: str | Path, out: str | Path | None, name: str) -> Path:
@@ -30,15 +35,39 @@ def target(source: str | Path, out: str | Path | None, name: str) -> Path:
     Raises
     ------
     OptionError
-        The suffix is none of .csv, .gpkg, .json, or the method of a .gpkg would take the place of another table.
+        The suffix is none of .csv, .gpkg, .json, or the file, or the method of a .gpkg, would take the place of
+        another table or of one of a map's own files.
     """
     path = addresses.local_path(out) if out is not None else store.folder_of(source) / name
     if path.suffix.lower() not in SUFFIXES:
         raise OptionError(f"the table {path} must end in one of {', '.join(SUFFIXES)}")
+    refuse_kept(path)
     beside = path.with_suffix(".json")
     if path.suffix.lower() == ".gpkg" and not _is_method(beside):
         raise OptionError(f"the method of {path} goes to {beside}, which is something else: name another file")
     return path
+
+
+def refuse_kept(path: Path, *, outlines: bool = False) -> None:
+    """Refuse a file in the folder of a map under a name that the folder keeps for its own.
+
+    Parameters
+    ----------
+    path
+        To be written.
+    outlines
+        Whether it is one of outlines, for which their names are right.
+
+    Raises
+    ------
+    OptionError
+        The name is kept.
+    """
+    name = path.name.casefold()
+    drawn = name.startswith("outlines") and name.endswith(".gpkg")
+    kept = name in _OF_A_MAP or name.startswith(_OF_GLACIERS) or (drawn and not outlines)
+    if kept and any((path.parent / one).exists() for one in (*_OF_A_MAP, store.CUBE)):
+        raise OptionError(f"{path} is a name that the map in {path.parent} keeps for its own files: name another file")
 
 
 def _is_method(path: Path) -> bool:

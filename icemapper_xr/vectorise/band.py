@@ -79,9 +79,17 @@ def band(
     ------
     OptionError
         If the levels do not lie on both sides of the threshold.
+    VectorError
+        If the outlines are not such as `vectorise.outlines` draws.
     """
     import pandas as pd
 
+    lacking = [name for name in drawing.COLUMNS if name not in outlines]
+    if lacking:
+        raise errors.VectorError(
+            f"the outlines lack the column {lacking[0]!r}, which those of a map have: draw them anew with "
+            "`icemapper outlines`"
+        )
     low, high = levels if at is None else at
     if not ((low is None or 0 < low < threshold) and (high is None or threshold < high < 1)):
         raise errors.OptionError(
