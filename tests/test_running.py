@@ -32,6 +32,59 @@ def where() -> dict:
     return {"bounds": scenes.inner(), "crs": f"EPSG:{scenes.EPSG}"}
 
 
+# -- SIGTERM ----------------------------------------------------------------------------------------------------------
+HANG = """
+import multiprocessing, sys, time
+from pathlib import Path
+from icemapper_xr import cli, whole
+from icemapper_xr.store import lock
+from icemapper_xr.store.location import Location
+
+@cli.app.command
+def hang(out: Path) -> None:
+    with lock.hold(Location.parse(out / "a.zarr")), whole.appearing(out / "outlines.gpkg") as part:
+        part.write_text("half")
+        child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+        child.start()
+        child.terminate()
+        child.join()
+        print(child.exitcode, part.exists(), flush=True)
+        time.sleep(60)
+
+cli.main(["hang", sys.argv[1]])
+"""
+
+
+def test_sigterm_ends_a_command_as_ctrl_c_does(tmp_path: Path) -> None:
+    """SLURM sends it at the time limit; hidden files of what was being written stayed for ever."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HANG, str(tmp_path)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+    )
+    assert process.stdout is not None
+    # A process that was forked ends at once, and cleans up nothing of its parent's.
+    assert process.stdout.readline() == f"{-signal.SIGTERM} True\n"
+    assert len(list(tmp_path.iterdir())) == 2
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert said == (
+        "icemapper: stopped by SIGTERM; the same command again goes on where it was (of `train`: with --resume)\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_leaves_sigterm_as_it_was() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    cli.main(["--version"])
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 # -- plan -------------------------------------------------------------------------------------------------------------
 def test_a_plan_counts_what_the_map_then_does(folder: Path, tmp_path: Path) -> None:
     segmenter = FakeSegmenter(window=32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -38,6 +39,19 @@ def test_what_fails_leaves_what_was_there(tmp_path: Path) -> None:
         interrupted()
     assert path.read_text() == "old"
     assert names(tmp_path) == ["areas.csv"]
+
+
+def test_what_a_killed_process_left_long_ago_goes(tmp_path: Path) -> None:
+    path = tmp_path / "outlines.gpkg"
+    old, young = (tmp_path / f".outlines.{mark * 8}.part.gpkg" for mark in "ab")
+    other = tmp_path / ".outlines_2023.cccccccc.part.gpkg"
+    for part in (old, young, other):
+        part.write_text("half")
+    for part in (old, other):
+        os.utime(part, (0, 0))
+    with whole.appearing(path) as part:
+        part.write_text("new")
+    assert names(tmp_path) == sorted([young.name, other.name, path.name])
 
 
 def test_a_block_that_writes_nothing_is_told(tmp_path: Path) -> None:

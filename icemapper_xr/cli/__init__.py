@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
+import threading
+import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 from cyclopts import CycloptsError
 
@@ -17,6 +22,12 @@ from icemapper_xr.cli._app import app, one_line
 from icemapper_xr.errors import IcemapperError
 
 __all__ = ["app", "main"]
+
+_TERMINATED: Final = 128 + signal.SIGTERM
+"""Exit code that a shell gives a command that SIGTERM ended."""
+_BURST: Final = 10.0
+"""Seconds after SIGTERM in which another one, as schedulers send, does not cut off the cleaning up."""
+_GOES_ON: Final = "the same command again goes on where it was (of `train`: with --resume)"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -30,11 +41,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for noisy in (DeprecationWarning, FutureWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
         warnings.simplefilter("ignore", noisy)
     try:
-        app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        with _ended_in_order():
+            app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except (IcemapperError, CycloptsError) as error:
         _fail(one_line(error), 2)
     except KeyboardInterrupt:
-        _fail("stopped; the same command again goes on where it was (of `train`: with --resume)", 130)
+        _fail(f"stopped; {_GOES_ON}", 130)
+    except SystemExit as error:
+        if error.code == _TERMINATED:
+            _fail(f"stopped by SIGTERM; {_GOES_ON}", _TERMINATED)
+        raise
     except BrokenPipeError:
         sys.stderr.close()
         raise SystemExit(0) from None
@@ -49,6 +65,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "ICEMAPPER_DEBUG=1 shows where)",
             1,
         )
+
+
+@contextlib.contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Let SIGTERM, which SLURM sends at the time limit, end the command as Ctrl-C does: nothing half written stays."""
+    main_thread = threading.current_thread() is threading.main_thread()
+    if not main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:  # somebody else has a say in it
+        yield
+        return
+    process, last = os.getpid(), -_BURST
+
+    def end(*_: object) -> None:
+        nonlocal last
+        if os.getpid() != process:  # a fork: what its parent has begun is not its own to clean up
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
+        now = time.monotonic()
+        if now - last >= _BURST:
+            last = now
+            raise SystemExit(_TERMINATED)
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _fail(message: str, code: int) -> None:

@@ -35,6 +35,8 @@ def told(error: BaseException) -> str:
     """
     if isinstance(error, KeyboardInterrupt):
         return "stopped by hand (KeyboardInterrupt)"
+    if isinstance(error, SystemExit):
+        return f"stopped from outside (exit code {error.code})"
     return f"{type(error).__name__}: {error}"
 
 
