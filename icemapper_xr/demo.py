@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from icemapper_xr import conventions, pipeline, plot, progress, simulate, store
+from icemapper_xr import addresses, conventions, pipeline, plot, progress, simulate, store
 from icemapper_xr._types import Bounds
 from icemapper_xr.errors import OptionError, StoreError
 from icemapper_xr.pipeline import geotiff
@@ -131,7 +131,7 @@ def run(
         raise OptionError(f"size is {size} px, but must lie between {SMALLEST} and {LARGEST}")
     if seed < 0:
         raise OptionError(f"seed is {seed}, but must be 0 or more")
-    folder = _fresh(Path(out))
+    folder = _fresh(addresses.local_path(out))
     progress.note("simulating two years of a Sentinel-1 scene")
     side = size + 2 * MARGIN
     settings = simulate.SceneSettings(

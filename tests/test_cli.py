@@ -15,9 +15,11 @@ import rasterio
 import shapely
 
 import icemapper_xr as ix
-from icemapper_xr import catalog, cli, demo
-from icemapper_xr.errors import OptionError
+from icemapper_xr import catalog, cli, demo, vectorise
+from icemapper_xr.errors import OptionError, StoreError
 from icemapper_xr.settings import MapSettings
+from icemapper_xr.testing import FakeSegmenter
+from icemapper_xr.training import places, verbs
 from tests import scenes
 
 BOUNDS = [str(int(edge)) for edge in scenes.inner()]
@@ -49,6 +51,26 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     assert lines[0].startswith("icemapper: ")
     assert "Traceback" not in err
     return lines[0]
+
+
+def test_home_is_understood_by_every_verb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They made a folder called ~ where the user was."""
+    home, here = tmp_path / "home", tmp_path / "here"
+    (home / "taken").mkdir(parents=True)
+    (home / "taken" / "mine.txt").write_text("mine")
+    here.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(here)
+    with pytest.raises(StoreError, match=rf"^{home}/taken holds files that the demo did not write"):
+        demo.run(out="~/taken", weights=FakeSegmenter(window=32))
+    with pytest.raises(OptionError, match=rf"{home}/none\.toml"):
+        verbs.train_weights("~/none.toml")
+    with places.folders("~/scores", None):
+        assert (home / "scores").is_dir()
+    shape = gpd.GeoDataFrame({"year": [2023]}, geometry=[shapely.box(15, 78, 16, 79)], crs=4326)
+    assert vectorise.write(shape, "~/ice.gpkg") == home / "ice.gpkg"
+    assert len(vectorise.read("~/ice.gpkg")) == 1
+    assert not any(here.iterdir())
 
 
 def test_tokens_are_not_printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

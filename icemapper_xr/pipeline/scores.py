@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from icemapper_xr import addresses, progress, store
 from icemapper_xr import conventions as cv
-from icemapper_xr import progress, store
 from icemapper_xr.errors import OptionError
 from icemapper_xr.pipeline import calibrations, runs
 from icemapper_xr.pipeline.sheets import Sheet
@@ -64,8 +64,8 @@ def scores_of_run(
         )
     mapped = run.years[0]
     truth = reference.read(
-        Path(outlines),
-        area=None if area is None else Path(area),
+        addresses.local_path(outlines),
+        area=None if area is None else addresses.local_path(area),
         year=mapped,
         crs=run.sheets[0].probability.rio.crs,
     )
@@ -87,12 +87,12 @@ def scores_of_run(
             **scoring.evaluate(reference.meeting(found, truth), calibration=model),
         }
         if out is not None:
-            scorecard.write(report, Path(out))
+            scorecard.write(report, addresses.local_path(out))
     return report
 
 
 def _compared(sheet: Sheet, year: int, truth: reference.Outlines, *, name: str) -> cases.Case:
-    with store.explained(sheet.path):
+    with sheet.reading():
         return reference.compared(
             sheet.probability.sel(year=year),
             _near(truth, sheet),

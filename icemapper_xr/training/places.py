@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from icemapper_xr import errors
+from icemapper_xr import addresses, errors
 
 __all__ = ["file", "folder", "folders"]
 
@@ -34,7 +34,7 @@ def folder(path: Path) -> Path:
 @contextlib.contextmanager
 def folders(*paths: str | Path | None) -> Iterator[None]:
     """Make those folders that are named; those that the work inside leaves empty when it fails are taken away again."""
-    named = [Path(path) for path in paths if path is not None]
+    named = [addresses.local_path(path) for path in paths if path is not None]
     missing = {one for path in named for one in (path, *path.parents) if not one.exists()}
     try:
         for path in named:

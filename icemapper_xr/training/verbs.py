@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from icemapper_xr import addresses, errors, models
 from icemapper_xr import calibrate as maps
-from icemapper_xr import errors, models
 from icemapper_xr._types import Segmenter
 from icemapper_xr.conventions import PIXEL_SIZE, ModelEngine
 from icemapper_xr.models import own
@@ -69,10 +69,11 @@ def train_weights(
     from icemapper_xr.training import export as exporting
     from icemapper_xr.training import fit
 
-    path = Path(config)
+    path = addresses.local_path(config)
     wanted = settings.load(path)
-    folder = Path(out) if out is not None else Path("scratch") / path.stem
-    target = Path(export) if export is not None else folder
+    folder = addresses.local_path(out) if out is not None else Path("scratch") / path.stem
+    target = addresses.local_path(export) if export is not None else folder
+    cache = addresses.local_path(cache) if cache is not None else None
     exporting.require_place(wanted, target)
     with places.folders(folder, target / "logs", cache):
         trained = fit.train(wanted, folder, cache=cache, resume=resume, beside=path, workers=workers, describe=describe)
@@ -129,13 +130,13 @@ def evaluate_weights(
     segmenter = models.load_model(weights, features=features, engine=engine)
     size = SIZE if size is None else size
     found = tuple(seeds) if seeds is not None else scenes.SEEDS
-    kept = Path(cache) if cache is not None else None
+    kept = addresses.local_path(cache) if cache is not None else None
     made: Iterator[scenes.Case]
     if data is not None:
         if changes:
             raise errors.OptionError("the sensitivity is measured on simulated scenes: leave data or changes out")
         source = Path(data).name if only is None else f"{Path(data).name}, {only}"
-        made = scenes.published(segmenter, Path(data), only=only or "*")
+        made = scenes.published(segmenter, addresses.local_path(data), only=only or "*")
     else:
         _check_scenes(found, size, segmenter)
         made = scenes.simulated(segmenter, seeds=found, size=size, cache=kept)
@@ -157,7 +158,7 @@ def evaluate_weights(
                 segmenter, seeds=found[:SENSITIVITY_SEEDS], size=size, cache=kept
             )
         if out is not None:
-            scorecard.write(report, Path(out))
+            scorecard.write(report, addresses.local_path(out))
     if register:
         _register(weights, scores=_short(report))
     return report
@@ -203,14 +204,16 @@ def calibrate_weights(
     made: Iterator[scenes.Case]
     if data is not None:
         source = f"{Path(data).name}, {only or '*'}"
-        made = scenes.published(segmenter, Path(data), only=only or "*")
+        made = scenes.published(segmenter, addresses.local_path(data), only=only or "*")
     else:
         _check_scenes(found, size, segmenter)
         source = f"{len(found)} simulated scenes of {size} px, {_named(found)}{_seen(weights, found)}"
-        made = scenes.simulated(segmenter, seeds=found, size=size, cache=Path(cache) if cache is not None else None)
+        made = scenes.simulated(
+            segmenter, seeds=found, size=size, cache=addresses.local_path(cache) if cache is not None else None
+        )
     if register:
         own.check(models.resolve(weights).path)
-    target = None if out is None else places.file(Path(out))
+    target = None if out is None else places.file(addresses.local_path(out))
     with places.folders(None if target is None else target.parent, cache):
         bins = scoring.reliabilities(made)
         note = f"weights {segmenter.digest[:12]}; {source}"

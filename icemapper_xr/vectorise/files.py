@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from icemapper_xr import conventions, errors, whole
+from icemapper_xr import addresses, conventions, errors, whole
 from icemapper_xr.vectorise import antimeridian
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def write(gdf: gpd.GeoDataFrame, path: str | os.PathLike[str], *, layer: str = L
     VectorError
         If the suffix is none of the three, or the file cannot be written.
     """
-    target = Path(path)
+    target = addresses.local_path(path)
     suffix = suffix_of(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +90,7 @@ def read(path: str | os.PathLike[str]) -> gpd.GeoDataFrame:
     """
     import geopandas as gpd
 
-    source = Path(path)
+    source = addresses.local_path(path)
     if not source.is_file():
         raise errors.VectorError(f"There is no file {source}: name a file of outlines")
     try:
