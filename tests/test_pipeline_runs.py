@@ -18,7 +18,7 @@ from rasterio.warp import transform_bounds
 
 import icemapper_xr as ix
 from icemapper_xr import catalog, pipeline, store
-from icemapper_xr.errors import CatalogError, CubeError, StoreError
+from icemapper_xr.errors import CatalogError, CubeError, OptionError, StoreError
 from icemapper_xr.pipeline import execution, records, units
 from icemapper_xr.testing import CallCounter, FakeSegmenter
 from tests import scenes
@@ -224,6 +224,77 @@ def test_masks_are_not_mixed(folder: Path, tmp_path: Path) -> None:
         with pytest.raises(StoreError, match=r"settings.mask"):
             other.icemapper.to_zarr(tmp_path / "a.zarr")
     assert results[1].icemapper.to_zarr(tmp_path / "a.zarr").written == 0
+
+
+@pytest.fixture(scope="module")
+def joined(folder: Path) -> tuple[xr.Dataset, xr.Dataset]:
+    """The cubes of two years in one, and what was predicted from both, with the attributes of the first year."""
+    cubes = [ix.open_cube(catalog=folder, year=year, margin=32, **AREA).compute() for year in (2022, 2023)]
+    years = xr.DataArray([2022, 2023], dims="year", name="year")
+    results = [one.icemapper.predict(weights=FakeSegmenter(window=32)) for one in cubes]
+    return xr.concat(cubes, "time", combine_attrs="override"), xr.concat(results, years, combine_attrs="override")
+
+
+def test_a_year_of_joined_results_is_not_stored_as_the_first(
+    joined: tuple[xr.Dataset, xr.Dataset], tmp_path: Path
+) -> None:
+    """`concat` keeps the attributes of the first year: its items and dates are not those of the second."""
+    _, results = joined
+    second = results.sel(year=2023)
+    for result, options in ((second, {}), (second, {"year": 2023}), (results, {"year": 2023})):
+        with pytest.raises(StoreError, match=r"values of 2023 have the attributes .* of 2022.*before joining"):
+            result.icemapper.to_zarr(tmp_path / "a.zarr", **options)
+    with pytest.raises(OptionError, match="year=2023, but the result is of 2022"):
+        results.isel(year=0).icemapper.to_zarr(tmp_path / "a.zarr", year=2023)
+    assert not (tmp_path / "a.zarr").exists()
+    assert results.sel(year=2022).icemapper.to_zarr(tmp_path / "a.zarr").year == 2022
+
+
+def test_a_year_of_a_store_says_its_year(joined: tuple[xr.Dataset, xr.Dataset], folder: Path, tmp_path: Path) -> None:
+    for year in (2022, 2023):
+        cube = ix.open_cube(catalog=folder, year=year, margin=32, **AREA)
+        cube.icemapper.predict(weights=FakeSegmenter(window=32)).icemapper.to_zarr(tmp_path / "a.zarr")
+    found = ix.open_store(tmp_path / "a.zarr").sel(year=2023)
+    assert found.icemapper.to_zarr(tmp_path / "b.zarr").year == 2023
+    np.testing.assert_array_equal(ix.open_store(tmp_path / "b.zarr").sel(year=2023).probability, found.probability)
+    odd = found.assign_coords(year=np.datetime64("2023-01-01", "ns"))
+    with pytest.raises(OptionError, match=r"type datetime64\[ns\].*dt\.year"):
+        odd.icemapper.to_zarr(tmp_path / "c.zarr")
+
+
+def test_a_cube_of_other_dates_than_its_attributes_is_not_mapped(joined: tuple[xr.Dataset, xr.Dataset]) -> None:
+    cubes, _ = joined
+    weights = FakeSegmenter(window=32)
+    for cube in (cubes.sel(time="2023"), cubes.isel(time=slice(8, 23)), cubes.isel(time=[*range(7), *range(22, 30)])):
+        with pytest.raises(CubeError, match=r"begins on 2022-01-01 \(year 2022\).*before joining"):
+            cube.icemapper.predict(weights=weights)
+    assert cubes.isel(time=slice(15)).icemapper.predict(weights=weights).attrs["year"] == 2022
+
+
+def test_features_that_were_merged_are_of_one_orbit_and_told_of_both(tmp_path: Path) -> None:
+    features = ("rtc", "insar")
+    for orbit in (14, 87):
+        scenes.write_rtc(tmp_path / str(orbit), orbit=orbit)
+        scenes.write_coherence(tmp_path / str(orbit), orbit=orbit)
+        catalog.build(tmp_path / str(orbit))
+
+    def opened(orbit: int, *features: str) -> xr.Dataset:
+        return ix.open_cube(catalog=tmp_path / str(orbit), year=2023, features=features, margin=32, **AREA)
+
+    weights = FakeSegmenter(features=features, window=32)
+    for how in ("override", "drop_conflicts"):
+        two = xr.merge([opened(14, "rtc"), opened(87, "insar")], compat="no_conflicts", combine_attrs=how)
+        with pytest.raises(CubeError, match=r"several relative orbits \(14 in rtc, 87 in insar\).*orbit=14"):
+            two.icemapper.predict(weights=weights)
+        assert two.icemapper.predict(weights=FakeSegmenter(window=32)) is not None  # the other feature is not used
+    parts = [opened(14, "rtc"), opened(14, "insar")]
+    with pytest.raises(CubeError, match=r"tell of rtc only, not of insar.*open them together.*drop_conflicts"):
+        xr.merge(parts, compat="no_conflicts", combine_attrs="override").icemapper.predict(weights=weights)
+    merged = xr.merge(parts, compat="no_conflicts", combine_attrs="drop_conflicts").icemapper.predict(weights=weights)
+    together = opened(14, *features).icemapper.predict(weights=weights)
+    assert merged.attrs["item_ids"] == together.attrs["item_ids"]
+    assert merged.icemapper.to_zarr(tmp_path / "a.zarr").year == 2023
+    np.testing.assert_array_equal(merged.probability, together.probability)
 
 
 def rasters(folder: Path, level: float) -> list[Path]:

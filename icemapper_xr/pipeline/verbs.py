@@ -381,7 +381,8 @@ def to_zarr(result: xr.Dataset, path: str | Path, *, year: int | None = None, ov
     path
         Folder of the store; made if it does not exist, resumed if it is of the same run.
     year : int, optional
-        Year of the result; None takes it from the attributes, which it must not contradict.
+        Year of the result; None takes it from the coordinate `year`, else from the attribute, which must not contradict
+        it.
     overwrite : bool
         Whether to replace a store of another run.
 
@@ -393,17 +394,32 @@ def to_zarr(result: xr.Dataset, path: str | Path, *, year: int | None = None, ov
     Raises
     ------
     StoreError
-        If the path is of another run or not a store, or cannot be written.
+        If the path is of another run or not a store, or cannot be written; or if the attributes, and with them item ids
+        and dates, are of another year than the values: joined years have those of the first.
     OptionError
-        If no year is given and the attributes have none, or they have another one.
+        If no year is given and the result does not say its own, or says another one.
     """
-    own = result.attrs.get(conventions.ATTR_YEAR) if conventions.YEAR not in result.dims else None
+    own = _year_of(result)
     label = year if year is not None else own
     if label is None:
         raise OptionError("the result does not say its year; name it: to_zarr(path, year=2023)")
-    if own is not None and int(label) != int(own):
-        raise OptionError(
-            f"year={label}, but the result is of {own} by its attributes: leave year out, or open the cube of {label}"
-        )
+    if own is not None and int(label) != own:
+        raise OptionError(f"year={label}, but the result is of {own}: give what was predicted from the cube of {label}")
     placed = cluster.placement(cluster.active_client())
     return store.write(result, path, year=int(label), overwrite=overwrite, resources=placed)
+
+
+def _year_of(result: xr.Dataset) -> int | None:
+    """Return the year of the values: of joined years the coordinate knows it, the attribute is of the first one."""
+    if conventions.YEAR in result.dims:
+        return None
+    if conventions.YEAR not in result.coords:
+        told = result.attrs.get(conventions.ATTR_YEAR)
+        return None if told is None else int(told)
+    found = result[conventions.YEAR]
+    if found.dtype.kind not in "iuf":
+        raise OptionError(
+            f"the coordinate year of the result is of the type {found.dtype}: give a whole number, for example with "
+            ".assign_coords(year=result.year.dt.year)"
+        )
+    return int(found.item())

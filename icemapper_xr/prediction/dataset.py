@@ -81,6 +81,8 @@ def _check(cube: xr.Dataset, segmenter: Segmenter, gap: str) -> None:
     times = cube[conventions.TIME].values
     if not np.all(times[1:] > times[:-1]):
         raise CubeError("the cube's times do not ascend, and the network takes steps in order: ds.sortby('time')")
+    _check_year(cube)
+    _check_together(cube, segmenter)
     found = pixels.size(cube)
     if not np.isclose(found, segmenter.pixel_size, rtol=1e-3):
         raise CubeError(
@@ -88,6 +90,50 @@ def _check(cube: xr.Dataset, segmenter: Segmenter, gap: str) -> None:
             f"with resolution={segmenter.pixel_size:g} (--resolution {segmenter.pixel_size:g}), or say how to resample "
             "it with resample='bilinear' (--resample bilinear)"
         )
+
+
+def _check_year(cube: xr.Dataset) -> None:
+    """Refuse a cube whose attributes are of other dates: the map would have the year and the facts of another one."""
+    times, start = cube[conventions.TIME].values, cube.attrs.get(conventions.ATTR_START)
+    if start is None or not np.issubdtype(times.dtype, np.datetime64):
+        return
+    # Steps have their days in order; of dates that were named only the first is known, which is the start.
+    steps = len(times) if cube.attrs.get(conventions.ATTR_FIRST_DAY, "named") != "named" else 1
+    begins = np.datetime64(start, "ns") + np.arange(steps) * np.timedelta64(conventions.STEP_DAYS, "D")
+    ends = begins + np.timedelta64(conventions.STEP_DAYS, "D")
+    if np.all((begins <= times[:steps]) & (times[:steps] < ends)):
+        return
+    year = cube.attrs.get(conventions.ATTR_YEAR)
+    raise CubeError(
+        f"the cube's steps are of {str(times[0])[:10]} to {str(times[-1])[:10]}, but its attributes are of a series "
+        f"that begins on {start} (year {year}), as joined cubes have those of the first: "
+        "predict each year's cube before joining them, or open the cube of these dates (year, start or times)"
+    )
+
+
+def _check_together(cube: xr.Dataset, segmenter: Segmenter) -> None:
+    """Refuse features that were not opened together and are of two orbits, or of which the attributes tell nothing."""
+    orbits = {feature: _orbits(cube, feature) for feature in segmenter.features}
+    if len(set().union(*orbits.values())) > 1:
+        named = ", ".join(f"{', '.join(map(str, sorted(found)))} in {name}" for name, found in orbits.items() if found)
+        raise CubeError(
+            f"the cube has several relative orbits ({named}), which see slopes from different sides: open it of one, "
+            f"with features={tuple(segmenter.features)} and orbit={min(set().union(*orbits.values()))}, for example"
+        )
+    files = json.loads(cube.attrs.get(conventions.ATTR_FILES, "null"))
+    alone = [] if files is None else [feature for feature in segmenter.features if feature not in files]
+    if alone:
+        raise CubeError(
+            f"the cube's attributes tell of {', '.join(files)} only, not of {', '.join(alone)}, as those of cubes that "
+            f"were merged do: open them together, with features={tuple(segmenter.features)}, or merge them with "
+            "combine_attrs='drop_conflicts', so that nothing is said that is true of one feature alone"
+        )
+
+
+def _orbits(cube: xr.Dataset, feature: str) -> set[int]:
+    """Return the relative orbits that a feature is known to be of."""
+    name = conventions.RELATIVE_ORBIT.format(feature=feature)
+    return {int(orbit) for orbit in np.unique(cube[name].values) if orbit > 0} if name in cube.coords else set()
 
 
 def _region(array: xr.DataArray, axes: tuple[tiling.Axis, tiling.Axis], fill: float) -> xr.DataArray:

@@ -124,8 +124,15 @@ def select_year(result: xr.Dataset, year: int) -> xr.Dataset:
     Raises
     ------
     StoreError
-        If the result has years, but not this one.
+        If the result has years, but not this one, or if its attributes are those of another year: its items and dates
+        would be stored with the values of this one.
     """
+    told = result.attrs.get(cv.ATTR_YEAR)
+    if told is not None and int(told) != year:
+        raise errors.StoreError(
+            f"the values of {year} have the attributes (item ids, dates) of {int(told)}, as joined years have those of "
+            "the first: write each year before joining them, or what was predicted from the cube of that year alone"
+        )
     if cv.YEAR not in result.dims:
         return result.drop_vars(cv.YEAR, errors="ignore")
     years = [int(value) for value in result[cv.YEAR].values]
