@@ -785,3 +785,81 @@ def test_no_part_of_a_glacier_at_the_edge_is_exported_as_the_glacier(run: Path, 
     assert len(report.left_out["edge"]) == 2
     kept = pipeline.export_of_run(folder, product="glims", submission=run / "submission.toml", keep_edge=True)
     assert kept.outlines == 4
+
+
+# -- glaciers and settings of another drawing --------------------------------------------------------------------------
+def mapped(folder: Path, *years: int, radius: float = 60.0, orbit: int = 14, overwrite: bool = False) -> Path:
+    """The store of one round glacier in some years; its radius stands for the weights."""
+    y, x = (axis[:200] for axis in axes())
+    for number, year in enumerate(years):
+        p = soft_disc((200, 200), 100, 100, radius, 6).astype(np.float32)
+        result = xr.Dataset(
+            {"probability": (("y", "x"), p), "n_obs": (("y", "x"), np.full(p.shape, 15, np.uint8))},
+            coords={"y": y, "x": x},
+            attrs={"year": year, "relative_orbit": orbit, "polarisation": "HH", "weights_digest": f"{radius:064g}"},
+        ).rio.write_crs(32633)
+        store.write(result, folder / "glaciers.zarr", year=year, overwrite=overwrite and number == 0)
+    (folder / "submission.toml").write_text(FORM, encoding="utf-8")
+    return folder
+
+
+def test_glaciers_of_another_map_are_refused_until_it_is_divided_again(tmp_path: Path) -> None:
+    folder = mapped(tmp_path / "map", 2022, 2023)
+    pipeline.outlines_of_run(folder)
+    pipeline.divides_of_run(folder)
+
+    def export() -> packages.ExportReport:
+        return pipeline.export_of_run(folder, product="glims", submission=folder / "submission.toml")
+
+    other = mapped(tmp_path / "other", 2022, 2023, orbit=87)
+    draws = {"n_draws": 100, "landscape_draws": 100}
+    pipeline.outlines_of_run(folder, band=True, calibration="none")  # the same lines
+    assert export().year == 2023
+    mapped(folder, 2022, 2023, radius=45.0, overwrite=True)
+    pipeline.outlines_of_run(folder)
+    for verb in (
+        export,
+        lambda: pipeline.links_of_run(folder),
+        lambda: pipeline.qc_of(folder),
+        lambda: pipeline.areas_of_run(folder, **draws),
+        lambda: pipeline.rates_of_run(folder, **draws),
+        lambda: pipeline.rates_of_run(folder, others=[other], **draws),
+    ):
+        with pytest.raises(errors.StoreError, match=r"other outlines of 2022, 2023 .*run `icemapper divides .*` again"):
+            verb()
+    pipeline.divides_of_run(folder)
+    assert export().area_km2 == pytest.approx(np.pi * 0.45**2, rel=0.02)
+    mapped(folder, 2024, radius=45.0)
+    pipeline.outlines_of_run(folder)
+    with pytest.warns(UserWarning, match="the package is of 2023, the last year of .*the map has 2024, too"):
+        assert export().year == 2023
+    pipeline.outlines_of_run(folder, threshold=0.7)
+    with pytest.raises(errors.StoreError, match="other outlines"):
+        export()
+    plain = gpd.read_file(folder / "glaciers.gpkg")
+    plain.to_file(folder / "glaciers.gpkg", layer="glaciers")  # a file that does not say, as those of before
+    assert (
+        pipeline.export_of_run(folder, product="glims", submission=folder / "submission.toml", year=2022).year == 2022
+    )
+
+
+def test_a_folder_without_settings_keeps_those_of_its_outlines(tmp_path: Path) -> None:
+    """As one whose last year could not be mapped: nothing wrote run.json."""
+    folder = mapped(tmp_path / "map", 2023)
+    pipeline.outlines_of_run(folder, threshold=0.7, min_hole_km2=0.02)
+    assert json.loads((folder / "run.json").read_text()) == {
+        "threshold": 0.7,
+        "min_area_km2": 0.01,
+        "min_hole_km2": 0.02,
+    }
+    path, _ = pipeline.divides_of_run(folder)
+    half_width = gpd.read_file(path)["half_width_m"].iloc[0]
+    report = pipeline.export_of_run(folder, product="glims", submission=folder / "submission.toml")
+    said = json.loads((report.folder / "provenance.json").read_text())
+    assert said["threshold"] == 0.7
+    assert said["raster_km2"] == pytest.approx(report.area_km2, rel=0.01)
+    assert half_width > 0
+    other = mapped(tmp_path / "other", 2023)
+    (other / "glaciers.zarr").rename(other / "own.zarr")
+    pipeline.outlines_of_run(other / "own.zarr", threshold=0.7)  # a cube in a folder that is not ours
+    assert not (other / "run.json").exists()

@@ -1,7 +1,12 @@
-"""The glaciers that `divides` wrote, read again: by hand or in another program they may have become something else."""
+"""The glaciers that `divides` wrote, read again.
+
+By hand or in another program they may have become something else, and their map may have been made anew since.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -9,22 +14,65 @@ import numpy as np
 import shapely
 
 from icemapper_xr import conventions as cv
-from icemapper_xr import dates
+from icemapper_xr import dates, vectorise
 from icemapper_xr.errors import StoreError
 from icemapper_xr.inventory import names
 from icemapper_xr.inventory.shapes import one_side
+from icemapper_xr.pipeline.outlining import OUTLINES
 
 if TYPE_CHECKING:
     import geopandas as gpd
     import pandas as pd
 
-__all__ = ["required", "sound"]
+__all__ = ["origin", "refuse_stale", "required", "sound"]
+
+ORIGIN: Final = "ICEMAPPER_OUTLINES"
+"""What is said with glaciers of the outlines that they were divided from."""
 
 _EDGE: Final = "touches_edge"
 _COLUMNS: Final = ("glacier_id", "id", cv.YEAR, "name", "terminus", "area_km2", _EDGE)
 """What a package is made of."""
 _TRUTHS: Final = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 """How files without booleans write them."""
+
+
+def origin(outlines: gpd.GeoDataFrame) -> dict[str, str]:
+    """Return what is to be said with glaciers of the outlines that they are divided from: a digest a year.
+
+    Ids and areas tell outlines apart, whatever made them others: the map, the threshold, what was simplified. Years
+    that are added later leave those of before as they are.
+    """
+    if not {"id", "area_km2", cv.YEAR} <= set(outlines.columns):
+        return {}
+    rows = zip(outlines[cv.YEAR].astype(str), outlines["id"].astype(str), outlines["area_km2"], strict=True)
+    of_year: dict[str, list[str]] = {}
+    for year, name, area in rows:
+        of_year.setdefault(year, []).append(f"{name} {area:.6f}")
+    told = {year: hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest() for year, lines in of_year.items()}
+    return {ORIGIN: json.dumps(told, sort_keys=True)}
+
+
+def refuse_stale(path: Path) -> None:
+    """Refuse the glaciers of a map's folder whose outlines were drawn anew since, otherwise than they were.
+
+    Files that do not say what they were divided from, and folders without outlines, go on.
+
+    Raises
+    ------
+    StoreError
+        The outlines beside the file are others than those that it was divided from.
+    """
+    outlines = path.parent / OUTLINES
+    told = vectorise.metadata(path).get(ORIGIN)
+    if told is None or not outlines.is_file():
+        return
+    before = json.loads(told)
+    now = json.loads(origin(vectorise.read(outlines)).get(ORIGIN, "{}"))
+    if changed := [year for year, digest in before.items() if now.get(year) != digest]:
+        raise StoreError(
+            f"{path} was divided from other outlines of {', '.join(changed)} than {outlines.name} has now: the map, or "
+            f"its outlines, were made anew since; run `icemapper divides {path.parent}` again"
+        )
 
 
 def sound(table: gpd.GeoDataFrame, path: Path) -> gpd.GeoDataFrame:

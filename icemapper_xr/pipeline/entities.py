@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from icemapper_xr import addresses, conventions, inventory, store, vectorise, whole
 from icemapper_xr.errors import OptionError, StoreError, VectorError
 from icemapper_xr.inventory import links, names, shapes
-from icemapper_xr.pipeline import observed, outlining, tiled
+from icemapper_xr.pipeline import divided, observed, outlining, tiled
 from icemapper_xr.pipeline.outlining import OUTLINES
 from icemapper_xr.pipeline.records import settings_of
 from icemapper_xr.pipeline.runs import GLACIERS
@@ -21,7 +21,15 @@ if TYPE_CHECKING:
     import geopandas as gpd
     import pandas as pd
 
-__all__ = ["LinkReport", "divides_of_run", "given_glaciers", "glaciers_of", "links_of_run", "write_table"]
+__all__ = [
+    "LinkReport",
+    "divides_of_run",
+    "given_glaciers",
+    "glaciers_of",
+    "links_of_run",
+    "without_outlines",
+    "write_table",
+]
 
 LAYER = "glaciers"
 LINKS_YEARS = "links_years.csv"
@@ -96,7 +104,7 @@ def divides_of_run(
     table = _at_edge(path, table)
     if outlining.CALIBRATION in drawn and len(drawn):
         table = table.assign(**{outlining.CALIBRATION: str(drawn[outlining.CALIBRATION].iloc[0])})
-    return vectorise.write(table, target, layer=LAYER), table
+    return vectorise.write(table, target, layer=LAYER, metadata=divided.origin(plain)), table
 
 
 def _with_band(path: Path, drawn: gpd.GeoDataFrame, calibration: str | Path) -> gpd.GeoDataFrame:
@@ -145,11 +153,14 @@ def glaciers_of(source: str | Path) -> tuple[Path, gpd.GeoDataFrame]:
     Raises
     ------
     StoreError
-        If there is none.
+        If there is none, or if the outlines of the folder were drawn anew since it was divided.
     """
     folder = addresses.local_path(source)
-    divided = folder / GLACIERS
-    path = divided if divided.is_file() else _outlines_path(folder)
+    path = folder / GLACIERS
+    if not path.is_file():
+        path = _outlines_path(folder)
+        return path, vectorise.read(path)
+    divided.refuse_stale(path)
     return path, vectorise.read(path)
 
 
@@ -237,7 +248,7 @@ def links_of_run(
     chosen = known[-1] if year is None and known else year
     if year is not None and year not in known:
         raise OptionError(f"{path} has the years {', '.join(map(str, known))}, not {year}")
-    if bare := _without_outlines(addresses.local_path(source), known):
+    if bare := without_outlines(addresses.local_path(source), known):
         warnings.warn(
             f"{path} has no outline of {', '.join(map(str, bare))}, which the map has: no ice was found then, or it "
             "was not drawn; links pass over such years, so that what vanished in one is no glacier gone",
@@ -265,8 +276,8 @@ def links_of_run(
     return LinkReport(through, to, chosen, tuple(written))
 
 
-def _without_outlines(source: Path, known: Collection[int]) -> list[int]:
-    """Return the finished years of a map that are not among those of its outlines."""
+def without_outlines(source: Path, known: Collection[int]) -> list[int]:
+    """Return the finished years of a map that are not among those of its outlines, or glaciers."""
     if not source.is_dir():
         return []
     try:

@@ -231,7 +231,8 @@ def outlines_of_run(
         )
     together = vectorise.simplify(together, simplify)
     vectorise.write(together, target)
-    if own:  # what `divides`, `export` and `qc` take for the drawing of the folder
+    if own and store.plain(store.cube_of(source)) == store.plain(store.cube_of(target.parent)):
+        # what `divides`, `export` and `qc` take for the drawing of the folder; not of a cube that lies in it by chance
         drawing = {"threshold": threshold, "min_area_km2": min_area_km2, "min_hole_km2": min_hole_km2}
         records.redrawn(target.parent, **drawing)
     if sides is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from icemapper_xr import addresses, conventions, inventory, store, vectorise
 from icemapper_xr._version import __version__
 from icemapper_xr.errors import OptionError, StoreError
 from icemapper_xr.pipeline import divided, sheets, tiled
-from icemapper_xr.pipeline.entities import given_glaciers, glaciers_of
+from icemapper_xr.pipeline.entities import given_glaciers, glaciers_of, without_outlines
 from icemapper_xr.pipeline.outlining import OUTLINES, drawing_of
 from icemapper_xr.pipeline.records import settings_of
 from icemapper_xr.pipeline.sheets import Sheet
@@ -68,7 +69,7 @@ def export_of_run(
     submission
         File with the answers to `inventory.FORM`: who made the outlines, and where they belong.
     year
-        Which year; None is the last.
+        Which year; None is the last of the glaciers, with a warning if the map has a later one.
     dem, dem_source
         Raster of elevation for the topography, and what to call it; without one there are missing values.
     reference
@@ -87,7 +88,8 @@ def export_of_run(
     OptionError
         If an answer of the form is missing, or the year is not there.
     StoreError
-        If the folder was not divided, its glaciers lack what a package is made of, or something else lies in the way.
+        If the folder was not divided, or its outlines were drawn anew since, or if its glaciers lack what a package is
+        made of, or something else lies in the way.
     VectorError
         If the DEM does not cover the glaciers.
     """
@@ -100,6 +102,14 @@ def export_of_run(
         raise StoreError(f"{folder} is not divided into glaciers: run `icemapper divides {folder}` first")
     every = divided.required(divided.sound(every, path), path)
     chosen = _year(every, year, path)
+    later = [] if year is not None else [one for one in without_outlines(folder, [chosen]) if one > chosen]
+    if later:
+        warnings.warn(
+            f"the package is of {chosen}, the last year of {path}; the map has {', '.join(map(str, later))}, too: run "
+            f"`icemapper divides {folder}` again for a package of it, or name the year",
+            UserWarning,
+            stacklevel=2,
+        )
     glaciers = every[every[conventions.YEAR] == chosen].reset_index(drop=True)
     kept, left_out = _kept(glaciers, keep_edge=keep_edge)
     facts = _facts(path.parent, chosen)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from icemapper_xr.analysis import glaciers, rates
 from icemapper_xr.analysis.series import Acquisition, Merged, one_series
 from icemapper_xr.errors import AnalysisError, OptionError, StoreError
-from icemapper_xr.pipeline import inside, measuring, runs, sheets, tables
+from icemapper_xr.pipeline import divided, inside, measuring, runs, sheets, tables
 from icemapper_xr.pipeline.measuring import Measured, Series
 from icemapper_xr.pipeline.requests import MeasureSettings
 from icemapper_xr.pipeline.runs import Run
@@ -141,6 +141,8 @@ def fit_rates(
     opened = _refuse(sources, years)
     if others and settings.glaciers is None:  # an id may be other ice in the glaciers of another folder
         found = next((path for run in opened if (path := run.folder / runs.GLACIERS).is_file()), None)
+        if found is not None:
+            divided.refuse_stale(found)
         settings = settings.model_copy(update={"glaciers": found})
     each = zip(sources, years, strict=True)
     maps = tuple(measuring.measure_run(path, settings.model_copy(update={"years": own})) for path, own in each)

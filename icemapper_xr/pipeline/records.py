@@ -72,7 +72,7 @@ def save(folder: Path, chosen: MapSettings, *, there: Iterable[int], made: Colle
 
 
 def redrawn(folder: Path, **drawing: float) -> None:
-    """Note with which settings the outlines of a folder were drawn anew; a folder without settings gets none.
+    """Note with which settings the outlines of a folder were drawn, also where no run came to its end yet.
 
     A damaged file stays as it is: the next `save` writes it anew, and until then whoever reads it says so.
 
@@ -85,7 +85,7 @@ def redrawn(folder: Path, **drawing: float) -> None:
         before = settings_of(folder)
     except StoreError:
         return
-    if before and (after := {**before, **drawing}) != before:
+    if (after := {**before, **drawing}) != before:
         _write(folder, after)
 
 

@@ -20,7 +20,7 @@ from icemapper_xr.analysis import blocks, bootstrap, cells, domains, margins, re
 from icemapper_xr.analysis.dependence import Dependence
 from icemapper_xr.errors import AnalysisError, OptionError
 from icemapper_xr.inventory import shapes
-from icemapper_xr.pipeline import runs
+from icemapper_xr.pipeline import divided, runs
 from icemapper_xr.pipeline.runs import Run
 from icemapper_xr.pipeline.sheets import Sheet
 
@@ -92,6 +92,7 @@ def glaciers_of(run: Run, settings: MeasureSettings, notes: list[str]) -> gpd.Ge
         path = run.folder / runs.GLACIERS
         if not path.is_file():
             return None
+        divided.refuse_stale(path)
         notes.append(f"glaciers of {path.name} in the map's folder")
     table, told = runs.read_glaciers(path)
     notes.extend(told)

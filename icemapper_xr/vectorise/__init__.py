@@ -10,7 +10,7 @@ from __future__ import annotations
 from icemapper_xr.vectorise.antimeridian import cut as cut_at_antimeridian
 from icemapper_xr.vectorise.band import BAND_COLUMNS, LEVELS, Band, band
 from icemapper_xr.vectorise.edges import at_data_edge
-from icemapper_xr.vectorise.files import read, read_polygons, suffix_of, write
+from icemapper_xr.vectorise.files import metadata, read, read_polygons, suffix_of, write
 from icemapper_xr.vectorise.measures import areas_km2, total_area_km2
 from icemapper_xr.vectorise.outlines import COLUMNS, body_ids, outlines
 from icemapper_xr.vectorise.simplify import check_tolerance, simplify
@@ -26,6 +26,7 @@ __all__ = [
     "body_ids",
     "check_tolerance",
     "cut_at_antimeridian",
+    "metadata",
     "outlines",
     "read",
     "read_polygons",

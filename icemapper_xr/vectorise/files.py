@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,13 +15,19 @@ from icemapper_xr.vectorise import antimeridian
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["SUFFIXES", "read", "read_polygons", "suffix_of", "write"]
+__all__ = ["SUFFIXES", "metadata", "read", "read_polygons", "suffix_of", "write"]
 
 SUFFIXES = (".parquet", ".gpkg", ".geojson")
 LAYER = "outlines"
 
 
-def write(gdf: gpd.GeoDataFrame, path: str | os.PathLike[str], *, layer: str = LAYER) -> Path:
+def write(
+    gdf: gpd.GeoDataFrame,
+    path: str | os.PathLike[str],
+    *,
+    layer: str = LAYER,
+    metadata: Mapping[str, str] | None = None,
+) -> Path:
     """Write outlines to a file that appears in one step; an older one is replaced.
 
     Parameters
@@ -31,6 +38,8 @@ def write(gdf: gpd.GeoDataFrame, path: str | os.PathLike[str], *, layer: str = L
         `.parquet` (GeoParquet with a covering bbox, so that readers can search it), `.gpkg` or `.geojson`.
     layer
         Name of the layer in a GeoPackage.
+    metadata
+        Said of the layer in a GeoPackage (`metadata` reads it); the other formats do not keep it.
 
     Returns
     -------
@@ -47,7 +56,7 @@ def write(gdf: gpd.GeoDataFrame, path: str | os.PathLike[str], *, layer: str = L
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with whole.appearing(target) as part:
-            _write(gdf, part, suffix, layer)
+            _write(gdf, part, suffix, layer, dict(metadata or {}))
     except Exception as error:  # each driver has its own
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise errors.VectorError(f"Cannot write {target}: {reason}; make room for it or name another file") from error
@@ -69,11 +78,11 @@ def suffix_of(path: Path) -> str:
     raise errors.VectorError(f"Unknown suffix {path.suffix!r} of {path}: use one of {', '.join(SUFFIXES)}{hint}")
 
 
-def _write(gdf: gpd.GeoDataFrame, path: Path, suffix: str, layer: str) -> None:
+def _write(gdf: gpd.GeoDataFrame, path: Path, suffix: str, layer: str, said: dict[str, str]) -> None:
     if suffix == ".parquet":
         gdf.to_parquet(path, index=False, write_covering_bbox=True)
     elif suffix == ".gpkg":
-        gdf.to_file(path, driver="GPKG", layer=layer, index=False, engine="pyogrio")
+        gdf.to_file(path, driver="GPKG", layer=layer, index=False, engine="pyogrio", layer_metadata=said or None)
     else:
         degrees = gdf.to_crs(4326)
         parts = antimeridian.cut(np.array(degrees.geometry.values, dtype=object))  # drawn on a plane they had no cut
@@ -103,6 +112,26 @@ def read(path: str | os.PathLike[str]) -> gpd.GeoDataFrame:
     if not isinstance(frame, gpd.GeoDataFrame):
         raise errors.VectorError(f"{source} is a table without shapes: name a file of outlines")
     return _usual(frame)
+
+
+def metadata(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Return what `write` was told to say of the layer of a GeoPackage; nothing of other files.
+
+    Raises
+    ------
+    VectorError
+        If the file cannot be read.
+    """
+    import pyogrio
+
+    if Path(path).suffix.lower() != ".gpkg":
+        return {}
+    try:
+        return dict(pyogrio.read_info(path).get("layer_metadata") or {})
+    except Exception as error:  # as in `read`
+        raise errors.VectorError(
+            f"Cannot read {path}: {error}; it may be damaged: make it anew, or name another file"
+        ) from error
 
 
 def _usual(frame: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
