@@ -331,6 +331,64 @@ def test_scale_offset_and_unit_of_a_dem_are_applied(tmp_path: Path) -> None:
         rewritten("fathom.tif", 1.0, units=("fathom",))
 
 
+@pytest.mark.parametrize(("unit", "fill"), [(1.0, -32768.0), (1.0, 99_999.0), (0.3048, -9999.0)])
+def test_a_fill_value_that_is_not_declared_is_not_mixed_into_the_terrain(
+    unit: float, fill: float, tmp_path: Path
+) -> None:
+    """A DEM in degrees is warped: what no file declares was blended with the cells around it before it was seen."""
+    lon, lat = np.arange(14.9, 15.1, 0.001), np.arange(78.02, 77.98, -0.0002)
+    north = (lat[:, None] - 78) * 111_600.0 + 0 * lon
+    z = (500 + 0.1 * north + 5 * np.sin(lon * 700)).astype(np.float32) / np.float32(unit)
+    gap = np.zeros(z.shape, bool)
+    gap[:, 60:75] = True
+    gap[::37, ::23] = True
+    told = {
+        "driver": "GTiff",
+        "count": 1,
+        "dtype": "float32",
+        "height": lat.size,
+        "width": lon.size,
+        "crs": "EPSG:4326",
+    }
+    transform = rasterio.transform.from_origin(lon[0] - 0.0005, lat[0] + 0.0001, 0.001, 0.0002)
+
+    def written(name: str, values: np.ndarray, nodata: float | None) -> str:
+        with rasterio.open(tmp_path / name, "w", transform=transform, nodata=nodata, **told) as target:
+            target.write(values.astype(np.float32), 1)
+            target.units = ("m" if unit == 1 else "ft",)
+        return str(tmp_path / name)
+
+    holed = np.where(gap, np.float32(fill), z)
+    paths = [written("whole.tif", z, None), written("told.tif", holed, fill), written("untold.tif", holed, None)]
+    x, y = pyproj.Transformer.from_crs(4326, 32633, always_xy=True).transform(15.0, 78.0)
+    box = (x - 1500, y - 1500, x + 1500, y + 1500)
+    read = []
+    for path in paths:
+        with elevation.Dem(path, lonlat=(15.0, 78.0)) as dem:
+            read.append(dem.read(elevation.Bounds(*box)).z)
+    whole, declared, found = read
+    np.testing.assert_array_equal(found, declared)
+    there = np.isfinite(found)
+    assert 0.6 < there.mean() < 1
+    assert np.abs(found - whole)[there].max() < 5  # metres; the fill value blended would be hundreds
+
+
+def test_a_fine_dem_is_warped_as_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiles bound what is read at once, and leave no seam."""
+    dem, _ = slope_of(3857, 100.0, 200)
+    box = None
+    read = []
+    for tile in (7, 10_000):
+        monkeypatch.setattr(elevation, "_TILE", tile)
+        with elevation.Dem(dem, lonlat=(15.0, 78.0), cell=60.0) as opened:
+            if box is None:
+                x, y = pyproj.Transformer.from_crs(4326, opened.crs, always_xy=True).transform(15.0, 78.0)
+                box = elevation.Bounds(x - 1200, y - 1500, x + 3000, y + 900)
+            read.append(opened.read(box).z)
+    np.testing.assert_allclose(read[0], read[1], atol=0.5)
+    assert np.isfinite(read[1]).any()
+
+
 def test_hypsometry_sums_to_a_thousand() -> None:
     table = attributes.hypsometry([np.array([10.0, 60, 110], np.float32), np.array([60.0], np.float32)])
     assert table.to_numpy().tolist() == [[334, 333, 333], [0, 1000, 0]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -36,6 +37,12 @@ _UNITS: Final = (
     | dict.fromkeys(("us-ft", "us survey foot", "us survey feet"), 1200 / 3937)
 )
 """Units of a band that are understood, in metres; a band without one is in metres."""
+
+
+_PLAUSIBLE: Final = (-500.0, 9000.0)
+"""Heights of the Earth's surface, metres; what lies beyond is a fill value that the file does not declare."""
+_TILE: Final = 256
+"""Side, in cells, of what is warped at once: it bounds what is read of a DEM far finer than the cells."""
 
 
 @dataclass(frozen=True)
@@ -172,10 +179,6 @@ class Dem:
 
     def read(self, box: Bounds, *, pad: float = 0.0) -> Relief:
         """Read the cells that meet a box, `pad` metres more on every side; outside of the DEM they are NaN."""
-        from rasterio.enums import Resampling
-        from rasterio.vrt import WarpedVRT
-        from rasterio.windows import Window
-
         anchor_x, anchor_y = (self._raw.transform.c, self._raw.transform.f) if self._direct else (0.0, 0.0)
         first = int(np.floor((box.left - pad - anchor_x) / self.cell))
         last = int(np.ceil((box.right + pad - anchor_x) / self.cell))
@@ -183,25 +186,81 @@ class Dem:
         lower = int(np.ceil((anchor_y - box.bottom + pad) / self.cell))
         shape = (max(1, lower - upper), max(1, last - first))
         made = Relief(np.empty(0, np.float32), anchor_x + first * self.cell, anchor_y - upper * self.cell, self.cell)
-        if self._direct:
-            window = Window(first, upper, shape[1], shape[0])
-            raw = self._raw.read(1, window=window, boundless=True, masked=True, fill_value=np.nan, out_dtype="float32")
-        else:
-            with WarpedVRT(
-                self._raw,
-                crs=self.crs.to_wkt(),
-                transform=made.transform,
-                height=shape[0],
-                width=shape[1],
-                resampling=Resampling.bilinear,
-                dtype="float32",
-                nodata=np.nan,
-            ) as warped:
-                raw = warped.read(1, masked=True)
+        z = self._heights(first, upper, shape) if self._direct else self._warped(made.transform, shape)
+        return Relief(z, made.left, made.top, self.cell)
+
+    def _heights(self, column: int, row: int, shape: tuple[int, int]) -> FloatArray:
+        """Read pixels of the raster itself, metres; NaN outside of it and where they are no heights."""
+        from rasterio.windows import Window
+
+        window = Window(column, row, shape[1], shape[0])
+        raw = self._raw.read(1, window=window, boundless=True, masked=True, fill_value=np.nan, out_dtype="float32")
         z = np.ma.filled(np.ma.asarray(raw, dtype=np.float32), np.nan) * np.float32(self._factor)
         z += np.float32(self._offset)
-        z[(z < -500) | (z > 9000)] = np.nan  # the fill values that files do not declare
-        return Relief(z, made.left, made.top, self.cell)
+        z[(z < _PLAUSIBLE[0]) | (z > _PLAUSIBLE[1])] = np.nan
+        return z
+
+    def _warped(self, transform: Any, shape: tuple[int, int]) -> FloatArray:
+        """Warp the raster's heights onto a grid.
+
+        What is no height is taken out of the raster's own pixels: once fill values are mixed into those around them,
+        nothing tells them from terrain.
+        """
+        import pyproj
+        from affine import Affine
+        from rasterio.enums import Resampling
+        from rasterio.warp import reproject
+
+        to_own = pyproj.Transformer.from_crs(self.crs, self._own, always_xy=True)
+        z = np.full(shape, np.nan, np.float32)
+        for row, column in itertools.product(range(0, shape[0], _TILE), range(0, shape[1], _TILE)):
+            part = z[row : row + _TILE, column : column + _TILE]
+            onto = transform * Affine.translation(column, row)
+            for (left, upper), size, own in self._beneath(part.shape, onto, to_own):
+                found = np.full(part.shape, np.nan, np.float32)
+                reproject(
+                    self._heights(left, upper, size),
+                    found,
+                    src_transform=own,
+                    src_crs=self._raw.crs,
+                    src_nodata=np.nan,
+                    dst_transform=onto,
+                    dst_crs=self.crs.to_wkt(),
+                    dst_nodata=np.nan,
+                    resampling=Resampling.bilinear,
+                )
+                np.copyto(part, found, where=np.isnan(part))
+        return z
+
+    def _beneath(
+        self, shape: tuple[int, ...], onto: Any, to_own: pyproj.Transformer
+    ) -> Iterator[tuple[tuple[int, int], tuple[int, int], Any]]:
+        """Iterate over the windows of the raster under a grid: (column, row), shape and transform.
+
+        There are two where a raster in degrees ends at the meridian opposite to its middle, and the grid goes across.
+        """
+        from affine import Affine
+
+        y, x = (np.linspace(0, size, 9) for size in shape)
+        column, row = ~self._raw.transform * to_own.transform(*(onto * np.meshgrid(x, y)))
+        seen = np.isfinite(column) & np.isfinite(row)
+        column, row = column[seen], row[seen]
+        turn = np.inf
+        if self._raw.crs.is_geographic and self._raw.transform.b == self._raw.transform.d == 0:
+            turn = 360 / self._raw.transform.a
+            column = column % turn
+        across = column.size and np.ptp(column) > turn / 2
+        for side in (column < turn / 2, column >= turn / 2) if across else (np.ones(column.size, bool),):
+            if not side.any():
+                continue
+            # A bilinear kernel reaches one cell, of the coarser of both grids.
+            reach = 2 + int(np.ceil(max(np.ptp(column[side]), np.ptp(row[side])) / min(shape)))
+            left, upper = (max(0, int(np.floor(of[side].min())) - reach) for of in (column, row))
+            right = min(self._raw.width, int(np.ceil(column[side].max())) + reach)
+            lower = min(self._raw.height, int(np.ceil(row[side].max())) + reach)
+            if left < right and upper < lower:
+                own = self._raw.transform * Affine.translation(left, upper)
+                yield (left, upper), (lower - upper, right - left), own
 
     def reaches(self, relief: Relief) -> npt.NDArray[np.bool_]:
         """Tell which cells of a window lie within the raster, whether they have an elevation or not."""
