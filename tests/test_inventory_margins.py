@@ -106,6 +106,31 @@ def test_simplified_outlines_keep_area_and_common_edges() -> None:
         vectorise.simplify(pair, -1.0)
 
 
+def test_simplified_outlines_keep_the_least_area_and_the_width_of_their_band(tmp_path: Path) -> None:
+    """What is left of bodies that were just large enough is no outline; the band lies around the row's area."""
+    from icemapper_xr import pipeline, store
+
+    p = np.maximum(soft_disc((240, 240), 120, 120, 60, 10), soft_disc((240, 240), 25, 25, 6, 2))
+    p = np.maximum(p, 0.8 * soft_disc((240, 240), 210, 210, 20, 10))  # nowhere at 95 %
+    result = raster(p.astype(np.float32)).to_dataset(name="probability")
+    result = result.assign(n_obs=(("y", "x"), np.full(p.shape, 15, np.uint8))).assign_attrs(year=2020)
+    store.write(result, tmp_path / "glaciers.zarr", year=2020)
+    _, drawn = pipeline.outlines_of_run(tmp_path, band=True, calibration="none")
+    least = float(drawn["area_km2"].min())
+    assert len(drawn) == 3
+    path, light = pipeline.outlines_of_run(tmp_path, band=True, calibration="none", simplify=20.0, min_area_km2=least)
+    assert gpd.read_file(path)["area_km2"].min() >= least
+    kept = drawn[drawn["id"].isin(light["id"])].reset_index(drop=True)
+    assert light["id"].tolist() == kept["id"].tolist()
+    assert len(light) == 2
+    moved = light["area_km2"] - kept["area_km2"]
+    assert (moved.abs() > 1e-4).all()
+    np.testing.assert_allclose(light["area_high_km2"] - light["area_km2"], kept["area_high_km2"] - kept["area_km2"])
+    low = light["area_low_km2"].to_numpy()
+    np.testing.assert_allclose(low, np.where(kept["area_low_km2"] > 0, kept["area_low_km2"] + moved, 0))
+    assert (low == 0).sum() == 1
+
+
 def test_a_body_across_180_degrees_is_simplified_as_one() -> None:
     x, y = pyproj.Transformer.from_crs(4326, 32601, always_xy=True).transform(180.0, 71.0)
     values = soft_disc((200, 200), 100, 100, 80, 4)

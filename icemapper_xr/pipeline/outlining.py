@@ -178,7 +178,8 @@ def outlines_of_run(
     threshold, min_area_km2, min_hole_km2
         As in `icemapper_xr.vectorise.outlines`; the threshold is one of the map's own probability.
     simplify
-        Metres: vertices that matter less are taken away (`icemapper_xr.vectorise.simplify`); 0 keeps all.
+        Metres: vertices that matter less are taken away (`icemapper_xr.vectorise.simplify`), and bodies that are
+        smaller than `min_area_km2` then; 0 keeps all.
     band
         Whether to measure the band between the 5 % and the 95 % outline (`icemapper_xr.vectorise.band`) and to write
         both beside, to ``<name>_band``.
@@ -230,6 +231,8 @@ def outlines_of_run(
             together, threshold=threshold, calibration=calibration, min_hole_km2=min_hole_km2
         )
     together = vectorise.simplify(together, simplify)
+    if simplify:  # which takes bodies below what is kept
+        together = together[together["area_km2"] >= min_area_km2].reset_index(drop=True)
     vectorise.write(together, target)
     if own and store.plain(store.cube_of(source)) == store.plain(store.cube_of(target.parent)):
         # what `divides`, `export` and `qc` take for the drawing of the folder; not of a cube that lies in it by chance

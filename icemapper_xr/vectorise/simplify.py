@@ -37,7 +37,9 @@ def simplify(outlines: gpd.GeoDataFrame, tolerance: float) -> gpd.GeoDataFrame:
     Returns
     -------
     geopandas.GeoDataFrame
-        The same rows; `area_km2` and `perimeter_km`, if they are there, measured anew.
+        The same rows; `area_km2` and `perimeter_km`, if they are there, measured anew. A band's `area_low_km2` and
+        `area_high_km2` are moved by what the area changed by, so that they are as far from it as they were; an
+        `area_low_km2` of 0 stays, and none falls below.
 
     Raises
     ------
@@ -64,10 +66,21 @@ def simplify(outlines: gpd.GeoDataFrame, tolerance: float) -> gpd.GeoDataFrame:
     made: gpd.GeoDataFrame = outlines.set_geometry(flat, crs=metric).to_crs(outlines.crs)
     if "area_km2" in made and "perimeter_km" in made:  # before the cut, which is no margin
         area, length = measures.polygon_measures(np.asarray(made.geometry.to_crs(4326).values, dtype=object))
-        made = made.assign(area_km2=area / 1e6, perimeter_km=length / 1e3)
+        moved = area / 1e6 - made["area_km2"].to_numpy(dtype=float)
+        made = _with_band(made.assign(area_km2=area / 1e6, perimeter_km=length / 1e3), moved)
     shapes = np.asarray(made.geometry.values, dtype=object)
     cut = antimeridian.cut(shapes) if outlines.crs.is_geographic else shapes
     return made.set_geometry(_mended(cut), crs=made.crs)
+
+
+def _with_band(made: gpd.GeoDataFrame, moved: npt.NDArray[np.float64]) -> gpd.GeoDataFrame:
+    """Move the areas of a band with those of the outlines: its lines were measured around the outlines as drawn."""
+    if "area_low_km2" in made:
+        low = made["area_low_km2"].to_numpy(dtype=float)
+        made = made.assign(area_low_km2=np.where(low > 0, np.maximum(low + moved, 0), low))
+    if "area_high_km2" in made:
+        made = made.assign(area_high_km2=made["area_high_km2"].to_numpy(dtype=float) + moved)
+    return made
 
 
 def check_tolerance(tolerance: float) -> None:
