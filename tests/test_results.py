@@ -285,6 +285,26 @@ def test_the_calibration_of_the_weights_is_taken_by_their_digest(tmp_path: Path,
     assert found.table["soft_km2"].iloc[0] == pytest.approx(expected, rel=1e-3)
 
 
+def test_a_map_is_scored_at_the_threshold_of_its_outlines(tmp_path: Path) -> None:
+    folder = rs.write_map(tmp_path, (2020,))
+    p = store.open_store(folder / "glaciers.zarr")[cv.PROBABILITY].sel(year=2020).values
+    rs.glaciers(years=(2020,), extra=500).to_file(tmp_path / "mine.gpkg")
+
+    def score(source: Path = folder) -> dict:
+        return pipeline.scores_of_run(source, tmp_path / "mine.gpkg", calibration="none")
+
+    halves = score()
+    assert halves["threshold"] == 0.5
+    pipeline.outlines_of_run(folder, threshold=0.05)
+    wide = score()
+    assert (wide["threshold"], score(folder / "glaciers.zarr")["threshold"]) == (0.05, 0.05)
+    gained = (wide["pixels"]["area_bias"] - halves["pixels"]["area_bias"]) * sum(
+        one["pixels"] for one in wide["sizes_km2"].values()
+    )
+    assert gained == pytest.approx(((p >= 0.05) & (p < 0.5)).sum(), rel=1e-3)
+    assert wide["calibration"] == halves["calibration"]  # a confidence is one in the likelier class
+
+
 def test_scores_against_outlines_judge_the_calibration_of_the_weights(tmp_path: Path) -> None:
     entry = next(entry for entry in own.read_index() if entry["calibration"] is not None)
     folder = rs.write_map(tmp_path, (2020,), attrs={cv.ATTR_WEIGHTS_DIGEST: entry["digest"]})

@@ -60,6 +60,16 @@ def made(seed: int, size: int, features: tuple[Feature, ...], *, shift_days: int
     return cases.World(cube, truth, np.where(truth, 9, 3).astype(np.uint8), "here")
 
 
+def test_a_pixel_at_the_threshold_is_glacier_as_in_outlines_and_areas() -> None:
+    p = np.full((60, 60), 0.2)
+    p[10:30, 10:30] = 0.5
+    assert scoring.evaluate([case(p, square(10, 30))])["pixels"]["iou"] == 1
+    assert scoring.reliabilities([case(p, square(10, 30))]).filled()[1].min() == 1  # accuracy
+    p[10:30, 10:30] = 0.62
+    assert scoring.evaluate([case(p, square(10, 30), threshold=0.62)])["pixels"]["iou"] == 1
+    assert scoring.evaluate([case(p, square(10, 30), threshold=0.63)])["pixels"]["recall"] == 0
+
+
 # -- margins ----------------------------------------------------------------------------------------------------------
 def test_distances_of_a_grown_square() -> None:
     from scipy import ndimage

@@ -82,7 +82,8 @@ def evaluate(
     Parameters
     ----------
     target
-        Name or path of weights; with --outlines the folder of a map, of a region's too.
+        Name or path of weights, which say glacier from a probability of 0.5 on; with --outlines the folder of a map, of
+        a region's too, at the threshold of its outlines.
     outlines
         Polygons of the glaciers (GPKG, GeoJSON, GeoParquet) to compare a map with; of the map's year where they have
         a column year.

@@ -7,11 +7,12 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from icemapper_xr import conventions, store
 from icemapper_xr.errors import StoreError
 from icemapper_xr.pipeline import tables
 from icemapper_xr.settings import MapSettings
 
-__all__ = ["RUN", "redrawn", "save", "settings_of"]
+__all__ = ["RUN", "redrawn", "save", "settings_of", "threshold_of"]
 
 RUN: Final = "run.json"
 MADE: Final = "runs"
@@ -34,6 +35,24 @@ def settings_of(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise StoreError(f"Cannot read {path}: {error}; run the same map again") from error
     return found if isinstance(found, dict) else {}
+
+
+def threshold_of(source: str | Path) -> float:
+    """Return at which probability the outlines of a map were drawn; the default where nothing says so.
+
+    Parameters
+    ----------
+    source
+        Output folder, or its cube. Of a cube that lies in the folder of another the settings there say nothing.
+
+    Raises
+    ------
+    StoreError
+        The settings cannot be read.
+    """
+    folder = store.folder_of(source)
+    own = store.plain(store.cube_of(source)) == store.plain(store.cube_of(folder))
+    return float(settings_of(folder).get("threshold", conventions.THRESHOLD) if own else conventions.THRESHOLD)
 
 
 def save(folder: Path, chosen: MapSettings, *, there: Iterable[int], made: Collection[int]) -> None:

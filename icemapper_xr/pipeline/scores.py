@@ -9,7 +9,7 @@ from typing import Any
 from icemapper_xr import addresses, progress, store
 from icemapper_xr import conventions as cv
 from icemapper_xr.errors import OptionError
-from icemapper_xr.pipeline import calibrations, runs
+from icemapper_xr.pipeline import calibrations, records, runs
 from icemapper_xr.pipeline.sheets import Sheet
 from icemapper_xr.training import cases, places, reference, scorecard, scoring
 
@@ -25,7 +25,7 @@ def scores_of_run(
     calibration: str | Path | None = "auto",
     out: str | Path | None = None,
 ) -> dict[str, Any]:
-    """Score a finished map against outlines of your own.
+    """Score a finished map against outlines of your own, at the threshold that its outlines were drawn at.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def scores_of_run(
     -------
     dict
         As of `training.scoring.evaluate`; 'scenes' are the tiles, 'regions' the UTM zones, 'outlines_year' is the year
-        of the outlines, or None where they do not say.
+        of the outlines, or None where they do not say, and 'threshold' the probability from which the map says glacier.
 
     Raises
     ------
@@ -69,9 +69,10 @@ def scores_of_run(
         year=mapped,
         crs=run.sheets[0].probability.rio.crs,
     )
+    threshold = records.threshold_of(source)
     sheets = [sheet for sheet in run.sheets if mapped in sheet.years]
     found = (
-        _compared(sheet, mapped, truth, name=sheet.name or Path(source).name)
+        _compared(sheet, mapped, truth, name=sheet.name or Path(source).name, threshold=threshold)
         for sheet in progress.track(sheets, "compare", len(sheets))
         if sheet.near(truth.area, 0.0).any()
     )
@@ -84,6 +85,7 @@ def scores_of_run(
             "digest": str(attrs.get(cv.ATTR_WEIGHTS_DIGEST, "")),
             "source": f"{Path(source).name}, {mapped}, against {Path(outlines).name}",
             "outlines_year": truth.year,
+            "threshold": threshold,
             **scoring.evaluate(reference.meeting(found, truth), calibration=model),
         }
         if out is not None:
@@ -91,15 +93,16 @@ def scores_of_run(
     return report
 
 
-def _compared(sheet: Sheet, year: int, truth: reference.Outlines, *, name: str) -> cases.Case:
+def _compared(sheet: Sheet, year: int, truth: reference.Outlines, *, name: str, threshold: float) -> cases.Case:
     with sheet.reading():
-        return reference.compared(
+        found = reference.compared(
             sheet.probability.sel(year=year),
             _near(truth, sheet),
             within=sheet.cut(None),
             name=name,
             region=None if sheet.zone is None else sheet.zone.name,
         )
+    return replace(found, threshold=threshold)
 
 
 def _near(truth: reference.Outlines, sheet: Sheet) -> reference.Outlines:

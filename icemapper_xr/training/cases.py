@@ -65,11 +65,13 @@ class Case:
     legend: Mapping[int, str] = field(default_factory=dict)
     glaciers: bodies.Glaciers | None = None
     """Which glacier each pixel of the truth belongs to; None where that is not told."""
+    threshold: float = conventions.THRESHOLD
+    """Probability from which the map says glacier; the default is the class of the higher one."""
 
     @property
     def mapped(self) -> BoolArray:
-        """Where the map says glacier: the class of the higher probability."""
-        return np.asarray(self.probability > conventions.THRESHOLD) & self.known
+        """Where the map says glacier: at the threshold and above, as outlines and areas have it."""
+        return np.asarray(self.probability >= np.float32(self.threshold)) & self.known
 
 
 Change = Callable[[FloatArray, int], FloatArray]

@@ -90,11 +90,12 @@ class Evaluation:
             self.alone += int(margins.edge(mapped, case.known).sum())
         self.by_scene[case.name] = {"region": case.region, **numbers(one), "boundary_m": margins.summary(signed)}
         bodies.look_at(self.parts, mapped, truth, case.known, case.pixel_size, case.classes, case.legend, case.glaciers)
-        self._trust(case, mapped, truth)
+        self._trust(case, truth)
 
-    def _trust(self, case: Case, mapped: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]) -> None:
-        """Bin the confidences of one scene."""
-        p, right = case.probability[case.known], (mapped == truth)[case.known]
+    def _trust(self, case: Case, truth: npt.NDArray[np.bool_]) -> None:
+        """Bin the confidences of one scene; they are in the class of the higher probability, at any threshold."""
+        p = case.probability[case.known]
+        right = (p >= conventions.THRESHOLD) == truth[case.known]
         close = margins.near(truth, case.pixel_size, NEAR_M, case.known)[case.known]
         shannon = calibrate.shannon_confidence(p)
         kinds: dict[str, npt.NDArray[Any]] = {"shannon": shannon, "probability": np.maximum(p, 1 - p)}
@@ -220,7 +221,7 @@ def reliabilities(cases: Iterable[Case]) -> calibrate.Bins:
         seen += 1
         p, truth = case.probability[case.known], case.truth[case.known]
         bins = calibrate.bin_confidence(
-            calibrate.shannon_confidence(p), (p > conventions.THRESHOLD) == truth, bins=BINS
+            calibrate.shannon_confidence(p), (p >= conventions.THRESHOLD) == truth, bins=BINS
         )
         total = bins if total is None else total + bins
     if total is None:
