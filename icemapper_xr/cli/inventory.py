@@ -178,7 +178,7 @@ def rgi(
     submission
         The filled-in form (icemapper export form).
     year
-        Default: the last.
+        Default: the last that was divided.
     dem
         Raster of elevation, for the topography.
     dem_source
@@ -229,7 +229,7 @@ def glims(
     submission
         The filled-in form (icemapper export form).
     year
-        Default: the last.
+        Default: the last that was divided.
     dem
         Raster of elevation, for the topography.
     dem_source
