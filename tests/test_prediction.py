@@ -388,3 +388,23 @@ def test_a_mask_must_lie_on_the_pixels_of_the_cube() -> None:
             prediction.probability(cube, FakeSegmenter(window=32), mask=bad)
     near = mask.assign_coords(x=mask.x + 0.005).transpose("x", "y")
     prediction.probability(cube, FakeSegmenter(window=32), mask=near)
+
+
+@pytest.mark.parametrize(
+    ("said", "fits"),
+    [
+        ({"start": "2023-01-01", "first_day": "01-01", "year": 2023}, True),
+        ({"start": "2022-12-20", "first_day": "12-20", "year": 2022}, False),  # ends before the last step
+        ({"start": "2023-02-01", "first_day": "02-01", "year": 2023}, False),
+        ({"start": "2023-01-13", "first_day": "named", "year": 2023}, True),
+        ({"start": "2022-01-13", "year": 2022}, False),  # named dates, of files
+        ({"start": "2023-01-13"}, True),
+    ],
+)
+def test_attributes_of_other_dates_than_the_steps_are_refused(said: dict[str, object], fits: bool) -> None:
+    cube, segmenter = make_cube((40, 40)).assign_attrs(said), FakeSegmenter(window=32)
+    if fits:
+        assert prediction.probability(cube, segmenter).result.attrs["start"] == said["start"]
+        return
+    with pytest.raises(CubeError, match=rf"of 2023-01-13 to 2023-12-15, but .* begins on {said['start']}"):
+        prediction.probability(cube, segmenter)
