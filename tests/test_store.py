@@ -280,6 +280,10 @@ def test_years_are_appended_and_sorted(tmp_path: Path) -> None:
 def test_a_result_with_years(tmp_path: Path) -> None:
     both = xr.concat([store_cases.result(seed=s) for s in (1, 2)], xr.Variable("year", [2019, 2020]))
     both.attrs = store_cases.result().attrs
+    with pytest.raises(errors.StoreError, match=r"values of 2020 have the attributes .* of 2023"):
+        write(both, tmp_path / "a.zarr", year=2020)
+    assert not (tmp_path / "a.zarr").exists()
+    del both.attrs["year"]
     write(both, tmp_path / "a.zarr", year=2020)
     np.testing.assert_array_equal(
         store.open_store(tmp_path / "a.zarr").probability[0], store_cases.result(seed=2).probability
@@ -455,7 +459,7 @@ def test_years_of_another_season_or_baseline_do_not_mix(tmp_path: Path, name: st
     usual = {cv.ATTR_FIRST_DAY: "01-01", cv.ATTR_BASELINE: 12}
     write(store_cases.result(**usual), tmp_path / "a.zarr")
     with pytest.raises(errors.StoreError, match=rf"{name} is {usual[name]} there and {value} here"):
-        write(store_cases.result(**{**usual, name: value}), tmp_path / "a.zarr", year=2024)
+        write(store_cases.result(**{**usual, name: value, "year": 2024}), tmp_path / "a.zarr", year=2024)
     write(store_cases.result(), tmp_path / "older.zarr")  # of a version that did not note them
     assert write(store_cases.result(**usual), tmp_path / "older.zarr").kept == 12
 
@@ -472,8 +476,10 @@ def test_years_whose_rasters_were_made_in_other_ways_do_not_mix(tmp_path: Path) 
         ({"rtc quantity": "sigma0"}, r"processing.rtc quantity is gamma0 there and sigma0 here"),
     ):
         with pytest.raises(errors.StoreError, match=message):
-            write(store_cases.result(**made(**told)), tmp_path / "a.zarr", year=2024)
-    write(store_cases.result(**made(**{"insar looks": None})), tmp_path / "a.zarr", year=2024)  # nobody knows
+            write(store_cases.result(**made(**told), year=2024), tmp_path / "a.zarr", year=2024)
+    write(
+        store_cases.result(**made(**{"insar looks": None}), year=2024), tmp_path / "a.zarr", year=2024
+    )  # nobody knows
     write(store_cases.result(), tmp_path / "older.zarr")  # of a version that did not note them
     assert write(store_cases.result(**made()), tmp_path / "older.zarr").kept == 12
 

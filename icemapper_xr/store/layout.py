@@ -127,17 +127,17 @@ def select_year(result: xr.Dataset, year: int) -> xr.Dataset:
         If the result has years, but not this one, or if its attributes are those of another year: its items and dates
         would be stored with the values of this one.
     """
+    years = [int(value) for value in result[cv.YEAR].values] if cv.YEAR in result.dims else None
+    if years is not None and year not in years:
+        raise errors.StoreError(f"The result has the years {years}, not {year}: name one of them")
     told = result.attrs.get(cv.ATTR_YEAR)
     if told is not None and int(told) != year:
         raise errors.StoreError(
             f"the values of {year} have the attributes (item ids, dates) of {int(told)}, as joined years have those of "
             "the first: write each year before joining them, or what was predicted from the cube of that year alone"
         )
-    if cv.YEAR not in result.dims:
+    if years is None:
         return result.drop_vars(cv.YEAR, errors="ignore")
-    years = [int(value) for value in result[cv.YEAR].values]
-    if year not in years:
-        raise errors.StoreError(f"The result has the years {years}, not {year}: name one of them")
     return result.isel({cv.YEAR: years.index(year)}, drop=True)
 
 
