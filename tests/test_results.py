@@ -688,6 +688,9 @@ def test_outlines_do_not_replace_the_glaciers_of_their_map(tmp_path: Path) -> No
     folder = rs.write_map(tmp_path / "map", (2016,))
     with pytest.raises(OptionError, match=r"glaciers\.gpkg is a name that the map"):
         pipeline.outlines_of_run(folder, folder / "glaciers.gpkg")
+    pipeline.outlines_of_run(folder)
+    with pytest.raises(OptionError, match=r"outlines\.gpkg is a name that the map"):
+        pipeline.divides_of_run(folder, folder / "outlines.gpkg")
     assert pipeline.outlines_of_run(folder, folder / "outlines_large.gpkg", min_area_km2=1)[0].exists()
 
 

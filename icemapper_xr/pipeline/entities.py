@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from icemapper_xr import addresses, conventions, inventory, store, vectorise, whole
 from icemapper_xr.errors import OptionError, StoreError, VectorError
 from icemapper_xr.inventory import links, names, shapes
-from icemapper_xr.pipeline import divided, observed, outlining, tiled
+from icemapper_xr.pipeline import divided, observed, outlining, tables, tiled
 from icemapper_xr.pipeline.outlining import OUTLINES
 from icemapper_xr.pipeline.records import settings_of
 from icemapper_xr.pipeline.runs import GLACIERS
@@ -78,11 +78,14 @@ def divides_of_run(
     StoreError
         If the folder has no outlines.
     OptionError, VectorError
-        As `icemapper_xr.inventory.divide`.
+        As `icemapper_xr.inventory.divide`; or the file is one that a map keeps for itself.
     """
     path = _outlines_path(addresses.local_path(source))
-    target = path.parent / GLACIERS if out is None else addresses.local_path(out)
+    own = path.parent / GLACIERS
+    target = own if out is None else addresses.local_path(out)
     vectorise.suffix_of(target)  # before minutes of work
+    if target != own:
+        tables.refuse_kept(target)
     plain = _placed(vectorise.read(path), path)
     drawn = _with_band(path, plain, calibration)
     if drawn is plain and str(calibration) not in ("auto", "none"):
@@ -124,7 +127,7 @@ def _at_edge(path: Path, table: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     there = table["touches_edge"].to_numpy(dtype=bool, copy=True)
     if path.name != OUTLINES or not there.any() or not store.exists(cube):
         return table
-    with store.explained(cube):
+    with store.steady(cube, store.state(cube), table[conventions.YEAR].unique()):
         there[there] = vectorise.at_data_edge(store.open_store(cube), table[there])
     return table.assign(touches_edge=there)
 

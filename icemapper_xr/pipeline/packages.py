@@ -256,7 +256,7 @@ def _raster(opened: Sequence[Sheet], folder: Path, year: int, threshold: float) 
     for sheet in opened:
         plane, cut = sheet.probability.sel({conventions.YEAR: year}), sheet.cut(None)
         share = None if cut is None else domains.shares(cut, plane)
-        with store.explained(sheet.path):
+        with sheet.reading():
             raster += float(areas.areas(plane, threshold=threshold, share=share)["hard_area"].sum())
     drawn = vectorise.read(folder / OUTLINES)
     kept = float(drawn.loc[drawn[conventions.YEAR] == year, "area_km2"].sum())

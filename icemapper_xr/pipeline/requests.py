@@ -14,7 +14,7 @@ import pydantic
 import xarray as xr
 
 from icemapper_xr import conventions as cv
-from icemapper_xr import dates, filters, progress, store, vectorise
+from icemapper_xr import dates, filters, progress, vectorise
 from icemapper_xr import settings as settings_
 from icemapper_xr.analysis import blocks, bootstrap, cells, domains, margins, reference
 from icemapper_xr.analysis.dependence import Dependence
@@ -301,7 +301,7 @@ def _residuals(sheet: Sheet, truth: Truth, threshold: float, pixel: float) -> _P
     before = {cv.Y: (row % COARSE, 0), cv.X: (column % COARSE, 0)}
     coarse = {cv.Y: COARSE, cv.X: COARSE}
     planes = (residual.fillna(0.0), margin.fillna(0.0), residual.notnull().astype(np.float32))
-    with progress.dask_bar("Residuals"), store.explained(sheet.path):
+    with progress.dask_bar("Residuals"), sheet.reading():
         found = compute(
             *(
                 plane.drop_vars([cv.Y, cv.X])

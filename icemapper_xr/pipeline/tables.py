@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import geopandas as gpd
     import pandas as pd
 
-__all__ = ["SUFFIXES", "as_json", "target", "text", "write", "write_bytes"]
+__all__ = ["SUFFIXES", "as_json", "refuse_kept", "target", "text", "write", "write_bytes"]
 
 SUFFIXES: Final = (".csv", ".gpkg", ".json")
 _OF_A_MAP: Final = ("run.json", tiled.INDEX, store.POINTER)
