@@ -12,6 +12,7 @@ from typing import Any
 
 import dask
 import numpy as np
+import pyproj
 import pytest
 import rasterio
 import xarray as xr
@@ -180,6 +181,25 @@ def test_rasters_in_degrees_are_refused_unless_it_is_said_how_to_resample_them(t
         with pytest.raises(CubeError, match=words):
             ds.compute()
     assert np.isfinite(cube.build(observations, area=area, year=2023, resampling="bilinear").rtc[0]).all()
+
+
+def test_metres_that_a_projection_stretches_are_refused_unless_it_is_said_how_to_resample_them(tmp_path: Path) -> None:
+    """Pixels of 10 m in EPSG:3857 are 2 m on the ground at 78 N: one in 23 was taken, and all speckle stayed."""
+    power = np.random.default_rng(3).gamma(4, 0.03, (200, 200))
+    options = {"left": 1_728_000.0, "top": 14_390_000.0, "size": 10.0, "epsg": 3857}
+    raster = write(tmp_path / "0.tif", power, **options)
+    observations = [observe(raster, utc(2023, 1, 13, 6) + dt.timedelta(days=24 * k)) for k in range(15)]
+    to = pyproj.Transformer.from_crs(3857, 32633, always_xy=True)
+    x, y = to.transform(1_729_000, 14_389_000)
+    area = cube.area_grid(bounds=(x - 100, y - 100, x + 100, y + 100), crs=32633, margin=0)
+    words = r"item 0\) has pixels of 10 m in its own projection, which are 2\.\d\d x 2\.\d\d m in the plane of the cube"
+    with pytest.raises(CubeError, match=r"item 0 has pixels of 10 m in EPSG:3857, which are 2\.\d\d x 2\.\d\d m"):
+        cube.build(observations, area=area, year=2023)
+    unknown = [dataclasses.replace(one, epsg=None, transform=None, shape=None) for one in observations]
+    with pytest.raises(CubeError, match=words):
+        cube.build(unknown, area=area, year=2023).compute()
+    averaged = 10 ** (cube.build(observations, area=area, year=2023, resampling="average").rtc[0].values / 10)
+    assert averaged.std() < 0.4 * power.std()
 
 
 @pytest.mark.parametrize(

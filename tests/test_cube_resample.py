@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rasterio import warp
 
+from icemapper_xr import conventions
 from icemapper_xr.cube import resample
 
 LEFT, TOP = 500_000.0, 8_700_000.0
@@ -104,6 +107,75 @@ def test_a_raster_in_degrees_is_read_beyond_the_antimeridian(west: float, method
     assert columns < 150
     assert found.mean() == pytest.approx(200, abs=3)
     assert (np.diff(found.mean(axis=0)) > 0).all()
+
+
+def gdal_average(values: Any, transform: Affine, crs: str, target: resample.Piece) -> Any:
+    """Return what GDAL makes of the same."""
+    found = np.full((target.rows, target.columns), np.nan, np.float32)
+    warp.reproject(
+        values,
+        found,
+        src_transform=transform,
+        src_crs=crs,
+        dst_transform=Affine(target.resolution, 0, target.left, 0, -target.resolution, target.top),
+        dst_crs=target.crs,
+        resampling=warp.Resampling.average,
+        src_nodata=np.nan,
+        dst_nodata=np.nan,
+    )
+    return found
+
+
+def at_78_north(crs: str, size: float, shape: tuple[int, int]) -> tuple[Any, Affine, resample.Piece]:
+    """Speckle at 15.5 E, 78 N, and 40 x 40 pixels of 10 m in the middle of it."""
+    x, y = pyproj.Transformer.from_crs(4326, crs, always_xy=True).transform(15.53, 78.0)
+    u, v = pyproj.Transformer.from_crs(4326, 32633, always_xy=True).transform(15.53, 78.0)
+    source = Affine(size, 0, x - size * shape[1] / 2, 0, -size, y + size * shape[0] / 2)
+    target = piece("EPSG:32633", round(u / 10) * 10 - 200, round(v / 10) * 10 + 200, 10, 40, 40)
+    return np.random.default_rng(3).gamma(4.4, 1 / 4.4, shape).astype(np.float32), source, target
+
+
+@pytest.mark.parametrize("method", ["average", "bilinear"])
+@pytest.mark.parametrize(("crs", "size", "shape"), [("EPSG:4326", 0.00009, (80, 400)), ("EPSG:3857", 10, (320, 320))])
+def test_a_pixel_is_the_mean_of_those_it_covers_however_a_projection_stretches_them(
+    method: str, crs: str, size: float, shape: tuple[int, int]
+) -> None:
+    """At 78 degrees pixels of 0.00009 degrees are 10 m by 2 m, those of 10 m in EPSG:3857 2 m by 2 m."""
+    values, source, target = at_78_north(crs, size, shape)
+    found = resample.onto(values, source, crs, target, method)
+    expected = gdal_average(values, source, crs, target)
+    assert found.mean() == pytest.approx(expected.mean(), abs=0.005)
+    assert found.var() == pytest.approx(expected.var(), rel=0.2)  # thrice as much when one sample in five was taken
+    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.93
+
+
+@pytest.mark.parametrize("method", ["average", "bilinear"])
+def test_a_piece_of_degrees_is_the_same_as_its_part_of_the_whole(method: str) -> None:
+    """Across a line of the lattice, beyond which pixels get other samples."""
+    values, source, target = at_78_north("EPSG:4326", 0.00009, (80, 400))
+    line = math.floor(target.top / 60 / conventions.LATTICE) * conventions.LATTICE * 60
+    whole = target._replace(resolution=60.0, left=target.left // 60 * 60, top=line + 20 * 60.0)
+    x, y = pyproj.Transformer.from_crs(32633, 4326, always_xy=True).transform(whole.left + 1200, line)
+    # At row 13 the samples would change, were they those of a piece's middle.
+    there = resample.sides(source, "EPSG:4326", 400, whole._replace(rows=26))
+    size = source.a * there.across / (25 * 1.1)
+    source = Affine(size, 0, x - 200 * size, 0, -size, y + 40 * size)
+    cells = [tile.cell for tile in resample._tiles(whole)]
+    assert len({resample._samples(resample.sides(source, "EPSG:4326", 400, cell), method, 1.1) for cell in cells}) == 2
+    expected = resample.onto(values, source, "EPSG:4326", whole, method)
+    assert np.isfinite(expected[15:25]).any(axis=1).sum() > 8
+    for row, rows in ((0, 20), (13, 15), (20, 20)):
+        part = whole._replace(top=whole.top - row * 60, rows=rows)
+        found = resample.onto(values, source, "EPSG:4326", part, method)
+        np.testing.assert_allclose(found, expected[row : row + rows], atol=1e-6)
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32632", "EPSG:3413", "EPSG:3995"])
+def test_equal_pixels_of_projections_of_maps_count_as_of_one_size(crs: str) -> None:
+    to = pyproj.Transformer.from_crs(32633, crs, always_xy=True)
+    for y in (7_000_000, 8_700_000, 9_200_000):
+        u, v = to.transform(LEFT, y)
+        assert resample.other_size(SOURCE, "EPSG:32633", 100, piece(crs, u, v, 10, 10, 10)) is None
 
 
 def test_a_piece_beside_the_source_needs_nothing() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from icemapper_xr import conventions
 from icemapper_xr._types import Grid, Observation
+from icemapper_xr.cube import resample
 from icemapper_xr.errors import CubeError, OptionError, UnitsError
 
 __all__ = ["FILTERED", "features", "pixel_sizes", "usable"]
@@ -158,7 +159,8 @@ def pixel_sizes(observations: Sequence[Observation], grid: Grid, resampling: con
     OptionError
         The resampling is unknown.
     CubeError
-        No resampling is named, and the pixel sizes differ by more than 1 % or a raster is in degrees.
+        No resampling is named, and the pixel sizes differ by more than 1 %, a raster is in degrees, or its projection
+        makes other pixels of the same number of metres, as EPSG:3857 does away from the equator.
     """
     if resampling is not None:
         if resampling not in conventions.RESAMPLINGS:
@@ -180,6 +182,12 @@ def pixel_sizes(observations: Sequence[Observation], grid: Grid, resampling: con
                 f"name a resampling (--resampling): bilinear, nearest or average, or resolution={size * metres:g} "
                 f"(--resolution {size * metres:g})"
             )
+        other = _other_size(epsg, size, grid)
+        if other is not None:
+            raise CubeError(
+                f"item {observation.item_id} has pixels of {size * metres:g} m in EPSG:{epsg}, which are {other} "
+                f"({grid.resolution:g} m): name a resampling (--resampling): average, bilinear or nearest"
+            )
 
 
 @functools.lru_cache
@@ -189,3 +197,12 @@ def _metres(epsg: int) -> float | None:
 
     crs = pyproj.CRS.from_epsg(epsg)
     return float(crs.axis_info[0].unit_conversion_factor) if crs.is_projected else None
+
+
+@functools.lru_cache
+def _other_size(epsg: int, size: float, grid: Grid) -> str | None:
+    """Tell of pixels of a projection that are of another size in the middle of a grid."""
+    from affine import Affine
+
+    piece = resample.Piece(grid.wkt, grid.bounds.left, grid.bounds.top, grid.resolution, *grid.shape)
+    return resample.other_size(Affine(size, 0, 0, 0, -size, 0), epsg, 1, piece)

@@ -184,6 +184,12 @@ def _check(dataset: Any, source: Source, piece: resample.Piece) -> None:
             f"name a resampling (--resampling): bilinear, nearest or average, or resolution={a * factor:g} "
             f"(--resolution {a * factor:g})"
         )
+    other = resample.other_size(dataset.transform, dataset.crs, dataset.width, piece)
+    if other is not None:
+        raise CubeError(
+            f"{where} has pixels of {a * factor:g} m in its own projection, which are {other} "
+            f"({piece.resolution:g} m): name a resampling (--resampling): average, bilinear or nearest"
+        )
 
 
 def _clipped(

@@ -7,23 +7,33 @@ that is anchored at the origin of the CRS, and linear in between.
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from icemapper_xr import lonlat
+from icemapper_xr import conventions
 from icemapper_xr._types import FloatArray
 
-__all__ = ["Piece", "onto", "same_crs", "source_window"]
+__all__ = ["Piece", "Sides", "onto", "other_size", "same_crs", "sides", "source_window"]
+
+_STRETCH = 1.1
+"""By how much the scales of two projections may differ: polar stereographic ones are off by 4 %, Mercator doubles at 60
+degrees. Up to here pixels of one nominal size count as of one size.
+"""
 
 _NODES = 16
 """Pixels between exact coordinates; in between they are off by less than 1e-4 of a pixel of 10 m."""
 _COARSER = 1.01
 """Target pixels larger than the source's by more than this are means, not interpolations."""
+_SNAP = 1e-6
+"""Share of a pixel by which an edge may miss a multiple of the pixel size and still count as lying on it."""
 _STRIP_SAMPLES = 2_000_000
 """Samples taken at a time for means, to bound memory."""
+_MOST_SAMPLES = 256
+"""Samples along the side of a pixel; near a pole one pixel spans every longitude."""
 
 
 _Axis = npt.NDArray[np.floating[Any]]
@@ -46,6 +56,23 @@ class _Positions(NamedTuple):
 
     rows: _Axis
     columns: _Axis
+
+
+class Sides(NamedTuple):
+    """Sides of a target pixel in pixels of the source."""
+
+    down: float
+    across: float
+
+
+class _Samples(NamedTuple):
+    """Samples along the sides of a target pixel."""
+
+    down: int
+    across: int
+
+
+_CENTRES = _Samples(1, 1)
 
 
 def same_crs(one: Any, other: Any) -> bool:
@@ -97,11 +124,49 @@ def onto(values: FloatArray, transform: Any, crs: Any, piece: Piece, method: str
         'nearest', 'bilinear' or 'average'. A pixel has a value where the source pixel that holds its centre has one,
         except for means, which take what valid pixels they cover.
     """
-    if method == "average" or (method == "bilinear" and _size_ratio(transform, crs, piece) > _COARSER):
+    if method != "nearest":
         return _mean(values, transform, crs, piece, method)
-    positions = _positions(transform, crs, values.shape[1], piece)
-    nearest = _nearest(values, positions)
-    return nearest if method == "nearest" else _bilinear(values, positions, np.isfinite(nearest))
+    return _nearest(values, _positions(transform, crs, values.shape[1], piece))
+
+
+def sides(transform: Any, crs: Any, width: int, piece: Piece) -> Sides:
+    """Return how large a pixel in the middle of a piece is in a source, NaN where the source's CRS does not reach.
+
+    A pixel of 0.00009 degrees is 10 m high anywhere, and 2 m wide at 78 degrees; one of 10 m in EPSG:3857 is 2 m on the
+    ground there. Neither the unit of a CRS nor one number for both axes tells.
+
+    Parameters
+    ----------
+    transform, crs, width
+        Of the source; the transform is north-up.
+    piece
+        Where to.
+    """
+    if same_crs(crs, piece.crs):
+        return Sides(piece.resolution / abs(transform.e), piece.resolution / transform.a)
+    x = piece.left + piece.resolution * (piece.columns / 2 + np.array([-0.5, 0.5, 0, 0]))
+    y = piece.top - piece.resolution * (piece.rows / 2 + np.array([0, 0, -0.5, 0.5]))
+    columns, rows = _in_source(transform, *_projected(piece.crs, crs, x, y, _middle(transform, width)))
+    with np.errstate(invalid="ignore"):
+        across, _, down = np.hypot(np.diff(columns), np.diff(rows))
+    return Sides(float(down), float(across))
+
+
+def other_size(transform: Any, crs: Any, width: int, piece: Piece) -> str | None:
+    """Tell of pixels that a projection makes another size than their number says; None where it does not.
+
+    Parameters
+    ----------
+    transform, crs, width
+        Of the source, whose pixels have the size of the piece's by number.
+    piece
+        Where to.
+    """
+    pixel = sides(transform, crs, width, piece)
+    if all(1 / _STRETCH <= side <= _STRETCH for side in pixel if math.isfinite(side)):
+        return None
+    size = piece.resolution
+    return f"{size / pixel.across:.3g} x {size / pixel.down:.3g} m in the plane of the cube"
 
 
 def _nearest(values: FloatArray, positions: _Positions) -> FloatArray:
@@ -126,25 +191,110 @@ def _bilinear(values: FloatArray, positions: _Positions, observed: npt.NDArray[n
 
 
 def _mean(values: FloatArray, transform: Any, crs: Any, piece: Piece, method: str) -> FloatArray:
-    """Mean of the valid ones of k x k samples in every pixel; on aligned pixels of a whole ratio, of the pixels."""
-    ratio = _size_ratio(transform, crs, piece)
-    whole = abs(ratio - round(ratio)) < 1e-6 and round(ratio) > 1 and same_crs(crs, piece.crs)
-    count = round(ratio) if whole else 2 * max(1, math.ceil(ratio))
-    strip = max(1, _STRIP_SAMPLES // (piece.columns * count * count))
+    """Mean of the valid samples in every pixel, of twice as many to a side as the source has pixels there."""
+    width = values.shape[1]
+    if same_crs(crs, piece.crs):
+        return _sampled(values, transform, crs, piece, method, _samples_of_same(transform, piece, method))
+    tiles = _tiles(piece)
+    counts = [_samples(sides(transform, crs, width, tile.cell), method, _STRETCH) for tile in tiles]
+    if len(set(counts)) == 1:
+        return _sampled(values, transform, crs, piece, method, counts[0])
+    out = np.full((piece.rows, piece.columns), np.nan, np.float32)
+    for tile, count in zip(tiles, counts, strict=True):
+        window = source_window(transform, crs, (values.shape[0], width), tile.piece)
+        if window is None:
+            continue
+        row, column, rows, columns = window
+        part = values[row : row + rows, column : column + columns]
+        there = transform * transform.translation(column, row)
+        inside = np.s_[tile.row : tile.row + tile.piece.rows, tile.column : tile.column + tile.piece.columns]
+        out[inside] = _sampled(part, there, crs, tile.piece, method, count)
+    return out
+
+
+def _samples_of_same(transform: Any, piece: Piece, method: str) -> _Samples:
+    """On aligned pixels of a whole ratio the samples are the pixels."""
+    ratio = piece.resolution / abs(transform.e)
+    if abs(ratio - round(ratio)) < 1e-6 and round(ratio) > 1:
+        return _Samples(round(ratio), round(ratio))
+    return _samples(Sides(ratio, ratio), method, 1)
+
+
+def _samples(pixel: Sides, method: str, stretch: float) -> _Samples:
+    """Samples for a pixel whose sides, up to a factor, are so many pixels of the source; NaN counts as one.
+
+    Interpolation takes one where the source is not finer.
+    """
+
+    def count(side: float) -> int:
+        ratio = side / stretch if math.isfinite(side) else 1.0
+        if method == "bilinear" and ratio <= _COARSER:
+            return 1
+        return min(2 * max(1, math.ceil(ratio)), _MOST_SAMPLES)
+
+    return _Samples(count(pixel.down), count(pixel.across))
+
+
+class _Tile(NamedTuple):
+    """What of a piece lies in one cell of the lattice of its grid."""
+
+    row: int
+    column: int
+    """Where it begins in the piece."""
+    piece: Piece
+    cell: Piece
+
+
+def _tiles(piece: Piece) -> list[_Tile]:
+    """Cut a piece along a lattice from the origin of its CRS: the samples of a pixel must not depend on the piece."""
+    size, side = piece.resolution, conventions.LATTICE
+    rows, columns = (
+        _cuts(math.floor(edge / size + _SNAP), n) for edge, n in ((-piece.top, piece.rows), (piece.left, piece.columns))
+    )
+    return [
+        _Tile(
+            row.first,
+            column.first,
+            Piece(
+                piece.crs, piece.left + column.first * size, piece.top - row.first * size, size, row.count, column.count
+            ),
+            Piece(piece.crs, column.cell * side * size, -row.cell * side * size, size, side, side),
+        )
+        for row in rows
+        for column in columns
+    ]
+
+
+class _Cut(NamedTuple):
+    first: int
+    count: int
+    cell: int
+
+
+def _cuts(first: int, count: int) -> list[_Cut]:
+    """Cut pixels, the first of which has this number, at multiples of the lattice."""
+    side = conventions.LATTICE
+    cells = range(first // side, (first + count - 1) // side + 1)
+    edges = [max(cell * side, first) for cell in cells] + [first + count]
+    return [
+        _Cut(begin - first, end - begin, cell)
+        for cell, (begin, end) in zip(cells, itertools.pairwise(edges), strict=True)
+    ]
+
+
+def _sampled(values: FloatArray, transform: Any, crs: Any, piece: Piece, method: str, samples: _Samples) -> FloatArray:
+    """Mean of the valid ones of the samples in every pixel."""
+    down, across = samples
+    strip = max(1, _STRIP_SAMPLES // (piece.columns * down * across))
     out = np.empty((piece.rows, piece.columns), np.float32)
     for first in range(0, piece.rows, strip):
         rows = min(strip, piece.rows - first)
-        fine = piece._replace(
-            top=piece.top - first * piece.resolution,
-            resolution=piece.resolution / count,
-            rows=rows * count,
-            columns=piece.columns * count,
-        )
-        positions = _positions(transform, crs, values.shape[1], fine)
-        samples = _nearest(values, positions)
+        part = piece._replace(top=piece.top - first * piece.resolution, rows=rows)
+        positions = _positions(transform, crs, values.shape[1], part, samples)
+        found = _nearest(values, positions)
         if method == "bilinear":
-            samples = _bilinear(values, positions, np.isfinite(samples))
-        blocks = samples.reshape(rows, count, piece.columns, count)
+            found = _bilinear(values, positions, np.isfinite(found))
+        blocks = found.reshape(rows, down, piece.columns, across)
         valid = np.isfinite(blocks)
         total = np.where(valid, blocks, 0).sum(axis=(1, 3), dtype=np.float64)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -152,25 +302,16 @@ def _mean(values: FloatArray, transform: Any, crs: Any, piece: Piece, method: st
     return out
 
 
-def _size_ratio(transform: Any, crs: Any, piece: Piece) -> float:
-    """Target pixel over source pixel."""
-    from rasterio.crs import CRS
-
-    source = CRS.from_user_input(crs)
-    metres = source.linear_units_factor[1] if source.is_projected else lonlat.METRES_PER_DEGREE
-    return float(piece.resolution / (abs(transform.e) * metres))
-
-
-def _positions(transform: Any, crs: Any, width: int, piece: Piece) -> _Positions:
-    half = piece.resolution / 2
-    x = piece.left + half + np.arange(piece.columns) * piece.resolution
-    y = piece.top - half - np.arange(piece.rows) * piece.resolution
+def _positions(transform: Any, crs: Any, width: int, piece: Piece, samples: _Samples = _CENTRES) -> _Positions:
+    """Where the samples of a piece's pixels lie; with one of each pixel, their centres."""
+    down, across = (piece.resolution / count for count in samples)
+    x = piece.left + across / 2 + np.arange(piece.columns * samples.across) * across
+    y = piece.top - down / 2 - np.arange(piece.rows * samples.down) * down
     if same_crs(crs, piece.crs):
         columns, rows = _in_source(transform, x, y)
         return _Positions(*np.broadcast_arrays(rows[:, None], columns[None, :]))
-    step = _NODES * piece.resolution
-    node_x, by_x = _lattice(x, step)
-    node_y, by_y = _lattice(y, step)
+    node_x, by_x = _lattice(x, _NODES * across)
+    node_y, by_y = _lattice(y, _NODES * down)
     grid_x, grid_y = np.meshgrid(node_x, node_y)
     columns, rows = _in_source(transform, *_projected(piece.crs, crs, grid_x, grid_y, _middle(transform, width)))
     return _Positions(by_y @ rows @ by_x.T, by_y @ columns @ by_x.T)
