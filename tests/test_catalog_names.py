@@ -120,6 +120,12 @@ def test_plain_names() -> None:
     assert (facts.quantity, facts.scale, facts.orbit_state, facts.polarisation) == ("sigma0", "dB", "descending", "HV")
 
 
+def test_the_letters_of_a_time_may_be_small() -> None:
+    facts = names.parse("rtc_20230105t055900z_VV.tif")
+    assert facts is not None
+    assert facts.acquired == dt.datetime(2023, 1, 5, 5, 59, tzinfo=UTC)
+
+
 def test_a_granule_in_a_plain_name_is_not_a_pair() -> None:
     facts = names.parse("S1A_IW_GRDH_1SDH_20250311T044231_20250311T044249_058252_073302_F851_rtc_HH.tif")
     assert facts is not None

@@ -455,6 +455,42 @@ def test_times_of_day_around_midnight_and_names_with_dates_only(area: cube.AreaG
     assert sum(choose([describe(moment, **unknown) for moment in dates], area).valid) == 15
 
 
+def test_dates_tell_unknown_orbits_apart(area: cube.AreaGrid) -> None:
+    """Plain names with a date only: the gaps of one orbit were filled with the other's passes of two days later."""
+    unknown = {"relative_orbit": None, "orbit_state": None, "platform": None}
+    every = series(utc(2023, 1, 5), 30, **unknown)
+    gaps = [one for k, one in enumerate(every) if k not in (4, 5, 14, 15)]
+    assert sum(choose(gaps, area).valid) == 15
+    other = series(utc(2023, 1, 7), 30, **unknown)
+    words = (
+        r"item-20230105T000000 is unknown, .*20230105T000000 on 2023-01-05 and .* on 2023-01-07, no multiple of 6 days"
+    )
+    with pytest.raises(CubeError, match=f"{words} apart.*--relative-orbit"):
+        choose(gaps + other, area)
+    known = [dataclasses.replace(one, relative_orbit=14) for one in gaps]
+    assert sum(choose(known + other, area, orbit=14).valid) == 15
+    with pytest.raises(CubeError, match=r"on 2023-01-05 and .* on 2023-01-07"):  # one of them tells its hour
+        choose(gaps + series(utc(2023, 1, 7, 6), 3, **unknown), area)
+
+
+def test_two_satellites_follow_each_other_after_six_days_and_one_after_twelve(area: cube.AreaGrid) -> None:
+    unknown = {"relative_orbit": None, "orbit_state": None}
+    days = [utc(2023, 1, 5) + dt.timedelta(days=6 * k) for k in range(60)]
+    two = [describe(day, **unknown, platform=("S1A", "S1B")[k % 2]) for k, day in enumerate(days)]
+    assert sum(choose(two, area).valid) == 15
+    one = [describe(day, **unknown, platform="S1A") for day in days]
+    with pytest.raises(CubeError, match=r"on 2023-01-05 and .* on 2023-01-11, no multiple of 12 days apart"):
+        choose(one, area)
+
+
+def test_the_one_date_of_a_pair_may_be_its_middle(area: cube.AreaGrid) -> None:
+    backscatter = series(utc(2023, 1, 13), 15, every=24, relative_orbit=None)
+    middles = [utc(2023, 1, 10) + dt.timedelta(days=24 * k) for k in range(15)]
+    pairs = [dataclasses.replace(pair(day, relative_orbit=None), reference=None, secondary=None) for day in middles]
+    with pytest.warns(UserWarning, match="two dates of 15 coherence pairs are unknown"):
+        assert sum(choose(backscatter + pairs, area, features=("rtc", "insar")).valid) == 15
+
+
 def test_coherence_of_an_unknown_orbit_is_of_the_hour_of_the_backscatter(area: cube.AreaGrid) -> None:
     backscatter = series(utc(2023, 1, 13, 6), 15, every=24)
     first = utc(2023, 1, 7, 15, 50)

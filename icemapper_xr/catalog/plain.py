@@ -42,7 +42,7 @@ _GRANULE: Final = re.compile(
     r"(?P<date>\d{8}T\d{6})_\d{8}T\d{6}_(?P<orbit>\d{6})_[0-9A-F]{6}(?:_[0-9A-F]{4})?",
     re.IGNORECASE,
 )
-_DATE: Final = re.compile(r"(?<!\d)(20\d{2})[-_]?(\d{2})[-_]?(\d{2})(?:[T_]?(\d{6}))?Z?(?!\d)")
+_DATE: Final = re.compile(r"(?<!\d)(20\d{2})[-_]?(\d{2})[-_]?(\d{2})(?:[T_]?(\d{6}))?Z?(?!\d)", re.IGNORECASE)
 _SIDE_PRODUCT: Final = re.compile(r"^OPERA_L\d_|_INT\d{2}_", re.IGNORECASE)
 """Products whose observations have a pattern of their own: another file of theirs is no observation."""
 _POLARISATION: Final = re.compile(r"(?:^|[_.-])(?:VV|VH|HH|HV)(?=[_.-]|$)", re.IGNORECASE)

@@ -336,27 +336,64 @@ def _score(selection: Selection) -> tuple[float, float, int]:
 
 
 def _check_hours(selection: Selection, grouped: Mapping[conventions.Feature, Sequence[Pass]]) -> None:
-    """Refuse passes of unknown orbit whose times of day tell that they are not all of the same."""
+    """Refuse passes of unknown orbit whose times of day, or dates, tell that they are not all of the same."""
     own = [one for feature in grouped for one in _of_series(grouped[feature], feature, selection.series)]
-    if all(one.first.relative_orbit is not None for one in own):
+    unknown = next((one.first.item_id for one in own if one.first.relative_orbit is None), None)
+    if unknown is None:
         return
+    told = _two_hours(own) or _two_days(own)
+    if told is not None:
+        raise CubeError(
+            f"the relative orbit of item {unknown} is unknown, and the {told}, which may not be mixed: give each orbit "
+            "a folder of its own and its number with `icemapper catalog build --relative-orbit`, or lay the product's "
+            "README beside its rasters and build anew"
+        )
+
+
+def _two_hours(own: Sequence[Pass]) -> str | None:
+    """Tell of times of day that are not of one orbit."""
     # Of each pass the first frame that tells: `passes` has made sure that the others follow it within minutes, as many
     # as the area is long, which is not to be taken for another orbit.
     told = [next((frame for frame in one.frames if timed(frame)), None) for one in own]
     moments = [(began(frame), frame) for frame in told if frame is not None]
     if not moments:
-        return
+        return None
     first = moments[0][0]
     shifts = [(hours.shift(moment, first), moment, frame) for moment, frame in moments]
     early, late = (pick(shifts, key=lambda shift: shift[0]) for pick in (min, max))
-    if late[0] - early[0] > hours.SAME_ORBIT:
-        unknown = next(one.first.item_id for one in own if one.first.relative_orbit is None)
-        named = " and ".join(f"{frame.item_id} at {moment:%H:%M}" for _, moment, frame in (early, late))
-        raise CubeError(
-            f"the relative orbit of item {unknown} is unknown, and the times of day say that there is more than one "
-            f"({named} UTC), which may not be mixed: give each orbit a folder of its own and its number with "
-            "`icemapper catalog build --relative-orbit`, or lay the product's README beside its rasters and build anew"
-        )
+    if late[0] - early[0] <= hours.SAME_ORBIT:
+        return None
+    named = " and ".join(f"{frame.item_id} at {moment:%H:%M}" for _, moment, frame in (early, late))
+    return f"times of day say that there is more than one ({named} UTC)"
+
+
+def _two_days(own: Sequence[Pass]) -> str | None:
+    """Tell of dates that are not of one orbit, where not every name tells the time of day.
+
+    A satellite comes back to the day after 12 days, two of them in turn after 6. Refused is also what cannot be told
+    from two orbits by dates: an orbit that passes within seconds of midnight, and satellites that follow each other
+    after other days, as S1A and S1C do since the latter moved in 2026.
+    """
+    firsts = [next(filter(timed, one.frames), one.first) for one in own]
+    if all(timed(frame) for frame in firsts):
+        return None
+    days = [(began(frame).date(), frame) for frame in firsts if _tells_day(frame)]
+    satellites = {frame.platform for _, frame in days if frame.platform and "/" not in frame.platform}
+    of_one = [[day for day in days if day[1].platform == satellite] for satellite in sorted(satellites)]
+    for group, apart in [(days, conventions.CYCLE_DAYS // 2), *((group, conventions.CYCLE_DAYS) for group in of_one)]:
+        other = next((day for day in group if (day[0] - group[0][0]).days % apart), None)
+        if other is not None:
+            named = " and ".join(f"{frame.item_id} on {day}" for day, frame in (group[0], other))
+            return f"dates say that there is more than one ({named}, no multiple of {apart} days apart)"
+    return None
+
+
+def _tells_day(frame: Observation) -> bool:
+    """Whether a pass was on this day, and no other of its orbit can have been on the next day of the calendar."""
+    if frame.feature == "insar" and frame.reference is None:
+        return False  # the one date of a pair may be its middle
+    midnight_shift = hours.shift(began(frame), began(frame).replace(hour=0, minute=0, second=0, microsecond=0))
+    return not timed(frame) or abs(midnight_shift) > hours.SAME_ORBIT
 
 
 def _check_dates(selection: Selection, grouped: Mapping[conventions.Feature, Sequence[Pass]]) -> None:
