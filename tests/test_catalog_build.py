@@ -238,6 +238,21 @@ def test_bands_named_by_polarisation(tmp_path: Path) -> None:
         catalog.build(tmp_path)
 
 
+def test_a_single_band_of_two_polarisations_is_left_out(tmp_path: Path) -> None:
+    """It was taken for the first of them."""
+    write_tif(tmp_path / "rtc_20230105_VV.tif")
+    ratio = write_tif(tmp_path / "rtc_20230105_VV_VH.tif")
+    report = catalog.build(tmp_path, polarisation="VV")
+    assert [Path(one.href).name for one in report.observations] == ["rtc_20230105_VV.tif"]
+    assert report.ignored[ratio].startswith("its name tells VV and VH, of which a ratio may be made: name one, or")
+    with rasterio.open(ratio, "r+") as file:
+        file.update_tags(ICEMAPPER_POLARISATION="VH")
+    assert {one.polarisation for one in catalog.build(tmp_path).observations} == {"VV", "VH"}
+    write_tif(ratio, bands=("VV", "VH"))
+    found = {(Path(one.href).name, one.polarisation, one.band) for one in catalog.build(tmp_path).observations}
+    assert found == {("rtc_20230105_VV.tif", "VV", 1), (ratio.name, "VV", 1), (ratio.name, "VH", 2)}
+
+
 def test_bands_that_tag_scale_are_refused(tmp_path: Path) -> None:
     scaled = write_tif(tmp_path / "rtc_20230117.tif", bands=("HH", "angle"))
     write_tif(tmp_path / "rtc_20230105.tif")

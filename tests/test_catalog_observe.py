@@ -219,6 +219,66 @@ def test_rtc_of_an_unknown_provider_is_of_unknown_scale() -> None:
     assert (one.feature, one.quantity, one.scale, one.geocoded) == ("rtc", "unknown", "unknown", True)
 
 
+def test_a_ratio_of_two_polarisations_is_no_observation() -> None:
+    """It was taken for VV, and won over the VV of its own item."""
+    assets = {key: {"href": f"https://x.org/{key}.tif", "roles": ["data"]} for key in ("ratio_vv_vh", "vv", "VH-VV")}
+    (one,) = observe.observations(item(assets=assets))
+    assert (one.polarisation, one.href) == ("VV", "https://x.org/vv.tif")
+    data = {"data": {"href": "https://x.org/rtc_20230105_VV_VH.tif", "roles": ["data"]}}
+    assert observe.observations(item(assets=data)) == ()
+    two = {key: {"href": "https://x.org/rtc_20230105_VV.tif", "roles": ["data"]} for key in ("vv_over_vh", "x")}
+    assert [each.polarisation for each in observe.observations(item(assets=two))] == ["VV"]
+
+
+def one_of(key: str = "hh", href: str = "a.tif", fields: dict[str, Any] | None = None, **changes: Any) -> Any:
+    asset = {"href": f"https://x.org/{href}", "roles": ["data"], **(fields or {})}
+    (one,) = observe.observations(item(assets={key: asset}, **changes))
+    return one.quantity, one.scale
+
+
+@pytest.mark.parametrize(
+    ("unit", "id_", "collection", "key"),
+    [
+        ("amplitude", ("unknown", "amplitude"), ("unknown", "amplitude"), ("gamma0", "amplitude")),
+        ("dB", ("unknown", "dB"), ("unknown", "dB"), ("gamma0", "dB")),
+        ("power", ("gamma0", "power"), ("unknown", "power"), ("gamma0", "power")),
+        ("1", ("gamma0", "power"), ("unknown", "unknown"), ("gamma0", "power")),
+    ],
+)
+@pytest.mark.parametrize("where", ["raster:bands", "bands", "asset"])
+def test_a_declared_unit_is_believed_before_the_look_of_an_id_or_a_key(
+    unit: str, id_: tuple[str, str], collection: tuple[str, str], key: tuple[str, str], where: str
+) -> None:
+    fields = {"unit": unit} if where == "asset" else {where: [{"unit": unit}]}
+    assert one_of(fields=fields, id="mine_rtc", collection="my-archive") == id_
+    assert one_of(fields=fields, id="mine", collection="my-rtc") == collection
+    assert one_of("gamma0_hh", fields=fields, id="mine", collection="my-archive") == key
+
+
+def test_a_unit_that_contradicts_a_name_leaves_the_scale_unknown_unless_our_own_field_tells() -> None:
+    name, decibels = "rtc_20230105_HH_gamma0_power.tif", {"raster:bands": [{"unit": "dB"}]}
+    mine = {"id": "mine", "collection": "mine"}
+    assert one_of(href=name, fields=decibels, **mine) == ("gamma0", "unknown")
+    assert one_of(href=name, fields={**decibels, "icemapper:scale": "dB"}, **mine) == ("gamma0", "dB")
+    assert one_of(href=name, **mine) == ("gamma0", "power")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"raster:bands": [{"scale": 0.0001, "offset": 0}]},
+        {"bands": [{"raster:scale": 0.0001}]},
+        {"raster:scale": 0.0001},
+    ],
+)
+def test_numbers_that_are_to_be_multiplied_are_refused(fields: dict[str, Any]) -> None:
+    """Whole numbers of a ten-thousandth became +30 dB."""
+    told = r"item mine_rtc: asset hh says .* multiplied by 0.0001 and 0 added.*gdal_calc.py .*A\*0.0001\+0"
+    with pytest.raises(CatalogError, match=told):
+        one_of(fields=fields, id="mine_rtc")
+    assert one_of(fields={"raster:bands": [{"scale": 1, "offset": 0.0}]}) == ("gamma0", "power")
+
+
 def test_presets_say_what_they_serve() -> None:
     text = catalog.describe()
     for name in ("planetary-computer", "earth-search", "cdse"):

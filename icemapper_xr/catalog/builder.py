@@ -215,6 +215,13 @@ def _describe(
     if facts.feature is None:
         ignored[path] = "neither its name nor its tags say grd, rtc or insar: give --feature"
         return
+    two = names.polarisations(path.stem)
+    if len(header.bands) == 1 and len(two) > 1 and "ICEMAPPER_POLARISATION" not in header.tags:
+        ignored[path] = (
+            f"its name tells {' and '.join(two)}, of which a ratio may be made: name one, or tell it by the tag "
+            "ICEMAPPER_POLARISATION"
+        )
+        return
     if header.footprint is None:
         raise CatalogError(
             f"{path} does not say where it lies, by a CRS with a geotransform or by control points: assign them "

@@ -15,9 +15,9 @@ from typing import Final, NamedTuple
 from icemapper_xr._types import Quantity, Scale
 from icemapper_xr.catalog import orbits, plain
 from icemapper_xr.catalog.facts import Facts
-from icemapper_xr.catalog.plain import parse_granule
+from icemapper_xr.catalog.plain import parse_granule, polarisations
 
-__all__ = ["PATTERNS", "Facts", "Pattern", "is_companion", "parse", "parse_granule", "understood"]
+__all__ = ["PATTERNS", "Facts", "Pattern", "is_companion", "parse", "parse_granule", "polarisations", "understood"]
 
 
 class Pattern(NamedTuple):

@@ -13,8 +13,8 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from icemapper_xr._types import Bounds, Observation, Shape
-from icemapper_xr.catalog import names, orbits, presets
+from icemapper_xr._types import Bounds, Observation, Scale, Shape
+from icemapper_xr.catalog import declared, names, orbits, presets
 from icemapper_xr.errors import CatalogError
 
 if TYPE_CHECKING:
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["footprint_box", "observations", "utc"]
 
-_POLARISATION: Final = re.compile(r"(?:^|[^a-z])(vv|vh|hh|hv)(?:[^a-z]|$)", re.IGNORECASE)
 _PRESET_COLLECTIONS: Final = ("sentinel-1-rtc", "sentinel-1-grd")
+_RTC: Final = names.Facts(feature="rtc")
+"""Of another provider, who may give sigma0, amplitude or dB."""
 _RASTER: Final = re.compile(r"\.tiff?$", re.IGNORECASE)
 
 
@@ -69,8 +70,7 @@ def _shape(fields: Mapping[str, Any]) -> Shape | None:
 
 def _nodata(fields: Mapping[str, Any]) -> float | None:
     """Read `nodata` of the asset or of its first band; the specification writes NaN as a string."""
-    bands = fields.get("raster:bands") or fields.get("bands") or [{}]
-    value = fields.get("nodata", bands[0].get("nodata"))
+    value = fields.get("nodata", declared.band(fields).get("nodata"))
     if value is None:
         return None
     return math.nan if str(value).lower() == "nan" else float(value)
@@ -118,13 +118,16 @@ def _own(fields: Mapping[str, Any], facts: names.Facts) -> names.Facts:
     return dataclasses.replace(facts, **told)
 
 
-def _served(item: pystac.Item, key: str) -> names.Facts | None:
-    """Facts of the collections of the presets and of the Indigo set; None for anything else."""
+def _served(item: pystac.Item, key: str, scale: Scale | None) -> names.Facts | None:
+    """Facts of the collections of the presets and of the Indigo set, declared scale or not; None for anything else."""
     collection = (item.collection_id or "").lower()
-    if key.lower().startswith("gamma0") or collection == _PRESET_COLLECTIONS[0] or item.id.endswith("_rtc"):
-        return names.Facts(feature="rtc", quantity="gamma0", scale="power")
+    if key.lower().startswith("gamma0") or collection == _PRESET_COLLECTIONS[0]:
+        return names.Facts(feature="rtc", quantity="gamma0", scale=scale or "power")
+    if item.id.endswith("_rtc"):
+        # Planetary Computer's ids end so, but so may those of others, who tell it by another scale.
+        return names.Facts(feature="rtc", quantity="gamma0", scale="power") if scale in ("power", None) else _RTC
     if re.search(r"(?:^|[^a-z])rtc(?:[^a-z]|$)", collection):
-        return names.Facts(feature="rtc")  # of another provider, who may give sigma0, amplitude or dB
+        return _RTC
     if collection == _PRESET_COLLECTIONS[1] or re.match(r"S1[A-D]_(IW|EW|S\d)_GRD", item.id):
         return names.Facts(feature="grd", quantity="digital_number", scale="amplitude", geocoded=False)
     return None
@@ -141,19 +144,32 @@ def _asset_facts(item: pystac.Item, key: str, asset: pystac.Asset, fields: Mappi
     # Our own items tell everything in fields: their file names have been read, overridden and filled by `build`.
     own = fields.get("icemapper:feature") is not None
     named = None if own else names.parse(href)
-    facts = None if own else _served(item, key)
+    scale = None if own else declared.scale(fields)
+    facts = None if own else _served(item, key, scale)
     if (
         named is not None
         and named.product is not None
         and (item.collection_id or "").lower() not in _PRESET_COLLECTIONS
     ):
         facts = named
-    facts = _own(fields, facts or named or names.Facts())
+    facts = _own(fields, _declared(facts or named or names.Facts(), scale))
     if facts.feature is None:
         return None
-    if facts.polarisation is None and (found := _POLARISATION.search(key) or _POLARISATION.search(href.split("/")[-1])):
-        facts = dataclasses.replace(facts, polarisation=found[1].upper())
+    told = names.polarisations(key) or names.polarisations(href.split("/")[-1])
+    if not own and len(told) > 1:
+        return None  # of two polarisations made: a ratio, say
+    if facts.polarisation is None and told:
+        facts = dataclasses.replace(facts, polarisation=told[0])
+    if not own and facts.quantity != "digital_number":
+        declared.check_unscaled(fields, f"item {item.id}: asset {key}")
     return facts
+
+
+def _declared(facts: names.Facts, scale: Scale | None) -> names.Facts:
+    """Take the scale that an item declares; one that contradicts the name leaves it unknown."""
+    if scale is None or facts.feature == "insar":
+        return facts
+    return dataclasses.replace(facts, scale=scale if facts.scale in ("unknown", scale) else "unknown")
 
 
 def _preset_nodata(facts: names.Facts, signer: str | None) -> float | None:

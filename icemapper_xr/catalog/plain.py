@@ -11,7 +11,7 @@ from icemapper_xr.catalog import orbits
 from icemapper_xr.catalog.facts import Facts
 from icemapper_xr.conventions import Feature
 
-__all__ = ["parse_granule", "parse_words", "utc"]
+__all__ = ["parse_granule", "parse_words", "polarisations", "utc"]
 
 _FEATURE_WORDS: Final[dict[str, Feature]] = {
     "rtc": "rtc",
@@ -45,6 +45,7 @@ _GRANULE: Final = re.compile(
 _DATE: Final = re.compile(r"(?<!\d)(20\d{2})[-_]?(\d{2})[-_]?(\d{2})(?:[T_]?(\d{6}))?Z?(?!\d)", re.IGNORECASE)
 _SIDE_PRODUCT: Final = re.compile(r"^OPERA_L\d_|_INT\d{2}_", re.IGNORECASE)
 """Products whose observations have a pattern of their own: another file of theirs is no observation."""
+_POLARISED: Final = re.compile(r"(?<![a-z])(VV|VH|HH|HV)(?![a-z])", re.IGNORECASE)
 _POLARISATION: Final = re.compile(r"(?:^|[_.-])(?:VV|VH|HH|HV)(?=[_.-]|$)", re.IGNORECASE)
 _ORBIT: Final = re.compile(r"(?:^|[_-])(?:ro|relorb|orbit|track)[-_]?(\d{1,3})(?=[_.-]|$)", re.IGNORECASE)
 
@@ -64,6 +65,11 @@ def parse_granule(text: str) -> Facts | None:
         absolute_orbit=absolute,
         relative_orbit=orbits.relative_orbit(platform, absolute),
     )
+
+
+def polarisations(text: str) -> tuple[str, ...]:
+    """Return the polarisations that a name tells, in its order; what has two is a ratio, say, or has two bands."""
+    return tuple(dict.fromkeys(found.upper() for found in _POLARISED.findall(text)))
 
 
 def _dates(stem: str) -> list[dt.datetime]:
@@ -88,7 +94,7 @@ def parse_words(stem: str) -> Facts:
 
     feature = next((_FEATURE_WORDS[word] for word in lower if word in _FEATURE_WORDS), None)
     orbit = _ORBIT.search(rest)
-    pols = [word for word in words if word.upper() in ("VV", "VH", "HH", "HV")]
+    pols = {word.upper() for word in words} & {"VV", "VH", "HH", "HV"}
     pair = granule is None and len(dates) >= 2 and feature in (None, "insar")
     coherence = feature == "insar"
     return Facts(
@@ -97,7 +103,7 @@ def parse_words(stem: str) -> Facts:
         feature=feature,
         quantity="coherence" if coherence else (first(_QUANTITY_WORDS) or "unknown"),  # type: ignore[arg-type]
         scale="1" if coherence else (first(_SCALE_WORDS) or "unknown"),  # type: ignore[arg-type]
-        polarisation=pols[0].upper() if pols else None,
+        polarisation=pols.pop() if len(pols) == 1 else None,
         platform=granule.platform if granule else next(filter(None, map(orbits.platform_code, words)), None),
         mode=granule.mode if granule else next((word for word in words if word in ("IW", "EW", "SM", "WV")), None),
         acquired=granule.acquired if granule else dates[0],

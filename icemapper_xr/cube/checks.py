@@ -122,7 +122,7 @@ def _check_units(observations: Sequence[Observation], feature: conventions.Featu
             choices = ", ".join(_QUANTITIES[feature])
             raise UnitsError(
                 f"{where}: it is not known what quantity this is ({choices}); say so when the folder is indexed: "
-                "`icemapper catalog build FOLDER --quantity ... --scale ...`"
+                "`icemapper catalog build FOLDER --quantity ... --scale ...`, or in an item by icemapper:quantity"
             )
         if observation.quantity not in _QUANTITIES[feature]:
             wanted = " or ".join(_QUANTITIES[feature])
@@ -133,7 +133,8 @@ def _check_units(observations: Sequence[Observation], feature: conventions.Featu
         if feature != "insar" and observation.scale not in _SCALES:
             raise UnitsError(
                 f"{where}: scale {observation.scale!r} of {feature} is not known to be power, amplitude or dB; say so "
-                f"when the folder is indexed: `icemapper catalog build FOLDER --scale {'|'.join(_SCALES)}`"
+                f"when the folder is indexed: `icemapper catalog build FOLDER --scale {'|'.join(_SCALES)}`, or in an "
+                "item by icemapper:scale"
             )
     _check_one(feature, [(one.quantity, one.item_id) for one in observations], "quantity")
     _check_one(
