@@ -17,12 +17,13 @@ import pytest
 import rasterio
 import xarray as xr
 
-from icemapper_xr import conventions, cube
-from icemapper_xr._types import Observation
-from icemapper_xr.cube import extent, read, select
+import icemapper_xr as ix
+from icemapper_xr import catalog, conventions, cube
+from icemapper_xr._types import Bounds, Observation
+from icemapper_xr.cube import extent, passes, read, select
 from icemapper_xr.cube.build import _warn_of_season
 from icemapper_xr.errors import CubeError, OptionError, UnitsError
-from tests.cube_data import AREA, observe, opera, utc, write
+from tests.cube_data import AREA, describe, observe, opera, utc, write
 from tests.support import raise_if_dask_computes
 
 ENGINES = ("stackstac", "odc")
@@ -181,6 +182,38 @@ def test_rasters_in_degrees_are_refused_unless_it_is_said_how_to_resample_them(t
         with pytest.raises(CubeError, match=words):
             ds.compute()
     assert np.isfinite(cube.build(observations, area=area, year=2023, resampling="bilinear").rtc[0]).all()
+
+
+def test_frames_far_away_are_no_part_of_a_cube_that_a_search_without_a_place_brings(tmp_path: Path) -> None:
+    """A map begun from the folder could not be resumed from a search: it named the files of the next burst, too."""
+    power = np.random.default_rng(3).gamma(4, 0.03, (40, 40))
+    for k in range(15):
+        moment = utc(2023, 1, 13, 6) + dt.timedelta(days=24 * k)
+        for frame in range(2):
+            time = moment + dt.timedelta(seconds=3 * frame)
+            name = f"rtc_S1A_IW_VV_ro014_{time:%Y%m%dT%H%M%S}_gamma0_power.tif"
+            write(tmp_path / name, power, top=8_720_000.0 - 20_000 * frame)
+    catalog.build(tmp_path)
+    options: dict[str, Any] = {"bounds": AREA, "crs": 32633, "year": 2023, "margin": 16}
+    expected = ix.open_cube(catalog=tmp_path, **options)
+    found = ix.open_cube(catalog=ix.search(tmp_path), **options)
+    assert len(found.attrs["item_ids"]) == 15
+    xr.testing.assert_identical(found.drop_attrs(deep=False), expected.drop_attrs(deep=False))
+    assert {**found.attrs, "icemapper_catalog": ""} == {**expected.attrs, "icemapper_catalog": ""}
+
+
+def test_a_frame_that_a_search_of_the_place_brings_stays_though_it_is_not_read(tmp_path: Path) -> None:
+    """The box in degrees of a grid that is askew in it is larger than the grid: maps of before have these frames."""
+    area = cube.area_grid(bounds=(700_000, 8_600_000, 760_000, 8_660_000), crs=32633, margin=0)
+    box = extent.lonlat_box(area)
+    beside = {"transform": (10.0, 0.0, 690_000.0, 0.0, -10.0, 8_600_000.0)}
+    frames = [describe(utc(2023, 1, 13), transform=(10.0, 0.0, 700_000.0, 0.0, -10.0, 8_660_000.0), item_id="in")]
+    corner = Bounds(box.left, box.bottom, box.left + 0.01, box.bottom + 0.01)
+    frames += [describe(utc(2023, 1, 13, 0, 0, 2), **beside, bbox=corner, item_id="corner")]
+    beyond = Bounds(box.left - 3, box.bottom - 1, box.left - 2.5, box.bottom - 0.5)
+    frames += [describe(utc(2023, 1, 13, 0, 0, 4), **beside, bbox=beyond, item_id="beyond")]
+    (one,) = passes.passes(frames, area)
+    assert [frame.item_id for frame in one.frames] == ["in", "corner"]
 
 
 def test_metres_that_a_projection_stretches_are_refused_unless_it_is_said_how_to_resample_them(tmp_path: Path) -> None:

@@ -9,12 +9,12 @@ import numpy as np
 
 from icemapper_xr._types import Bounds, Grid, Observation
 
-__all__ = ["bounds", "polygon", "share"]
+__all__ = ["PAD_PIXELS", "bounds", "misses", "overlap", "polygon", "share"]
 
 _POINTS = 21
 _OUTLINE_DEGREES = 0.1
 """Points of a geometry's edge are at most this far apart: straight in degrees is not straight in the projection."""
-_PAD_PIXELS = 64
+PAD_PIXELS = 64
 """Catalogues give transforms that miss the file by some pixels (STAC `proj:transform`): look a little further."""
 
 
@@ -83,7 +83,7 @@ def bounds(observation: Observation, grid: Grid) -> Bounds:
     shapes = [shape for shape in _polygons(observation, grid) if shape is not None and not shape.is_empty]
     if not shapes:
         return grid.bounds
-    pad = _PAD_PIXELS * grid.resolution
+    pad = PAD_PIXELS * grid.resolution
     left, bottom, right, top = shapely.total_bounds(shapes)
     return Bounds(
         max(left - pad, grid.bounds.left),
@@ -91,6 +91,25 @@ def bounds(observation: Observation, grid: Grid) -> Bounds:
         min(right + pad, grid.bounds.right),
         min(top + pad, grid.bounds.top),
     )
+
+
+def misses(observation: Observation, grid: Grid) -> bool:
+    """Whether a raster lies beyond the grid, so that it need not be opened."""
+    box = bounds(observation, grid)
+    return box.right <= box.left or box.top <= box.bottom
+
+
+def overlap(one: Bounds, other: Bounds) -> bool:
+    """Whether two boxes in longitude and latitude meet; west > east crosses the antimeridian."""
+    (_, south, _, north), (_, low, _, high) = one, other
+    across = any(west <= last and east >= first for west, east in _spans(one) for first, last in _spans(other))
+    return across and south <= high and north >= low
+
+
+def _spans(box: Bounds) -> list[tuple[float, float]]:
+    """Longitudes of a box, cut at the antimeridian."""
+    west, _, east, _ = box
+    return [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
 
 
 def share(observations: tuple[Observation, ...], grid: Grid, area: Bounds) -> float:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from icemapper_xr._types import Observation
+from icemapper_xr._types import Bounds, Observation
 from icemapper_xr.cube import footprints
+from icemapper_xr.cube.extent import lonlat_box
 from icemapper_xr.cube.grid import AreaGrid
 
 __all__ = ["Pass", "began", "passes", "timed"]
@@ -43,20 +44,37 @@ class Pass:
 
 
 def passes(observations: Iterable[Observation], area: AreaGrid) -> tuple[Pass, ...]:
-    """Group frames into passes, in order of time; passes that miss the area are dropped.
+    """Group frames into passes, in order of time; passes that miss the area, and frames far from the grid, are dropped.
 
     Frames belong to one pass if feature, relative orbit, direction of flight, platform and polarisation are the same
     and they follow each other within ten minutes; for coherence if the baseline is the same too and the earlier of the
     two times follows so, or is of the same day where frames do not tell the time of day.
     """
     groups: list[list[Observation]] = []
-    for observation in sorted(observations, key=_order):
+    for observation in sorted(_near(observations, area), key=_order):
         if groups and _series(groups[-1][0]) == _series(observation) and _follows(groups[-1], observation):
             groups[-1].append(observation)
         else:
             groups.append([observation])
     made = (Pass(tuple(group), footprints.share(tuple(group), area.grid, area.area)) for group in groups)
     return tuple(sorted((one for one in made if one.share > 0), key=lambda one: (one.acquired, one.first.item_id)))
+
+
+def _near(observations: Iterable[Observation], area: AreaGrid) -> list[Observation]:
+    """Leave out what is not read: a search without a place brings all frames of a pass, from pole to pole.
+
+    One that is not read but whose box in degrees meets that of the grid stays, as in a search with a place: the frames
+    of a step are the fingerprint of a map.
+    """
+    pad = footprints.PAD_PIXELS * area.grid.resolution
+    left, bottom, right, top = area.grid.bounds
+    wider = replace(area.grid, bounds=Bounds(left - pad, bottom - pad, right + pad, top + pad))
+    box = lonlat_box(replace(area, grid=wider))
+    return [
+        one
+        for one in observations
+        if one.bbox is None or footprints.overlap(one.bbox, box) or not footprints.misses(one, area.grid)
+    ]
 
 
 def _series(observation: Observation) -> tuple[Any, ...]:
