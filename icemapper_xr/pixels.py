@@ -60,8 +60,11 @@ def _step(cube: xr.Dataset | xr.DataArray, dim: str, sign: int) -> float:
         raise CubeError(f"the cube has {values.size} pixel(s) along {dim}; a map needs at least 2")
     spacing = sign * np.diff(values)
     if not np.allclose(spacing, spacing[0], rtol=_TOLERANCE) or spacing[0] <= 0:
-        order = "ascending" if sign > 0 else "descending"
-        raise CubeError(f"the cube's {dim} coordinates are not evenly {order}; sort the cube by {dim} or regrid it")
+        order, how = ("ascending", "") if sign > 0 else ("descending", ", ascending=False")
+        raise CubeError(
+            f"the cube's {dim} coordinates are not evenly {order}; sort the cube by {dim}, with "
+            f'ds.sortby("{dim}"{how}), or regrid it'
+        )
     return float(np.abs(values[-1] - values[0]) / (values.size - 1))
 
 

@@ -71,6 +71,23 @@ def test_what_a_cube_took(tmp_path: Path) -> None:
         cube.coverage_of(xr.Dataset())
 
 
+def test_valid_pixels_are_those_of_the_area_in_any_order_and_of_a_whole_cube_only(tmp_path: Path) -> None:
+    """Sorted upward a cube had none, and of a crop the share of the crop was told."""
+    area = cube.area_grid(bounds=(AREA.left + 100, AREA.bottom, AREA.right + 100, AREA.top), crs=32633, margin=4)
+    ds = cube.build(scene(tmp_path), area=area, year=2023)  # 30 of 40 columns are observed
+
+    def valid(dataset: xr.Dataset) -> set[float]:
+        return set(cube.coverage_of(dataset, exact=True)["valid"])
+
+    assert valid(ds) == valid(ds.sortby("y")) == valid(ds.sortby("x", ascending=False)) == {0.75}
+    assert valid(ds.isel(x=slice(4, -4), y=slice(4, -4))) == {0.75}  # without its margin
+    for cut in (ds.isel(x=slice(0, 30)), ds.sortby("y").isel(y=slice(6, None)), ds.isel(x=slice(0, 2))):
+        with pytest.raises(CubeError, match=r"cut after it was opened.*remove ds.attrs\['icemapper_area'\]"):
+            valid(cut)
+    crop = ds.isel(x=slice(4, 34)).drop_attrs(deep=False)
+    assert valid(crop.isel(y=slice(4, -4))) == {1.0}
+
+
 def test_only_what_the_catalogues_geometry_holds_counts_as_covered() -> None:
     area = cube.area_grid(bbox=(15, 78, 15.5, 78.2), margin=0)
     rectangle = {"transform": (10.0, 0.0, 480_000.0, 0.0, -10.0, 8_720_000.0), "shape": Shape(8000, 8000)}

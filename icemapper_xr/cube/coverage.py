@@ -91,7 +91,7 @@ def coverage_of(dataset: xr.Dataset, *, exact: bool = False) -> pd.DataFrame:
     Raises
     ------
     CubeError
-        The dataset has no feature of a cube.
+        The dataset has no feature of a cube, or with `exact` no longer all of its area.
     """
     import pandas as pd
 
@@ -134,6 +134,19 @@ def _valid_shares(dataset: xr.Dataset, features: Sequence[str]) -> dict[str, Any
     inner = dataset[list(features)]
     if conventions.ATTR_AREA in dataset.attrs:
         left, bottom, right, top = dataset.attrs[conventions.ATTR_AREA]
-        inner = inner.sel({conventions.X: slice(left, right), conventions.Y: slice(top, bottom)})
+        inside = {conventions.X: (left, right), conventions.Y: (bottom, top)}
+        inner = inner.isel({dim: _within(dataset, dim, *edges) for dim, edges in inside.items()})
     shares = inner.notnull().mean([conventions.Y, conventions.X]).compute()
     return {feature: shares[feature].values for feature in features}
+
+
+def _within(dataset: xr.Dataset, dim: str, low: float, high: float) -> Any:
+    """Tell which pixels of a dimension, in whatever order, lie in the area; refuse a cube that has not all of them."""
+    centres = dataset[dim].values
+    half = np.ptp(centres) / max(centres.size - 1, 1) / 2
+    if centres.min() > low + 1.5 * half or centres.max() < high - 1.5 * half:
+        raise CubeError(
+            "the cube was cut after it was opened, and no longer holds the area whose valid pixels are to be counted: "
+            f"open it for the smaller area, or remove ds.attrs['{conventions.ATTR_AREA}'] to count all that it holds"
+        )
+    return (centres > low) & (centres < high)
