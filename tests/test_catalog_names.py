@@ -120,6 +120,38 @@ def test_plain_names() -> None:
     assert (facts.quantity, facts.scale, facts.orbit_state, facts.polarisation) == ("sigma0", "dB", "descending", "HV")
 
 
+def test_digits_behind_a_date_that_are_no_time_of_day_hide_no_date() -> None:
+    """An absolute orbit did: such names were said to have no date."""
+    for digits in ("046643", "246000"):
+        facts = names.parse(f"rtc_20230105_{digits}_VV.tif")
+        assert facts is not None
+        assert facts.acquired == dt.datetime(2023, 1, 5, tzinfo=UTC)
+    assert names.parse("rtc_20230105T246000_VV.tif") is None
+    assert names.parse("rtc_20230105046643_VV.tif") is None
+
+
+@pytest.mark.parametrize(("second", "platform"), [("S1A", "S1A"), ("S1B", "S1A/S1B")])
+def test_coherence_of_two_granules_is_a_pair(second: str, platform: str) -> None:
+    """The date of the second one was lost."""
+    first = "S1A_IW_SLC__1SDV_20230105T055900_20230105T055925_046643_0596E1_ABCD"
+    other = f"{second}_IW_SLC__1SDV_20230117T055901_20230117T055926_046818_0596E1_ABCD"
+    for name in (f"{first}_{other}_coh_VV.tif", f"coh_{other}_{first}_VV.tif", f"{first}-{other}.tif"):
+        facts = names.parse(name)
+        assert facts is not None
+        assert facts.reference == dt.datetime(2023, 1, 5, 5, 59, tzinfo=UTC)
+        assert facts.secondary == dt.datetime(2023, 1, 17, 5, 59, 1, tzinfo=UTC)
+        assert {*(facts.platform or "").split("/")} == {*platform.split("/")}
+    stamps = names.parse("coh_20230105T055900_20230105T055925_20230117T055901_20230117T055926.tif")
+    assert stamps is not None
+    assert (stamps.reference, stamps.secondary) == (facts.reference, facts.secondary)
+    slices = names.parse(f"{first}_{first.replace('055900', '055925', 1)}.tif")
+    assert slices is not None
+    assert (slices.reference, slices.secondary) == (None, None)
+    rtc = names.parse(f"{first}_{other}_rtc_VV.tif")
+    assert rtc is not None
+    assert (rtc.reference, rtc.secondary) == (None, None)
+
+
 def test_the_letters_of_a_time_may_be_small() -> None:
     facts = names.parse("rtc_20230105t055900z_VV.tif")
     assert facts is not None

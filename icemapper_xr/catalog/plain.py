@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from icemapper_xr._types import Quantity, Scale
@@ -42,7 +43,7 @@ _GRANULE: Final = re.compile(
     r"(?P<date>\d{8}T\d{6})_\d{8}T\d{6}_(?P<orbit>\d{6})_[0-9A-F]{6}(?:_[0-9A-F]{4})?",
     re.IGNORECASE,
 )
-_DATE: Final = re.compile(r"(?<!\d)(20\d{2})[-_]?(\d{2})[-_]?(\d{2})(?:[T_]?(\d{6}))?Z?(?!\d)", re.IGNORECASE)
+_DATE: Final = re.compile(r"(?<!\d)(20\d{2})[-_]?(\d{2})[-_]?(\d{2})(?:([T_]?)(\d{6}))?Z?(?!\d)", re.IGNORECASE)
 _SIDE_PRODUCT: Final = re.compile(r"^OPERA_L\d_|_INT\d{2}_", re.IGNORECASE)
 """Products whose observations have a pattern of their own: another file of theirs is no observation."""
 _POLARISED: Final = re.compile(r"(?<![a-z])(VV|VH|HH|HV)(?![a-z])", re.IGNORECASE)
@@ -53,8 +54,10 @@ _ORBIT: Final = re.compile(r"(?:^|[_-])(?:ro|relorb|orbit|track)[-_]?(\d{1,3})(?
 def parse_granule(text: str) -> Facts | None:
     """Read the first name of an ESA granule in `text`: platform, mode, time, absolute and relative orbit."""
     match = _GRANULE.search(text)
-    if match is None:
-        return None
+    return None if match is None else _granule(match)
+
+
+def _granule(match: re.Match[str]) -> Facts:
     platform, absolute = match["platform"].upper(), int(match["orbit"])
     mode = match["mode"].upper()
     return Facts(
@@ -73,16 +76,23 @@ def polarisations(text: str) -> tuple[str, ...]:
 
 
 def _dates(stem: str) -> list[dt.datetime]:
-    found = (utc("".join(part for part in match.groups() if part)) for match in _DATE.finditer(stem))
+    found = (_date(match) for match in _DATE.finditer(stem))
     return sorted({when for when in found if when is not None})
+
+
+def _date(match: re.Match[str]) -> dt.datetime | None:
+    """Read a date and the time behind it; six digits that are no time of day are an absolute orbit, say."""
+    *day, separator, time = match.groups(default="")
+    return utc("".join(day) + time) or (utc("".join(day)) if separator == "_" else None)
 
 
 def parse_words(stem: str) -> Facts:
     """Gather the words of a plain name; only its date is needed."""
     if _SIDE_PRODUCT.search(stem):
         return Facts()
-    granule = parse_granule(stem)
-    rest = _GRANULE.sub("", stem) if granule else stem
+    granules = [_granule(match) for match in _GRANULE.finditer(stem)]
+    granule = granules[0] if granules else None
+    rest = _GRANULE.sub("", stem)
     dates = _dates(rest)
     if granule is None and not dates:
         return Facts()
@@ -95,7 +105,9 @@ def parse_words(stem: str) -> Facts:
     feature = next((_FEATURE_WORDS[word] for word in lower if word in _FEATURE_WORDS), None)
     orbit = _ORBIT.search(rest)
     pols = {word.upper() for word in words} & {"VV", "VH", "HH", "HV"}
-    pair = granule is None and len(dates) >= 2 and feature in (None, "insar")
+    # Of two granules a pair is made; the dates beside a single one are those of its processing, say.
+    passes = _of_days([one.acquired for one in granules if one.acquired] if granule else dates)
+    pair = len(passes) >= 2 and feature in (None, "insar")
     coherence = feature == "insar"
     return Facts(
         group=_POLARISATION.sub("", stem).strip("_.-") or stem,
@@ -104,15 +116,24 @@ def parse_words(stem: str) -> Facts:
         quantity="coherence" if coherence else (first(_QUANTITY_WORDS) or "unknown"),  # type: ignore[arg-type]
         scale="1" if coherence else (first(_SCALE_WORDS) or "unknown"),  # type: ignore[arg-type]
         polarisation=pols.pop() if len(pols) == 1 else None,
-        platform=granule.platform if granule else next(filter(None, map(orbits.platform_code, words)), None),
+        platform=_platforms(granules) or next(filter(None, map(orbits.platform_code, words)), None),
         mode=granule.mode if granule else next((word for word in words if word in ("IW", "EW", "SM", "WV")), None),
         acquired=granule.acquired if granule else dates[0],
-        reference=dates[0] if pair else None,
-        secondary=dates[1] if pair else None,
+        reference=passes[0] if pair else None,
+        secondary=passes[1] if pair else None,
         relative_orbit=int(orbit[1]) if orbit else (granule.relative_orbit if granule else None),
         absolute_orbit=granule.absolute_orbit if granule else None,
         orbit_state=first(_STATE_WORDS),
     )
+
+
+def _of_days(moments: Sequence[dt.datetime]) -> list[dt.datetime]:
+    """Return the first moment of every day: names tell when a pass ended, and of which slices it is made, too."""
+    return sorted({moment.date(): moment for moment in sorted(moments, reverse=True)}.values())
+
+
+def _platforms(granules: Sequence[Facts]) -> str:
+    return "/".join(dict.fromkeys(one.platform for one in granules if one.platform))
 
 
 def utc(text: str) -> dt.datetime | None:
