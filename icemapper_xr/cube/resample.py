@@ -256,7 +256,12 @@ def _tiles(piece: Piece) -> list[_Tile]:
             row.first,
             column.first,
             Piece(
-                piece.crs, piece.left + column.first * size, piece.top - row.first * size, size, row.count, column.count
+                piece.crs,
+                piece.left + column.first * size,
+                piece.top - row.first * size,
+                size,
+                row.length,
+                column.length,
             ),
             Piece(piece.crs, column.cell * side * size, -row.cell * side * size, size, side, side),
         )
@@ -267,7 +272,7 @@ def _tiles(piece: Piece) -> list[_Tile]:
 
 class _Cut(NamedTuple):
     first: int
-    count: int
+    length: int
     cell: int
 
 
