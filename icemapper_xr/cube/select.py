@@ -341,7 +341,8 @@ def _check_hours(selection: Selection, grouped: Mapping[conventions.Feature, Seq
     unknown = next((one.first.item_id for one in own if one.first.relative_orbit is None), None)
     if unknown is None:
         return
-    told = _two_hours(own) or _two_days(own)
+    # Where backscatter has a number, coherence of unknown orbit is warned about.
+    told = _two_hours(own) or (_two_days(own) if selection.orbit is None else None)
     if told is not None:
         raise CubeError(
             f"the relative orbit of item {unknown} is unknown, and the {told}, which may not be mixed: give each orbit "
