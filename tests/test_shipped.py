@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import icemapper_xr as ix
-from icemapper_xr import models, simulate
-from icemapper_xr.models import own
+from icemapper_xr import applicability, models, simulate
+from icemapper_xr.models import own, weights
 from icemapper_xr.training import config
 
 SHIPPED = {
@@ -59,6 +59,13 @@ def test_an_unseen_scene_is_mapped(name: str) -> None:
 
 def test_all_that_ships_is_tested() -> None:
     assert {entry["file"] for entry in own.read_index()} == {f"ICEmapper_{name}.h5" for name in SHIPPED}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_what_the_training_data_are_like_is_told_of_these_weights(name: str) -> None:
+    """Two of the files were of weights that had been replaced, and without a digest no one noticed."""
+    path = own.folder() / f"ICEmapper_{name}.h5"
+    assert applicability.read(applicability.beside(path)).digest == weights.sha256(path)
 
 
 @pytest.mark.slow
