@@ -230,6 +230,27 @@ def test_a_ratio_of_two_polarisations_is_no_observation() -> None:
     assert [each.polarisation for each in observe.observations(item(assets=two))] == ["VV"]
 
 
+def test_bands_say_of_which_polarisation_an_asset_of_two_names_is() -> None:
+    def told(**fields: Any) -> list[tuple[str | None, int]]:
+        data = {"data": {"href": "https://x.org/rtc_20230105_VV_VH.tif", "roles": ["data"], **fields}}
+        return [(one.polarisation, one.band) for one in observe.observations(item(assets=data))]
+
+    assert told(bands=[{"name": "VV"}, {"name": "VH"}]) == [("VV", 1)]
+    assert told(**{"raster:bands": [{"description": "VH"}]}) == [("VH", 1)]
+    assert told(**{"icemapper:polarisation": "VH"}) == [("VH", 1)]
+    assert told(bands=[{"name": "VV/VH"}]) == []
+
+
+def test_scales_of_what_is_not_read_refuse_nothing() -> None:
+    """An angle in hundredths beside the backscatter; a pixel size that an item calls its scale."""
+    assets = {
+        "hh": {"href": "https://x.org/hh.tif", "roles": ["data"]},
+        "ia": {"href": "https://x.org/ia.tif", "roles": ["data"], "raster:bands": [{"scale": 0.01}]},
+    }
+    found = observe.observations(item(id="mine_rtc", assets=assets, properties={"scale": 10, "unit": "dB"}))
+    assert [(one.polarisation, one.scale) for one in found if one.polarisation] == [("HH", "power")]
+
+
 def one_of(key: str = "hh", href: str = "a.tif", fields: dict[str, Any] | None = None, **changes: Any) -> Any:
     asset = {"href": f"https://x.org/{href}", "roles": ["data"], **(fields or {})}
     (one,) = observe.observations(item(assets={key: asset}, **changes))
@@ -245,11 +266,13 @@ def one_of(key: str = "hh", href: str = "a.tif", fields: dict[str, Any] | None =
         ("1", ("gamma0", "power"), ("unknown", "unknown"), ("gamma0", "power")),
     ],
 )
-@pytest.mark.parametrize("where", ["raster:bands", "bands", "asset"])
+@pytest.mark.parametrize("where", ["raster:bands", "bands", "both", "asset"])
 def test_a_declared_unit_is_believed_before_the_look_of_an_id_or_a_key(
     unit: str, id_: tuple[str, str], collection: tuple[str, str], key: tuple[str, str], where: str
 ) -> None:
     fields = {"unit": unit} if where == "asset" else {where: [{"unit": unit}]}
+    if where == "both":
+        fields = {"raster:bands": [{"nodata": 0}], "bands": [{"unit": unit}]}
     assert one_of(fields=fields, id="mine_rtc", collection="my-archive") == id_
     assert one_of(fields=fields, id="mine", collection="my-rtc") == collection
     assert one_of("gamma0_hh", fields=fields, id="mine", collection="my-archive") == key

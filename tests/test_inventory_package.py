@@ -19,6 +19,7 @@ import shapely.affinity
 import xarray as xr
 
 from icemapper_xr import errors, inventory, pipeline, store
+from icemapper_xr._types import Bounds
 from icemapper_xr.inventory import attributes, elevation, qc, schema, shapes
 from icemapper_xr.pipeline import divided, packages
 from tests.test_inventory_margins import soft_disc
@@ -329,6 +330,27 @@ def test_scale_offset_and_unit_of_a_dem_are_applied(tmp_path: Path) -> None:
     assert inventory.topography(disc, feet)[0]["zmean_m"].item() == pytest.approx(own, abs=0.01)
     with pytest.raises(errors.VectorError, match="heights in 'fathom': give one in metres"):
         rewritten("fathom.tif", 1.0, units=("fathom",))
+
+
+@pytest.mark.parametrize("lon", [179.95, -179.97, 10.0])
+@pytest.mark.parametrize("cell", [40.0, 220.0])
+def test_a_dem_in_degrees_goes_on_at_180(tmp_path: Path, lon: float, cell: float) -> None:
+    """A strip of up to 800 m beside the meridian was empty."""
+    x, y = (np.arange(36_000) + 0.5) * 0.01 - 180, 79.3 - (np.arange(60) + 0.5) * 0.01
+    z = (500 + 200 * np.sin(np.deg2rad(x))[None, :] + 100 * (y[:, None] - 79)).astype(np.float32)
+    told = {"driver": "GTiff", "count": 1, "dtype": "float32", "height": 60, "width": 36_000, "crs": "EPSG:4326"}
+    with rasterio.open(
+        tmp_path / "dem.tif", "w", transform=rasterio.transform.from_origin(-180, 79.3, 0.01, 0.01), **told
+    ) as file:
+        file.write(z, 1)
+    with elevation.Dem(tmp_path / "dem.tif", lonlat=(lon, 79.0), cell=cell) as dem:
+        plane = pyproj.Transformer.from_crs(4326, dem.crs, always_xy=True)
+        left, top = plane.transform(lon, 79.0)
+        relief = dem.read(Bounds(left - 8e3, top - 8e3, left + 8e3, top + 8e3))
+    rows, columns = np.mgrid[: relief.z.shape[0], : relief.z.shape[1]]
+    there = plane.transform(*relief.centres(rows, columns), direction="INVERSE")
+    true = 500 + 200 * np.sin(np.deg2rad(there[0])) + 100 * (there[1] - 79)
+    np.testing.assert_allclose(relief.z, true, atol=0.2)
 
 
 @pytest.mark.parametrize(("unit", "fill"), [(1.0, -32768.0), (1.0, 99_999.0), (0.3048, -9999.0)])
@@ -859,6 +881,17 @@ def mapped(folder: Path, *years: int, radius: float = 60.0, orbit: int = 14, ove
         store.write(result, folder / "glaciers.zarr", year=year, overwrite=overwrite and number == 0)
     (folder / "submission.toml").write_text(FORM, encoding="utf-8")
     return folder
+
+
+def test_glaciers_of_other_outlines_of_the_same_map_are_the_user_s_choice(tmp_path: Path) -> None:
+    folder = mapped(tmp_path / "map", 2023)
+    pipeline.outlines_of_run(folder)
+    pipeline.outlines_of_run(folder, folder / "outlines_simple.gpkg", simplify=20)
+    path, _ = pipeline.divides_of_run(folder / "outlines_simple.gpkg")
+    assert path == folder / "glaciers.gpkg"
+    divided.refuse_stale(path)
+    for out in (path.resolve(), folder / "glaciers.geojson"):
+        assert pipeline.divides_of_run(folder, out)[0] == out
 
 
 def test_glaciers_of_another_map_are_refused_until_it_is_divided_again(tmp_path: Path) -> None:

@@ -31,10 +31,11 @@ def folder(two_years: Path) -> Path:
     return two_years
 
 
-def plain(folder: Path, year: int, *, orbit: str = "", coherence: bool = False) -> None:
+def plain(folder: Path, year: int, *, orbit: str = "", coherence: bool = False, later: int = 0) -> None:
     """Rasters whose names tell feature, quantity, scale and date, and no more."""
     for k, when in enumerate(scenes.passes(year)):
-        scenes.write_raster(folder / f"rtc_gamma0_power{orbit}_{when:%Y%m%d}.tif", scenes.values(year + k))
+        day = f"{when + dt.timedelta(days=later):%Y%m%d}"
+        scenes.write_raster(folder / f"rtc_gamma0_power{orbit}_{day}.tif", scenes.values(year + k))
         if coherence:
             name = f"coherence_{when:%Y%m%d}_{when + dt.timedelta(days=12):%Y%m%d}.tif"
             scenes.write_raster(folder / name, np.random.default_rng(k).uniform(0.1, 0.9, scenes.SHAPE))
@@ -44,8 +45,8 @@ def plain(folder: Path, year: int, *, orbit: str = "", coherence: bool = False) 
 
 
 def test_plain_names_are_mapped_year_by_year_and_resumed(tmp_path: Path) -> None:
-    for year in (2022, 2023):
-        plain(tmp_path / "data", year)
+    for year, later in ((2022, 0), (2023, 1)):  # 366 days, as a satellite comes back
+        plain(tmp_path / "data", year, later=later)
     catalog.build(tmp_path / "data")
     options = {"catalog": tmp_path / "data", "weights": FakeSegmenter(window=32), "out": tmp_path / "out", **AREA}
     report = pipeline.map_glaciers(years=(2022, 2023), **options)

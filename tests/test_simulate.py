@@ -392,6 +392,11 @@ def test_ice_layers_of_an_autumn_last_through_the_winter_that_follows() -> None:
         assert crusts[winter].min() >= crusts[autumn].max()
         kept += crusts[autumn].max() > 0
     assert kept > 5
+    july = observed._days(dataclasses.replace(settings, start_month_day=(7, 1)).passes(2023), 2023)
+    for seed in range(20):
+        climate = simulate.scene(settings).site.climate
+        first, alone = (seasons.draw_weather(seed, 2023, each, climate).crusts[0] for each in (july, july[:1]))
+        assert first == alone  # the autumn is still to come
 
 
 @pytest.mark.parametrize("length", [2.5, 6.0, 40.0])

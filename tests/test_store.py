@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import json
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,9 @@ from hypothesis import strategies as st
 
 from icemapper_xr import conventions as cv
 from icemapper_xr import errors, store
-from icemapper_xr.store import identity
+from icemapper_xr.store import identity, staging
 from icemapper_xr.store import layout as layouts
+from icemapper_xr.store.location import Location
 from tests import store_cases, support
 
 CHUNK = 32
@@ -387,6 +389,53 @@ def test_a_year_whose_replacement_is_cut_off_is_put_in_its_place_by_the_next_run
     assert write(new, path).written == 0
     np.testing.assert_array_equal(store.open_store(path).probability.sel(year=2023), new.probability)
     assert store.status(path) == {2023: (units, units), 2024: (12, 12)}
+    assert os.listdir(tmp_path) == ["a.zarr"]
+
+
+@pytest.mark.parametrize("moment", ["begun", "whole"])
+def test_a_replacement_is_of_the_store_that_it_was_begun_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """The store was removed meanwhile: its replacement was put into the next one, or could be put nowhere."""
+    path, new = tmp_path / "a.zarr", store_cases.result(seed=9, item_ids=["z"])
+    write(store_cases.result(), path)
+
+    def stop(*_: object) -> None:
+        raise Cut
+
+    with monkeypatch.context() as patched, contextlib.suppress(Cut):
+        if moment == "whole":
+            patched.setattr(Path, "rename", lambda self, to: stop() if self.parent.name == "c" else self.replace(to))
+        write(new, path, overwrite=True, **({"piece_units": 1, "on_unit": stop} if moment == "begun" else {}))
+    assert store.is_being_replaced(path)
+    shutil.rmtree(path)
+    for _ in range(2):
+        report = write(store_cases.result(seed=4, item_ids=["z"]), path)
+    assert report.kept == 12
+    again = store_cases.result(seed=4, item_ids=["z"])
+    np.testing.assert_array_equal(store.open_store(path).probability.sel(year=2023), again.probability)
+    assert os.listdir(tmp_path) == ["a.zarr"]
+
+
+def test_what_is_left_of_a_replacement_that_was_put_in_its_place_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed while the old units were removed: the year was made anew, and could be put nowhere."""
+    path, new = tmp_path / "a.zarr", store_cases.result(seed=9, item_ids=["z"])
+    write(store_cases.result(), path)
+    real = staging._discard
+
+    def discard(location: Location) -> None:
+        if location.kind() == "other":
+            Path(location.url, "whole").unlink()
+            raise Cut
+        real(location)
+
+    monkeypatch.setattr(staging, "_discard", discard)
+    with pytest.raises(Cut):
+        write(new, path, overwrite=True)
+    monkeypatch.undo()
+    assert write(new, path).kept == 12
     assert os.listdir(tmp_path) == ["a.zarr"]
 
 

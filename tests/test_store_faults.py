@@ -181,7 +181,9 @@ def test_a_folder_without_rights(tmp_path: Path) -> None:
     (folder / "a.zarr/probability/c/0/0/0").unlink()
     before = ""
     if os.geteuid() == 0:  # rights do not bind root; import everything while we are
-        before = "store.write(result, 'memory://warm', year=1, chunk=32)\nimport os\nos.setgid(65534)\nos.setuid(65534)"
+        before = (
+            "store.write(result, 'memory://warm', year=2023, chunk=32)\nimport os\nos.setgid(65534)\nos.setuid(65534)"
+        )
         for part in (tmp_path, *tmp_path.parents):
             part.chmod(part.stat().st_mode | 0o011)
             if part.name.startswith("pytest-of-"):

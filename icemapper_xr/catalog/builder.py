@@ -217,11 +217,14 @@ def _describe(
         return
     two = names.polarisations(path.stem)
     if len(header.bands) == 1 and len(two) > 1 and "ICEMAPPER_POLARISATION" not in header.tags:
-        ignored[path] = (
-            f"its name tells {' and '.join(two)}, of which a ratio may be made: name one, or tell it by the tag "
-            "ICEMAPPER_POLARISATION"
-        )
-        return
+        described = header.bands[0].upper()
+        if described not in _POLARISATIONS:
+            ignored[path] = (
+                f"its name tells {' and '.join(two)}, of which a ratio may be made: name one, describe the band as it, "
+                "or tell it by the tag ICEMAPPER_POLARISATION"
+            )
+            return
+        facts = dataclasses.replace(facts, polarisation=described)
     if header.footprint is None:
         raise CatalogError(
             f"{path} does not say where it lies, by a CRS with a geotransform or by control points: assign them "

@@ -8,7 +8,7 @@ from typing import Any, Final
 from icemapper_xr._types import Scale
 from icemapper_xr.errors import CatalogError
 
-__all__ = ["band", "check_unscaled", "scale"]
+__all__ = ["band", "band_name", "check_unscaled", "scale"]
 
 _UNITS: Final[dict[str, Scale]] = {
     "db": "dB",
@@ -22,8 +22,16 @@ _UNITS: Final[dict[str, Scale]] = {
 
 def band(fields: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what an asset says of its first band, in version 1.0 of STAC (`raster:bands`) or 1.1 (`bands`)."""
-    found: Mapping[str, Any] = (fields.get("raster:bands") or fields.get("bands") or [{}])[0]
+    found: dict[str, Any] = {}
+    for name in ("bands", "raster:bands"):
+        found |= (fields.get(name) or [{}])[0]
     return found
+
+
+def band_name(fields: Mapping[str, Any]) -> str:
+    """Return what an asset calls its first band; nothing where it does not."""
+    one = band(fields)
+    return str(one.get("name") or one.get("description") or "")
 
 
 def scale(fields: Mapping[str, Any]) -> Scale | None:
@@ -37,7 +45,7 @@ def check_unscaled(fields: Mapping[str, Any], where: str) -> None:
     Parameters
     ----------
     fields
-        Of the asset.
+        Of the asset alone: a `scale` among the properties of its item may be any.
     where
         Item and asset, for the message.
 
@@ -48,8 +56,10 @@ def check_unscaled(fields: Mapping[str, Any], where: str) -> None:
     """
     one = band(fields)
     factor, offset = (
-        float(next((place[key] for place in (one, fields) for key in keys if place.get(key) is not None), default))
-        for keys, default in ((("scale", "raster:scale"), 1), (("offset", "raster:offset"), 0))
+        float(
+            next((found for found in (one.get(key), one.get(raster), fields.get(raster)) if found is not None), usual)
+        )
+        for key, raster, usual in (("scale", "raster:scale", 1), ("offset", "raster:offset", 0))
     )
     if (factor, offset) != (1, 0):
         raise CatalogError(

@@ -144,7 +144,7 @@ def _asset_facts(item: pystac.Item, key: str, asset: pystac.Asset, fields: Mappi
     # Our own items tell everything in fields: their file names have been read, overridden and filled by `build`.
     own = fields.get("icemapper:feature") is not None
     named = None if own else names.parse(href)
-    scale = None if own else declared.scale(fields)
+    scale = None if own else declared.scale(asset.extra_fields)
     facts = None if own else _served(item, key, scale)
     if (
         named is not None
@@ -156,12 +156,17 @@ def _asset_facts(item: pystac.Item, key: str, asset: pystac.Asset, fields: Mappi
     if facts.feature is None:
         return None
     told = names.polarisations(key) or names.polarisations(href.split("/")[-1])
-    if not own and len(told) > 1:
-        return None  # of two polarisations made: a ratio, say
+    if len(told) > 1 and fields.get("icemapper:polarisation") is None:
+        told = names.polarisations(declared.band_name(asset.extra_fields))
+        if len(told) != 1:
+            return None  # of two polarisations made: a ratio, say
+        facts = dataclasses.replace(facts, polarisation=told[0])
     if facts.polarisation is None and told:
         facts = dataclasses.replace(facts, polarisation=told[0])
-    if not own and facts.quantity != "digital_number":
-        declared.check_unscaled(fields, f"item {item.id}: asset {key}")
+    # What has no polarisation is of angles or looks, say, and read by nobody.
+    read = facts.polarisation is not None or facts.feature == "insar"
+    if not own and read and facts.quantity != "digital_number":
+        declared.check_unscaled(asset.extra_fields, f"item {item.id}: asset {key}")
     return facts
 
 

@@ -202,8 +202,11 @@ def _metres(epsg: int) -> float | None:
 
 @functools.lru_cache
 def _other_size(epsg: int, size: float, grid: Grid) -> str | None:
-    """Tell of pixels of a projection that are of another size in the middle of a grid."""
+    """Tell of pixels of a projection that are of another size in the middle of a grid, or in one of its corners."""
     from affine import Affine
 
-    piece = resample.Piece(grid.wkt, grid.bounds.left, grid.bounds.top, grid.resolution, *grid.shape)
-    return resample.other_size(Affine(size, 0, 0, 0, -size, 0), epsg, 1, piece)
+    (left, bottom, right, top), side = grid.bounds, grid.resolution
+    corners = [resample.Piece(grid.wkt, x, y, side, 1, 1) for x in (left, right - side) for y in (top, bottom + side)]
+    pieces = [resample.Piece(grid.wkt, left, top, side, *grid.shape), *corners]
+    found = (resample.other_size(Affine(size, 0, 0, 0, -size, 0), epsg, 1, piece) for piece in pieces)
+    return next((told for told in found if told is not None), None)

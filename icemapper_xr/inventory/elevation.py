@@ -216,28 +216,27 @@ class Dem:
         for row, column in itertools.product(range(0, shape[0], _TILE), range(0, shape[1], _TILE)):
             part = z[row : row + _TILE, column : column + _TILE]
             onto = transform * Affine.translation(column, row)
-            for (left, upper), size, own in self._beneath(part.shape, onto, to_own):
-                found = np.full(part.shape, np.nan, np.float32)
-                reproject(
-                    self._heights(left, upper, size),
-                    found,
-                    src_transform=own,
-                    src_crs=self._raw.crs,
-                    src_nodata=np.nan,
-                    dst_transform=onto,
-                    dst_crs=self.crs.to_wkt(),
-                    dst_nodata=np.nan,
-                    resampling=Resampling.bilinear,
-                )
-                np.copyto(part, found, where=np.isnan(part))
+            beneath = self._beneath(part.shape, onto, to_own)
+            if beneath is None:
+                continue
+            heights, own = beneath
+            reproject(
+                heights,
+                part,
+                src_transform=own,
+                src_crs=self._raw.crs,
+                src_nodata=np.nan,
+                dst_transform=onto,
+                dst_crs=self.crs.to_wkt(),
+                dst_nodata=np.nan,
+                resampling=Resampling.bilinear,
+            )
         return z
 
-    def _beneath(
-        self, shape: tuple[int, ...], onto: Any, to_own: pyproj.Transformer
-    ) -> Iterator[tuple[tuple[int, int], tuple[int, int], Any]]:
-        """Iterate over the windows of the raster under a grid: (column, row), shape and transform.
+    def _beneath(self, shape: tuple[int, ...], onto: Any, to_own: pyproj.Transformer) -> tuple[FloatArray, Any] | None:
+        """Read the raster's heights under a grid, and their transform; None where it does not lie.
 
-        There are two where a raster in degrees ends at the meridian opposite to its middle, and the grid goes across.
+        A raster in degrees goes on at the meridian opposite to its middle with its first column.
         """
         from affine import Affine
 
@@ -245,22 +244,29 @@ class Dem:
         column, row = ~self._raw.transform * to_own.transform(*(onto * np.meshgrid(x, y)))
         seen = np.isfinite(column) & np.isfinite(row)
         column, row = column[seen], row[seen]
-        turn = np.inf
+        if not column.size:
+            return None
+        turn = 0
         if self._raw.crs.is_geographic and self._raw.transform.b == self._raw.transform.d == 0:
-            turn = 360 / self._raw.transform.a
+            turn = round(360 / self._raw.transform.a)
             column = column % turn
-        across = column.size and np.ptp(column) > turn / 2
-        for side in (column < turn / 2, column >= turn / 2) if across else (np.ones(column.size, bool),):
-            if not side.any():
-                continue
-            # A bilinear kernel reaches one cell, of the coarser of both grids.
-            reach = 2 + int(np.ceil(max(np.ptp(column[side]), np.ptp(row[side])) / min(shape)))
-            left, upper = (max(0, int(np.floor(of[side].min())) - reach) for of in (column, row))
-            right = min(self._raw.width, int(np.ceil(column[side].max())) + reach)
-            lower = min(self._raw.height, int(np.ceil(row[side].max())) + reach)
-            if left < right and upper < lower:
-                own = self._raw.transform * Affine.translation(left, upper)
-                yield (left, upper), (lower - upper, right - left), own
+            if np.ptp(column) > turn / 2:
+                column = np.where(column < turn / 2, column + turn, column)
+        # A bilinear kernel reaches one cell, of the coarser of both grids.
+        reach = 2 + int(np.ceil(max(np.ptp(column), np.ptp(row)) / min(shape)))
+        (left, right), (upper, lower) = (
+            (int(np.floor(of.min())) - reach, int(np.ceil(of.max())) + reach) for of in (column, row)
+        )
+        heights = self._heights(left, upper, (lower - upper, right - left))
+        for around in (turn, -turn) if turn else ():
+            if left + around < self._raw.width and right + around > 0:
+                there = self._heights(left + around, upper, heights.shape)
+                np.copyto(heights, there, where=np.isnan(heights))
+        own = self._raw.transform * Affine.translation(left, upper)
+        if turn:  # degrees that GDAL takes for these places
+            middle = own.c + own.a * (right - left) / 2
+            own = Affine.translation(-360 * np.floor((middle + 180) / 360), 0) * own
+        return (heights, own) if np.isfinite(heights).any() else None
 
     def reaches(self, relief: Relief) -> npt.NDArray[np.bool_]:
         """Tell which cells of a window lie within the raster, whether they have an elevation or not."""

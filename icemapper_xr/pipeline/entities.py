@@ -84,7 +84,7 @@ def divides_of_run(
     own = path.parent / GLACIERS
     target = own if out is None else addresses.local_path(out)
     vectorise.suffix_of(target)  # before minutes of work
-    if target != own:
+    if target.stem.casefold() != own.stem:  # glaciers in any format are what this writes
         tables.refuse_kept(target)
     plain = _placed(vectorise.read(path), path)
     drawn = _with_band(path, plain, calibration)
@@ -107,7 +107,8 @@ def divides_of_run(
     table = _at_edge(path, table)
     if outlining.CALIBRATION in drawn and len(drawn):
         table = table.assign(**{outlining.CALIBRATION: str(drawn[outlining.CALIBRATION].iloc[0])})
-    return vectorise.write(table, target, layer=LAYER, metadata=divided.origin(plain)), table
+    said = divided.origin(plain) if path.name == OUTLINES else None
+    return vectorise.write(table, target, layer=LAYER, metadata=said), table
 
 
 def _with_band(path: Path, drawn: gpd.GeoDataFrame, calibration: str | Path) -> gpd.GeoDataFrame:
@@ -127,7 +128,8 @@ def _at_edge(path: Path, table: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     there = table["touches_edge"].to_numpy(dtype=bool, copy=True)
     if path.name != OUTLINES or not there.any() or not store.exists(cube):
         return table
-    with store.steady(cube, store.state(cube), table[conventions.YEAR].unique()):
+    years = [int(year) for year in table[conventions.YEAR].unique()]
+    with store.steady(cube, store.state(cube, years), years):
         there[there] = vectorise.at_data_edge(store.open_store(cube), table[there])
     return table.assign(touches_edge=there)
 

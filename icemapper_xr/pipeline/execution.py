@@ -139,8 +139,9 @@ def map_cube(
                 done = f"{written.kept + written.written} of {written.units} units are done and stay"
                 journal.event("stopped", reason=str(error))
                 raise type(error)(f"{error}; {done}: mend this and run the same again") from error
-            except KeyboardInterrupt:
-                journal.event("stopped", reason="by the user", written=written.written)
+            except (KeyboardInterrupt, SystemExit) as stop:
+                by = "the user" if isinstance(stop, KeyboardInterrupt) else "SIGTERM"
+                journal.event("stopped", reason=f"by {by}", written=written.written)
                 raise
         written.seconds = time.monotonic() - started
         journal.end(written)

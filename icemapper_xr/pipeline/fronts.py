@@ -97,29 +97,33 @@ def termini_of_run(
     lengths, retreat = [], []
     reach = float((points["length"] + points["width"]).max()) if len(points) else 0.0
     near = [sheet.near(points, reach) for sheet in run.sheets]
-    for k, row in enumerate(points.itertuples()):
-        sheets = [sheet for sheet, close in zip(run.sheets, near, strict=True) if close[k]]
-        try:
-            sheet, point = _sheet_of(sheets, points.geometry.iloc[[k]])
-            crs = sheet.probability.rio.crs.to_wkt()
-            box = termini.terminus_box(point.x, point.y, azimuth=row.azimuth, width=row.width, length=row.length)
-            if crs not in by_crs:
-                by_crs[crs] = shapes.to_crs(crs)
-            found = termini.box_lengths(by_crs[crs], box, width=row.width).reset_index()
-        except AnalysisError as error:
-            raise AnalysisError(f"box {row.id}: {error}") from error
-        there = set(found[cv.YEAR])
-        gone = _not_mapped(sheets, gpd.GeoSeries([box], crs=crs), run.years) & there
-        short = _cut_short(sheets, by_crs[crs], box) & there - gone
-        seen = found[~found[cv.YEAR].isin(gone | short)]
-        lengths.append(seen.assign(id=row.id))
-        kinds = dict(zip(run.years, sheet.acquisitions, strict=True))
-        notes_of_box = [
-            f"{what} in {', '.join(map(str, sorted(years)))}"
-            for what, years in (("not mapped", gone), ("the ice ends where the map does", short))
-            if years
-        ]
-        retreat.append(_retreat(row.id, seen, notes_of_box, kinds))
+    with contextlib.ExitStack() as reading:
+        for tile, close in zip(run.sheets, near, strict=True):
+            if close.any():
+                reading.enter_context(tile.reading())
+        for k, row in enumerate(points.itertuples()):
+            sheets = [sheet for sheet, close in zip(run.sheets, near, strict=True) if close[k]]
+            try:
+                sheet, point = _sheet_of(sheets, points.geometry.iloc[[k]])
+                crs = sheet.probability.rio.crs.to_wkt()
+                box = termini.terminus_box(point.x, point.y, azimuth=row.azimuth, width=row.width, length=row.length)
+                if crs not in by_crs:
+                    by_crs[crs] = shapes.to_crs(crs)
+                found = termini.box_lengths(by_crs[crs], box, width=row.width).reset_index()
+            except AnalysisError as error:
+                raise AnalysisError(f"box {row.id}: {error}") from error
+            there = set(found[cv.YEAR])
+            gone = _not_mapped(sheets, gpd.GeoSeries([box], crs=crs), run.years) & there
+            short = _cut_short(sheets, by_crs[crs], box) & there - gone
+            seen = found[~found[cv.YEAR].isin(gone | short)]
+            lengths.append(seen.assign(id=row.id))
+            kinds = dict(zip(run.years, sheet.acquisitions, strict=True))
+            notes_of_box = [
+                f"{what} in {', '.join(map(str, sorted(years)))}"
+                for what, years in (("not mapped", gone), ("the ice ends where the map does", short))
+                if years
+            ]
+            retreat.append(_retreat(row.id, seen, notes_of_box, kinds))
     columns = ["id", cv.YEAR, "length_m", "area_km2", "leaves_box"]
     table = pd.concat(lengths, ignore_index=True)[columns] if lengths else pd.DataFrame(columns=columns)
     rows = pd.DataFrame(retreat, columns=["id", "n_years", "rate", "lower", "upper", "p_value", "theil_sen", "note"])
@@ -178,11 +182,8 @@ def _cut_short(sheets: Sequence[Sheet], shapes: gpd.GeoDataFrame, box: Any) -> s
             local = local[local.geom_type == "Polygon"]
             # Long edges of simplified outlines run along unobserved pixels, too, not only their vertices.
             local = local.set_geometry(local.segmentize(abs(plane.rio.resolution()[0])))
-            with contextlib.ExitStack() as damage:
-                for sheet in sheets:
-                    damage.enter_context(sheet.reading())
-                if vectorise.at_data_edge(plane, local).any():
-                    short.add(year)
+            if vectorise.at_data_edge(plane, local).any():
+                short.add(year)
     return short
 
 

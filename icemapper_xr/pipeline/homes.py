@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -73,28 +74,28 @@ def local_folder(out: str | Path) -> Path:
 def running(home: Home, chosen: MapSettings, segmenter: Segmenter, where: str) -> Iterator[journals.Journal]:
     """Keep the log of a run; a folder that this run made and left empty is removed again."""
     folder = home.folder
-    made, pointed = not folder.exists(), (folder / store.POINTER).exists()
+    made = not folder.exists()
+    before = set() if made else set(os.listdir(folder))
     try:
         with journals.logged(folder, chosen, segmenter, where) as journal:
             yield journal
     except BaseException:
         if journal.path is None or _certainly_absent(home.cube):
             journal.discard()
-            if not pointed and _nobody_s(home):
+            if store.POINTER not in before and _nobody_s(home, before):
                 store.unpoint(folder)
         if made and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
         raise
 
 
-def _nobody_s(home: Home) -> bool:
-    """Whether no other run has begun in the folder meanwhile, or is about to; no if nobody answers."""
-    if not home.folder.is_dir() or {path.name for path in home.folder.iterdir()} - {store.POINTER}:
+def _nobody_s(home: Home, before: set[str]) -> bool:
+    """Whether no other run has begun in the folder meanwhile, or is about to; one that was not seen points again."""
+    if not home.folder.is_dir() or set(os.listdir(home.folder)) - before - {store.POINTER}:
         return False
-    try:
+    with contextlib.suppress(StoreError, OSError):  # nobody answers
         return store.writer(home.cube) is None
-    except StoreError:
-        return False
+    return True
 
 
 def _certainly_absent(cube: str) -> bool:

@@ -51,6 +51,8 @@ def shares(polygons: gpd.GeoSeries, there: Sequence[Sheet], year: int) -> npt.ND
         plane = sheet.probability.sel({cv.YEAR: year})
         local = polygons.iloc[near].to_crs(plane.rio.crs.to_wkt()).to_numpy()
         good = np.isfinite(shapely.bounds(local)).all(axis=1)  # the far side of the Earth is nowhere
+        if not good.any():
+            continue
         counted = sheet.cut(None)
         extent = shapely.box(*plane.rio.bounds())
         if counted is not None:

@@ -163,7 +163,7 @@ def of_store(path: Path | str, years: Sequence[int] | None) -> Opened:
     StoreError
         There is no store, or a year is not in it or not finished.
     """
-    state = store.state(path)
+    state = store.state(path, years)
     dataset = store.open_store(path)
     chosen = _chosen(path, _of_cube(dataset), years)
     for year in chosen:
@@ -262,7 +262,7 @@ def _of_zone(
         own = [year for year in years if year in facts[path]["years"]]
         if not own:
             continue
-        state = store.state(path)
+        state = store.state(path, own)
         around = [other for other in paths if _touch(boxes[path], boxes[other])]
         kinds, notes = _acquisitions(facts[path], own)
         by_year = dict(zip(own, kinds, strict=True))

@@ -169,7 +169,7 @@ def draw(
     """
     drawn = []
     for zone, paths in zones_of(folder).items():
-        states = {path: found for path in paths if year in (found := store.state(path))}
+        states = {path: found for path in paths if year in (found := store.state(path, [year]))}
         if not states:
             continue
         with contextlib.ExitStack() as reading:

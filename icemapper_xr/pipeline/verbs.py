@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -422,4 +423,6 @@ def _year_of(result: xr.Dataset) -> int | None:
             f"the coordinate year of the result is of the type {found.dtype}: give a whole number, for example with "
             ".assign_coords(year=result.year.dt.year)"
         )
+    if found.size != 1 or not math.isfinite(found.item()):
+        raise OptionError(f"the coordinate year of the result is {found.values}: give a whole number")
     return int(found.item())

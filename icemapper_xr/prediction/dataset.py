@@ -120,13 +120,15 @@ def _check_together(cube: xr.Dataset, segmenter: Segmenter) -> None:
             f"the cube has several relative orbits ({named}), which see slopes from different sides: open it of one, "
             f"with features={tuple(segmenter.features)} and orbit={min(set().union(*orbits.values()))}, for example"
         )
-    files = json.loads(cube.attrs.get(conventions.ATTR_FILES, "null"))
-    alone = [] if files is None else [feature for feature in segmenter.features if feature not in files]
+    told = cube.attrs.get(conventions.ATTR_FILES)
+    files = json.loads(told) if isinstance(told, str) else segmenter.features
+    alone = [feature for feature in segmenter.features if feature not in files]
     if alone:
         raise CubeError(
             f"the cube's attributes tell of {', '.join(files)} only, not of {', '.join(alone)}, as those of cubes that "
             f"were merged do: open them together, with features={tuple(segmenter.features)}, or merge them with "
-            "combine_attrs='drop_conflicts', so that nothing is said that is true of one feature alone"
+            "combine_attrs='drop_conflicts', so that nothing is said that is true of one feature alone; with data of "
+            f"your own, del ds.attrs['{conventions.ATTR_FILES}']"
         )
 
 

@@ -57,8 +57,8 @@ def draw_weather(seed: int, year: int, days: FloatArray, climate: Climate) -> We
     )  # 1-3 a year (SCIENCE 2)
     since = days[:, None] - events[None, :]
     same_winter = (days > 200)[:, None] == (events > 200)[None, :]
-    if (np.diff(days) < 0).any():  # a series that begins before December: its winter goes on from that autumn
-        later = (days < 200)[:, None] & (events > 200)[None, :]
+    if (turn := np.diff(days) < 0).any():  # a series that begins before December: its winter goes on from that autumn
+        later = (np.arange(n) > np.argmax(turn))[:, None] & (events > 200)[None, :]
         since, same_winter = since + 365 * later, same_winter | later
     wet = ((since >= 0) & (since <= 5)).any(axis=1) & winter
     crusts = ((since > 5) & same_winter).sum(axis=1) * rng.uniform(0.3, 1.0)

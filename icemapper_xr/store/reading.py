@@ -70,8 +70,11 @@ def staged_years(location: Location) -> list[Location]:
     if location.local is None:
         return []
     pattern = re.compile(rf"\.{re.escape(location.local.name)}\.\d+\.new")
-    found = (one for one in Location(str(location.local.parent)).folders() if pattern.fullmatch(one))
-    return [Location(str(location.local.with_name(name))) for name in found]
+    try:
+        names = os.listdir(location.local.parent)  # thousands of tiles may lie there: names alone, which take no time
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [Location(str(location.local.with_name(name))) for name in sorted(names) if pattern.fullmatch(name)]
 
 
 def open_store(path: PathLike, *, crop: bool = True) -> xr.Dataset:

@@ -111,7 +111,7 @@ def session(
             if afresh:
                 handover.remove()
             index, noted = _begin_year(place.location, year, facts, selected.attrs, afresh=afresh)
-            _sweep(location, *reading.replacements(location), keep=(handover,))
+            _sweep(location, keep=(handover,))
             units = tuple(layout.all_units())
             missing = units if afresh else _missing(place.location, year)
             target = Target(place.location.url, layout, index, identity.digest(run), year, noted)
@@ -122,13 +122,13 @@ def session(
                     place.location.sweep()  # of workers that were killed in this run
                     skeleton.log(skeleton.open_group(place.location, read_only=False), f"year {year} complete")
                 place.finish()
-                _sweep(location, *reading.replacements(location))
+                _sweep(location)
             elif not known and _take_back(place.location, year):
-                _sweep(location, *reading.replacements(location))
+                _sweep(location)
         except BaseException as error:
             if not known and _take_back(place.location, year):
                 with contextlib.suppress(OSError, errors.StoreError):
-                    _sweep(location, *reading.replacements(location))
+                    _sweep(location)
             if isinstance(error, OSError):
                 raise _explained(error, location) from error
             raise
@@ -174,22 +174,20 @@ def _digest_of_year(run: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     return identity.digest({"run": dict(run), "year": dict(facts)})
 
 
-def _sweep(location: Location, *others: Location, keep: Iterable[Handover] = ()) -> None:
-    """Remove the strips that nobody will take up again: all but those of unfinished years of the store.
+def _sweep(location: Location, *, keep: Iterable[Handover] = ()) -> None:
+    """Remove the strips that nobody will take up again: all but those of unfinished years, also in what replaces any.
 
     Parameters
     ----------
     location
         Of the store, beside which the strips lie.
-    others
-        Where a store lies that is to take its place.
     keep
         What is needed in any case.
     """
     if not handovers.left(location):
         return
     useful = set(keep)
-    for place in {location, *others}:
+    for place in (location, *reading.replacements(location)):
         with contextlib.suppress(errors.StoreError):  # there is none
             group = skeleton.open_group(place)
             ours = skeleton.meta(group)

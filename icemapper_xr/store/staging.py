@@ -17,6 +17,8 @@ __all__ = ["Place", "of_year", "prepare"]
 
 _WHOLE = "whole"
 """Marks a staged year of which all units are done, so that putting it in its place is finished after a kill."""
+_OF = "of"
+"""Tells of which store a staged year is: the path may come to hold another one before it is done."""
 
 
 @dataclass(frozen=True)
@@ -136,15 +138,17 @@ def of_year(
         return Place(location, location), overwrite
     fresh = location.sibling(f".{year}.new")
     try:
-        if not overwrite and _holds(fresh, run, year, facts):
+        belongs = _belongs(fresh, location)
+        if not overwrite and belongs and _holds(fresh, run, year, facts):
             fresh.sweep()
             _mend(fresh, layout, skeleton.open_group(fresh, read_only=False))
             return Place(fresh, location, year), False
-        if overwrite or _holds(location, run, year, facts):
+        if overwrite or not belongs or _holds(location, run, year, facts):
             _discard(fresh)
         if not overwrite or not reading.begun(location, skeleton.open_group(location), year):
             return Place(location, location), overwrite
         _create(fresh, layout, run, attrs)
+        Path(fresh.url, _OF).write_text(_made(location), encoding="utf-8")
     except OSError as error:
         raise errors.StoreError(
             f"Cannot write beside the store {location}: {error.strerror or error}; mend this or name another output"
@@ -159,6 +163,19 @@ def _holds(location: Location, run: Mapping[str, Any], year: int, facts: Mapping
         known = ours["years"].get(str(year))
         same = identity.digest(ours["run"]) == identity.digest(run)
         return same and known is not None and identity.same_year(known["identity"], facts)
+    return False
+
+
+def _made(location: Location) -> str:
+    """Return what tells a store from others that lie, or lay, at the same place."""
+    ours = skeleton.meta(skeleton.open_group(location))
+    return f"{ours['created']} {identity.digest(ours['run'])}"
+
+
+def _belongs(fresh: Location, final: Location) -> bool:
+    """Whether a staged year is of the store that is there now, not of one that was removed or replaced meanwhile."""
+    with contextlib.suppress(errors.StoreError, OSError):
+        return Path(fresh.url, _OF).read_text(encoding="utf-8") == _made(final)
     return False
 
 
@@ -184,6 +201,7 @@ def _put_year(fresh: Location, final: Location) -> None:
         if new.exists():
             there.parent.mkdir(parents=True, exist_ok=True)
             new.rename(there)
+    Path(fresh.url, "zarr.json").unlink()  # from here on it is no store, whatever is left of it when this is cut off
     _discard(fresh)
 
 
@@ -243,10 +261,12 @@ def _recover(location: Location) -> None:
     if location.local is None:
         return
     for year in reading.staged_years(location):
-        if Path(year.url, _WHOLE).exists() and location.kind() == "store":
-            if reading.is_store(year.url):
+        if not reading.is_store(year.url):  # all of it is in its place already
+            _discard(year)
+        elif Path(year.url, _WHOLE).exists() and location.kind() == "store":
+            if _belongs(year, location):
                 _put_year(year, location)
-            else:  # all of it is in its place already
+            else:
                 _discard(year)
     old, fresh = location.sibling(".old"), location.sibling(".new")
     if old.kind() == "absent":

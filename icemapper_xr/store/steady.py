@@ -18,8 +18,8 @@ State = Mapping[int, tuple[Any, ...]]
 """By year what changes when it is made anew: of which run it is, when it was begun, and what it has to do."""
 
 
-def state(path: PathLike) -> State:
-    """Return the state of a store, to be taken before it is opened for reading.
+def state(path: PathLike, years: Iterable[int] | None = None) -> State:
+    """Return the state of years of a store (None: of all), to be taken before it is opened for reading.
 
     Raises
     ------
@@ -29,12 +29,14 @@ def state(path: PathLike) -> State:
     location = Location.parse(path)
     group = skeleton.open_group(location)
     ours = skeleton.meta(group)
+    wanted = set(map(int, ours["years"])) if years is None else set(years)
     return {
         int(year): (
             *(ours["created"], ours["fingerprint"], facts["index"], facts["fingerprint"], facts["started"]),
             len(reading.missing_units(location, group, int(year))),
         )
         for year, facts in ours["years"].items()
+        if int(year) in wanted
     }
 
 
@@ -59,8 +61,9 @@ def steady(path: PathLike, since: State, years: Iterable[int]) -> Iterator[None]
 
 
 def _refuse_changed(path: PathLike, since: State, years: Iterable[int], error: Exception | None = None) -> None:
-    now = state(path) if reading.is_store(path) else {}
-    changed = [year for year in sorted(set(years)) if since.get(year) != now.get(year)]
+    wanted = sorted(set(years))
+    now = state(path, wanted) if reading.is_store(path) else {}
+    changed = [year for year in wanted if since.get(year) != now.get(year)]
     if changed:
         named = ", ".join(map(str, changed))
         raise errors.StoreError(
