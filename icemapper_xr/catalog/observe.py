@@ -156,12 +156,12 @@ def _asset_facts(item: pystac.Item, key: str, asset: pystac.Asset, fields: Mappi
     if facts.feature is None:
         return None
     told = names.polarisations(key) or names.polarisations(href.split("/")[-1])
-    if len(told) > 1 and fields.get("icemapper:polarisation") is None:
+    several = len(told) > 1 and fields.get("icemapper:polarisation") is None
+    if several:
         told = names.polarisations(declared.band_name(asset.extra_fields))
         if len(told) != 1:
             return None  # of two polarisations made: a ratio, say
-        facts = dataclasses.replace(facts, polarisation=told[0])
-    if facts.polarisation is None and told:
+    if told and (several or facts.polarisation is None):
         facts = dataclasses.replace(facts, polarisation=told[0])
     # What has no polarisation is of angles or looks, say, and read by nobody.
     read = facts.polarisation is not None or facts.feature == "insar"

@@ -81,11 +81,9 @@ def divides_of_run(
         As `icemapper_xr.inventory.divide`; or the file is one that a map keeps for itself.
     """
     path = _outlines_path(addresses.local_path(source))
-    own = path.parent / GLACIERS
-    target = own if out is None else addresses.local_path(out)
+    target = path.parent / GLACIERS if out is None else addresses.local_path(out)
     vectorise.suffix_of(target)  # before minutes of work
-    if target.stem.casefold() != own.stem:  # glaciers in any format are what this writes
-        tables.refuse_kept(target)
+    tables.refuse_kept(target, own=tables.GLACIERS)
     plain = _placed(vectorise.read(path), path)
     drawn = _with_band(path, plain, calibration)
     if drawn is plain and str(calibration) not in ("auto", "none"):

@@ -208,7 +208,7 @@ def outlines_of_run(
     name = OUTLINES if year is None else f"{Path(OUTLINES).stem}_{year}{Path(OUTLINES).suffix}"
     target = store.folder_of(source) / name if out is None else addresses.local_path(out)
     vectorise.suffix_of(target)
-    tables.refuse_kept(target, outlines=True)
+    tables.refuse_kept(target, own=tables.OUTLINES)
     own = _is_drawing(target, source)
     if own and year is not None and (others := [one for one in drawing_of(source).years if one != year]):
         raise OptionError(

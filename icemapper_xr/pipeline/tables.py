@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import fnmatch
 import io
 import json
 import math
@@ -20,13 +21,15 @@ if TYPE_CHECKING:
     import geopandas as gpd
     import pandas as pd
 
-__all__ = ["SUFFIXES", "as_json", "refuse_kept", "target", "text", "write", "write_bytes"]
+__all__ = ["GLACIERS", "OUTLINES", "SUFFIXES", "as_json", "refuse_kept", "target", "text", "write", "write_bytes"]
 
 SUFFIXES: Final = (".csv", ".gpkg", ".json")
 _OF_A_MAP: Final = ("run.json", tiled.INDEX, store.POINTER)
 """What tells the folder of a map, beside its cube: settings, tiles, and where the cube lies."""
-_OF_GLACIERS: Final = ("orbits.", "glaciers.")
-"""How the names of others of its files begin."""
+OUTLINES: Final = "outlines*.gpkg"
+GLACIERS: Final = "glaciers.*"
+"""Files of a map that its verbs write anew; so are those of its orbits."""
+_KEPT: Final = (*_OF_A_MAP, "orbits.*", OUTLINES, GLACIERS)
 
 
 def target(source: str | Path, out: str | Path | None, name: str) -> Path:
@@ -48,24 +51,22 @@ def target(source: str | Path, out: str | Path | None, name: str) -> Path:
     return path
 
 
-def refuse_kept(path: Path, *, outlines: bool = False) -> None:
+def refuse_kept(path: Path, *, own: str | None = None) -> None:
     """Refuse a file in the folder of a map under a name that the folder keeps for its own.
 
     Parameters
     ----------
     path
         To be written.
-    outlines
-        Whether it is one of outlines, for which their names are right.
+    own
+        Of these names, the pattern of those that are right for it: `OUTLINES` or `GLACIERS`.
 
     Raises
     ------
     OptionError
         The name is kept.
     """
-    name = path.name.casefold()
-    drawn = name.startswith("outlines") and name.endswith(".gpkg")
-    kept = name in _OF_A_MAP or name.startswith(_OF_GLACIERS) or (drawn and not outlines)
+    kept = any(fnmatch.fnmatchcase(path.name.casefold(), pattern) for pattern in _KEPT if pattern != own)
     if kept and any((path.parent / one).exists() for one in (*_OF_A_MAP, store.CUBE)):
         raise OptionError(f"{path} is a name that the map in {path.parent} keeps for its own files: name another file")
 
