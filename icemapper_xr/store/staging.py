@@ -220,6 +220,8 @@ def _create(location: Location, layout: Layout, run: Mapping[str, Any], attrs: M
         return
     fresh = location.sibling(".creating")
     _discard(fresh)
+    for year in reading.staged_years(location):  # of a store that was here before, perhaps a second ago
+        _discard(year)
     try:
         skeleton.create(fresh, layout, run, attrs)
         Path(fresh.url).rename(location.url)
