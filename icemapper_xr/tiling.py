@@ -21,6 +21,7 @@ from icemapper_xr.errors import OptionError
 __all__ = [
     "Axis",
     "anchored_axis",
+    "cut",
     "gaussian",
     "global_axis",
     "legal_chunks",
@@ -160,6 +161,27 @@ def global_axis(
             f"before and {first + size - stop} px behind it; open the cube with margin={window}"
         )
     return Axis(window, stride, corner - first, (last - corner) // stride + 1, (start - corner, stop - corner))
+
+
+def cut(first: int, length: int, side: int) -> tuple[int, ...]:
+    """Return the sizes of the pieces of `length` pixels, of which the first has the number `first`, between multiples.
+
+    Parameters
+    ----------
+    first
+        Number of the first pixel, counted from where the lattice begins; may be negative.
+    length
+        Pixels to cut, at least 1.
+    side
+        Pixels between the cuts.
+
+    Examples
+    --------
+    >>> cut(-5, 20, 8), cut(0, 16, 8)
+    ((5, 8, 7), (8, 8))
+    """
+    edges = [first, *range((first // side + 1) * side, first + length, side), first + length]
+    return tuple(int(after - before) for before, after in itertools.pairwise(edges))
 
 
 def legal_chunks(chunks: Sequence[int], axis: Axis) -> tuple[int, ...]:

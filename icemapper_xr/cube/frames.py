@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from icemapper_xr import conventions
+from icemapper_xr import conventions, tiling
 from icemapper_xr._types import FloatArray, Grid, Observation
 from icemapper_xr.cube import footprints, read
 from icemapper_xr.errors import OptionError
@@ -36,7 +35,7 @@ def anchored_chunks(grid: Grid, chunk: int | None) -> tuple[Chunks, Chunks]:
     if chunk is None:
         return (grid.shape.y,), (grid.shape.x,)
     side = whole_chunk(chunk)
-    return tuple(_cut(first, length, side) for first, length in zip(grid.index, grid.shape, strict=True))  # type: ignore[return-value]
+    return tuple(tiling.cut(first, length, side) for first, length in zip(grid.index, grid.shape, strict=True))  # type: ignore[return-value]
 
 
 def whole_chunk(chunk: Any) -> int:
@@ -50,11 +49,6 @@ def whole_chunk(chunk: Any) -> int:
     if isinstance(chunk, int | float | np.number) and math.isfinite(chunk) and chunk == int(chunk) and chunk >= 1:
         return int(chunk)
     raise OptionError(f"chunk {chunk!r} is not a number of pixels; give a whole number such as {conventions.LATTICE}")
-
-
-def _cut(first: int, length: int, chunk: int) -> Chunks:
-    edges = [first, *range((first // chunk + 1) * chunk, first + length, chunk), first + length]
-    return tuple(int(after - before) for before, after in itertools.pairwise(edges))
 
 
 class Frame:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from icemapper_xr import conventions
+from icemapper_xr import conventions, tiling
 from icemapper_xr._types import FloatArray
 from icemapper_xr.cube import frames, rasterfiles, read, resample, select, timeaxis
 from icemapper_xr.errors import OptionError
@@ -119,10 +119,7 @@ def _lazy(paths: Sequence[str], scale: str, target: rasterfiles.Reference, resam
     import dask.array as da
 
     sources = tuple(read.Source(path, Path(path).name, scale, resampling=resampling) for path in paths)
-    sides = [
-        tuple(min(chunk, length - start) for start in range(0, length, chunk))
-        for length in (target.rows, target.columns)
-    ]
+    sides = [tiling.cut(0, length, chunk) for length in (target.rows, target.columns)]
     size, _, left, _, _, top = tuple(target.transform)[:6]
     pieces = da.map_blocks(
         _block,

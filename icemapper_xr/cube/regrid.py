@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 from typing import Any, Literal
@@ -10,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from icemapper_xr import conventions, pixels
+from icemapper_xr import conventions, pixels, tiling
 from icemapper_xr._types import Bounds, FloatArray
 from icemapper_xr.errors import CubeError, OptionError
 
@@ -258,11 +257,7 @@ def _scaled_chunks(chunks: Any, factor: int) -> Any:
 def _anchored(edges: Bounds, size: float, shape: tuple[int, ...], cut: int, *, on_lattice: bool) -> Any:
     """Chunk sizes with inner edges on multiples of `cut` pixels from the CRS origin, or from the array's corner."""
     first = (round(-edges.top / size), round(edges.left / size)) if on_lattice else (0, 0)
-    chunks = []
-    for start, length in zip(first, shape, strict=True):
-        stops = [start, *range((start // cut + 1) * cut, start + length, cut), start + length]
-        chunks.append(tuple(int(b - a) for a, b in itertools.pairwise(stops)))
-    return tuple(chunks)
+    return tuple(tiling.cut(start, length, cut) for start, length in zip(first, shape, strict=True))
 
 
 def _rebuilt(dataset: xr.Dataset, arrays: dict[str, Any], edges: Bounds, size: float) -> xr.Dataset:

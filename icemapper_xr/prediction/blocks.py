@@ -7,7 +7,6 @@ halo below and to the right, as in `graph`; the difference is who hands the stri
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -150,9 +149,7 @@ def _spans(area: tuple[int, int], window: int, stride: int, chunk: int) -> tuple
         start - window, stop - start + 2 * window, area, window=window, stride=stride, lattice=_lattice_of(chunk)
     )
     first = start - window + axis.begin
-    end = first + axis.length
-    edges = [first, *range((first // chunk + 1) * chunk, end, chunk), end]
-    sizes = tiling.legal_chunks([b - a for a, b in itertools.pairwise(edges)], axis)
+    sizes = tiling.legal_chunks(tiling.cut(first, axis.length, chunk), axis)
     spans = []
     begin = first
     for position, size in enumerate(sizes):
