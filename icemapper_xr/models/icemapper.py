@@ -5,18 +5,15 @@ Architecture after Maslov et al. (2025), doi:10.31223/X5472T, written for Keras 
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 
 from icemapper_xr import errors
 from icemapper_xr.conventions import N_STEPS, POOLINGS, Pooling
-from icemapper_xr.models import layers
+from icemapper_xr.models import layers, layout
 
-__all__ = ["N_CLASSES", "Units", "build", "units"]
-
-N_CLASSES: Final = 2
-"""Background and glacier, in this order."""
+__all__ = ["Units", "build", "units"]
 
 
 class Units(NamedTuple):
@@ -87,7 +84,7 @@ def build(
         y = layers.UpConv(filters * 2**level, name=f"up_{level}", **options)(y)
         y = keras.layers.Concatenate(name=f"concatenate_{level}", **options)([y, skips.pop()])
         y = layers.ResidualBlock(filters * 2**level, 2, name=f"decoder_{level}", **options)(y)
-    logits = keras.layers.Dense(N_CLASSES, name="head", dtype="float32")(y)
+    logits = keras.layers.Dense(layout.N_CLASSES, name="head", dtype="float32")(y)
     outputs = keras.layers.Softmax(name="probability", dtype="float32")(logits)
     return keras.Model(inputs, outputs, name=f"icemapper_{pooling}")
 
@@ -96,10 +93,9 @@ def units(model: keras.Model) -> Units:
     """Find the parts that have weights in a network made by `build` (or loaded from a file of one)."""
     names = {layer.name for layer in model.layers}
     levels = sum(name.startswith("up_") for name in names)
-    pools = [f"{kind}_pool_{level}" for level in range(levels + 1) for kind in ("skip", "down")][:-1]
     return Units(
         encoder=[model.get_layer(f"encoder_{level}") for level in range(levels + 1)],
-        pooling=[model.get_layer(name) for name in pools],
+        pooling=[model.get_layer(name) for name, _ in layout.pools(levels)],
         up=[model.get_layer(f"up_{level}") for level in reversed(range(levels))],
         decoder=[model.get_layer(f"decoder_{level}") for level in reversed(range(levels))],
         head=model.get_layer("head"),

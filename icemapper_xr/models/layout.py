@@ -18,9 +18,11 @@ __all__ = [
     "DECODER",
     "ENCODER",
     "LAYER_NAMES",
+    "N_CLASSES",
     "Architecture",
     "architecture_of",
     "keras2_names",
+    "pools",
     "roles_of_names",
     "shapes",
 ]
@@ -31,6 +33,7 @@ ENCODER: Final = "Conv3DResUNetEncoder"
 DECODER: Final = "ResUNetDecoder"
 LAYER_NAMES: Final = ("inputs", ENCODER, DECODER)
 N_CLASSES: Final = 2
+"""Background and glacier, in this order."""
 
 _MOVING: Final = ("moving_mean", "moving_variance")
 _NORM: Final = ("gamma", "beta", *_MOVING)
@@ -73,7 +76,7 @@ def _all_shapes(architecture: Architecture) -> dict[str, Shape]:
     table: dict[str, Shape] = {}
     for level, width in enumerate(filters):
         table |= _residual(f"encoder_{level}", (3, 3, 3), inputs[level], width)
-    for name, level in _pools(architecture):
+    for name, level in _weighted_pools(architecture):
         table |= _conv(f"{name}/squeeze", (3, 1, 1), filters[level], filters[level] // 2)
         table |= _conv(f"{name}/excite", (3, 1, 1), filters[level] // 2, filters[level])
     for level in reversed(range(architecture.levels)):
@@ -101,12 +104,15 @@ def _residual(role: str, kernel: Shape, inputs: int, outputs: int) -> dict[str, 
     }
 
 
-def _pools(architecture: Architecture) -> list[tuple[str, int]]:
-    """Names and levels of the poolings that have weights, in order of creation."""
-    if architecture.pooling != "tweightedpool":
-        return []
-    every = [(f"{kind}_pool_{level}", level) for level in range(architecture.levels + 1) for kind in ("skip", "down")]
-    return every[:-1]
+def pools(levels: int) -> list[tuple[str, int]]:
+    """Names and levels of the poolings in order of creation: for each level the skip's, then that to the next level."""
+    every = [(f"{kind}_pool_{level}", level) for level in range(levels + 1) for kind in ("skip", "down")]
+    return every[:-1]  # nothing lies below the bottleneck
+
+
+def _weighted_pools(architecture: Architecture) -> list[tuple[str, int]]:
+    """Those that have weights."""
+    return pools(architecture.levels) if architecture.pooling == "tweightedpool" else []
 
 
 # -- order ------------------------------------------------------------------------------------------------------------
@@ -163,7 +169,7 @@ def _keras2_layers(architecture: Architecture) -> dict[str, str]:
     paths: dict[str, str] = {}
     for level in range(architecture.levels + 1):
         paths |= _keras2_residual(f"encoder_{level}", "conv3d_batch_norm_act_x2", "conv3d", number)
-    for name, _ in _pools(architecture):
+    for name, _ in _weighted_pools(architecture):
         unit = number("temporal_weighted_pooling")
         paths |= {f"{name}/squeeze": f"{unit}/conv3d", f"{name}/excite": f"{unit}/conv3d_1"}
     for level in reversed(range(architecture.levels)):
@@ -202,7 +208,7 @@ def roles_of_names(names: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, s
     """
     encoder, decoder = (_parse(group, names.get(group, ())) for group in (ENCODER, DECODER))
     blocks = _sorted_units(encoder, "residual_with_projection")
-    pools = _sorted_units(encoder, "temporal_weighted_pooling")
+    weighted = _sorted_units(encoder, "temporal_weighted_pooling")
     ups = _sorted_units(decoder, "up_conv")
     levels = len(blocks) - 1
     if levels < 1 or len(ups) != levels:
@@ -210,13 +216,12 @@ def roles_of_names(names: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, s
             f"{len(blocks)} residual blocks in {ENCODER} and {len(ups)} up-convolutions in {DECODER} found, "
             "one block more than up-convolutions wanted"
         )
-    if len(pools) not in (0, 2 * levels + 1):
+    if len(weighted) not in (0, 2 * levels + 1):
         raise errors.WeightsError(
-            f"{len(pools)} temporal_weighted_pooling layers in {ENCODER} found, 0 or {2 * levels + 1} wanted"
+            f"{len(weighted)} temporal_weighted_pooling layers in {ENCODER} found, 0 or {2 * levels + 1} wanted"
         )
-    pool_names = [f"{kind}_pool_{level}" for level in range(levels + 1) for kind in ("skip", "down")]
     table = dict(_roles(ENCODER, [f"encoder_{k}" for k in range(levels + 1)], blocks, _RESIDUAL))
-    table |= _roles(ENCODER, pool_names[: len(pools)], pools, _POOLING)
+    table |= _roles(ENCODER, [name for name, _ in pools(levels)][: len(weighted)], weighted, _POOLING)
     downward = list(reversed(range(levels)))
     table |= _roles(DECODER, [f"up_{k}" for k in downward], ups, _UP)
     decoder_blocks = _sorted_units(decoder, "residual_with_projection")

@@ -136,7 +136,7 @@ def list_weights(*, cache: str | Path | None = None) -> list[dict[str, Any]]:
         found = (folder / file).is_file() and published.blob_id(folder / file) == published.FILES[file]
         rows.append(
             {
-                "name": file.removeprefix("ICEmapper_").removesuffix(".h5"),
+                "name": _short(file),
                 "file": file,
                 "origin": "published",
                 "features": list(variant.features),
@@ -155,7 +155,7 @@ def list_weights(*, cache: str | Path | None = None) -> list[dict[str, Any]]:
         told = {key: entry.get(key) for key in ("features", "pooling", "filters", "window", "pixel_size")}
         rows.append(
             {
-                "name": entry["file"].removeprefix("ICEmapper_").removesuffix(".h5"),
+                "name": _short(entry["file"]),
                 "file": entry["file"],
                 "origin": "simulated",
                 **told,
@@ -259,9 +259,12 @@ def _check_published(path: Path) -> None:
         )
 
 
+def _short(file: str) -> str:
+    return file.removeprefix("ICEmapper_").removesuffix(".h5")
+
+
 def _own_hint(ours: Path) -> str:
-    short = ours.name.removeprefix("ICEmapper_").removesuffix(".h5")
-    return f", or use {short!r}, ours trained on simulated scenes" if ours.is_file() else ""
+    return f", or use {_short(ours.name)!r}, ours trained on simulated scenes" if ours.is_file() else ""
 
 
 def _unknown(text: str, path: Path) -> str:

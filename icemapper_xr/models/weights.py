@@ -41,6 +41,7 @@ __all__ = [
     "read_arrays",
     "read_attrs",
     "sha256",
+    "variables",
     "write",
 ]
 

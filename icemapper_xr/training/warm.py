@@ -55,23 +55,19 @@ def start(model: keras.Model, path: Path, features: tuple[Feature, ...]) -> None
         If the file's features are unknown, or it is of another kind or size than the network.
     """
     from icemapper_xr.models import icemapper, weights
+    from icemapper_xr.training import state
 
     arrays = weights.read_arrays(path)
     given = features_of(path)
-    units = icemapper.units(model)
-    table: dict[str, Any] = {f"head/{v.name}": v for v in units.head.weights}
-    for unit in (*units.encoder, *units.pooling, *units.up, *units.decoder):
-        table |= {"/".join((unit.name, *v.path.split("/")[-2:])): v for v in unit.weights}
+    table = weights.variables(model)
     # Pooling with weights and pooling without differ in these alone.
     differ = {role for role in set(arrays) ^ set(table) if "_pool_" not in role}
     if differ:
         levels = weights.read_architecture(path).levels
         raise errors.OptionError(
             f"warm_start={path} is of another depth, {levels} levels, than the network to be trained, "
-            f"{len(units.decoder)}: set levels = {levels}, or begin with other weights"
+            f"{len(icemapper.units(model).decoder)}: set levels = {levels}, or begin with other weights"
         )
-    from icemapper_xr.training import state
-
     for role, variable in table.items():
         if role not in arrays:
             continue
