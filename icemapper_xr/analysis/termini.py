@@ -123,5 +123,5 @@ def _geodesic(part: Any, geod: Any, geographic: Any) -> float:
     import shapely
 
     fine = shapely.segmentize(shapely.orient_polygons(part), 1000.0)  # edges straight in the grid bend on the ellipsoid
-    there = shapely.transform(fine, lambda c: np.c_[geographic.transform(c[:, 0], c[:, 1])])
+    there = shapely.transform(fine, geographic.transform, interleaved=False)
     return float(abs(geod.geometry_area_perimeter(there)[0]))

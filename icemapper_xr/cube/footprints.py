@@ -47,8 +47,7 @@ def _outline(footprint: str | None, wkt: str) -> Any:
         shape = shapely.transform(shape, lambda lonlat: np.column_stack([lonlat[:, 0] % 360.0, lonlat[:, 1]]))
         if shape.area < 0.9 * whole:  # around a pole
             return None
-    transformer = _transformer("EPSG:4326", wkt)
-    shape = shapely.transform(shape, lambda lonlat: np.column_stack(transformer.transform(*lonlat.T)))
+    shape = shapely.transform(shape, _transformer("EPSG:4326", wkt).transform, interleaved=False)
     if not np.isfinite(shapely.get_coordinates(shape)).all():
         return None
     return shape if shape.is_valid else shapely.make_valid(shape)

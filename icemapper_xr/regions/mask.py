@@ -187,7 +187,7 @@ class _Flat:
         import pyproj
         import shapely
 
-        self._forward = pyproj.Transformer.from_crs("EPSG:4326", area.grid.wkt, always_xy=True)
+        self._forward: Any = pyproj.Transformer.from_crs("EPSG:4326", area.grid.wkt, always_xy=True)
         west, south, east, north = extent.lonlat_box(area)
         self.owned = shapely.box(west, south, east + 360 if west > east else east, north)
 
@@ -195,4 +195,4 @@ class _Flat:
         """Bring geometries into the CRS of the area."""
         import shapely
 
-        return shapely.transform(geometry, lambda xy: np.column_stack(self._forward.transform(xy[:, 0], xy[:, 1])))
+        return shapely.transform(geometry, self._forward.transform, interleaved=False)

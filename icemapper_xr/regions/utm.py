@@ -64,16 +64,17 @@ class Zone:
 
     def project(self, geometry: Any) -> Any:
         """Bring geometries (or an array of them) from longitude and latitude to metres in the zone."""
-        return _transform(geometry, _transformer(self.epsg, True))
+        import shapely
+
+        return shapely.transform(geometry, _transformer(self.epsg, True).transform, interleaved=False)
 
     def to_degrees(self, geometry: Any) -> Any:
         """Bring geometries to longitude and latitude; longitudes run on across the antimeridian."""
+        import shapely
 
         def there(xy: Array) -> Array:
             lon, lat = _transformer(self.epsg, False).transform(xy[:, 0], xy[:, 1])
             return np.column_stack([(lon - self.meridian + 180.0) % 360.0 - 180.0 + self.meridian, lat])
-
-        import shapely
 
         return shapely.transform(geometry, there)
 
@@ -107,12 +108,6 @@ def turned(geometry: Any, degrees: float) -> Any:
     import shapely
 
     return shapely.transform(geometry, lambda xy: xy + np.array([degrees, 0.0]))
-
-
-def _transform(geometry: Any, transformer: Any) -> Any:
-    import shapely
-
-    return shapely.transform(geometry, lambda xy: np.column_stack(transformer.transform(xy[:, 0], xy[:, 1])))
 
 
 @functools.cache
