@@ -49,6 +49,11 @@ class Bounds(NamedTuple):
     right: float
     top: float
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing lies between the edges."""
+        return self.right <= self.left or self.top <= self.bottom
+
 
 class Shape(NamedTuple):
     """Rows and columns."""
@@ -69,6 +74,11 @@ class Grid:
     """Pixel size in metres, the same in x and y."""
     bounds: Bounds
     """Outer edges."""
+
+    @property
+    def crs(self) -> str:
+        """The CRS as rasterio and pyproj take it: its EPSG code, or the WKT of one that has none."""
+        return self.wkt if self.epsg is None else f"EPSG:{self.epsg}"
 
     @property
     def shape(self) -> Shape:

@@ -102,8 +102,7 @@ def _meets(box: Bounds, edges: Bounds, grid: Bounds) -> bool:
     """Whether a box that is clipped to a grid meets a part, which may reach beyond the grid."""
     left, bottom = (low if low > edge else -np.inf for low, edge in zip(box[:2], grid[:2], strict=True))
     right, top = (high if high < edge else np.inf for high, edge in zip(box[2:], grid[2:], strict=True))
-    empty = box.right <= box.left or box.top <= box.bottom
-    return not empty and left < edges.right and right > edges.left and bottom < edges.top and top > edges.bottom
+    return not box.empty and left < edges.right and right > edges.left and bottom < edges.top and top > edges.bottom
 
 
 def build(observations: Sequence[Observation], *, faults: Faults | None = None, **options: Any) -> xr.Dataset:
@@ -371,6 +370,5 @@ def _georeferenced(dataset: xr.Dataset, area: AreaGrid) -> xr.Dataset:
     """Write the CRS as CF `spatial_ref`, and what x and y are."""
     import rioxarray  # noqa: F401  (registers .rio)
 
-    crs = area.grid.wkt if area.grid.epsg is None else f"EPSG:{area.grid.epsg}"
-    dataset = dataset.rio.write_crs(crs).rio.write_coordinate_system()
+    dataset = dataset.rio.write_crs(area.grid.crs).rio.write_coordinate_system()
     return dataset.rio.write_transform()  # type: ignore[no-any-return]

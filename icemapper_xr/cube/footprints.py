@@ -9,7 +9,7 @@ import numpy as np
 
 from icemapper_xr._types import Bounds, Grid, Observation
 
-__all__ = ["PAD_PIXELS", "bounds", "misses", "overlap", "polygon", "share"]
+__all__ = ["PAD_PIXELS", "bounds", "misses", "overlap", "polygon", "ring", "share"]
 
 _POINTS = 21
 _OUTLINE_DEGREES = 0.1
@@ -58,12 +58,12 @@ def _polygons(observation: Observation, grid: Grid) -> tuple[Any, Any]:
     return _transformed(projected, observation.epsg, grid), _transformed(lonlat, "EPSG:4326", grid)
 
 
-def _transformed(ring: tuple[Any, Any] | None, crs: Any, grid: Grid) -> Any:
+def _transformed(points: tuple[Any, Any] | None, crs: Any, grid: Grid) -> Any:
     import shapely
 
-    if ring is None:
+    if points is None:
         return None
-    x, y = _transformer(crs, grid.wkt).transform(*ring)
+    x, y = _transformer(crs, grid.wkt).transform(*points)
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         return None
     shape = shapely.Polygon(np.column_stack([x, y]))
@@ -94,8 +94,7 @@ def bounds(observation: Observation, grid: Grid) -> Bounds:
 
 def misses(observation: Observation, grid: Grid) -> bool:
     """Whether a raster lies beyond the grid, so that it need not be opened."""
-    box = bounds(observation, grid)
-    return box.right <= box.left or box.top <= box.bottom
+    return bounds(observation, grid).empty
 
 
 def overlap(one: Bounds, other: Bounds) -> bool:
@@ -122,8 +121,9 @@ def share(observations: tuple[Observation, ...], grid: Grid, area: Bounds) -> fl
     return float(shapely.union_all(shapes).intersection(box).area / box.area)
 
 
-def _ring(left: float, bottom: float, right: float, top: float) -> tuple[Any, Any]:
-    x, y = np.linspace(left, right, _POINTS), np.linspace(bottom, top, _POINTS)
+def ring(left: float, bottom: float, right: float, top: float, points: int = _POINTS) -> tuple[Any, Any]:
+    """Return x and y of points on the edges of a box, anticlockwise from its lower left corner, so many on each."""
+    x, y = np.linspace(left, right, points), np.linspace(bottom, top, points)
     return (
         np.concatenate([x, np.full_like(y, right), x[::-1], np.full_like(y, left)]),
         np.concatenate([np.full_like(x, bottom), y, np.full_like(x, top), y[::-1]]),
@@ -135,7 +135,7 @@ def _projected_ring(observation: Observation) -> tuple[Any, Any] | None:
         return None
     a, b, c, d, e, f = observation.transform
     rows, columns = observation.shape
-    u, v = _ring(0, 0, columns, rows)
+    u, v = ring(0, 0, columns, rows)
     return a * u + b * v + c, d * u + e * v + f
 
 
@@ -143,7 +143,7 @@ def _lonlat_ring(bbox: Bounds | None) -> tuple[Any, Any] | None:
     if bbox is None:
         return None
     left, bottom, right, top = bbox
-    lon, lat = _ring(left, bottom, right + 360 if left > right else right, top)
+    lon, lat = ring(left, bottom, right + 360 if left > right else right, top)
     return (lon + 180.0) % 360.0 - 180.0 if left > right else lon, lat
 
 

@@ -59,16 +59,11 @@ class Frame:
         self.source = read.Source.of(observation, resampling)
         self.box = footprints.bounds(observation, grid)
 
-    @property
-    def inside(self) -> bool:
-        """Whether any of it lies in the grid."""
-        return self.box.right > self.box.left and self.box.top > self.box.bottom
-
 
 def of_slices(slices: Sequence[Sequence[Observation]], grid: Grid, resampling: str | None) -> list[Frame]:
     """Return the frames of all slices that meet the grid, slice by slice."""
     frames = [Frame(i, observation, grid, resampling) for i, group in enumerate(slices) for observation in group]
-    return [frame for frame in frames if frame.inside]
+    return [frame for frame in frames if not frame.box.empty]
 
 
 def wrap(data: Any, grid: Grid) -> xr.DataArray:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from icemapper_xr import conventions
 from icemapper_xr._types import Bounds, Grid
+from icemapper_xr.cube import footprints
 from icemapper_xr.errors import OptionError
 
 __all__ = ["AreaGrid", "area_grid", "plain", "projected", "utm_epsg", "utm_zone"]
@@ -176,10 +177,7 @@ def _outline(bbox: Sequence[float]) -> tuple[npt.NDArray[np.float64], npt.NDArra
                 f"bbox {tuple(bbox)} has its west east of its east; the order is west, south, east, north "
                 "(west > east only across the antimeridian)"
             )
-    x, y = np.linspace(west, east, _EDGE_POINTS), np.linspace(south, north, _EDGE_POINTS)
-    lon = np.concatenate([x, np.full_like(y, east), x[::-1], np.full_like(y, west)])
-    lat = np.concatenate([np.full_like(x, south), y, np.full_like(x, north), y[::-1]])
-    return lon, lat
+    return footprints.ring(west, south, east, north, _EDGE_POINTS)
 
 
 def _geometry_outline(geometry: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

@@ -53,14 +53,15 @@ class OdcLoader:
 def _odc_load(found: Sequence[frames.Frame], grid: Grid, chunk: int | None, driver: _OdcDriver) -> Any:
     """Load on a box of whole chunks, which is the only chunking odc-stac has, and cut that to the grid."""
     import odc.stac
+    from affine import Affine
     from odc.geo.geobox import GeoBox
 
     above, left, (rows, columns) = _whole_chunks(grid, chunk)
     size = grid.resolution
     box = GeoBox(
         (rows, columns),
-        _affine(grid.bounds.left - left * size, grid.bounds.top + above * size, size),
-        _crs(grid),
+        Affine(size, 0.0, grid.bounds.left - left * size, 0.0, -size, grid.bounds.top + above * size),
+        grid.crs,
     )
     loaded = odc.stac.load(
         [_pystac_item(position, frame, grid) for position, frame in enumerate(found)],
@@ -86,16 +87,6 @@ def _whole_chunks(grid: Grid, chunk: int | None) -> tuple[int, int, tuple[int, i
         math.ceil((offset + length) / chunk) * chunk for offset, length in zip((above, left), grid.shape, strict=True)
     )
     return above, left, (rows, columns)
-
-
-def _crs(grid: Grid) -> str:
-    return grid.wkt if grid.epsg is None else f"EPSG:{grid.epsg}"
-
-
-def _affine(left: float, top: float, size: float) -> Any:
-    from affine import Affine
-
-    return Affine(size, 0.0, left, 0.0, -size, top)
 
 
 def _pystac_item(position: int, frame: frames.Frame, grid: Grid) -> Any:
