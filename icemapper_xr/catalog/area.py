@@ -10,8 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from icemapper_xr import lonlat
 from icemapper_xr._types import Bounds
+from icemapper_xr.catalog import observe
+from icemapper_xr.catalog.facts import in_utc
 from icemapper_xr.errors import CatalogError
 
 if TYPE_CHECKING:
@@ -156,12 +160,11 @@ def _moment(value: object, *, end: bool) -> dt.datetime | None:
     if value is None or value in ("", ".."):
         return None
     if isinstance(value, dt.datetime):
-        return value.replace(tzinfo=dt.UTC) if value.tzinfo is None else value.astimezone(dt.UTC)
+        return in_utc(value)
     text = value.isoformat() if isinstance(value, dt.date) else _COMPACT.sub(r"\1-\2-\3", str(value))
     match = _PART.match(text)
     if match is None:
-        moment = dt.datetime.fromisoformat(text)
-        return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
+        return in_utc(dt.datetime.fromisoformat(text))
     year = int(match[1])
     month = int(match[2] or (12 if end else 1))
     last = calendar.monthrange(year, month)[1]
@@ -222,8 +225,6 @@ def item_period(item: pystac.Item, *, source: str = "") -> Period:
     CatalogError
         One of them cannot be read; the message names the item and `source`, where it came from.
     """
-    from icemapper_xr.catalog import observe
-
     try:
         start = observe.utc(item.properties.get("start_datetime")) or observe.utc(item.datetime)
         end = observe.utc(item.properties.get("end_datetime")) or observe.utc(item.datetime)
@@ -246,8 +247,6 @@ def item_shape(item: pystac.Item, *, source: str = "") -> BaseGeometry | None:
     import shapely
     import shapely.geometry
 
-    from icemapper_xr.catalog import observe
-
     try:
         box = observe.footprint_box(item)
         if item.geometry is None:
@@ -265,7 +264,6 @@ def item_shape(item: pystac.Item, *, source: str = "") -> BaseGeometry | None:
 
 def _cut(shape: BaseGeometry, *, crosses: bool) -> BaseGeometry:
     """Cut a shape that runs beyond 180 degrees there; one that `crosses` may instead jump from 180 to -180 degrees."""
-    import numpy as np
     import shapely
 
     west, _, east, _ = shape.bounds

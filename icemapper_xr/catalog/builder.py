@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from icemapper_xr import addresses, conventions, pixels, progress
+from icemapper_xr import addresses, pixels, progress
 from icemapper_xr._types import Observation
 from icemapper_xr.catalog import evidence, files, items, names, observe, orbits, raster, result
+from icemapper_xr.catalog.facts import POLARISATIONS
 from icemapper_xr.errors import CatalogError
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ OUTPUT_TAG: Final = "ICEMAPPER_OUTPUT"
 """A GeoTIFF with this tag is a result of ours, never an observation."""
 
 _SKIPPED_FOLDERS: Final = ("truth",)
-_POLARISATIONS: Final = ("VV", "VH", "HH", "HV")
 
 
 @dataclass(frozen=True, repr=False)
@@ -147,7 +147,7 @@ def build(
 
 def _targets(folder: Path, out: str | Path | None) -> tuple[Path, ...]:
     place = folder if out is None else addresses.local_path(out).absolute()
-    if place.suffix.lower() in (".json", ".geojson", *conventions.PARQUET):
+    if place.suffix.lower() in files.SUFFIXES:
         return (place,)
     if place.exists() and not place.is_dir():
         raise CatalogError(f"{place} is a file: name a folder, or a .json or .parquet file")
@@ -218,7 +218,7 @@ def _describe(
     two = names.polarisations(path.stem)
     if len(header.bands) == 1 and len(two) > 1 and "ICEMAPPER_POLARISATION" not in header.tags:
         described = header.bands[0].upper()
-        if described not in _POLARISATIONS:
+        if described not in POLARISATIONS:
             ignored[path] = (
                 f"its name tells {' and '.join(two)}, of which a ratio may be made: name one, describe the band as it, "
                 "or tell it by the tag ICEMAPPER_POLARISATION"
@@ -278,7 +278,7 @@ def _bands(path: Path, header: raster.Raster, facts: names.Facts) -> list[tuple[
     """Bands of a file with the polarisation of each; a file of several bands must name them."""
     if len(header.bands) == 1:
         return [(1, facts.polarisation)]
-    named = [(number, text.upper()) for number, text in enumerate(header.bands, 1) if text.upper() in _POLARISATIONS]
+    named = [(number, text.upper()) for number, text in enumerate(header.bands, 1) if text.upper() in POLARISATIONS]
     if not named:
         raise CatalogError(
             f"{path} has {len(header.bands)} bands and does not say what they are: describe them as VV, VH, HH or HV "

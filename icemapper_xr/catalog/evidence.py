@@ -12,12 +12,12 @@ from typing import Any, Final, get_args
 
 from icemapper_xr._types import Quantity, Scale
 from icemapper_xr.catalog import names, orbits
+from icemapper_xr.catalog.facts import MODES, POLARISATIONS, in_utc
 from icemapper_xr.conventions import FEATURES
 from icemapper_xr.errors import CatalogError
 
 __all__ = ["check_options", "fill", "from_sidecars", "from_tags"]
 
-_MODES: Final = ("IW", "EW", "SM", "WV")
 _STATES: Final = ("ascending", "descending")
 
 
@@ -41,19 +41,18 @@ def _platform(text: str) -> str:
 
 
 def _time(text: str) -> dt.datetime:
-    moment = dt.datetime.fromisoformat(text)
-    return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
+    return in_utc(dt.datetime.fromisoformat(text))
 
 
 _READERS: Final[dict[str, Callable[[Any], Any]]] = {
     "feature": _one_of(*FEATURES),
     "quantity": _one_of(*get_args(Quantity)),
     "scale": _one_of(*get_args(Scale)),
-    "polarisation": _one_of("VV", "VH", "HH", "HV"),
+    "polarisation": _one_of(*POLARISATIONS),
     "relative_orbit": orbits.checked,
     "orbit_state": _one_of(*_STATES),
     "platform": _platform,
-    "mode": _one_of(*_MODES),
+    "mode": _one_of(*MODES),
     "acquired": _time,
     "reference": _time,
     "secondary": _time,

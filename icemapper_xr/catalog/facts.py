@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+from typing import Final
 
 from icemapper_xr._types import Quantity, Scale
 from icemapper_xr.conventions import Feature
 
-__all__ = ["Facts"]
+__all__ = ["MODES", "POLARISATIONS", "Facts", "in_utc"]
+
+POLARISATIONS: Final = ("VV", "VH", "HH", "HV")
+MODES: Final = ("IW", "EW", "SM", "WV")
+"""Interferometric wide swath, extra wide swath, strip map and wave."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,3 +51,8 @@ class Facts:
         if self.reference is not None and self.secondary is not None:
             return self.reference + (self.secondary - self.reference) / 2
         return self.acquired
+
+
+def in_utc(moment: dt.datetime) -> dt.datetime:
+    """Return a moment in UTC, aware of it; one that names no time zone is meant in UTC."""
+    return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)

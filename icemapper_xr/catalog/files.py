@@ -16,12 +16,14 @@ from icemapper_xr.errors import CatalogError
 if TYPE_CHECKING:
     import pystac
 
-__all__ = ["INDEX_JSON", "INDEX_PARQUET", "check_target", "from_dicts", "read_parquet", "write"]
+__all__ = ["INDEX_JSON", "INDEX_PARQUET", "SUFFIXES", "check_target", "from_dicts", "read_parquet", "write"]
 
 INDEX_JSON: Final = "items.json"
 """Item collection that `build` writes into a folder."""
 INDEX_PARQUET: Final = "items.parquet"
 """The same as stac-geoparquet."""
+SUFFIXES: Final = (".json", ".geojson", *conventions.PARQUET)
+"""Of files of items."""
 
 
 def _absolute(href: str, base: str) -> str:
@@ -80,7 +82,7 @@ def check_target(path: Path) -> str:
         The suffix is unknown, or there is no such folder.
     """
     suffix = path.suffix.lower()
-    if suffix not in (".json", ".geojson", *conventions.PARQUET):
+    if suffix not in SUFFIXES:
         raise CatalogError(
             f"{path}: items are written as .json, .geojson or .parquet, not {suffix or 'without a suffix'}"
         )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from icemapper_xr._types import Bounds, Observation, Scale, Shape
 from icemapper_xr.catalog import declared, names, orbits, presets
+from icemapper_xr.catalog.facts import in_utc
 from icemapper_xr.errors import CatalogError
 
 if TYPE_CHECKING:
@@ -35,9 +36,7 @@ def utc(value: object) -> dt.datetime | None:
             value = dt.datetime.fromisoformat(value.replace(" ", "T", 1))
         except ValueError as error:
             raise CatalogError(f"the catalogue has a time that cannot be read: {value!r}") from error
-    if not isinstance(value, dt.datetime):
-        return None
-    return value.replace(tzinfo=dt.UTC) if value.tzinfo is None else value.astimezone(dt.UTC)
+    return in_utc(value) if isinstance(value, dt.datetime) else None
 
 
 def _fields(item: pystac.Item, asset: pystac.Asset) -> dict[str, Any]:

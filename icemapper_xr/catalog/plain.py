@@ -9,7 +9,7 @@ from typing import Final
 
 from icemapper_xr._types import Quantity, Scale
 from icemapper_xr.catalog import orbits
-from icemapper_xr.catalog.facts import Facts
+from icemapper_xr.catalog.facts import MODES, POLARISATIONS, Facts
 from icemapper_xr.conventions import Feature
 
 __all__ = ["parse_granule", "parse_words", "polarisations", "utc"]
@@ -104,7 +104,7 @@ def parse_words(stem: str) -> Facts:
 
     feature = next((_FEATURE_WORDS[word] for word in lower if word in _FEATURE_WORDS), None)
     orbit = _ORBIT.search(rest)
-    pols = {word.upper() for word in words} & {"VV", "VH", "HH", "HV"}
+    pols = {word.upper() for word in words} & set(POLARISATIONS)
     # Of two granules a pair is made; the dates beside a single one are those of its processing, say.
     passes = _of_days([one.acquired for one in granules if one.acquired] if granule else dates)
     pair = len(passes) >= 2 and feature in (None, "insar")
@@ -117,7 +117,7 @@ def parse_words(stem: str) -> Facts:
         scale="1" if coherence else (first(_SCALE_WORDS) or "unknown"),  # type: ignore[arg-type]
         polarisation=pols.pop() if len(pols) == 1 else None,
         platform=_platforms(granules) or next(filter(None, map(orbits.platform_code, words)), None),
-        mode=granule.mode if granule else next((word for word in words if word in ("IW", "EW", "SM", "WV")), None),
+        mode=granule.mode if granule else next((word for word in words if word in MODES), None),
         acquired=granule.acquired if granule else dates[0],
         reference=passes[0] if pair else None,
         secondary=passes[1] if pair else None,

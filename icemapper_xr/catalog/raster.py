@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
 
 from icemapper_xr import lonlat
 from icemapper_xr._types import Bounds, Shape
 from icemapper_xr.errors import CatalogError
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     from shapely.geometry.base import BaseGeometry
 
 __all__ = ["Footprint", "Raster", "footprint", "open_raster"]
@@ -70,8 +72,6 @@ def open_raster(path: Path) -> Raster:
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
     try:
-        import warnings
-
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             with rasterio.open(path) as dataset:
@@ -136,10 +136,7 @@ def _gcp_footprint(gcps: list[Any], crs: Any) -> Footprint:
     transformer = pyproj.Transformer.from_crs(crs.to_wkt() if crs else "EPSG:4326", "EPSG:4326", always_xy=True)
     longitudes, latitudes = transformer.transform([gcp.x for gcp in gcps], [gcp.y for gcp in gcps])
     hull = shapely.MultiPoint(list(zip(longitudes, latitudes, strict=True))).convex_hull.buffer(0.001)
-    import numpy as np
-
-    ring = np.asarray(shapely.get_coordinates(hull))
-    return _from_ring(ring)
+    return _from_ring(shapely.get_coordinates(hull))
 
 
 def footprint(crs: str, bounds: Bounds) -> Footprint:
@@ -157,7 +154,6 @@ def footprint(crs: str, bounds: Bounds) -> Footprint:
     Footprint
         A box over a pole becomes the cap down to its lowest latitude.
     """
-    import numpy as np
     import pyproj
 
     transformer = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
@@ -171,7 +167,6 @@ def footprint(crs: str, bounds: Bounds) -> Footprint:
 
 def _from_ring(ring: npt.NDArray[np.float64]) -> Footprint:
     """Unwrap a closed ring of longitudes and latitudes and cut it at the antimeridian."""
-    import numpy as np
     import shapely
     import shapely.geometry
 

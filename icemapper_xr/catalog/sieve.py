@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from icemapper_xr import conventions
 from icemapper_xr._types import Observation
 from icemapper_xr.catalog import area, observe, orbits
+from icemapper_xr.catalog.facts import MODES, POLARISATIONS
 from icemapper_xr.conventions import FEATURES, Feature
 from icemapper_xr.errors import CatalogError
 
@@ -20,8 +21,6 @@ __all__ = ["FILTERS", "Sieve", "check_features"]
 
 FILTERS: Final = ("area", "time", "feature", "polarisation", "orbit", "mode")
 """In the order in which they are applied."""
-_POLARISATIONS: Final = ("VV", "VH", "HH", "HV")
-_MODES: Final = ("IW", "EW", "SM", "WV")
 
 
 def _checked(name: str, value: str | None, allowed: Iterable[str]) -> str | None:
@@ -67,8 +66,8 @@ class Sieve:
         CatalogError
             One is unknown or out of range.
         """
-        self.polarisation = _checked("polarisation", self.polarisation, _POLARISATIONS)
-        self.mode = _checked("mode", self.mode, _MODES)
+        self.polarisation = _checked("polarisation", self.polarisation, POLARISATIONS)
+        self.mode = _checked("mode", self.mode, MODES)
         if self.orbit is not None and not 1 <= self.orbit <= orbits.REPEAT:
             raise CatalogError(f"orbit {self.orbit!r} is no relative orbit of Sentinel-1: give 1 to {orbits.REPEAT}")
 
