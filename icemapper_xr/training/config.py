@@ -313,12 +313,18 @@ class TrainingConfig(_Settings):
         """Whether a sample, or a world of the simulator, is one to be scored later."""
         return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.leave_out)
 
+    # What goes together, in the order in which these stand: the first fault is told.
+
     @pydantic.model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _a_network(self) -> Self:
         if not self.features or list(self.features) != [name for name in FEATURES if name in self.features]:
             raise ValueError(f"features={self.features} must be some of {FEATURES}, in this order")
         if self.filters % 2:
             raise ValueError(f"filters={self.filters} must be even")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _windows_fit(self) -> Self:
         ends = [stage.until for stage in self.stages]
         if ends != sorted(set(ends)):
             raise ValueError(f"stages end at {ends}: give `until` in rising order")
@@ -333,6 +339,10 @@ class TrainingConfig(_Settings):
                 f"weights of a window of {self.window} px could not map: half of it must divide {LATTICE} px; give one "
                 f"of {', '.join(map(str, legal))}"
             )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _features_are_there(self) -> Self:
         if missing := set(self.features) - set(self.scenes.features or self.features):
             raise ValueError(f"scenes.features={self.scenes.features} lacks {', '.join(sorted(missing))}")
         radar = {"coarse": {"rtc"}, "speckle": {"grd", "rtc"}}
@@ -342,10 +352,18 @@ class TrainingConfig(_Settings):
                     f"augmentation.{name} changes {' and '.join(sorted(seen))} alone, and features are "
                     f"{', '.join(self.features)}: leave it out"
                 )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _ends_and_freezes(self) -> Self:
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("give either steps or epochs, and leave the other one out")
         if self.freeze_norms == 0 and self.warm_start is None:
             raise ValueError("freeze_norms=0 keeps the statistics of warm_start: name that, or freeze later")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _simulated_or_given(self) -> Self:
         if self.scenes.focus and self.data is not None:
             raise ValueError("scenes.focus needs simulated scenes: the published layout knows glaciers only")
         if self.data is not None and (idle := _changes(self.scenes)):
@@ -358,6 +376,10 @@ class TrainingConfig(_Settings):
             for pattern in self.leave_out:
                 if not fnmatch.filter(WORLDS, pattern):
                     raise ValueError(f"leave_out: {pattern!r} fits no simulated world; they are {', '.join(WORLDS)}")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _seeds_apart(self) -> Self:
         learned = range(self.scenes.seed, self.scenes.seed + self.scenes.number)
         validated = range(self.scenes.validation_seed, self.scenes.validation_seed + self.scenes.validation)
         if set(validated) & set(learned):
