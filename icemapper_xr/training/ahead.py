@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import contextlib
-import functools
 import itertools
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
@@ -52,7 +51,8 @@ def batches(
     if workers:
         opened = _by_processes(data.source, workers)
     else:
-        opened = _by_a_thread(functools.partial(_batch, data.source.config, data.training))
+        config, training = data.source.config, data.training
+        opened = _by_a_thread(lambda index, share: patches.batch(config, training(index), index, share))
     waiting: collections.deque[Callable[[], Batch]] = collections.deque()
     with opened as begin_one:
 
@@ -128,7 +128,3 @@ def _prepare(block: int, index: int, share: float) -> patches.Shapes:
     memory = np.frombuffer(blocks[block], np.float32)
     x, y = patches.batch(config, training(index), index, share, memory=memory)
     return x.shape, y.shape
-
-
-def _batch(config: TrainingConfig, training: Training, index: int, share: float) -> Batch:
-    return patches.batch(config, training(index), index, share)

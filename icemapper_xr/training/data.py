@@ -1,10 +1,8 @@
-"""The batches of a training as Keras takes them. Batch i depends on the seed and i alone."""
+"""The batches of a training, by number. Batch i depends on the seed and i alone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-
-import keras
 
 from icemapper_xr._types import FloatArray
 from icemapper_xr.training import patches
@@ -14,7 +12,7 @@ from icemapper_xr.training.samples import Sample
 __all__ = ["Batches"]
 
 
-class Batches(keras.utils.PyDataset):  # type: ignore[misc]
+class Batches:
     """Random, augmented batches `(x, y)`: x `(batch, T, y, x, C)`, y `(batch, y, x, 2)` one-hot, (0, 0) = unknown.
 
     Parameters
@@ -33,12 +31,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     def __init__(
         self, config: TrainingConfig, samples: Callable[[int], Sequence[Sample]], steps: int, *, first: int = 0
     ) -> None:
-        super().__init__(workers=1)
         self.config, self.samples, self.steps, self.first = config, samples, steps, first
-
-    def __len__(self) -> int:
-        """Return the number of batches."""
-        return self.steps
 
     def __getitem__(self, index: int) -> tuple[FloatArray, FloatArray]:
         """Return batch `index`; the same one whenever and in whatever order it is asked for."""

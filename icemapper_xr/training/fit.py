@@ -17,6 +17,7 @@ import numpy as np
 from icemapper_xr import conventions, errors, progress
 from icemapper_xr.training import ahead, eventlog, likeness, metrics, optimiser, patches, places, scenes, sources, state
 from icemapper_xr.training.config import Schedule, TrainingConfig
+from icemapper_xr.training.data import Batches
 from icemapper_xr.training.samples import Sample
 from icemapper_xr.training.sources import Data
 from icemapper_xr.training.state import Row, State
@@ -201,8 +202,6 @@ def _loop(
     workers: int,
 ) -> None:
     """Take the steps that are left."""
-    from icemapper_xr.training import data as batches
-
     steps = total_steps(config, data)
 
     def reached(index: int) -> float:
@@ -210,7 +209,7 @@ def _loop(
 
     # Batches that no step sees, drawn from the scenes of the current step, on the windows that are validated.
     whole = config.model_copy(update={"stages": ()})
-    fresh = batches.Batches(whole, lambda index: data.training(current.step), config.estimate_batches, first=steps)
+    fresh = Batches(whole, lambda index: data.training(current.step), config.estimate_batches, first=steps)
     estimate = functools.partial(stepper.estimate, lambda index: fresh[index][0], config.estimate_batches)
     due: list[SupportsFloat] = []
 
