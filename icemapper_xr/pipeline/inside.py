@@ -72,7 +72,7 @@ def _shares(run: Run, frame: gpd.GeoDataFrame, region: gpd.GeoDataFrame | None) 
 
     if not len(frame):
         return np.empty(0)
-    if region is not None and any(sheet.zone is not None for sheet in run.sheets):
+    if region is not None and run.in_tiles:
         region = sheets.united(region)
     plane = shapes.plane_of(frame)  # areas of parts in several zones add up there
     flat = shapely.make_valid(np.asarray(projecting.project(frame, plane).values, dtype=object))

@@ -144,7 +144,7 @@ def map_glaciers(
     """
     chosen = MapSettings.checked(
         catalog=str(catalog),
-        weights=str(weights if isinstance(weights, str | Path) else getattr(weights, "name", weights)),
+        weights=name_of(weights),
         area=area_of(bbox, bounds, crs, geometry),
         years=listed_years(years),
         store=None if store is None else str(store),
@@ -166,8 +166,18 @@ def map_glaciers(
         years=tuple(reports),
         windows=windows,
         engine=str(getattr(segmenter, "engine", "own")),
-        simulated=getattr(getattr(segmenter, "weights", None), "origin", None) == "simulated",
+        simulated=is_simulated(segmenter),
     )
+
+
+def name_of(weights: str | Path | Segmenter) -> str:
+    """Return what weights are called in settings: their name or path, or what a loaded model calls itself."""
+    return str(weights if isinstance(weights, str | Path) else getattr(weights, "name", weights))
+
+
+def is_simulated(segmenter: Segmenter) -> bool:
+    """Tell whether a model is known to have learned from simulated scenes only."""
+    return getattr(getattr(segmenter, "weights", None), "origin", None) == "simulated"
 
 
 def area_of(bbox: Any, bounds: Any, crs: Any, geometry: Any) -> Area:
@@ -294,6 +304,11 @@ def years_of(chosen: MapSettings) -> tuple[int, ...]:
     return (year,)
 
 
+def start_of(chosen: MapSettings, year: int) -> str | None:
+    """Return the first day of the series of a year, YYYY-MM-DD; None where the settings leave it to the year."""
+    return None if chosen.start is None else f"{year}-{chosen.start}"
+
+
 def plan_year(
     chosen: MapSettings,
     segmenter: Segmenter,
@@ -318,7 +333,7 @@ def plan_year(
         crs=chosen.area.crs if own else crs,
         geometry=chosen.area.geometry if own else None,
         year=year,
-        start=None if chosen.start is None else f"{year}-{chosen.start}",
+        start=start_of(chosen, year),
         times=chosen.times,
         features=chosen.features or segmenter.features,
         resolution=resolution,

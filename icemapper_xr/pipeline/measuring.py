@@ -262,7 +262,7 @@ def _method(run: Run, settings: MeasureSettings, referenced: bool) -> Iterator[s
         yield f"filter median: {filters.DESCRIPTION.format(gap=settings.max_gap_years)}"
     elif settings.temporal:
         yield "no temporal filter: it needs three years or more"
-    if any(sheet.zone is not None for sheet in run.sheets):
+    if run.in_tiles:
         yield (
             f"{len(run.sheets)} tiles in {len({sheet.grid for sheet in run.sheets})} UTM zones: every cell counts in "
             "one tile, cut at what its zone owns"

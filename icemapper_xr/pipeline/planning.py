@@ -133,7 +133,7 @@ def plan_map(
     """
     chosen = MapSettings.checked(
         catalog=str(catalog),
-        weights=str(weights if isinstance(weights, str | Path) else getattr(weights, "name", weights)),
+        weights=mapping.name_of(weights),
         area=mapping.area_of(bbox, bounds, crs, geometry),
         years=listed_years(years),
         mask=None if mask is None else str(mask),
@@ -216,7 +216,7 @@ def _one_area(
         grid = execution.map_area(series, segmenter)
         place = estimates.Place(grid.epsg or grid.wkt, grid.bounds, mapping.mask_of(chosen, series))
         counted = [estimates.size(place, segmenter, overlap=chosen.overlap)]
-        boxes = [box for box in series.boxes.values() if box.right > box.left and box.top > box.bottom]
+        boxes = [box for box in series.boxes.values() if not box.empty]
         pixels = sum((box.right - box.left) * (box.top - box.bottom) for box in boxes) / series.area.grid.resolution**2
         steps = int(series.attrs.get("steps_valid", 0))
         orbit, _ = orbits.known_series(series.attrs)
@@ -241,7 +241,9 @@ def _many_tiles(chosen: MapSettings, segmenter: Segmenter, region: Any) -> tuple
     features = chosen.features or segmenter.features
     where: dict[str, Any] = {}
     if catalogs.is_api(chosen.catalog):  # which answers for a place and a time
-        periods = [verbs.period(year, _start(chosen, year), chosen.times) for year in mapping.years_of(chosen)]
+        periods = [
+            verbs.period(year, mapping.start_of(chosen, year), chosen.times) for year in mapping.years_of(chosen)
+        ]
         where = {
             "geometry": regions.resolve(region),
             "datetime": (min(p[0] for p in periods), max(p[1] for p in periods)),
@@ -260,10 +262,6 @@ def _many_tiles(chosen: MapSettings, segmenter: Segmenter, region: Any) -> tuple
     return [count for number, count in enumerate(counted) if number in useful or not useful], rows
 
 
-def _start(chosen: MapSettings, year: int) -> str | None:
-    return None if chosen.start is None else f"{year}-{chosen.start}"
-
-
 def _tiles_of_year(
     chosen: MapSettings,
     segmenter: Segmenter,
@@ -274,7 +272,7 @@ def _tiles_of_year(
     advance: Any,
 ) -> tuple[YearPlan, set[int]]:
     """Plan one year; returns the tiles that have data in it, too."""
-    start = _start(chosen, year)
+    start = mapping.start_of(chosen, year)
     features = chosen.features or segmenter.features
     factor = estimates.margin_factor(segmenter, chosen.overlap)
     in_year = index.within(select.steps(year=year, start=start, times=chosen.times).start)

@@ -127,7 +127,7 @@ def map_region(
     folder = homes.local_folder(out)
     chosen = MapSettings.checked(
         catalog=str(catalog),
-        weights=str(weights if isinstance(weights, str | Path) else getattr(weights, "name", weights)),
+        weights=mapping.name_of(weights),
         area=Area(region=_said(region)),
         years=listed_years(years),
         mask=None if mask is None else str(mask),
@@ -161,7 +161,7 @@ def map_region(
         },
         windows=run.windows,
         engine=str(getattr(segmenter, "engine", "own")),
-        simulated=getattr(getattr(segmenter, "weights", None), "origin", None) == "simulated",
+        simulated=mapping.is_simulated(segmenter),
         unlike=_unlike(folder, mapped, threshold=chosen.threshold),
     )
 
@@ -290,8 +290,7 @@ class _Run:
                 )
                 shared = shared.with_year(series.attrs, year)
             except CatalogDownError as error:  # not skipped: another run finds out what there is
-                self._first_error = self._first_error or error
-                self._failed.append(f"{part.name}, {year}: {error}")
+                self._fail(part, year, error)
                 continue
             except (CatalogError, CubeError) as error:
                 self._first_error = self._first_error or error
@@ -301,12 +300,15 @@ class _Run:
             try:
                 self._write(part, path, year, series, again=again)
             except CubeError as error:  # not a unit of it could be mapped
-                self._first_error = self._first_error or error
-                self._failed.append(f"{part.name}, {year}: {error}")
+                self._fail(part, year, error)
                 if len(self._failed) >= execution.MOST_FAILED and not self._begun:
                     raise
                 continue
             again = "year" if self.overwrite else False  # the first year replaces the tile, the others do not
+
+    def _fail(self, part: regions.Part, year: int, error: CatalogError | CubeError) -> None:
+        self._first_error = self._first_error or error
+        self._failed.append(f"{part.name}, {year}: {error}")
 
     def _write(self, part: regions.Part, path: Path, year: int, series: Any, *, again: Any) -> None:
         label = int(series.attrs.get(conventions.ATTR_YEAR, year))

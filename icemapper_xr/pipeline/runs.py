@@ -48,6 +48,11 @@ class Run:
     """What a reader of any number of this map has to know."""
 
     @property
+    def in_tiles(self) -> bool:
+        """Whether it is the map of a region, in tiles that count only where their UTM zone owns the ground."""
+        return any(sheet.zone is not None for sheet in self.sheets)
+
+    @property
     def probability(self) -> xr.DataArray:
         """The raster of a map that has one, dims (year, y, x), lazy.
 
@@ -56,7 +61,7 @@ class Run:
         StoreError
             The map is one of a region, in tiles.
         """
-        if len(self.sheets) > 1 or self.sheets[0].zone is not None:
+        if self.in_tiles:
             raise StoreError(
                 f"{self.folder} is the map of a region in {len(self.sheets)} tiles, which this does not read as one "
                 f"raster; name one tile, for example {self.sheets[0].path}"

@@ -244,13 +244,10 @@ def _told(folder: Path, facts: Mapping[Path, Mapping[str, Any]], years: Sequence
                 f"{path.stem} was not mapped in {', '.join(map(str, gone))}: its area is missing there "
                 "(unobserved_km2), and it counts in no year where only cells observed in all years do"
             )
-    never = [name for name in tiled.read_index(folder).get("skipped", {}) if name.split()[0] not in _stems(facts)]
+    skipped = {name.split()[0] for name in tiled.read_index(folder).get("skipped", {})}
+    never = skipped - {path.stem for path in facts}
     if never:
-        yield f"tiles that could not be mapped count nowhere: {', '.join(sorted({n.split()[0] for n in never}))}"
-
-
-def _stems(facts: Mapping[Path, Any]) -> set[str]:
-    return {path.stem for path in facts}
+        yield f"tiles that could not be mapped count nowhere: {', '.join(sorted(never))}"
 
 
 def _of_zone(

@@ -62,7 +62,7 @@ def survey(
         Of `requests.glaciers_of`, `region_of` and `truth_of`.
     """
     names = planes_of(run, settings)
-    if region is not None and any(sheet.zone is not None for sheet in run.sheets):
+    if region is not None and run.in_tiles:
         region = sheets.united(region)
     kinds = list(dict.fromkeys(sheet.acquisitions for sheet in run.sheets))
     parts: dict[str, list[pieces.Part]] = {name: [] for name in names}

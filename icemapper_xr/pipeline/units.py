@@ -224,13 +224,20 @@ def _finish_or_keep(
     }
     if job.likeness is not None:
         kept[conventions.APPLICABILITY] = np.where(mask, _likeness(job, job.likeness, features), np.float32(np.nan))
-    strips = {strip: place.handover.get(place.name(strip, source)) for strip, source in place.receives.items()}
-    if any(strip is None for strip in strips.values()):
+    strips, lost = _received(place)
+    if lost:
         for what, array in reversed(kept.items()):  # the sums last: with them the block is whole
             place.handover.put(place.name(what), array)
         return False
-    _write(place, kept, {strip: array for strip, array in strips.items() if array is not None})
+    _write(place, kept, strips)
     return True
+
+
+def _received(place: Place) -> tuple[dict[str, prediction.SumArray], list[prediction.Block]]:
+    """Return the neighbours' strips that are in the handover, and the blocks whose strip is not, or is damaged."""
+    found = {strip: place.handover.get(place.name(strip, source)) for strip, source in place.receives.items()}
+    strips = {strip: array for strip, array in found.items() if array is not None}
+    return strips, [source for strip, source in place.receives.items() if strip not in strips]
 
 
 def _likeness(job: Job, model: applicability.Likeness, features: list[FloatArray]) -> FloatArray:
@@ -256,13 +263,12 @@ def finish(place: Place) -> Outcome:
     """
     started = time.perf_counter()
     kept = {what: place.handover.get(place.name(what)) for what in parts(place.target)}
-    strips = {strip: place.handover.get(place.name(strip, source)) for strip, source in place.receives.items()}
-    lost = [source for strip, source in place.receives.items() if strips[strip] is None]
+    strips, lost = _received(place)
     if any(array is None for array in kept.values()):
         lost.append(place.block)
     if lost:
         return Outcome(place.block, place.unit, False, lost=tuple(lost))
-    _write(place, kept, {strip: array for strip, array in strips.items() if array is not None})
+    _write(place, kept, strips)
     return Outcome(place.block, place.unit, True, writing=time.perf_counter() - started)
 
 
