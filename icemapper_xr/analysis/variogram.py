@@ -100,8 +100,7 @@ def empirical(residual: npt.ArrayLike, spacing: float, *, max_lag: float, n_bins
     f, f2, fm = (np.fft.rfft2(v, shape) for v in (filled, filled**2, m))
     pairs = np.fft.irfft2(fm.conj() * fm, shape)
     squares = np.fft.irfft2(f2.conj() * fm + fm.conj() * f2 - 2 * f.conj() * f, shape)
-    dy, dx = (np.minimum(np.arange(n), n - np.arange(n)) for n in shape)
-    distance = np.hypot(dy[:, None], dx[None, :]) * spacing
+    distance = _distances(shape, spacing)
     usable = (pairs > 0.5) & (distance > 0) & (distance <= max_lag)
     if not usable.any():
         raise AnalysisError(f"no two residuals lie within max_lag={max_lag:g} of each other; take a longer one")
@@ -211,6 +210,11 @@ def total_sigma(model: Variogram, weights: npt.ArrayLike, spacing: float) -> flo
     shape = tuple(2 * n for n in w.shape)
     spectrum = np.fft.rfft2(w, shape)
     pairs = np.fft.irfft2(np.abs(spectrum) ** 2, shape)
-    dy, dx = (np.minimum(np.arange(n), n - np.arange(n)) for n in shape)
-    distance = np.hypot(dy[:, None], dx[None, :]) * spacing
+    distance = _distances(shape, spacing)
     return float(np.sqrt(max(0.0, float(np.sum(pairs * model.covariance(distance))))))
+
+
+def _distances(shape: tuple[int, ...], spacing: float) -> Array:
+    """Return the distance of every lag of a transform, which goes on from its last row and column at the first."""
+    dy, dx = (np.minimum(np.arange(n), n - np.arange(n)) for n in shape)
+    return np.hypot(dy[:, None], dx[None, :]) * spacing

@@ -322,10 +322,15 @@ class _Fresh:
         return names
 
 
+def _whole(polygons: shapes.Geometries, fresh: _Fresh) -> _Plan:
+    """Leave a body undivided."""
+    return _Plan(fresh.ids([shapely.union_all(polygons)]), None, None)
+
+
 def _plan(body: Any, polygons: shapes.Geometries, work: _Work, cell: float, fresh: _Fresh) -> _Plan:
     """Decide how a body is divided."""
     if work.method == "bodies":
-        return _Plan(fresh.ids([shapely.union_all(polygons)]), None, None)
+        return _whole(polygons, fresh)
     if work.method == "copy":
         assert work.reference is not None
         return _copy(body, polygons, work.reference, work, cell, fresh)
@@ -339,7 +344,7 @@ def _by_flow(body: Any, polygons: shapes.Geometries, dem: Dem, work: _Work, fres
     missing = float(np.isnan(relief.z[ice]).mean()) if ice.any() else 0.0
     if missing > 0:
         _uncovered(body, missing, dem, work)
-        return _Plan(fresh.ids([shapely.union_all(polygons)]), None, None)
+        return _whole(polygons, fresh)
     z = relief.z
     if work.sea_level is not None:  # many DEMs have no value over the sea
         z = np.where(np.isnan(z) & dem.reaches(relief), np.float32(work.sea_level), z)
@@ -347,7 +352,7 @@ def _by_flow(body: Any, polygons: shapes.Geometries, dem: Dem, work: _Work, fres
         work.beside_gaps.append(float(body.area))
     labels = flowsheds.flowsheds(z, ice, relief.cell, work.options)
     if labels.max(initial=0) < 2:
-        return _Plan(fresh.ids([shapely.union_all(polygons)]), None, None)
+        return _whole(polygons, fresh)
     found = cutting.zones(labels, relief)
     return _Plan(fresh.ids(_largest(body, found, int(labels.max()))), found.divides, found.at)
 
@@ -385,7 +390,7 @@ def _copy(
 ) -> _Plan:
     hit = reference.meeting(body)
     if not hit.size:
-        return _Plan(fresh.ids([shapely.union_all(polygons)]), None, None)
+        return _whole(polygons, fresh)
     glaciers = np.unique(reference.glacier[hit])
     ids = [reference.ids[g] for g in glaciers]
     if glaciers.size == 1:

@@ -124,7 +124,6 @@ def _steepest(z: FloatArray, domain: npt.NDArray[np.bool_]) -> npt.NDArray[np.in
 def _all_to_one(direction: npt.NDArray[np.int8], domain: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
     """Write directions as RichDEM's shares: the flag first, then what each of the eight neighbours gets."""
     shares = np.zeros((*direction.shape, 9), np.float32)
-    shares[..., 0] = np.where(domain, np.where(direction > 0, 0.0, -1.0), -2.0)
     np.put_along_axis(shares, np.maximum(direction, 0)[..., None].astype(int), 1.0, axis=2)
     shares[..., 0] = np.where(domain, np.where(direction > 0, 0.0, -1.0), -2.0)
     return shares
