@@ -20,7 +20,19 @@ __all__ = [
     "UnitsError",
     "VectorError",
     "WeightsError",
+    "first_line",
+    "one_line",
 ]
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an error says, in one line; its kind where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says; its kind where it says nothing."""
+    return (str(error).splitlines() or [""])[0] or type(error).__name__
 
 
 class IcemapperError(ValueError):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from icemapper_xr import progress
 from icemapper_xr._types import Bounds
 from icemapper_xr.catalog import area, presets
-from icemapper_xr.errors import CatalogDownError, CatalogError
+from icemapper_xr.errors import CatalogDownError, CatalogError, first_line
 
 if TYPE_CHECKING:
     import pystac
@@ -62,7 +62,7 @@ def reader() -> Any:
 def down(url: str, error: BaseException) -> CatalogDownError:
     """Return the error that says that a server does not answer as it should, in one short line."""
     status = getattr(error, "status_code", None) or getattr(getattr(error, "response", None), "status_code", None)
-    text = (str(error).splitlines() or [type(error).__name__])[0]
+    text = first_line(error)
     cause = re.search(r"Caused by \w+\((.*)\)\)$", text)
     reason = re.sub(r"^[\"'(]*(?:\w+\(.*?\): )?", "", cause[1]).strip("\"'") if cause else text
     reason = f"HTTP status {status}" if status else reason[:200]

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from icemapper_xr import addresses, conventions, progress, redact
 from icemapper_xr.catalog import api, files, presets
-from icemapper_xr.errors import CatalogError
+from icemapper_xr.errors import CatalogError, first_line
 
 if TYPE_CHECKING:
     import pystac
@@ -190,9 +190,8 @@ def _crawl(source: Source) -> list[pystac.Item]:
     except CatalogError:
         raise
     except Exception as error:  # links that lead nowhere, documents that are not STAC
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CatalogError(
-            f"{source.location} cannot be read to its end ({reason}): mend the link or the file"
+            f"{source.location} cannot be read to its end ({first_line(error)}): mend the link or the file"
         ) from error
     for item in items:
         for asset in item.assets.values():

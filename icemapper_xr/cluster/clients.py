@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from icemapper_xr import progress
 from icemapper_xr.cluster import devices
 from icemapper_xr.cluster.options import ClusterOptions, memory_bytes
-from icemapper_xr.errors import ClusterError, OptionError
+from icemapper_xr.errors import ClusterError, OptionError, one_line
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -124,7 +124,7 @@ def _open(spec: str, options: ClusterOptions, stack: contextlib.ExitStack) -> Cl
     try:
         opened = openers[spec](options)
     except RuntimeError as error:  # of dask, on what it learns only when it starts: an interface that is not there
-        raise ClusterError(f"the cluster {spec} does not start ({_one_line(error)}); mend that option") from None
+        raise ClusterError(f"the cluster {spec} does not start ({one_line(error)}); mend that option") from None
     cluster = stack.enter_context(_quiet_end(opened))
     client: Client = stack.enter_context(Client(cluster))
     return client
@@ -188,7 +188,7 @@ def _join(spec: str, options: ClusterOptions) -> Client:
         return Client(spec, timeout=timeout)
     except (OSError, TimeoutError, ValueError) as error:
         raise ClusterError(
-            f"no scheduler answers at {spec} ({_one_line(error)}); check the address, or start one with "
+            f"no scheduler answers at {spec} ({one_line(error)}); check the address, or start one with "
             "`dask scheduler` and workers with `dask worker`"
         ) from None
 
@@ -296,7 +296,7 @@ def _slurm(options: ClusterOptions) -> Any:
         cluster = SLURMCluster(**settings)
         cluster.sync(_submit, cluster, jobs)
     except (OSError, RuntimeError, ValueError) as error:
-        reason = _one_line(error).rpartition("stderr: ")[2]
+        reason = one_line(error).rpartition("stderr: ")[2]
         if cluster is not None:
             if taken := _taken(cluster):
                 progress.note(f"SLURM took {taken} of {jobs} jobs ({reason}); going on with those")
@@ -322,7 +322,3 @@ def _taken(cluster: Any) -> int:
             job.status = Status.failed
             del cluster.workers[name], cluster.worker_spec[name]
     return len(cluster.workers)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

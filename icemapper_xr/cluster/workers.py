@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from icemapper_xr.errors import ClusterError, IcemapperError
+from icemapper_xr.errors import ClusterError, IcemapperError, one_line
 
 if TYPE_CHECKING:
     from distributed import Client, Worker
@@ -130,7 +130,7 @@ def lost(client: Client | None) -> Iterator[None]:
     except (CommClosedError, asyncio.CancelledError, OSError, TimeoutError) as error:
         if isinstance(error, OSError) and not isinstance(error, CommClosedError | TimeoutError):
             raise
-        raise ClusterError(f"the cluster is gone ({' '.join(str(error).split()) or type(error).__name__})") from error
+        raise ClusterError(f"the cluster is gone ({one_line(error)})") from error
 
 
 @contextlib.contextmanager

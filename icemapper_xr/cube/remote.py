@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 from icemapper_xr import redact
 from icemapper_xr._types import Signer
 from icemapper_xr.cube.faults import Fault, Faults
-from icemapper_xr.errors import CubeError, IcemapperError
+from icemapper_xr.errors import CubeError, IcemapperError, one_line
 
 __all__ = ["patiently"]
 
@@ -145,7 +145,7 @@ def _said(error: BaseException, href: str) -> str:
     texts: list[str] = []
     current: BaseException | None = error
     while current is not None and len(texts) < 4:
-        words = " ".join(str(current).split()) or type(current).__name__
+        words = one_line(current)
         if words not in texts:
             texts.append(words)
         current = current.__cause__ or current.__context__

@@ -24,7 +24,15 @@ import xarray as xr
 from icemapper_xr import applicability, conventions, cube, prediction, store
 from icemapper_xr._types import Bounds, Grid, Segmenter
 from icemapper_xr.conventions import Gap, Resampling
-from icemapper_xr.errors import ClusterError, CubeError, IcemapperError, OptionError, StoreError, WeightsError
+from icemapper_xr.errors import (
+    ClusterError,
+    CubeError,
+    IcemapperError,
+    OptionError,
+    StoreError,
+    WeightsError,
+    one_line,
+)
 from icemapper_xr.pipeline import journals, pools, trust, units, verbs
 from icemapper_xr.pipeline.outcomes import Outcome, Written
 from icemapper_xr.prediction import Block
@@ -363,7 +371,7 @@ class _Run:
 
     def _failed(self, place: units.Place, error: Exception) -> None:
         """Record the failure of a block; one without a unit to write fails those that wait for its strips."""
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error)
         if not isinstance(error, IcemapperError):
             reason = f"{type(error).__name__}: {reason}"
         log.warning("block %s failed: %s", place.block, reason)

@@ -56,10 +56,6 @@ def replace_file(path: Path, content: bytes, *, synchronise: bool = True) -> Non
         raise
 
 
-def _first(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0] or type(error).__name__
-
-
 @dataclass(frozen=True)
 class Location:
     """A folder on this machine, or a URL that fsspec understands (`s3://`, `memory://`)."""
@@ -132,20 +128,20 @@ class Location:
             if self.local is not None:
                 raise
             raise errors.StoreError(
-                f"{self.url}: access denied ({_first(error)}): check the account and its rights to list, read and "
-                "write there"
+                f"{self.url}: access denied ({errors.first_line(error)}): check the account and its rights to list, "
+                "read and write there"
             ) from error
         except FileNotFoundError as error:
             if self.local is not None:
                 raise
             raise errors.StoreError(
-                f"{self.url} cannot be written to ({_first(error)}): make the bucket first"
+                f"{self.url} cannot be written to ({errors.first_line(error)}): make the bucket first"
             ) from error
         except Exception as error:
             if self.local is not None or not type(error).__module__.startswith(_CLIENTS):
                 raise
             raise errors.StoreError(
-                f"{self.url} cannot be reached ({_first(error)}): check the account (AWS_ACCESS_KEY_ID, "
+                f"{self.url} cannot be reached ({errors.first_line(error)}): check the account (AWS_ACCESS_KEY_ID, "
                 "AWS_SECRET_ACCESS_KEY), the address (AWS_ENDPOINT_URL) and the network"
             ) from error
 

@@ -109,8 +109,9 @@ def read_state(path: Path, digest: str, simulator: str | None = None) -> State:
                 for name in ("weights", "optimizer", "best")
             }
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise errors.OptionError(f"checkpoint {path} cannot be read ({reason}): delete it to begin anew") from error
+        raise errors.OptionError(
+            f"checkpoint {path} cannot be read ({errors.one_line(error)}): delete it to begin anew"
+        ) from error
     if facts["digest"] != digest:
         raise errors.OptionError(
             f"checkpoint {path} is of other settings: choose another --out, or the settings that began it"
