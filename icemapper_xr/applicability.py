@@ -358,9 +358,8 @@ def _offset(cube: xr.Dataset, array: xr.DataArray, size: float) -> tuple[int, in
     """Pixels from the lattice to the cube's upper left corner, in y and x."""
     if cv.ATTR_AREA not in cube.attrs:
         return 0, 0
-    y, x = array[cv.Y].values, array[cv.X].values
-    first = round(-(float(y[0]) + size / 2) / size), round((float(x[0]) - size / 2) / size)
-    return first[0] % BLOCK, first[1] % BLOCK
+    row, column = pixels.first(array, size)
+    return row % BLOCK, column % BLOCK
 
 
 def _on_lattice(array: xr.DataArray, before: tuple[int, int]) -> Any:

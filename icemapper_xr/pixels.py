@@ -13,7 +13,7 @@ from icemapper_xr.errors import CubeError
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["are_square", "size"]
+__all__ = ["are_square", "first", "size"]
 
 _TOLERANCE = 1e-4
 """Share of a pixel by which rows and columns may be unevenly spaced, or pixels not square."""
@@ -50,6 +50,20 @@ def size(cube: xr.Dataset | xr.DataArray) -> float:
     if not np.isclose(across, down, rtol=_TOLERANCE):
         raise CubeError(f"the cube's pixels are {across:g} x {down:g} m; regrid it to square pixels")
     return across
+
+
+def first(cube: xr.Dataset | xr.DataArray, side: float) -> tuple[int, int]:
+    """Return the row and column of a cube's upper left pixel, counted from the CRS's origin, rows downward.
+
+    Parameters
+    ----------
+    cube
+        As in `size`, edges on multiples of the side.
+    side
+        Of its pixels, metres (`size`).
+    """
+    y, x = (float(cube[dim].values[0]) for dim in (conventions.Y, conventions.X))
+    return round(-(y + side / 2) / side), round((x - side / 2) / side)
 
 
 def _step(cube: xr.Dataset | xr.DataArray, dim: str, sign: int) -> float:

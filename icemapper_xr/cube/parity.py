@@ -102,8 +102,7 @@ def _as_published(
         try:
             values = dataset.read(1, out_dtype="float32")
         except rasterio.errors.RasterioError as error:
-            reason = " ".join(str(error).split())
-            raise CubeError(f"{path} is damaged or truncated ({reason}); replace it") from error
+            raise rasterfiles.damaged(path, error) from error
         transform, crs, nodata = dataset.transform, dataset.crs, dataset.nodata
     with np.errstate(invalid="ignore", over="ignore"):
         scaled = (values - np.float32(information.minimum)) / np.float32(information.maximum - information.minimum)

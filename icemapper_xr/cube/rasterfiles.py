@@ -24,6 +24,7 @@ __all__ = [
     "check_raster",
     "check_unscaled",
     "checked_reference",
+    "damaged",
     "digest",
     "lists_of",
     "opened",
@@ -225,6 +226,10 @@ def _sample(dataset: Any, path: str) -> FloatArray:
                 observed = np.isfinite(values) & (dataset.read_masks(1, window=window) > 0)
                 parts.append(values[observed])
     except rasterio.errors.RasterioError as error:
-        reason = " ".join(str(error).split())
-        raise CubeError(f"{path} is damaged or truncated ({reason}); replace it") from error
+        raise damaged(path, error) from error
     return np.concatenate(parts)
+
+
+def damaged(path: str, error: Exception) -> CubeError:
+    """Return the error that says that the pixels of a file cannot be read."""
+    return CubeError(f"{path} is damaged or truncated ({' '.join(str(error).split())}); replace it")

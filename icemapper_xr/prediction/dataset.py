@@ -46,14 +46,12 @@ def _axes(cube: xr.Dataset, window: int, stride: int) -> tuple[tiling.Axis, tili
             tiling.anchored_axis(height, window=window, stride=stride),
             tiling.anchored_axis(width, window=window, stride=stride),
         )
-    y, x = cube[conventions.Y].values, cube[conventions.X].values
     size = pixels.size(cube)
     left, bottom, right, top = area
-    first = (round(-(float(y[0]) + size / 2) / size), round((float(x[0]) - size / 2) / size))
     spans = ((round(-top / size), round(-bottom / size)), (round(left / size), round(right / size)))
     rows, columns = (
         tiling.global_axis(start, length, span, window=window, stride=stride)
-        for start, length, span in zip(first, (height, width), spans, strict=True)
+        for start, length, span in zip(pixels.first(cube, size), (height, width), spans, strict=True)
     )
     return rows, columns
 

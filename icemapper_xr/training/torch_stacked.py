@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional
 
 from icemapper_xr.models import layers
-from icemapper_xr.training.torch_kernels import kernel_of
+from icemapper_xr.training.torch_kernels import bias_of, kernel_of
 
 __all__ = ["Network", "forward", "network_of"]
 
@@ -197,10 +197,9 @@ def _merge_pairs(x: Tensor, weighing: Weighing | None, steps: int) -> tuple[Tens
 
 
 def _convolution_of(convolution: Any, norm: Any) -> Convolution:
-    bias = None if convolution.bias is None else convolution.bias.value
     return Convolution(
         kernel_of(convolution.kernel),
-        bias,
+        bias_of(convolution),
         norm.gamma.value,
         norm.beta.value,
         norm.moving_mean.value,

@@ -17,7 +17,7 @@ from icemapper_xr._types import FloatArray
 from icemapper_xr.models import icemapper, layers
 from icemapper_xr.training.config import StepPrecision
 from icemapper_xr.training.losses import SegmentationLoss
-from icemapper_xr.training.torch_kernels import kernel_of
+from icemapper_xr.training.torch_kernels import bias_of, kernel_of
 
 if TYPE_CHECKING:
     import keras
@@ -207,7 +207,7 @@ def _normalised(
     """Convolve and normalise by the batch's own statistics, and note them."""
     import torch
 
-    y = _convolve(x, kernel_of(convolution.kernel), _bias(convolution), **options)
+    y = _convolve(x, kernel_of(convolution.kernel), bias_of(convolution), **options)
     y, mean, inverse = torch.native_batch_norm(
         y, norm.gamma.value, norm.beta.value, None, None, True, 0.0, norm.epsilon
     )
@@ -220,14 +220,9 @@ def _folded(x: Tensor, convolution: Any, norm: Any, **options: Any) -> Tensor:
     """Convolve with a kernel that holds the normalisation by the moving statistics: no pass over memory for it."""
     factor = norm.gamma.value * (norm.moving_variance.value + norm.epsilon).rsqrt()
     kernel = kernel_of(convolution.kernel)
-    bias = _bias(convolution)
+    bias = bias_of(convolution)
     bias = norm.beta.value - factor * (norm.moving_mean.value if bias is None else norm.moving_mean.value - bias)
     return _convolve(x, kernel * factor.view(-1, *(1,) * (kernel.ndim - 1)), bias, **options)
-
-
-def _bias(convolution: Any) -> Tensor | None:
-    """The bias of a convolution that has one."""
-    return None if convolution.bias is None else convolution.bias.value
 
 
 def _convolve(x: Tensor, kernel: Tensor, bias: Tensor | None = None, **options: Any) -> Tensor:
@@ -259,7 +254,7 @@ def _weights(means: Tensor, pooling: Any) -> Tensor:
     from torch.nn import functional
 
     for convolution, activate in ((pooling.squeeze, functional.silu), (pooling.excite, torch.sigmoid)):
-        means = _convolve(means, kernel_of(convolution.kernel), _bias(convolution), padding=(1, 0, 0))
+        means = _convolve(means, kernel_of(convolution.kernel), bias_of(convolution), padding=(1, 0, 0))
         means = activate(means)
     return means
 
