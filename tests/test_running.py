@@ -21,6 +21,8 @@ from icemapper_xr._types import Bounds, Observation
 from icemapper_xr.errors import ClusterError, OptionError, StoreError
 from icemapper_xr.pipeline import estimates, execution, journals, planning, verbs
 from icemapper_xr.pipeline.outcomes import Outcome, Written
+from icemapper_xr.store import handover
+from icemapper_xr.store.location import Location
 from icemapper_xr.testing import FakeSegmenter
 from tests import map_support, scenes
 from tests.map_support import CHUNK, Tracing
@@ -241,8 +243,8 @@ def test_status_tells_done_missing_failed_and_why(folder: Path, tmp_path: Path, 
     out.mkdir()
     with pytest.raises(RuntimeError):
         execution.map_cube(series, segmenter, out / "glaciers.zarr", year=2023, chunk=CHUNK, on_outcome=stop)
-    session = store.handover_of(out / "glaciers.zarr", 2023)
-    session.fail(store.Unit(3, 3), "two of the dates cannot be read")
+    left = handover.years(Location.parse(out / "glaciers.zarr"))[2023]
+    left.fail(store.Unit(3, 3), "two of the dates cannot be read")
     found = pipeline.status_of_run(out)
     [row] = found.years
     assert (row.year, row.units, row.done + row.missing) == (2023, 16, 15)

@@ -20,7 +20,7 @@ from icemapper_xr.errors import AnalysisError, OptionError
 if TYPE_CHECKING:
     import pyproj
 
-__all__ = ["cell_area", "cell_areas", "crs_of", "edges", "known_crs"]
+__all__ = ["cell_area", "cell_areas", "crs_of", "known_crs"]
 
 Array = npt.NDArray[np.float64]
 
@@ -209,12 +209,6 @@ def crs_of(raster: xr.DataArray | xr.Dataset) -> Any:
     if crs is None:
         raise AnalysisError("the raster has no CRS, so its areas are unknown; set one with raster.rio.write_crs(...)")
     return crs
-
-
-def edges(centres: npt.ArrayLike) -> Array:
-    """Return the n + 1 edges of n evenly spaced cells from their centres."""
-    values, half = _vector(centres), spacing(centres, "coordinate", signed=True) / 2
-    return np.append(values - half, values[-1] + half)
 
 
 def _vector(values: Any) -> Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib.resources
 import json
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from typing import Final
 
 from icemapper_xr.errors import OptionError
 
-__all__ = ["NAMED", "Named", "describe", "find"]
+__all__ = ["NAMED", "Named", "find"]
 
 _FILE: Final = "rgi_regions.json"
 
@@ -28,18 +27,15 @@ class Named:
     """West, south, east, north in degrees (west > east across the antimeridian); together they hold its glaciers."""
 
 
-@functools.cache
-def _load() -> tuple[str, dict[str, Named]]:
+def _load() -> dict[str, Named]:
     text = importlib.resources.files("icemapper_xr").joinpath("_data", _FILE).read_text(encoding="utf-8")
-    content = json.loads(text)
-    found = {
+    return {
         code: Named(code, entry["name"], tuple((w, s, e, n) for w, s, e, n in entry["boxes"]))
-        for code, entry in content["regions"].items()
+        for code, entry in json.loads(text)["regions"].items()
     }
-    return content["source"], found
 
 
-NAMED: Final[Mapping[str, Named]] = _load()[1]
+NAMED: Final[Mapping[str, Named]] = _load()
 """Regions 01 and 03 to 10 by code."""
 
 
@@ -66,9 +62,3 @@ def find(name: str) -> Named | None:
             f"region {name} is not shipped: there are {', '.join(NAMED)}; give RGI's polygon of it as a file"
         )
     return next((region for region in NAMED.values() if region.name == text.replace("-", "_")), None)
-
-
-def describe() -> str:
-    """Return what is shipped, and where it comes from, as text."""
-    lines = [f"{region.code}  {region.name}" for region in NAMED.values()]
-    return "\n".join([*lines, _load()[0]])

@@ -27,7 +27,6 @@ __all__ = [
     "explained",
     "failures",
     "finished",
-    "handover_of",
     "is_store",
     "keys_of",
     "leftovers",
@@ -230,21 +229,6 @@ def finished(path: PathLike) -> tuple[int, ...]:
         If there is no store of ours.
     """
     return tuple(year for year, (done, total) in status(path).items() if done == total)
-
-
-def handover_of(path: PathLike, year: int) -> handover.Handover:
-    """Return what a run that has not ended left for a year.
-
-    Raises
-    ------
-    StoreError
-        If it left nothing.
-    """
-    location = Location.parse(path)
-    found = handover.years(location).get(year)
-    if found is None:
-        raise errors.StoreError(f"no run of {year} is unfinished at {location}")
-    return found
 
 
 def writer(path: PathLike) -> str | None:

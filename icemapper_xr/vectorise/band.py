@@ -26,8 +26,6 @@ LEVELS: Final = (0.05, 0.95)
 BAND_COLUMNS: Final = ("half_width_m", "area_low_km2", "area_high_km2")
 """What a band adds to outlines."""
 
-DoubleArray = npt.NDArray[np.float64]
-
 
 class Band(NamedTuple):
     """Outlines with the width of their margins, and the lines on both sides."""
