@@ -91,22 +91,22 @@ def stride_of(window: int, overlap: float) -> int:
     return round(stride)
 
 
-def gaussian(window: int, sigma: float = conventions.BLEND_SIGMA) -> npt.NDArray[np.float64]:
+def gaussian(window: int) -> npt.NDArray[np.float64]:
     """Return the blend weight along one axis: exp(-u^2 / (2 sigma^2)), u from -1 to 1 across the window.
 
     The two-dimensional weight is the product of two of these. The formula is that of the published system (Maslov et
     al. 2025, doi:10.31223/X5472T).
     """
     u = np.linspace(-1.0, 1.0, window)
-    return np.exp(-(u**2) / (2 * sigma**2))
+    return np.exp(-(u**2) / (2 * conventions.BLEND_SIGMA**2))
 
 
-def weight_sum(axis: Axis, sigma: float = conventions.BLEND_SIGMA) -> npt.NDArray[np.float64]:
+def weight_sum(axis: Axis) -> npt.NDArray[np.float64]:
     """Return the sum of all windows' weights along the axis, one value a pixel of the region.
 
     The sum over both axes is the product of the two, so that it need not be computed per chunk nor travel.
     """
-    kernel = gaussian(axis.window, sigma)
+    kernel = gaussian(axis.window)
     total = np.zeros(axis.length)
     for k in range(axis.count):
         total[k * axis.stride : k * axis.stride + axis.window] += kernel

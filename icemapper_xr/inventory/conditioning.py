@@ -14,11 +14,10 @@ FILTER: int = 7
 MAX_ANGLE: float = 15.0
 """Neighbours whose normal differs by more than this, degrees, do not take part (Lindsay et al. 2019)."""
 ITERATIONS: int = 3
+"""How often the elevations are moved towards the smoothed normals."""
 
 
-def smooth(
-    z: FloatArray, cell: float, *, size: int = FILTER, max_angle: float = MAX_ANGLE, iterations: int = ITERATIONS
-) -> FloatArray:
+def smooth(z: FloatArray, cell: float, *, size: int = FILTER) -> FloatArray:
     """Smooth a DEM, but not its ridges.
 
     Parameters
@@ -29,10 +28,6 @@ def smooth(
         Cell size, metres.
     size
         Cells of the window, odd; 1 changes nothing.
-    max_angle
-        Degrees between normals above which a neighbour is on another face.
-    iterations
-        How often the elevations are moved towards the smoothed normals.
 
     Returns
     -------
@@ -42,7 +37,7 @@ def smooth(
     Notes
     -----
     Feature-preserving smoothing (Lindsay, Francioni and Cockburn 2019, doi:10.3390/rs11161926): the field of surface
-    normals is smoothed with weights (cos(angle) - cos(max_angle))^2, then each elevation becomes the weighted mean of
+    normals is smoothed with weights (cos(angle) - cos(MAX_ANGLE))^2, then each elevation becomes the weighted mean of
     those that the planes of its eight neighbours give for it.
     """
     if size <= 1 or not np.isfinite(z).any():
@@ -50,11 +45,11 @@ def smooth(
     known = np.isfinite(z)
     height = np.where(known, z, 0.0).astype(np.float32)
     slope_y, slope_x = _slopes(np.where(known, z, np.nan), cell)
-    half, limit = size // 2, float(np.cos(np.radians(max_angle)))
+    half, limit = size // 2, float(np.cos(np.radians(MAX_ANGLE)))
     steps = [(i, j) for i in range(-half, half + 1) for j in range(-half, half + 1)]
     mean_y, mean_x = _weighted(steps, slope_y, slope_x, (slope_y, slope_x), known, limit)
     around = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if (i, j) != (0, 0)]
-    for _ in range(iterations):
+    for _ in range(ITERATIONS):
         total, weight = np.zeros_like(height), np.zeros_like(height)
         for i, j in around:
             w = _likeness(mean_y, mean_x, _shift(mean_y, i, j), _shift(mean_x, i, j), limit) * _shift(known, i, j)

@@ -232,10 +232,9 @@ def blend(
     stack: FloatArray,
     segmenter: Segmenter,
     *,
-    overlap: float = conventions.OVERLAP,
     on_windows: Callable[[int, int], None] | None = None,
 ) -> FloatArray:
-    """Map a whole scene in memory as the original program does: corner-anchored windows, zeros past the edges.
+    """Map a whole scene in memory as the original program does: windows from its corner on, zeros past the edges.
 
     Parameters
     ----------
@@ -243,8 +242,6 @@ def blend(
         Scaled float32 without NaN.
     segmenter
         The model.
-    overlap
-        Share of a window that the next one covers too.
     on_windows
         Called with the windows just done and the windows in all, for progress.
 
@@ -253,7 +250,7 @@ def blend(
     ndarray, shape (y, x)
         Glacier probability, float32.
     """
-    stride = tiling.stride_of(segmenter.window, overlap)
+    stride = tiling.stride_of(segmenter.window, conventions.OVERLAP)
     rows, columns = (tiling.anchored_axis(size, window=segmenter.window, stride=stride) for size in stack.shape[1:3])
     padded = np.zeros((stack.shape[0], rows.length, columns.length, stack.shape[3]), np.float32)
     padded[:, : stack.shape[1], : stack.shape[2]] = stack

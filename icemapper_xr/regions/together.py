@@ -21,8 +21,8 @@ __all__ = ["mosaic"]
 PathLike = str | os.PathLike[str]
 
 
-def mosaic(paths: Sequence[PathLike], *, year: int, variable: str = cv.PROBABILITY) -> xr.DataArray:
-    """Put the stores of one zone side by side on the zone's lattice, lazily.
+def mosaic(paths: Sequence[PathLike], *, year: int) -> xr.DataArray:
+    """Put the probabilities of the stores of one zone side by side on the zone's lattice, lazily.
 
     Parameters
     ----------
@@ -30,8 +30,6 @@ def mosaic(paths: Sequence[PathLike], *, year: int, variable: str = cv.PROBABILI
         Stores of the same CRS, resolution and chunk, none of which share a pixel.
     year
         Calendar year; a store that lacks it stays NaN, but the raster reaches over all stores.
-    variable
-        Variable of the stores.
 
     Returns
     -------
@@ -68,7 +66,6 @@ def mosaic(paths: Sequence[PathLike], *, year: int, variable: str = cv.PROBABILI
         _read,
         table=table,
         year=year,
-        variable=variable,
         chunk=chunk,
         size=size,
         origin=(top, left),
@@ -78,7 +75,7 @@ def mosaic(paths: Sequence[PathLike], *, year: int, variable: str = cv.PROBABILI
     )
     y = -(np.arange(top * chunk, bottom * chunk) + 0.5) * size
     x = (np.arange(left * chunk, right * chunk) + 0.5) * size
-    array = xr.DataArray(data, dims=(cv.Y, cv.X), coords={cv.Y: y, cv.X: x}, name=variable)
+    array = xr.DataArray(data, dims=(cv.Y, cv.X), coords={cv.Y: y, cv.X: x}, name=cv.PROBABILITY)
     return array.rio.write_crs(crs).assign_attrs({cv.ATTR_YEAR: year})  # type: ignore[no-any-return]
 
 
@@ -110,7 +107,6 @@ def _read(
     *,
     table: Mapping[tuple[int, int], tuple[str, ...]],
     year: int,
-    variable: str,
     chunk: int,
     size: float,
     origin: tuple[int, int],
@@ -124,7 +120,7 @@ def _read(
         first_row, first_column, last_row, last_column = _pixels(dataset, size)
         rows = slice(max(row, first_row), min(row + chunk, last_row))
         columns = slice(max(column, first_column), min(column + chunk, last_column))
-        values = dataset[variable].sel({cv.YEAR: year})[
+        values = dataset[cv.PROBABILITY].sel({cv.YEAR: year})[
             rows.start - first_row : rows.stop - first_row, columns.start - first_column : columns.stop - first_column
         ]
         part = out[rows.start - row : rows.stop - row, columns.start - column : columns.stop - column]

@@ -221,7 +221,7 @@ def published(segmenter: Segmenter, path: Path, *, only: str = "*") -> Iterator[
 def _whole_windows(sample: samples.Sample, segmenter: Segmenter) -> tuple[FloatArray, BoolArray, BoolArray]:
     """Blend the windows that lie wholly in a padded sample; probability (NaN where none), truth, and what is known."""
     side, (rows, columns) = segmenter.window, sample.shape
-    line = tiling.gaussian(side, conventions.BLEND_SIGMA)
+    line = tiling.gaussian(side)
     kernel = np.outer(line, line)
     total, weight, seen = np.zeros((rows, columns)), np.zeros((rows, columns)), np.zeros((rows, columns), bool)
     truth = np.zeros((rows, columns), bool)

@@ -23,9 +23,7 @@ GAPS = Augmentation(gaps=4, gap_chance=0.5)
 """Half of the samples lose up to four steps a feature, as cubes do in the field."""
 
 
-def summaries_of(
-    samples: Sequence[Sample], features: tuple[Feature, ...], *, squares: int = SQUARES
-) -> list[npt.NDArray[np.float64]]:
+def summaries_of(samples: Sequence[Sample], features: tuple[Feature, ...]) -> list[npt.NDArray[np.float64]]:
     """Summarise random squares of the samples that have glaciers: `(squares, numbers)` each.
 
     A training also sees places without any ice, to learn what is none. Those are not what the weights are for: a map
@@ -45,7 +43,7 @@ def summaries_of(
         numbers = applicability.summaries([stack[..., channel] for channel in range(len(features))])
         flat = numbers.reshape(-1, numbers.shape[-1])
         flat = flat[np.isfinite(flat).all(-1)]
-        found.append(flat[rng.permutation(len(flat))[:squares]])
+        found.append(flat[rng.permutation(len(flat))[:SQUARES]])
     return found
 
 
