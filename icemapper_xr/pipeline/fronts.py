@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -80,7 +81,6 @@ def termini_of_run(
     AnalysisError
         A column is missing or holds what is no number, or a box begins outside the map, or meets no outline.
     """
-    import geopandas as gpd
     import pandas as pd
 
     target = tables.target(source, out, "termini.csv")
@@ -93,7 +93,7 @@ def termini_of_run(
     if cv.YEAR not in shapes:
         raise AnalysisError(f"the outlines {drawn} have no column 'year'; give each its year there")
     shapes = shapes.assign(**{cv.YEAR: dates.whole_years(shapes[cv.YEAR], what=f"the outlines {drawn}")})
-    by_crs: dict[str, gpd.GeoDataFrame] = {}
+    outlines_in = functools.cache(shapes.to_crs)
     lengths, retreat = [], []
     reach = float((points["length"] + points["width"]).max()) if len(points) else 0.0
     near = [sheet.near(points, reach) for sheet in run.sheets]
@@ -103,27 +103,9 @@ def termini_of_run(
                 reading.enter_context(tile.reading())
         for k, row in enumerate(points.itertuples()):
             sheets = [sheet for sheet, close in zip(run.sheets, near, strict=True) if close[k]]
-            try:
-                sheet, point = _sheet_of(sheets, points.geometry.iloc[[k]])
-                crs = sheet.probability.rio.crs.to_wkt()
-                box = termini.terminus_box(point.x, point.y, azimuth=row.azimuth, width=row.width, length=row.length)
-                if crs not in by_crs:
-                    by_crs[crs] = shapes.to_crs(crs)
-                found = termini.box_lengths(by_crs[crs], box, width=row.width).reset_index()
-            except AnalysisError as error:
-                raise AnalysisError(f"box {row.id}: {error}") from error
-            there = set(found[cv.YEAR])
-            gone = _not_mapped(sheets, gpd.GeoSeries([box], crs=crs), run.years) & there
-            short = _cut_short(sheets, by_crs[crs], box) & there - gone
-            seen = found[~found[cv.YEAR].isin(gone | short)]
-            lengths.append(seen.assign(id=row.id))
-            kinds = dict(zip(run.years, sheet.acquisitions, strict=True))
-            notes_of_box = [
-                f"{what} in {', '.join(map(str, sorted(years)))}"
-                for what, years in (("not mapped", gone), ("the ice ends where the map does", short))
-                if years
-            ]
-            retreat.append(_retreat(row.id, seen, notes_of_box, kinds))
+            seen, rate = _measured(row, points.geometry.iloc[[k]], sheets, outlines_in, run.years)
+            lengths.append(seen)
+            retreat.append(rate)
     columns = ["id", cv.YEAR, "length_m", "area_km2", "leaves_box"]
     table = pd.concat(lengths, ignore_index=True)[columns] if lengths else pd.DataFrame(columns=columns)
     rows = pd.DataFrame(retreat, columns=["id", "n_years", "rate", "lower", "upper", "p_value", "theil_sen", "note"])
@@ -134,6 +116,37 @@ def termini_of_run(
     }
     tables.write(table, target, about=about)
     return TerminusReport(table, rows, target)
+
+
+def _measured(
+    row: Any,
+    place: gpd.GeoSeries,
+    sheets: Sequence[Sheet],
+    outlines_in: Callable[[str], gpd.GeoDataFrame],
+    years: Sequence[int],
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Measure one box: its lengths in the years that tell them, and its retreat."""
+    import geopandas as gpd
+
+    try:
+        sheet, point = _sheet_of(sheets, place)
+        crs = sheet.probability.rio.crs.to_wkt()
+        box = termini.terminus_box(point.x, point.y, azimuth=row.azimuth, width=row.width, length=row.length)
+        outlines = outlines_in(crs)
+        found = termini.box_lengths(outlines, box, width=row.width).reset_index()
+    except AnalysisError as error:
+        raise AnalysisError(f"box {row.id}: {error}") from error
+    there = set(found[cv.YEAR])
+    gone = _not_mapped(sheets, gpd.GeoSeries([box], crs=crs), years) & there
+    short = _cut_short(sheets, outlines, box) & there - gone
+    seen = found[~found[cv.YEAR].isin(gone | short)]
+    kinds = dict(zip(years, sheet.acquisitions, strict=True))
+    notes = [
+        f"{what} in {', '.join(map(str, sorted(left_out)))}"
+        for what, left_out in (("not mapped", gone), ("the ice ends where the map does", short))
+        if left_out
+    ]
+    return seen.assign(id=row.id), _retreat(row.id, seen, notes, kinds)
 
 
 def _sheet_of(sheets: Sequence[Sheet], place: gpd.GeoSeries) -> tuple[Sheet, Any]:
