@@ -47,7 +47,7 @@ def smooth(z: FloatArray, cell: float, *, size: int = FILTER) -> FloatArray:
     slope_y, slope_x = _slopes(np.where(known, z, np.nan), cell)
     half, limit = size // 2, float(np.cos(np.radians(MAX_ANGLE)))
     steps = [(i, j) for i in range(-half, half + 1) for j in range(-half, half + 1)]
-    mean_y, mean_x = _weighted(steps, slope_y, slope_x, (slope_y, slope_x), known, limit)
+    mean_y, mean_x = _weighted(steps, slope_y, slope_x, known, limit)
     around = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if (i, j) != (0, 0)]
     for _ in range(ITERATIONS):
         total, weight = np.zeros_like(height), np.zeros_like(height)
@@ -73,18 +73,19 @@ def _weighted(
     steps: list[tuple[int, int]],
     slope_y: FloatArray,
     slope_x: FloatArray,
-    fields: tuple[FloatArray, FloatArray],
     known: npt.NDArray[np.bool_],
     limit: float,
 ) -> tuple[FloatArray, FloatArray]:
-    sums = [np.zeros_like(field) for field in fields]
+    """Mean of the slopes of the cells at these steps, weighted by the likeness of their normals."""
+    sum_y, sum_x = np.zeros_like(slope_y), np.zeros_like(slope_x)
     weight = np.full_like(slope_y, 1e-12)
     for i, j in steps:
-        w = _likeness(slope_y, slope_x, _shift(slope_y, i, j), _shift(slope_x, i, j), limit) * _shift(known, i, j)
+        there_y, there_x = _shift(slope_y, i, j), _shift(slope_x, i, j)
+        w = _likeness(slope_y, slope_x, there_y, there_x, limit) * _shift(known, i, j)
         weight += w
-        for k in (0, 1):
-            sums[k] += w * _shift(fields[k], i, j)
-    return np.asarray(sums[0] / weight, np.float32), np.asarray(sums[1] / weight, np.float32)
+        sum_y += w * there_y
+        sum_x += w * there_x
+    return np.asarray(sum_y / weight, np.float32), np.asarray(sum_x / weight, np.float32)
 
 
 def _likeness(ay: FloatArray, ax: FloatArray, by: FloatArray, bx: FloatArray, limit: float) -> FloatArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args
@@ -153,8 +154,7 @@ def divide(
     ice = shapes.usable(outlines, "the outlines")
     if not len(ice):
         return _empty()
-    plane = _metric(dem, ice, cell)
-    try:
+    with _metric(dem, ice, cell) or contextlib.nullcontext() as plane:
         crs = plane.crs if plane is not None else shapes.plane_of(ice)
         known = None
         if reference is not None and chosen == "copy":
@@ -162,9 +162,6 @@ def divide(
         work = _Work(known, plane, chosen, options or FlowshedOptions(), min_area_km2 * 1e6, partial, sea_level)
         flat = ice.to_crs(crs)
         table = _assemble(ice, flat, list(_pieces(flat, work, cell or (plane.cell if plane else CELL))), work)
-    finally:
-        if plane is not None:
-            plane.__exit__(None, None, None)
     if sea_level is not None:
         table = _ends(table, dem, sea_level)
     if SEA[0] in outlines:

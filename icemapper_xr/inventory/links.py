@@ -202,8 +202,6 @@ def link_years(glaciers: gpd.GeoDataFrame, **bounds: Any) -> pd.DataFrame:
 
 def none() -> pd.DataFrame:
     """Return a table of links between years without any."""
-    import pandas as pd
-
     return pd.DataFrame(columns=["year_1", "year_2", *COLUMNS])
 
 
