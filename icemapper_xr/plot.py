@@ -147,7 +147,9 @@ def save(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 150) -> Pat
         with whole.appearing(target) as part:
             figure.savefig(part, dpi=dpi, format=suffix)
     except OSError as error:
-        raise errors.StoreError(f"Cannot write the picture {target}: {error.strerror}; name another file") from error
+        raise errors.StoreError(
+            f"Cannot write the picture {target}: {error.strerror}; make room for it or name another file"
+        ) from error
     return target
 
 

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import re
 import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
-__all__ = ["appearing"]
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+__all__ = ["appearing", "write_layer"]
 
 _OF_SQLITE: Final = ("-wal", "-shm", "-journal")
 """What SQLite keeps beside a file that is open."""
 _ABANDONED: Final = 24 * 3600.0
 """Seconds after which nobody writes to a hidden file any more."""
+_READ_BACK: Final = ("GeoJSON", "ESRI Shapefile")
+"""Formats whose end is written when GDAL closes the file; a GeoPackage is committed before."""
 
 
 @contextlib.contextmanager
@@ -45,3 +51,38 @@ def _sweep(path: Path) -> None:
         for part in path.parent.glob(pattern):
             if time.time() - part.stat().st_mtime > _ABANDONED:
                 part.unlink()
+
+
+def write_layer(frame: gpd.GeoDataFrame, path: Path, *, driver: str, **options: Any) -> None:
+    """Write a table of shapes with pyogrio.
+
+    Parameters
+    ----------
+    frame
+        To write.
+    path
+        File that is not there yet.
+    driver
+        Of GDAL.
+    **options
+        As `GeoDataFrame.to_file` takes them with pyogrio.
+
+    Raises
+    ------
+    OSError
+        It cannot be written, or does not read back as it was written.
+    """
+    import pyogrio.errors
+
+    try:
+        frame.to_file(path, driver=driver, index=False, engine="pyogrio", **options)
+        # pyogrio does not tell if the disk was full when GDAL closed the file
+        if driver in _READ_BACK and _shapes(pyogrio.read_dataframe(path, columns=[])) != _shapes(frame):
+            raise OSError("it does not read back as it was written")
+    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
+        reason = re.sub(r"sqlite3_exec\(.*\) failed: ", "", " ".join(str(error).split()))
+        raise OSError(reason) from error
+
+
+def _shapes(frame: gpd.GeoDataFrame) -> tuple[int, int]:
+    return len(frame), int((frame.geometry.isna() | frame.geometry.is_empty).sum())

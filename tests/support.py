@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import resource
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,3 +21,16 @@ def raise_if_dask_computes() -> Iterator[None]:
     """Fail if anything inside the block computes a Dask graph."""
     with dask.config.set(scheduler=_Forbidden()):
         yield
+
+
+@contextlib.contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Let no file grow beyond some bytes, as a disk that is full in the middle of a file does."""
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)

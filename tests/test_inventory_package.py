@@ -22,6 +22,7 @@ from icemapper_xr import errors, inventory, pipeline, store
 from icemapper_xr._types import Bounds
 from icemapper_xr.inventory import attributes, elevation, qc, schema, shapes
 from icemapper_xr.pipeline import divided, packages
+from tests.support import files_of_at_most
 from tests.test_inventory_margins import soft_disc
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
@@ -509,6 +510,20 @@ def test_a_package_is_written_anew_from_within(rgi: Path, tmp_path: Path, monkey
         inventory.write_glims(folder, product=glaciers, provenance=facts)
     assert (folder / "glaciers.shp").is_file()  # the older one is still there
     assert [path.name for path in tmp_path.iterdir()] == ["package"]
+
+
+@pytest.mark.parametrize("lacking", [2, 20_000])
+def test_a_package_that_finds_no_room_leaves_the_old_one(run: Path, glims: Path, tmp_path: Path, lacking: int) -> None:
+    """GDAL writes the last outline when it closes a shapefile, and pyogrio says nothing if that fails."""
+    folder = shutil.copytree(glims, tmp_path / "glims")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with (
+        files_of_at_most(len(before["glaciers.shp"]) - lacking),
+        pytest.raises(errors.VectorError, match=r"Cannot write .*glims: .*; make room for it or name another folder"),
+    ):
+        pipeline.export_of_run(run, folder, product="glims", submission=run / "submission.toml")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert os.listdir(tmp_path) == ["glims"]
 
 
 def test_the_empty_form_is_refused_by_its_first_gap(tmp_path: Path) -> None:

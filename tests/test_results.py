@@ -21,6 +21,7 @@ from icemapper_xr.errors import AnalysisError, IcemapperError, OptionError, Stor
 from icemapper_xr.models import own
 from icemapper_xr.pipeline import layover, measuring, requests, runs, tables
 from tests import results_support as rs
+from tests.support import files_of_at_most
 
 QUICK = {"n_draws": 300, "landscape_draws": 300}
 TRUTH = {year: sum(rs.true_area(name, year) for name in rs.CENTRES) for year in rs.YEARS}
@@ -157,6 +158,17 @@ def test_a_region_cuts_with_exact_shares_and_gpkg_opens(mapped: Path, tmp_path: 
     assert shapes.crs.to_epsg() == 4326
     assert shapes.loc[shapes["id"] == "A", "geometry"].iloc[0].area > 0
     assert "method" in json.loads((tmp_path / "h.json").read_text())
+
+
+def test_a_table_that_finds_no_room_is_told_in_a_line(mapped: Path, tmp_path: Path) -> None:
+    with (
+        files_of_at_most(60_000),
+        pytest.raises(
+            StoreError, match=r"cannot write the table .*a\.gpkg: .{1,200}; make room for it or name another"
+        ),
+    ):
+        pipeline.areas_of_run(mapped, out=tmp_path / "a.gpkg", years=(2016,), **QUICK)
+    assert not list(tmp_path.iterdir())
 
 
 def test_with_and_without_layover_and_shadow(mapped: Path, tmp_path: Path) -> None:

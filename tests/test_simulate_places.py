@@ -13,6 +13,7 @@ from rasterio.transform import from_origin
 
 import icemapper_xr as ix
 from icemapper_xr import cli, errors, simulate
+from tests.support import files_of_at_most
 
 LEFT, TOP = 500_000.0, 8_700_000.0
 
@@ -258,11 +259,11 @@ def test_the_folder_one_is_in_can_be_named(tmp_path: Path, monkeypatch: pytest.M
     assert [path.name for path in tmp_path.iterdir()] == ["here"]
 
 
-def test_nothing_is_left_of_a_simulation_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device", "x.tif")
-
-    monkeypatch.setattr("icemapper_xr.simulate.write._write_truth", full)
-    with pytest.raises(OSError, match="No space"):
+@pytest.mark.parametrize("room", [1000, 20_000])
+def test_nothing_is_left_of_an_archive_that_finds_no_room(tmp_path: Path, room: int) -> None:
+    with (
+        files_of_at_most(room),
+        pytest.raises(errors.StoreError, match=r"Cannot write .*out: .*; make room for it or name another folder"),
+    ):
         simulate.simulate(tmp_path / "out", size=32, features=("rtc",))
     assert not list(tmp_path.iterdir())

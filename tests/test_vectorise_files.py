@@ -12,6 +12,7 @@ import pyproj
 import pytest
 
 from icemapper_xr import errors, vectorise
+from tests.support import files_of_at_most
 from tests.test_vectorise import disc, raster
 
 # rioxarray multiplies transforms the way affine 3.1 is about to deprecate
@@ -91,6 +92,20 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, found: gpd.GeoDataFr
     (tmp_path / "folder.gpkg").mkdir()
     with pytest.raises(errors.VectorError, match="Is a directory"):
         vectorise.write(found, tmp_path / "folder.gpkg")
+
+
+def test_geojson_whose_end_found_no_room_does_not_replace_the_old_file(tmp_path: Path, found: gpd.GeoDataFrame) -> None:
+    """GDAL writes the end when it closes the file, and pyogrio says nothing if that fails."""
+    path = vectorise.write(found, tmp_path / "a.geojson")
+    before = path.read_bytes()
+    for lacking in (3, len(before) // 2):
+        with (
+            files_of_at_most(len(before) - lacking),
+            pytest.raises(errors.VectorError, match=r"Cannot write .*a\.geojson: .*; make room for it"),
+        ):
+            vectorise.write(found, path)
+        assert path.read_bytes() == before
+        assert os.listdir(tmp_path) == ["a.geojson"]
 
 
 def test_edits_of_an_open_program_are_not_written_into_the_new_file(tmp_path: Path, found: gpd.GeoDataFrame) -> None:

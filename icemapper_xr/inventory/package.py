@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from icemapper_xr import whole
 from icemapper_xr.errors import StoreError, VectorError
 from icemapper_xr.inventory import products, schema
 
@@ -159,7 +160,9 @@ def _whole(folder: Path, fill: Callable[[Path], None]) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
     except OSError as error:
-        raise VectorError(f"Cannot write {folder}: {error.strerror or error}; name another folder") from error
+        raise VectorError(
+            f"Cannot write {folder}: {error.strerror or error}; make room for it or name another folder"
+        ) from error
     old = partial.with_suffix(".old")
     try:
         fill(partial)
@@ -174,7 +177,9 @@ def _whole(folder: Path, fill: Callable[[Path], None]) -> Path:
             raise
         shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
-        raise VectorError(f"Cannot write {folder}: {error.strerror or error}; name another folder") from error
+        raise VectorError(
+            f"Cannot write {folder}: {error.strerror or error}; make room for it or name another folder"
+        ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder
@@ -191,9 +196,7 @@ def _shapefile(table: gpd.GeoDataFrame, path: Path, kind: str) -> None:
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Normalized/laundered")
-        table.to_file(
-            path, driver="ESRI Shapefile", engine="pyogrio", index=False, geometry_type=kind, encoding="UTF-8"
-        )
+        whole.write_layer(table, path, driver="ESRI Shapefile", geometry_type=kind, encoding="UTF-8")
 
 
 def _csv(table: pd.DataFrame, path: Path) -> None:

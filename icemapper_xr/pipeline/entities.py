@@ -386,5 +386,7 @@ def write_table(table: pd.DataFrame, path: Path) -> Path:
         with whole.appearing(path) as part:
             table.to_csv(part, index=False, float_format="%.9g", encoding="utf-8")
     except OSError as error:
-        raise VectorError(f"Cannot write {path}: {error.strerror or error}; name another folder") from error
+        raise VectorError(
+            f"Cannot write {path}: {error.strerror or error}; make room for it or name another folder"
+        ) from error
     return path

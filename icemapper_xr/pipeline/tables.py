@@ -122,7 +122,9 @@ def write(
         else:
             _write_gpkg(table, path, shapes, key, as_json(dict(about)))
     except OSError as error:
-        raise StoreError(f"cannot write the table {path}: {error.strerror or error}; name another file") from error
+        raise StoreError(
+            f"cannot write the table {path}: {error.strerror or error}; make room for it or name another file"
+        ) from error
     return path
 
 
@@ -163,21 +165,15 @@ def _many(value: Any) -> bool:
 def _write_gpkg(table: pd.DataFrame, target: Path, shapes: gpd.GeoDataFrame | None, key: str, about: bytes) -> None:
     """Write the layer and the method beside it: the table appears if both could be written."""
     import geopandas as gpd
-    import pyogrio.errors
 
     crs = 4326 if shapes is None else shapes.crs
     known = {} if shapes is None else dict(zip(shapes.index, shapes.geometry, strict=True))
     frame = gpd.GeoDataFrame(table, geometry=[known.get(name) for name in table[key]], crs=crs).to_crs(4326)
     whole_or_cut = vectorise.cut_at_antimeridian(np.asarray(frame.geometry.values, dtype=object))
     frame = frame.set_geometry(whole_or_cut, crs=4326)
-    try:
-        with whole.appearing(target) as part:
-            frame.to_file(
-                part, driver="GPKG", layer=target.stem, index=False, engine="pyogrio", geometry_type="Unknown"
-            )
-            write_bytes(target.with_suffix(".json"), about)
-    except pyogrio.errors.DataSourceError as error:
-        raise StoreError(f"cannot write the table {target}: {error}; name another file") from error
+    with whole.appearing(target) as part:
+        whole.write_layer(frame, part, driver="GPKG", layer=target.stem, geometry_type="Unknown")
+        write_bytes(target.with_suffix(".json"), about)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -192,7 +188,9 @@ def write_bytes(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         _put(path, content)
     except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror or error}; name another file") from error
+        raise StoreError(
+            f"cannot write {path}: {error.strerror or error}; make room for it or name another file"
+        ) from error
 
 
 def _put(path: Path, content: bytes) -> None:

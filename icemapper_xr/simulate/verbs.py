@@ -92,7 +92,7 @@ def simulate(
     icemapper_xr.errors.OptionError
         A value is out of range, or a file cannot be used.
     icemapper_xr.errors.StoreError
-        The folder holds something already, or cannot be made.
+        The folder holds something already, or cannot be written.
     """
     settings = SceneSettings(
         seed=seed,
@@ -162,6 +162,9 @@ def _write_whole(scene: scenes.Scene, target: Path) -> Path:
         if target.is_dir():
             target.rmdir()
         part.rename(target)
+    except OSError as error:
+        reason = error.strerror or error
+        raise errors.StoreError(f"Cannot write {target}: {reason}; make room for it or name another folder") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return target

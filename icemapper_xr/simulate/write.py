@@ -153,7 +153,10 @@ def _write_raster(
             raster.write(values, 1)
             raster.update_tags(**tags)
         with memory.open() as raster:
-            rasterio.shutil.copy(raster, str(part), driver="COG", num_threads="1", **layout)
+            try:
+                rasterio.shutil.copy(raster, str(part), driver="COG", num_threads="1", **layout)
+            except Exception as error:  # GDAL's own have no common name in rasterio
+                raise OSError(" ".join(str(error).split())) from error
 
 
 def _write_truth(folder: Path, scene: Scene, years: Sequence[int]) -> None:
@@ -171,4 +174,4 @@ def _write_truth(folder: Path, scene: Scene, years: Sequence[int]) -> None:
         frames.append(scene.outlines(year))
     outlines = geopandas.GeoDataFrame(pd.concat(frames, ignore_index=True), crs=frames[0].crs)
     with whole.appearing(folder / "truth.gpkg") as part:
-        outlines.to_file(part, layer="glaciers")
+        whole.write_layer(outlines, part, driver="GPKG", layer="glaciers")

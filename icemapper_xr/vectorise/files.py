@@ -82,11 +82,11 @@ def _write(gdf: gpd.GeoDataFrame, path: Path, suffix: str, layer: str, said: dic
     if suffix == ".parquet":
         gdf.to_parquet(path, index=False, write_covering_bbox=True)
     elif suffix == ".gpkg":
-        gdf.to_file(path, driver="GPKG", layer=layer, index=False, engine="pyogrio", layer_metadata=said or None)
+        whole.write_layer(gdf, path, driver="GPKG", layer=layer, layer_metadata=said or None)
     else:
         degrees = gdf.to_crs(4326)
         parts = antimeridian.cut(np.array(degrees.geometry.values, dtype=object))  # drawn on a plane they had no cut
-        degrees.set_geometry(parts, crs=4326).to_file(path, driver="GeoJSON", index=False, engine="pyogrio")
+        whole.write_layer(degrees.set_geometry(parts, crs=4326), path, driver="GeoJSON")
 
 
 def read(path: str | os.PathLike[str]) -> gpd.GeoDataFrame:
