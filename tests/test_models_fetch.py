@@ -14,6 +14,7 @@ import pytest
 from icemapper_xr import errors
 from icemapper_xr.models import fetch, presets, published
 from tests import models_support as support
+from tests.support import files_of_at_most
 
 FILE = "ICEmapper_maxpool_grd.h5"
 CONTENT = support.answer("maxpool_grd").path.read_bytes()
@@ -116,6 +117,16 @@ def test_a_damaged_copy_is_refused_and_fetched_again(server, tmp_path):
         fetch.fetch("maxpool_grd", url=url(kind="tampered"), cache=tmp_path)
     assert path.read_bytes() == CONTENT[:-1]  # what was there stays until something better has arrived
     assert fetch.fetch("maxpool_grd", url=url(kind="good"), cache=tmp_path).read_bytes() == CONTENT
+
+
+def test_a_full_disk_is_not_taken_for_the_network(server, tmp_path):
+    url, _ = server
+    with (
+        files_of_at_most(len(CONTENT) // 2),
+        pytest.raises(errors.WeightsError, match=rf"cache/{FILE} cannot be written \(File too large\): make room"),
+    ):
+        fetch.fetch("maxpool_grd", url=url(kind="good"), cache=tmp_path / "cache")
+    assert not list((tmp_path / "cache").iterdir())
 
 
 def test_offline_says_where_to_put_the_file(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import tempfile
 from collections.abc import Callable
@@ -18,6 +19,8 @@ __all__ = ["fetch"]
 _log = logging.getLogger(__name__)
 TIMEOUT: Final = 30.0
 """Seconds without an answer after which a server counts as gone."""
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of the disk, not of the network."""
 
 
 def fetch(name: str, *, url: str | None = None, cache: str | Path | None = None, progress: bool = True) -> Path:
@@ -90,6 +93,11 @@ def _download(source: str, target: Path, *, show: bool) -> None:
     except errors.WeightsError as error:
         raise errors.WeightsError(redact.text(f"{source} {error}; nothing was kept: {by_hand}")) from error
     except (OSError, ValueError) as error:  # requests' errors are OSErrors; a bad URL is a ValueError
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            raise errors.WeightsError(
+                f"{target} cannot be written ({error.strerror}): make room for it, or name another cache folder with "
+                "--cache or $ICEMAPPER_CACHE"
+            ) from error
         reason = " ".join(str(error).split())[:300]
         message = f"{source} cannot be fetched ({reason}); offline? Then {by_hand}"
         raise errors.WeightsError(redact.text(message)) from error
