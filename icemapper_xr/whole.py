@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["appearing", "write_layer"]
+__all__ = ["abandoned", "appearing", "write_layer"]
 
 _OF_SQLITE: Final = ("-wal", "-shm", "-journal")
 """What SQLite keeps beside a file that is open."""
@@ -44,13 +44,20 @@ def appearing(path: Path) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
+def abandoned(part: Path) -> bool:
+    """Whether nobody has written to what is hidden for a day: its process was killed."""
+    try:
+        return time.time() - part.stat().st_mtime > _ABANDONED
+    except OSError:  # gone in the meantime
+        return False
+
+
 def _sweep(path: Path) -> None:
     """Remove what processes that were killed long ago left half written of a file."""
     pattern = f".{glob.escape(path.stem)}.{'[0-9a-f]' * 8}.part{glob.escape(path.suffix)}"
     with contextlib.suppress(OSError):  # it is no matter if one stays
-        for part in path.parent.glob(pattern):
-            if time.time() - part.stat().st_mtime > _ABANDONED:
-                part.unlink()
+        for part in filter(abandoned, path.parent.glob(pattern)):
+            part.unlink()
 
 
 def write_layer(frame: gpd.GeoDataFrame, path: Path, *, driver: str, **options: Any) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -524,6 +527,23 @@ def test_a_package_that_finds_no_room_leaves_the_old_one(run: Path, glims: Path,
         pipeline.export_of_run(run, folder, product="glims", submission=run / "submission.toml")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert os.listdir(tmp_path) == ["glims"]
+
+
+def test_what_a_killed_export_left_goes_after_a_day(run: Path, tmp_path: Path) -> None:
+    script = (
+        "import os, signal, sys; from icemapper_xr import pipeline; from icemapper_xr.inventory import package\n"
+        "package._common = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "pipeline.export_of_run(sys.argv[1], sys.argv[2], product='glims', submission=sys.argv[1] + '/submission.toml')"
+    )
+    out = tmp_path / "glims"
+    assert subprocess.run([sys.executable, "-c", script, run, out], check=False).returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    options = {"product": "glims", "submission": run / "submission.toml"}
+    pipeline.export_of_run(run, out, **options)
+    assert sorted(tmp_path.iterdir()) == [left, out]  # another process may be writing there
+    os.utime(left, (0, 0))
+    pipeline.export_of_run(run, out, **options)
+    assert list(tmp_path.iterdir()) == [out]
 
 
 def test_the_empty_form_is_refused_by_its_first_gap(tmp_path: Path) -> None:

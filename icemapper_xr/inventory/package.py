@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
@@ -176,6 +177,8 @@ def _whole(folder: Path, fill: Callable[[Path], None]) -> Path:
                 old.replace(target)
             raise
         shutil.rmtree(old, ignore_errors=True)
+        for part in filter(whole.abandoned, target.parent.glob(f".{glob.escape(target.name)}.????????.partial")):
+            shutil.rmtree(part, ignore_errors=True)
     except OSError as error:
         raise VectorError(
             f"Cannot write {folder}: {error.strerror or error}; make room for it or name another folder"
