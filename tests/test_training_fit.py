@@ -22,6 +22,7 @@ from icemapper_xr import conventions, errors
 from icemapper_xr.conventions import Feature
 from icemapper_xr.training import ahead, config, fit, optimiser, patches, samples, scenes, sources, state, verbs
 from icemapper_xr.training.config import TrainingConfig
+from tests.support import files_of_at_most
 from tests.test_training_parts import write_set
 
 pytestmark = [
@@ -160,6 +161,20 @@ def test_a_damaged_checkpoint_is_told(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "checkpoint.npz").write_bytes(content)
     with pytest.raises(errors.OptionError, match=r"checkpoint\.npz cannot be read .*delete it"):
         fit.train(tiny(), tmp_path, make=make, resume=True)
+
+
+def test_a_checkpoint_that_finds_no_room_leaves_the_old_one(tmp_path: Path) -> None:
+    path, old = tmp_path / "checkpoint.npz", state.State(step=4, weights=[np.ones(3)])
+    state.write_state(path, old, "digest")
+    with (
+        files_of_at_most(20_000),
+        pytest.raises(errors.StoreError, match=r"checkpoint\.npz cannot be written \(File too large\).*with --resume"),
+    ):
+        state.write_state(path, state.State(step=8, weights=[np.ones(9000)]), "digest")
+    assert list(tmp_path.iterdir()) == [path]
+    assert state.read_state(path, "digest").step == 4
+    with files_of_at_most(10), pytest.raises(errors.StoreError, match=r"log\.csv cannot be written"):
+        state.write_csv(tmp_path / "log.csv", [{"step": 100.0, "seconds": 100.0}])
 
 
 def test_a_checkpoint_of_other_scenes_or_without_numbers(tmp_path: Path) -> None:

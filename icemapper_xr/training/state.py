@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,8 @@ def write_state(path: Path, state: State, digest: str, simulator: str | None = N
     ------
     OptionError
         If a weight is not a number, so that nothing could be trained on from it; the old checkpoint stays.
+    StoreError
+        If it cannot be written; the old checkpoint stays.
     """
     if not all(np.isfinite(value).all() for value in (*state.weights, *state.optimizer)):
         raise errors.OptionError(
@@ -86,11 +89,30 @@ def write_state(path: Path, state: State, digest: str, simulator: str | None = N
     arrays = {f"{name}_{i:04d}": value for name, values in groups.items() for i, value in enumerate(values)}
     for left in path.parent.glob(".state-*.tmp"):  # of a run that was killed while it wrote
         left.unlink(missing_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".state-", suffix=".tmp", delete=False) as file:
-        np.savez(file, facts=np.array(json.dumps(facts)), **arrays)  # type: ignore[arg-type]
-        file.flush()
-        os.fsync(file.fileno())
+    with (
+        _told(path),
+        tempfile.NamedTemporaryFile(dir=path.parent, prefix=".state-", suffix=".tmp", delete=False) as file,
+    ):
+        try:
+            np.savez(file, facts=np.array(json.dumps(facts)), **arrays)  # type: ignore[arg-type]
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError:
+            Path(file.name).unlink()  # a full disk needs its room
+            raise
     Path(file.name).replace(path)
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Say which file could not be written, and how to go on."""
+    try:
+        yield
+    except OSError as error:
+        raise errors.StoreError(
+            f"{path} cannot be written ({error.strerror or error}), an older one stays: make room for it and go on "
+            "with --resume"
+        ) from error
 
 
 def read_state(path: Path, digest: str, simulator: str | None = None) -> State:
@@ -135,10 +157,16 @@ def read_state(path: Path, digest: str, simulator: str | None = None) -> State:
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
-    """Write the log, one row per validation."""
+    """Write the log, one row per validation.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be written; the old log stays.
+    """
     if not rows:
         return
-    with whole.appearing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+    with _told(path), whole.appearing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in rows)
