@@ -199,6 +199,12 @@ def test_a_folder_has_one_cube(folder: Path, tmp_path: Path) -> None:
     assert store.cube_of(tmp_path / "out") == str(big)
     with pytest.raises(StoreError, match=rf"the cube of .*out is {big}, not .*other\.zarr: name another folder"):
         pipeline.map_glaciers(out=tmp_path / "out", store=tmp_path / "other.zarr", **options)
+    moved = big.rename(tmp_path / "moved.zarr")
+    with pytest.raises(StoreError, match=rf"a cube that was moved: write its place into .*{store.POINTER}"):
+        pipeline.map_glaciers(out=tmp_path / "out", store=moved, **options)
+    (tmp_path / "out" / store.POINTER).write_text(json.dumps({"store": str(moved)}))
+    (kept,) = pipeline.map_glaciers(out=tmp_path / "out", store=moved, **options).years
+    assert kept.units == 0
     pipeline.map_glaciers(out=tmp_path / "here", **options)
     with pytest.raises(StoreError, match=r"here has a cube of its own \(glaciers\.zarr\)"):
         pipeline.map_glaciers(out=tmp_path / "here", store=tmp_path / "other.zarr", **options)

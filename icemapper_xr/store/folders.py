@@ -111,7 +111,10 @@ def elsewhere(folder: Path, cube: PathLike | None) -> str | None:
         raise errors.OptionError(f"store is {url}: name a place in the bucket, for example {url}/{CUBE}")
     own = plain(folder / CUBE)
     if there not in (None, url):
-        raise errors.StoreError(f"the cube of {folder} is {there}, not {url}: name another folder, or leave store out")
+        raise errors.StoreError(
+            f"the cube of {folder} is {there}, not {url}: name another folder, or leave store out; a cube that was "
+            f"moved: write its place into {folder / POINTER}"
+        )
     if url == own:
         return None
     if exists(own):
