@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import xarray as xr
@@ -24,6 +25,8 @@ def _verb(name: str) -> Any:
                 return function(instance._object, *args, **options)
 
             method.__name__, method.__doc__, method.__wrapped__ = name, function.__doc__, function  # type: ignore[attr-defined]
+            whole = inspect.signature(function)
+            method.__signature__ = whole.replace(parameters=[*whole.parameters.values()][1:])  # type: ignore[attr-defined]
             return method
 
     return Method()

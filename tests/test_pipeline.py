@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -313,6 +314,8 @@ def test_every_accessor_method_has_a_function_twin_and_its_docstring() -> None:
         for name in [name for name in vars(kind) if not name.startswith("_")]:
             twin = getattr(pipeline, name)
             assert getattr(kind(empty), name).__doc__ == twin.__doc__
+            wanted = list(inspect.signature(twin).parameters)[1:]  # the first is the object itself
+            assert list(inspect.signature(getattr(kind(empty), name)).parameters) == wanted
             assert twin.__doc__
 
 
