@@ -78,6 +78,8 @@ def test_limit(folder: Path) -> None:
         ({"features": ()}, "choose among grd, rtc, insar"),
         ({"polarisation": "XX"}, "choose among VV"),
         ({"orbit": 200}, "1 to 175"),
+        ({"orbit": "14"}, "orbit '14' is no relative orbit of Sentinel-1: give 1 to 175"),
+        ({"limit": "5"}, "limit is '5': it must be a whole number"),
         ({"mode": "QQ"}, "choose among IW"),
         ({"bbox": (0, 2, 1, 1)}, "upside down"),
         ({"datetime": "soon"}, "cannot be read"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,8 +72,8 @@ def search(
     """
     where, when = area.region(bbox, geometry), area.period(datetime)
     sieve = Sieve(where, when, check_features(features), polarisation, orbit, mode)
-    if limit is not None and limit < 1:
-        raise CatalogError(f"limit is {limit}: it must be at least 1")
+    if limit is not None and not (isinstance(limit, Integral) and limit >= 1):
+        raise CatalogError(f"limit is {limit!r}: it must be a whole number, at least 1")
     source = sources.identify(catalog)
     query: api.Query | None = None
     if source.kind in ("preset", "api"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Final
 
 from icemapper_xr import conventions
@@ -68,7 +69,7 @@ class Sieve:
         """
         self.polarisation = _checked("polarisation", self.polarisation, POLARISATIONS)
         self.mode = _checked("mode", self.mode, MODES)
-        if self.orbit is not None and not 1 <= self.orbit <= orbits.REPEAT:
+        if self.orbit is not None and not (isinstance(self.orbit, Integral) and 1 <= self.orbit <= orbits.REPEAT):
             raise CatalogError(f"orbit {self.orbit!r} is no relative orbit of Sentinel-1: give 1 to {orbits.REPEAT}")
 
     @property
