@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -260,6 +261,7 @@ def test_polarisations_are_never_mixed(area: cube.AreaGrid) -> None:
         choose(hh + vv, area, times=days)
     full = series(utc(2023, 1, 13, 6), 15, every=24, polarisation="HH")
     assert choose(full + vv, area).polarisation == "HH"
+    assert choose(full + vv, area, polarisation="hh").polarisation == "HH"
     with pytest.raises(OptionError, match="not co-polarised"):
         choose(full, area, polarisation="HV")
 
@@ -329,6 +331,8 @@ def test_dates_that_the_user_names_override_the_rules(area: cube.AreaGrid) -> No
     selection = choose(observations, area, times=list(reversed(days)))
     assert [str(one.day) for one in selection.passes["rtc"] if one is not None] == days
     assert offsets(selection) == [0] * 15
+    other = xr.DataArray(pd.to_datetime(days), dims="time")  # the times of another cube, as they are
+    assert choose(observations, area, times=other).passes == selection.passes
     with pytest.raises(
         CubeError, match=r"times: 2021-05-02 has no pass of rtc on orbit 14 VV; there are: 2021-05-01, "
     ):
@@ -369,6 +373,8 @@ def test_baselines_are_not_mixed(area: cube.AreaGrid) -> None:
         choose(every, area, baseline=None, **options)
     with pytest.raises(CubeError, match=r"no coherence pair is 24 days apart.*6, 12 days"):
         choose(every, area, baseline=24, **options)
+    with pytest.raises(OptionError, match="baseline '12' is not a number of days"):
+        choose(every, area, baseline="12", **options)
 
 
 def test_pairs_of_unknown_dates_are_told(area: cube.AreaGrid) -> None:

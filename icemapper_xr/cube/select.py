@@ -91,6 +91,7 @@ def choose(
         Nothing fits, too few steps are valid, dates named do not match, or the coherence pairs chosen have different
         numbers of looks.
     """
+    polarisation = polarisation.upper() if isinstance(polarisation, str) else polarisation  # as a search takes it
     _check_options(orbit, polarisation, min_steps)
     if "insar" in found:
         found = {**found, "insar": _one_baseline(found["insar"], baseline)}
@@ -125,8 +126,8 @@ def _is_whole(value: object) -> bool:
 
 def _one_baseline(pairs: Sequence[Observation], baseline: int | None) -> tuple[Observation, ...]:
     """Keep the pairs of one baseline; a pair whose dates are unknown cannot be told to be of another."""
-    if baseline is not None and baseline <= 0:
-        raise OptionError(f"baseline {baseline} is not a number of days above 0")
+    if baseline is not None and not (_is_whole(baseline) and baseline > 0):
+        raise OptionError(f"baseline {baseline!r} is not a number of days above 0")
     known = sorted({pair.baseline_days for pair in pairs if pair.baseline_days is not None})
     listed = ", ".join(str(days) for days in known)
     if baseline is None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from icemapper_xr import conventions
 from icemapper_xr.errors import OptionError
@@ -115,6 +116,8 @@ def day_of(value: Any, name: str) -> dt.date:
     >>> day_of("2023-07-01", "start")
     datetime.date(2023, 7, 1)
     """
+    if isinstance(value, xr.DataArray) and value.ndim == 0:  # an element of the times of another cube
+        value = value.values[()]
     day = value.astype("datetime64[D]").item() if isinstance(value, np.datetime64) else value
     if isinstance(day, dt.datetime):  # a pandas.Timestamp too
         day = (day if day.tzinfo is None else day.astimezone(dt.UTC)).date()
