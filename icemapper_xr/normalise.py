@@ -14,7 +14,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from icemapper_xr import conventions
-from icemapper_xr.errors import OptionError, UnitsError
+from icemapper_xr.errors import CubeError, OptionError, UnitsError
 
 __all__ = ["denormalise", "in_units", "normalise"]
 
@@ -44,6 +44,8 @@ def normalise(dataset: xr.Dataset, features: Sequence[str] | None = None) -> xr.
 
     Raises
     ------
+    CubeError
+        It is no Dataset.
     UnitsError
         The cube has not the feature, its units are missing or wrong, or it is in model units already; or, when it is
         computed, its values are none of these units.
@@ -57,6 +59,11 @@ def normalise(dataset: xr.Dataset, features: Sequence[str] | None = None) -> xr.
     >>> normalise(cube).insar.values
     array([0., 1.], dtype=float32)
     """
+    if not isinstance(dataset, xr.Dataset):
+        raise CubeError(
+            f"a cube is a Dataset with a variable a feature, this is a {type(dataset).__name__}: "
+            "make one of it, for example array.to_dataset(name='rtc')"
+        )
     names = _names(dataset, features)
     for name in names:
         _check(dataset, name)
@@ -108,6 +115,11 @@ def _check(dataset: xr.Dataset, name: conventions.Feature) -> None:
             "(--features) that include it"
         )
     attributes = dataset[name].attrs
+    if dataset[name].dtype.kind not in "fiu":
+        raise UnitsError(
+            f"{name} is of type {dataset[name].dtype}, numbers in {wanted!r} are wanted; "
+            "of complex numbers take the power or the coherence first"
+        )
     if conventions.ATTR_NORMALISED in attributes:
         raise UnitsError(f"{name} is in model units already ({attributes[conventions.ATTR_NORMALISED]}); pass the cube")
     found = attributes.get("units")
@@ -118,6 +130,8 @@ def _check(dataset: xr.Dataset, name: conventions.Feature) -> None:
         )
     if str(found) != wanted:
         remedy = "take 10 log10 of linear power first" if wanted == "dB" else "coherence lies between 0 and 1"
+        if wanted == "dB" and str(found).lower() in ("db", "decibel", "decibels"):
+            remedy = f"they are the same: set ds[{name!r}].attrs['units'] = {wanted!r}"
         raise UnitsError(f"{name} is in {found!r}, {wanted!r} is wanted; {remedy}")
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from icemapper_xr import conventions, normalise
-from icemapper_xr.errors import OptionError, UnitsError
+from icemapper_xr.errors import CubeError, OptionError, UnitsError
 from tests.support import raise_if_dask_computes
 
 
@@ -77,6 +77,7 @@ def test_back_and_forth(values: np.ndarray) -> None:
     [
         ({"units": None}, None, UnitsError, "rtc has no attribute 'units', 'dB' is wanted; if it is"),
         ({"units": "1"}, None, UnitsError, "rtc is in '1', 'dB' is wanted; take 10 log10"),
+        ({"units": "db"}, None, UnitsError, "rtc is in 'db', 'dB' is wanted; they are the same: set"),
         ({}, ["grd"], UnitsError, r"no feature 'grd' \(it has insar, rtc\)"),
         ({}, ["vv"], OptionError, "feature 'vv' is unknown"),
         ({}, ["rtc", "rtc"], OptionError, "repeat"),
@@ -92,6 +93,15 @@ def test_wrong_input_is_named(change: dict[str, object], features: object, error
             del dataset.rtc.attrs[key]
     with pytest.raises(error, match=text):
         normalise.normalise(dataset, features)  # type: ignore[arg-type]
+
+
+def test_a_variable_by_itself_and_complex_numbers_are_refused() -> None:
+    dataset = make()
+    for features in (None, ["rtc"]):
+        with pytest.raises(CubeError, match=r"this is a DataArray: make one of it, for example array\.to_dataset"):
+            normalise.normalise(dataset.rtc, features)  # type: ignore[arg-type]
+    with pytest.raises(UnitsError, match=r"rtc is of type complex64.*take the power or the coherence first"):
+        normalise.normalise(dataset.assign(rtc=dataset.rtc.astype("complex64")))
 
 
 def test_a_dataset_without_features_is_refused() -> None:

@@ -329,6 +329,9 @@ def uneven() -> xr.Dataset:
         (make_cube(), {"overlap": 0.7}, OptionError, r"0\.7"),
         (make_cube(), {"overlap": "0.5"}, OptionError, r"overlap is '0\.5', but must be a number"),
         (make_cube().transpose("y", "x", "time"), {}, CubeError, "transpose"),
+        (make_cube().rename(y="lat", x="lon"), {}, CubeError, r"rename lat, lon to y, x: a cube has .*in metres"),
+        (make_cube().expand_dims("band"), {}, CubeError, r"choose one band with \.isel"),
+        (make_cube().isel(time=0), {}, CubeError, "it lacks time"),
     ],
 )
 def test_what_would_give_a_wrong_map_is_refused(

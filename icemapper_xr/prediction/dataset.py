@@ -72,7 +72,7 @@ def _check(cube: xr.Dataset, segmenter: Segmenter, gap: str) -> None:
         if conventions.ATTR_NORMALISED not in cube[feature].attrs:
             raise UnitsError(f"{feature} is not in model units: pass the cube through icemapper_xr.normalise first")
         if cube[feature].dims != (conventions.TIME, conventions.Y, conventions.X):
-            raise CubeError(f"{feature} has dims {cube[feature].dims}; transpose it to (time, y, x)")
+            raise CubeError(f"{feature} has dims {cube[feature].dims}; {_to_dims(cube[feature])}")
     steps = cube.sizes[conventions.TIME]
     if steps != segmenter.n_steps:
         raise CubeError(f"the cube has {steps} time steps, the weights want {segmenter.n_steps}: choose the dates anew")
@@ -88,6 +88,20 @@ def _check(cube: xr.Dataset, segmenter: Segmenter, gap: str) -> None:
             f"with resolution={segmenter.pixel_size:g} (--resolution {segmenter.pixel_size:g}), or say how to resample "
             "it with resample='bilinear' (--resample bilinear)"
         )
+
+
+def _to_dims(array: xr.DataArray) -> str:
+    """Say how to bring an array to the dims of a cube."""
+    wanted = (conventions.TIME, conventions.Y, conventions.X)
+    others = [str(dim) for dim in array.dims if dim not in wanted]
+    lacking = [dim for dim in wanted if dim not in array.dims]
+    if others and lacking:
+        return f"rename {', '.join(others)} to {', '.join(lacking)}: a cube has (time, y, x), in metres"
+    if others:
+        return f"choose one {', one '.join(others)} with .isel: a cube has (time, y, x)"
+    if lacking:
+        return f"it lacks {', '.join(lacking)}: a cube has (time, y, x)"
+    return "transpose it to (time, y, x)"
 
 
 def _check_year(cube: xr.Dataset) -> None:
