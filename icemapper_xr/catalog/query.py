@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ from icemapper_xr import progress
 from icemapper_xr._types import Bounds, Observation
 from icemapper_xr.catalog import api, area, presets, sources
 from icemapper_xr.catalog.result import SearchResult
-from icemapper_xr.catalog.sieve import Sieve, check_features
+from icemapper_xr.catalog.sieve import Sieve, check_features, is_whole
 from icemapper_xr.conventions import Feature
 from icemapper_xr.errors import CatalogError
 
@@ -72,7 +71,7 @@ def search(
     """
     where, when = area.region(bbox, geometry), area.period(datetime)
     sieve = Sieve(where, when, check_features(features), polarisation, orbit, mode)
-    if limit is not None and not (isinstance(limit, Integral) and limit >= 1):
+    if limit is not None and not (is_whole(limit) and limit >= 1):
         raise CatalogError(f"limit is {limit!r}: it must be a whole number, at least 1")
     source = sources.identify(catalog)
     query: api.Query | None = None

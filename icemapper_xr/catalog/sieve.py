@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pystac
     from shapely.geometry.base import BaseGeometry
 
-__all__ = ["FILTERS", "Sieve", "check_features"]
+__all__ = ["FILTERS", "Sieve", "check_features", "is_whole"]
 
 FILTERS: Final = ("area", "time", "feature", "polarisation", "orbit", "mode")
 """In the order in which they are applied."""
@@ -28,6 +28,11 @@ def _checked(name: str, value: str | None, allowed: Iterable[str]) -> str | None
     if value is not None and value.upper() not in allowed:
         raise CatalogError(f"{name} {value!r} is unknown: choose among {', '.join(allowed)}")
     return value.upper() if value is not None else None
+
+
+def is_whole(value: object) -> bool:
+    """Tell whether a value is a whole number; text of digits is none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def check_features(features: Sequence[Feature] | Feature) -> tuple[Feature, ...]:
@@ -69,7 +74,7 @@ class Sieve:
         """
         self.polarisation = _checked("polarisation", self.polarisation, POLARISATIONS)
         self.mode = _checked("mode", self.mode, MODES)
-        if self.orbit is not None and not (isinstance(self.orbit, Integral) and 1 <= self.orbit <= orbits.REPEAT):
+        if self.orbit is not None and not (is_whole(self.orbit) and 1 <= self.orbit <= orbits.REPEAT):
             raise CatalogError(f"orbit {self.orbit!r} is no relative orbit of Sentinel-1: give 1 to {orbits.REPEAT}")
 
     @property
