@@ -38,6 +38,8 @@ class Strict(pydantic.BaseModel):
         except pydantic.ValidationError as error:
             problem = error.errors()[0]
             name = ".".join(str(part) for part in problem["loc"]) or "settings"
+            if problem["type"] == "extra_forbidden" and len(problem["loc"]) == 1:
+                raise OptionError(f"{name} is no setting; there are {', '.join(cls.model_fields)}") from None
             raise OptionError(
                 f"{name} is {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
             ) from None

@@ -289,6 +289,8 @@ def test_what_is_wrong_with_other_years_is_no_matter_of_this_one(folder: Path) -
 def test_one_feature_may_be_named_alone(folder: Path) -> None:
     assert list(ix.open_cube(catalog=folder, year=2023, margin=32, features="rtc", **where())) == ["rtc"]  # type: ignore[arg-type]
     assert MapSettings.checked(catalog="c", weights="w", features="rtc").features == ("rtc",)
+    with pytest.raises(OptionError, match=r"^tresh is no setting; there are .*, threshold, min_area_km2"):
+        MapSettings.checked(catalog="c", weights="w", tresh=0.5)
     with pytest.raises(OptionError, match="feature 'slc' is unknown"):
         ix.open_cube(catalog=folder, year=2023, features="slc", **where())  # type: ignore[arg-type]
 
