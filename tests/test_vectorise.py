@@ -403,6 +403,8 @@ def test_years() -> None:
     assert found.index.tolist() == [0, 1]
     one = vectorise.outlines(both, year=2020)
     assert one.geometry.item() == found.geometry.iloc[1]
+    with pytest.raises(errors.VectorError, match=r"has the years \[2016, 2020\], not '2016'"):
+        vectorise.outlines(both, year="2016")  # type: ignore[arg-type]
     with pytest.raises(errors.VectorError, match=r"has the years \[2016, 2020\], not 2018"):
         vectorise.outlines(both, year=2018)
     empty_first = xr.concat([planes[0] * 0, planes[1]], xr.Variable("year", [2016, 2020])).rio.write_crs(32633)

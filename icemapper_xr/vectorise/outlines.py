@@ -130,7 +130,7 @@ def planes_of(data: xr.DataArray, year: int | None) -> Iterator[tuple[int | None
         )
     years = [int(value) for value in data[cv.YEAR].values]
     if year is not None and year not in years:
-        raise errors.VectorError(f"The result has the years {years}, not {year}: name one of them")
+        raise errors.VectorError(f"The result has the years {years}, not {year!r}: name one of them")
     for number, value in enumerate(years):
         if year in (None, value):
             yield value, data.isel({cv.YEAR: number}, drop=True)
