@@ -3,10 +3,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import dask
 import pytest
 
 from icemapper_xr import catalog
 from tests import s3, scenes
+
+dask.config.set({"distributed.deploy.lost-worker-timeout": "1h"})  # as clusters of ours have it, for those of the tests
 
 ROOT = Path(__file__).resolve().parents[1]
 

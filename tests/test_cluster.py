@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -313,6 +314,19 @@ def test_a_lost_scheduler_is_one_line() -> None:
     with pytest.raises(FileNotFoundError), cluster.lost(object()):  # type: ignore[arg-type]
         raise FileNotFoundError("x")
     assert issubclass(ClusterError, IcemapperError)
+
+
+def test_a_killed_worker_of_this_machine_comes_back_however_long_it_takes() -> None:
+    """Dask gave it up after 15 s, in which a busy machine starts none: the map went on with fewer, or waited for ever."""
+    with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "10ms"}),
+        cluster.connect("local", workers=1, threads=1) as client,
+    ):
+        assert client is not None
+        pid = client.submit(os.getpid).result()
+        os.kill(pid, signal.SIGKILL)
+        assert client.submit(os.getpid, pure=False).result(timeout=120) != pid
+        assert len(client.cluster.workers) == 1
 
 
 # -- stores -----------------------------------------------------------------------------------------------------------

@@ -36,6 +36,8 @@ WORKER_CORES = 4
 """Cores of a local worker process by default: the network runs on several threads, reading waits for the network."""
 WORKER_MEMORY = 4 * 2**30
 """Bytes that a local worker process gets at least, by default: the network (1.5 GB) and two blocks of a cube."""
+_RESTART = {"distributed.deploy.lost-worker-timeout": "1h"}
+"""Dask's 15 s end the process that restarts a killed worker of this machine before a busy one has started it anew."""
 
 
 def active_client() -> Client | None:
@@ -114,6 +116,7 @@ def _chosen(options: ClusterOptions | None, changes: dict[str, Any]) -> ClusterO
 
 
 def _open(spec: str, options: ClusterOptions, stack: contextlib.ExitStack) -> Client:
+    from dask import config
     from distributed import Client
 
     if "://" in spec or spec.endswith(".json"):
@@ -121,6 +124,8 @@ def _open(spec: str, options: ClusterOptions, stack: contextlib.ExitStack) -> Cl
         return joined
     openers = {"local": _local, "cuda": devices.open_cluster, "slurm": _slurm}
     progress.note(f"starting workers ({spec})")
+    if spec != "slurm":  # there the job of a lost worker is over
+        stack.enter_context(config.set(_RESTART))
     try:
         opened = openers[spec](options)
     except RuntimeError as error:  # of dask, on what it learns only when it starts: an interface that is not there
