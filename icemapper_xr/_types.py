@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -23,6 +24,7 @@ __all__ = [
     "Shape",
     "Signer",
     "days_apart",
+    "is_whole",
 ]
 
 FloatArray = npt.NDArray[np.float32]
@@ -39,6 +41,11 @@ def days_apart(one: dt.datetime, other: dt.datetime) -> int:
     if abs(days - round(days)) < 0.01:
         return round(days)
     return abs((other.date() - one.date()).days)  # the time of day of one of them is unknown
+
+
+def is_whole(value: object) -> bool:
+    """Tell whether a value is a whole number; text of digits is none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 class Bounds(NamedTuple):

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from icemapper_xr import progress
-from icemapper_xr._types import Bounds, Observation
+from icemapper_xr._types import Bounds, Observation, is_whole
 from icemapper_xr.catalog import api, area, presets, sources
 from icemapper_xr.catalog.result import SearchResult
-from icemapper_xr.catalog.sieve import Sieve, check_features, is_whole
+from icemapper_xr.catalog.sieve import Sieve, check_features
 from icemapper_xr.conventions import Feature
 from icemapper_xr.errors import CatalogError
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from numbers import Integral
 from typing import TYPE_CHECKING, Any, Final
 
 from icemapper_xr import conventions
-from icemapper_xr._types import Observation
+from icemapper_xr._types import Observation, is_whole
 from icemapper_xr.catalog import area, observe, orbits
 from icemapper_xr.catalog.facts import MODES, POLARISATIONS
 from icemapper_xr.conventions import FEATURES, Feature
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     import pystac
     from shapely.geometry.base import BaseGeometry
 
-__all__ = ["FILTERS", "Sieve", "check_features", "is_whole"]
+__all__ = ["FILTERS", "Sieve", "check_features"]
 
 FILTERS: Final = ("area", "time", "feature", "polarisation", "orbit", "mode")
 """In the order in which they are applied."""
@@ -28,11 +27,6 @@ def _checked(name: str, value: str | None, allowed: Iterable[str]) -> str | None
     if value is not None and value.upper() not in allowed:
         raise CatalogError(f"{name} {value!r} is unknown: choose among {', '.join(allowed)}")
     return value.upper() if value is not None else None
-
-
-def is_whole(value: object) -> bool:
-    """Tell whether a value is a whole number; text of digits is none."""
-    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def check_features(features: Sequence[Feature] | Feature) -> tuple[Feature, ...]:

@@ -12,11 +12,10 @@ import datetime as dt
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from numbers import Integral
 from typing import NamedTuple
 
 from icemapper_xr import conventions, hours
-from icemapper_xr._types import Observation
+from icemapper_xr._types import Observation, is_whole
 from icemapper_xr.cube.extent import is_south
 from icemapper_xr.cube.grid import AreaGrid
 from icemapper_xr.cube.passes import Pass, began, passes, timed
@@ -112,21 +111,17 @@ def choose(
 
 
 def _check_options(orbit: int | None, polarisation: str | None, min_steps: int) -> None:
-    if orbit is not None and not (_is_whole(orbit) and 1 <= orbit <= 175):
+    if orbit is not None and not (is_whole(orbit) and 1 <= orbit <= 175):
         raise OptionError(f"orbit {orbit!r} is not a relative orbit of Sentinel-1; they run from 1 to 175")
     if polarisation is not None and polarisation not in ("VV", "HH"):
         raise OptionError(f"polarisation {polarisation!r} is not co-polarised; use VV or HH")
-    if not (_is_whole(min_steps) and 1 <= min_steps <= _N):
+    if not (is_whole(min_steps) and 1 <= min_steps <= _N):
         raise OptionError(f"min_steps {min_steps!r} is out of range; give 1 to {_N}")
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def _one_baseline(pairs: Sequence[Observation], baseline: int | None) -> tuple[Observation, ...]:
     """Keep the pairs of one baseline; a pair whose dates are unknown cannot be told to be of another."""
-    if baseline is not None and not (_is_whole(baseline) and baseline > 0):
+    if baseline is not None and not (is_whole(baseline) and baseline > 0):
         raise OptionError(f"baseline {baseline!r} is not a number of days above 0")
     known = sorted({pair.baseline_days for pair in pairs if pair.baseline_days is not None})
     listed = ", ".join(str(days) for days in known)
