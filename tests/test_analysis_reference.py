@@ -108,6 +108,42 @@ def test_what_is_known_is_taken_as_it_is_where_the_margin_shortens():
     assert carried[8].mean() == pytest.approx(errors[8, half].sum() + ratio * exposure[~half].sum(), rel=0.03)
 
 
+def beside_the_sea(errors, *, seen, unseen):
+    """2 km blocks of one year: errors of those with 5 km of margin and a reference; then ones without, seen or not."""
+    with_margin, n = errors.size, 2 * errors.size + seen + unseen
+    margin, known, error = np.zeros(n), np.zeros(n), np.zeros(n)
+    margin[: 2 * with_margin], error[:with_margin] = 5.0, errors
+    known[:with_margin], known[2 * with_margin : 2 * with_margin + seen] = 1.0, 1.0
+    number, none = np.arange(n), np.zeros(n, int)
+    layout = pieces.Layout(None, number + 1, none, number, np.c_[none, number], 2000.0, None)
+    measures = {pieces.MARGIN: margin, "observed_area": np.full(n, 4.0)}
+    of_reference = zip(pieces.OF_REFERENCE, (error, margin * known, 4.0 * known), strict=True)
+    return pieces.Pieces(layout, {name: values[None] for name, values in (*measures.items(), *of_reference)})
+
+
+@pytest.mark.parametrize("unseen", [0, 1000])
+def test_ground_where_the_map_does_not_err_takes_no_error_of_the_margins(unseen):
+    """A shift of 10 m and 30 m of scatter from block to block, in half of the ice; sea and bare ground around it."""
+    rng = np.random.default_rng(0)
+    scatter = rng.normal(0, 1, 60)
+    errors = 0.05 + 0.15 * (scatter - scatter.mean()) / scatter.std()
+    of = beside_the_sea(errors, seen=200, unseen=unseen)
+    chosen = np.ones(of.layout.glacier.size, bool)
+    sampling = reference.error_draws(reference.fit(of, (2020,)), of, (2020,), chosen, n_draws=4000)["sampling"]
+    assert sampling.mean() == pytest.approx(2 * errors.sum(), rel=0.03)
+    # Of the mean of 60 blocks, and of the sum of 60 others.
+    assert sampling.std() == pytest.approx(errors.std() * np.sqrt(2 * 60), rel=0.1)
+
+
+def test_ice_that_the_map_missed_counts_where_there_is_no_margin():
+    of = beside_the_sea(np.full(60, 0.05), seen=200, unseen=200)
+    missed = {**of.values, pieces.ERROR: of.values[pieces.ERROR].copy()}
+    missed[pieces.ERROR][0, 120:320:4] = -0.5
+    model = reference.fit(pieces.Pieces(of.layout, missed), (2020,))
+    assert reference.fit(of, (2020,)).area_exposure == pytest.approx(reference.AREA_EXPOSURE / 201)
+    assert model.area_exposure == reference.AREA_EXPOSURE
+
+
 def gappy(seen, reference_years, known):
     """Blocks alike, mapped 2 km2 (10 %) too large everywhere, of which each year saw a share: seen (3, blocks)."""
     n = seen.shape[1]

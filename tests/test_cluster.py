@@ -317,7 +317,7 @@ def test_a_lost_scheduler_is_one_line() -> None:
 
 
 def test_a_killed_worker_of_this_machine_comes_back_however_long_it_takes() -> None:
-    """Dask gave it up after 15 s, in which a busy machine starts none: the map went on with fewer, or waited for ever."""
+    """Dask gave it up after 15 s, in which a busy machine starts none: the map waited, maybe for ever."""
     with (
         dask.config.set({"distributed.deploy.lost-worker-timeout": "10ms"}),
         cluster.connect("local", workers=1, threads=1) as client,

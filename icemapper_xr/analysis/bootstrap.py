@@ -135,7 +135,8 @@ def error_draws(
     -----
     Ratio estimator of the error per exposure, r = sum(e) / sum(x) (Cochran 1977, ch. 6; difference estimator for maps:
     Olofsson et al. 2014, doi:10.1016/j.rse.2014.02.015). A draw resamples the reference blocks for r and gives every
-    block of the region an error r x + sqrt(x) z, z resampled from the residuals: the region's own scatter counts, too.
+    block of the region an error r x + sqrt(x) z, z resampled from the residuals by the blocks' exposure, so that many
+    blocks where next to nothing can be wrong do not hide the scatter of the others: the region's own scatter counts.
     Deviations are widened by sqrt(n / (n - 1)) and by Student's t over the normal quantile, so that the central
     interval of that confidence keeps its meaning for few blocks. Blocks that are not far longer than the errors'
     correlation reaches need their `design`: it widens the deviations once more, and takes Student's t with the degrees
@@ -158,6 +159,7 @@ def error_draws(
     z, root, total = _residuals(e, x, ratio), np.sqrt(target)[:, :, None], target.sum(axis=1)
     mean = ratio * total + e[:, known].sum(axis=1)
     widen = _widening((x > 0).sum(axis=1), design, confidence)
+    often = np.cumsum(x.mean(axis=0)) / x.mean(axis=0).sum()  # residuals are drawn by the blocks' exposure
     draws = np.empty((years, n_draws))
     step = max(1, _BATCH // max(1, years * max(n, m)))
     for start in range(0, n_draws, step):
@@ -165,22 +167,23 @@ def error_draws(
         times = rng.multinomial(n, np.full(n, 1 / n), size=k)  # how often each block is drawn
         drawn = x @ times.T
         again = np.divide(e @ times.T, drawn, out=np.repeat(ratio[:, None], k, axis=1), where=drawn > 0)
-        own = (z[:, rng.integers(0, n, (k, m))] @ root)[..., 0]
+        own = (z[:, np.searchsorted(often[:-1], rng.random((k, m)))] @ root)[..., 0]
         draws[:, start : start + k] = mean[:, None] + widen[:, None] * ((again - ratio[:, None]) * total[:, None] + own)
     return draws[0] if np.ndim(errors) == 1 else draws
 
 
 def _residuals(e: Array, x: Array, ratio: Array) -> Array:
-    """(years, n) residuals by the root of the exposure, of mean 0; 0 where a year did not see the block.
+    """(years, n) residuals by the root of the exposure, of weighted mean 0; 0 where a year did not see the block.
 
     They are drawn with the blocks, the same ones in all years; a year that saw few of them would seem too sure by the
     zeros among them, so its own are enlarged.
     """
     seen = x > 0
-    count = seen.sum(axis=1, keepdims=True)
+    often = np.where(seen, x.mean(axis=0), 0.0)
+    total = often.sum(axis=1, keepdims=True)
     z = np.divide(e - ratio[:, None] * x, np.sqrt(x), out=np.zeros_like(e), where=seen)
-    z = np.where(seen, z - z.sum(axis=1, keepdims=True) / count, 0.0)
-    return np.asarray(z * np.sqrt(e.shape[1] / count))
+    z = np.where(seen, z - (often * z).sum(axis=1, keepdims=True) / total, 0.0)
+    return np.asarray(z * np.sqrt(x.mean(axis=0).sum() / total))
 
 
 def _checked(errors: Any, exposure: Any, target_exposure: Any) -> tuple[Array, Array, Array]:

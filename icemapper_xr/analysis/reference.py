@@ -27,7 +27,8 @@ Array = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 AREA_EXPOSURE: Final = 0.05
-"""Exposure of an area without margin, km of margin per km2 (a judgement: a fifth of the mean of Svalbard, 0.28)."""
+"""Exposure of an area without margin, km of margin per km2, where the reference has none such, and the most that is
+taken (a judgement: a fifth of the mean of Svalbard, 0.28)."""
 MAX_LAG: Final = 5000.0
 """Largest distance of the residuals' variogram, units of the CRS (a judgement: beyond it orbits and snow rule)."""
 SHORTEST: Final = 5
@@ -64,6 +65,8 @@ class ErrorModel:
     """(blocks, 3) grid, row and column."""
     dependence: Dependence | None = None
     """How the errors of neighbouring blocks hang together; None: not at all."""
+    area_exposure: float = AREA_EXPOSURE
+    """Exposure of an area without margin, km of margin per km2."""
 
     def year_of(self, year: int) -> int:
         """Index of the reference year nearest to a year, the earlier one of two."""
@@ -87,9 +90,11 @@ def fit(table: pieces.Pieces, reference_years: Sequence[int], *, dependence: Dep
     AnalysisError
         Fewer than 10 blocks have a reference, in one of its years or in all of them together.
     """
-    whole, seen = _exposure(table.by_block(pieces.REFERENCE_MARGIN), table.by_block(pieces.REFERENCE_AREA))
+    error, margin, area = (table.by_block(name) for name in pieces.OF_REFERENCE)
+    of_area = _area_exposure(error, margin, area, table.layout.size)
+    whole, seen = _exposure(margin, area, of_area)
     some = whole > 0
-    e, x = table.by_block(pieces.ERROR)[:, some], (whole * seen)[:, some]
+    e, x = error[:, some], (whole * seen)[:, some]
     years = tuple(int(year) for year in reference_years)
     for year, count in zip(years, (x > 0).sum(axis=1), strict=True):
         _refuse_few(count, table.layout.size, f"in {year}")
@@ -100,7 +105,23 @@ def fit(table: pieces.Pieces, reference_years: Sequence[int], *, dependence: Dep
         between, scatter = _changes(e[:, all_years], x[:, all_years])
     ratio = e.sum(axis=1) / x.sum(axis=1)
     places = table.layout.places()[some]
-    return ErrorModel(years, e, x, 1000 * ratio, between, scatter, places, dependence)
+    return ErrorModel(years, e, x, 1000 * ratio, between, scatter, places, dependence, of_area)
+
+
+def _area_exposure(error: Array, margin_km: Array, area_km2: Array, size: float) -> float:
+    """Exposure of an area without margin, km of margin per km2, by the errors of reference blocks (years, n) without.
+
+    Sea and bare ground, where the map does not err, would else be given the error of so much margin. One more block,
+    with the errors that `AREA_EXPOSURE` expects, is put to those that were looked at (a rule of succession).
+    """
+    bare = (margin_km == 0).all(axis=0)
+    along, length = float(np.abs(error[:, ~bare]).sum()), float(margin_km.sum())
+    if not along > 0:
+        return AREA_EXPOSURE
+    # In km of margin with as large errors.
+    equivalent = min(float(np.abs(error[:, bare]).sum()) / along * length, AREA_EXPOSURE * area_km2[:, bare].sum())
+    one = len(error) * (size / 1000) ** 2
+    return float((equivalent + AREA_EXPOSURE * one) / (area_km2[:, bare].sum() + one))
 
 
 def _refuse_few(count: int, size: float, when: str) -> None:
@@ -125,7 +146,7 @@ def _changes(e: Array, x: Array) -> tuple[float, float]:
     sigma = np.sqrt(np.sum(changing**2, axis=1) * n / (n - 1)) / x.sum(axis=1)
     between = bootstrap.between_groups(1000 * ratio, np.maximum(1000 * sigma, SMALLEST_M))
     # The difference of two years has twice the variance of what each has of its own.
-    scatter = (np.diff(residual, axis=0) / np.sqrt((x[1:] + x[:-1]) / 2)).std(ddof=1) / np.sqrt(2)
+    scatter = np.sqrt(np.sum(np.diff(residual, axis=0) ** 2) / np.sum(x[1:] + x[:-1]))
     return between, float(scatter)
 
 
@@ -163,7 +184,8 @@ def error_draws(
         `sampling` and `year`: (years, n_draws) km2, paired over the years.
     """
     index = np.array([model.year_of(year) for year in years])
-    whole, seen = (part[..., chosen] for part in _exposure(table.values[pieces.MARGIN], table.values[OBSERVED]))
+    measures = table.values[pieces.MARGIN], table.values[OBSERVED]
+    whole, seen = (part[..., chosen] for part in _exposure(*measures, model.area_exposure))
     then = seen[_rows(model, years)][index]  # in the year whose errors are taken
     both = np.minimum(seen, then)
     share = np.divide(both, then, out=np.zeros_like(both), where=then > 0)
@@ -204,8 +226,8 @@ def _rows(model: ErrorModel, years: Sequence[int]) -> list[int]:
 def _referenced(model: ErrorModel, table: pieces.Pieces, years: Sequence[int]) -> Array:
     """(pieces,) share of the exposure that has a reference, both in the years that have one: a margin may shorten."""
     there = _rows(model, years)
-    every = _sum(table.values[pieces.MARGIN][there], table.values[OBSERVED][there])
-    part = _sum(table.values[pieces.REFERENCE_MARGIN], table.values[pieces.REFERENCE_AREA])
+    every = _sum(table.values[pieces.MARGIN][there], table.values[OBSERVED][there], model.area_exposure)
+    part = _sum(table.values[pieces.REFERENCE_MARGIN], table.values[pieces.REFERENCE_AREA], model.area_exposure)
     return np.clip(np.divide(part, every, out=np.zeros_like(part), where=every > 0), 0.0, 1.0)
 
 
@@ -229,18 +251,18 @@ def _design(
     return dependence_.design(model.dependence, model.places, here, where.places()[some], target[some])
 
 
-def _exposure(margin_km: Array, area_km2: Array) -> tuple[Array, Array]:
+def _exposure(margin_km: Array, area_km2: Array, of_area: float) -> tuple[Array, Array]:
     """Mean exposure (n,) of what is ever seen, and the share (years, n) of it that each year saw."""
     most = area_km2.max(axis=0)
     seen = np.divide(area_km2, most, out=np.zeros_like(area_km2), where=most > 0)
     shares = seen.sum(axis=0)
-    every = _sum(margin_km, area_km2)
+    every = _sum(margin_km, area_km2, of_area)
     return np.divide(every, shares, out=np.zeros_like(every), where=shares > 0), seen
 
 
-def _sum(margin_km: Array, area_km2: Array) -> Array:
+def _sum(margin_km: Array, area_km2: Array, of_area: float) -> Array:
     """(n,) exposure of all years together."""
-    return np.asarray(margin_km.sum(axis=0) + AREA_EXPOSURE * area_km2.sum(axis=0))
+    return np.asarray(margin_km.sum(axis=0) + of_area * area_km2.sum(axis=0))
 
 
 def residual_block(
