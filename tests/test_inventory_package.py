@@ -444,6 +444,18 @@ def test_the_smallest_glacier_is_as_long_as_its_outline() -> None:
     assert inventory.topography(small, dem)[0]["lmax_m"].item() == pytest.approx(120, rel=0.05)
 
 
+def test_the_terminus_of_a_coarse_outline_is_its_lowest_point() -> None:
+    y, x = axes()
+    z = 1000 + 0.1 * (y[:, None] - y.mean()) + 0.2 * np.abs(x[None] - x.mean())  # a valley that falls to the south
+    dem = xr.DataArray(z.astype(np.float32), dims=("y", "x"), coords={"y": y, "x": x}).rio.write_crs(32633)
+    square = shapely.box(x.mean() - 1000, y.mean() - 1000, x.mean() + 1000, y.mean() + 1000)
+    row = inventory.topography(gpd.GeoDataFrame(geometry=[square], crs=32633), dem)[0].iloc[0]
+    to_grid = pyproj.Transformer.from_crs(4326, 32633, always_xy=True)
+    end = np.array(to_grid.transform(row["termlon"], row["termlat"]))
+    assert np.hypot(*(end - (x.mean(), y.mean() - 1000))) < 15  # a corner is 1000 m away
+    assert row["lmax_m"] == pytest.approx(np.hypot(1000, 2000), rel=0.03)
+
+
 def test_several_polygons_in_a_row_have_no_topography() -> None:
     dem, disc = slope_of(32633, 100.0, 60)
     flat = disc.to_crs(32633).geometry.item()

@@ -153,7 +153,7 @@ def _facing(relief: Relief, inside: npt.NDArray[np.bool_]) -> tuple[float, float
 
 
 def _lowest(shape: Any, relief: Relief) -> tuple[float, float]:
-    outline = shapely.get_coordinates(shape.exterior)
+    outline = shapely.get_coordinates(shapely.segmentize(shape.exterior, relief.cell))  # simplified ones have few
     z = sample(relief, outline[:, 0], outline[:, 1])
     k = int(np.nanargmin(z)) if np.isfinite(z).any() else 0
     return float(outline[k, 0]), float(outline[k, 1])
