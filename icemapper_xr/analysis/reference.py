@@ -146,7 +146,7 @@ def _changes(e: Array, x: Array) -> tuple[float, float]:
     sigma = np.sqrt(np.sum(changing**2, axis=1) * n / (n - 1)) / x.sum(axis=1)
     between = bootstrap.between_groups(1000 * ratio, np.maximum(1000 * sigma, SMALLEST_M))
     # The difference of two years has twice the variance of what each has of its own.
-    scatter = np.sqrt(np.sum(np.diff(residual, axis=0) ** 2) / np.sum(x[1:] + x[:-1]))
+    scatter = np.sqrt(np.sum(np.diff(residual, axis=0) ** 2) * n / (n - 1) / np.sum(x[1:] + x[:-1]))
     return between, float(scatter)
 
 
