@@ -106,6 +106,13 @@ def test_mixed_precision_is_close(precision, bits, variant):
     assert difference.mean() < 0.005 * 2 ** (11 - bits)
 
 
+@pytest.mark.parametrize(("precision", "said"), [("float32", False), ("mixed_float16", True)])
+def test_half_precision_on_a_processor_is_slow_and_said_to_be(precision, said, caplog):
+    forget_networks()
+    model(precision=precision)(np.zeros((1, 15, 8, 8, 2), np.float32))
+    assert ("without a GPU takes ten to forty times as long" in caplog.text) is said
+
+
 @pytest.mark.parametrize("variant", support.VARIANTS)
 def test_openvino_computes_in_bfloat16_where_the_processor_does(variant):
     need("openvino")

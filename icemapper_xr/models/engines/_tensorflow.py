@@ -62,6 +62,12 @@ class TensorFlowNetwork:
         self.batch = recipe.batch_size or (GPU_BATCH if on_gpu else CPU_BATCH)
         if recipe.precision == "float32":
             _without_tf32()
+        elif not on_gpu:
+            _log.warning(
+                "precision=%r without a GPU takes ten to forty times as long as 'float32', unless the processor "
+                "computes in it",
+                recipe.precision,
+            )
         self._model = _build(recipe)
         self._graphs: OrderedDict[tuple[int, ...], Any] = OrderedDict()
         _log.info(
