@@ -202,6 +202,10 @@ def test_a_folder_has_one_cube(folder: Path, tmp_path: Path) -> None:
     moved = big.rename(tmp_path / "moved.zarr")
     with pytest.raises(StoreError, match=rf"a cube that was moved: write its place into .*{store.POINTER}"):
         pipeline.map_glaciers(out=tmp_path / "out", store=moved, **options)
+    for verb in (pipeline.status_of_run, lambda out: pipeline.map_glaciers(out=out, **options)):
+        with pytest.raises(StoreError, match=rf"out is not at {big}: mount that disk; if it was moved, write"):
+            verb(tmp_path / "out")
+    assert not big.exists()
     (tmp_path / "out" / store.POINTER).write_text(json.dumps({"store": str(moved)}))
     (kept,) = pipeline.map_glaciers(out=tmp_path / "out", store=moved, **options).years
     assert kept.units == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 from pathlib import Path
@@ -44,7 +45,7 @@ def cube_of(source: PathLike) -> str:
     Raises
     ------
     StoreError
-        ``store.json`` cannot be read.
+        ``store.json`` cannot be read, or there is nothing on this machine's disks where it says.
     """
     if addresses.is_remote(source):
         url = plain(source)
@@ -52,7 +53,10 @@ def cube_of(source: PathLike) -> str:
     folder = addresses.local_path(source)
     if reading.is_store(folder):
         return str(folder)
-    return pointed(folder) or str(folder / CUBE)
+    there = pointed(folder)
+    if there is not None and _gone(there):
+        raise _moved(folder, there)
+    return there or str(folder / CUBE)
 
 
 def folder_of(source: PathLike) -> Path:
@@ -99,10 +103,12 @@ def elsewhere(folder: Path, cube: PathLike | None) -> str | None:
     OptionError
         It is no place for a cube, or holds a token.
     StoreError
-        The folder has another cube.
+        The folder has another cube, or its cube is no longer where it says.
     """
     there = pointed(folder)
     if cube is None:
+        if there is not None and _gone(there):
+            raise _moved(folder, there)
         return there
     url = plain(cube)
     if redact.text(url) != url or "?" in url:
@@ -122,6 +128,21 @@ def elsewhere(folder: Path, cube: PathLike | None) -> str | None:
             f"{folder} has a cube of its own ({CUBE}), not {url}: name another folder, or leave store out"
         )
     return url
+
+
+def _gone(cube: str) -> bool:
+    """Whether nothing is left of a cube on a disk, nor is hidden beside its place while it is made or replaced."""
+    if addresses.is_remote(cube):
+        return False
+    path = Path(cube)
+    return not any(path.parent.glob(f"*{glob.escape(path.name)}*"))
+
+
+def _moved(folder: Path, there: str) -> errors.StoreError:
+    return errors.StoreError(
+        f"the cube of {folder} is not at {there}: mount that disk; if it was moved, write its place into "
+        f"{folder / POINTER}; if it is to be made anew, map it with --store {there}"
+    )
 
 
 def point(folder: Path, cube: PathLike) -> None:
