@@ -130,7 +130,7 @@ def session(
                 with contextlib.suppress(OSError, errors.StoreError):
                     _sweep(location)
             if isinstance(error, OSError):
-                raise _explained(error, location) from error
+                raise errors.StoreError(f"{_explained(error, location)}; mend this and run again") from error
             raise
 
 
