@@ -14,7 +14,7 @@ import pytest
 import xarray as xr
 
 import icemapper_xr as ix
-from icemapper_xr import pipeline, store
+from icemapper_xr import conventions, pipeline, store
 from icemapper_xr.conventions import MIN_STEPS
 from icemapper_xr.errors import OptionError, StoreError
 from icemapper_xr.pipeline import execution, mapping, records, units
@@ -217,6 +217,37 @@ def test_a_folder_has_one_cube(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "out" / "store.json").write_text("{")
     with pytest.raises(StoreError, match=r"store\.json does not say where the cube is"):
         pipeline.status_of_run(tmp_path / "out")
+
+
+def test_where_a_folder_says_its_cube_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    cube, pointer = tmp_path / "a.zarr", tmp_path / "out" / store.POINTER
+    cube.mkdir()
+    pointer.parent.mkdir()
+    for said in ("~/a.zarr", cube.as_uri(), f"{cube}/"):  # written by hand
+        pointer.write_text(json.dumps({"store": said}))
+        assert store.cube_of(pointer.parent) == str(cube)
+        assert store.elsewhere(pointer.parent, None) == store.elsewhere(pointer.parent, cube) == str(cube)
+    for name in (".a.zarr.old", ".a.zarr.2023.new"):  # being replaced
+        hidden = cube.rename(tmp_path / name)
+        assert store.cube_of(pointer.parent) == str(cube)
+        hidden.rename(cube)
+    for name in ("alpha.zarr", "a.zarr.bak", "a.zarr-2023"):
+        cube.rename(tmp_path / name)
+        with pytest.raises(StoreError, match=rf"out is not at {cube}: mount that disk"):
+            store.cube_of(pointer.parent)
+        (tmp_path / name).rename(cube)
+
+
+def test_a_folder_whose_cube_is_gone_is_no_matter_of_another_cube(folder: Path, tmp_path: Path) -> None:
+    options = {"catalog": folder, "weights": FakeSegmenter(window=32), "years": (2023,), **AREA}
+    cube = Path(str(pipeline.map_glaciers(out=tmp_path / "out", **options).store))
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / store.POINTER).write_text(json.dumps({"store": str(tmp_path / "gone.zarr")}))
+    lying_there = cube.rename(other / "own.zarr")
+    assert records.threshold_of(lying_there) == conventions.THRESHOLD
+    pipeline.outlines_of_run(lying_there)
 
 
 def test_a_run_that_is_refused_leaves_neither_folder_nor_pointer(folder: Path, tmp_path: Path) -> None:

@@ -111,8 +111,9 @@ def divides_of_run(
 
 def _with_band(path: Path, drawn: gpd.GeoDataFrame, calibration: str | Path) -> gpd.GeoDataFrame:
     """Measure the margins of outlines whose map lies beside them, where that was not done."""
-    there = tiled.is_region(path.parent) or store.exists(store.cube_of(path.parent))
-    if path.name != OUTLINES or "half_width_m" in drawn or not there:
+    if path.name != OUTLINES or "half_width_m" in drawn:
+        return drawn
+    if not (tiled.is_region(path.parent) or store.exists(store.cube_of(path.parent))):
         return drawn
     made = settings_of(path.parent)
     how = {name: float(made[name]) for name in ("threshold", "min_hole_km2") if name in made}
@@ -122,9 +123,8 @@ def _with_band(path: Path, drawn: gpd.GeoDataFrame, calibration: str | Path) -> 
 
 def _at_edge(path: Path, table: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     """Tell the pieces of an outline at the data's edge that lie there from those that do not; not in a region."""
-    cube = store.cube_of(path.parent)
     there = table["touches_edge"].to_numpy(dtype=bool, copy=True)
-    if path.name != OUTLINES or not there.any() or not store.exists(cube):
+    if path.name != OUTLINES or not there.any() or not store.exists(cube := store.cube_of(path.parent)):
         return table
     years = [int(year) for year in table[conventions.YEAR].unique()]
     with store.steady(cube, store.state(cube, years), years):

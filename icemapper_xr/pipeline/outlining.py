@@ -234,7 +234,7 @@ def outlines_of_run(
     if simplify:  # which takes bodies below what is kept
         together = together[together["area_km2"] >= min_area_km2].reset_index(drop=True)
     vectorise.write(together, target)
-    if own and store.plain(store.cube_of(source)) == store.plain(store.cube_of(target.parent)):
+    if own and store.same_cube(source, target.parent):
         # what `divides`, `export` and `qc` take for the drawing of the folder; not of a cube that lies in it by chance
         drawing = {"threshold": threshold, "min_area_km2": min_area_km2, "min_hole_km2": min_hole_km2}
         records.redrawn(target.parent, **drawing)

@@ -51,7 +51,7 @@ def threshold_of(source: str | Path) -> float:
         The settings cannot be read.
     """
     folder = store.folder_of(source)
-    own = store.plain(store.cube_of(source)) == store.plain(store.cube_of(folder))
+    own = store.same_cube(source, folder)
     return float(settings_of(folder).get("threshold", conventions.THRESHOLD) if own else conventions.THRESHOLD)
 
 

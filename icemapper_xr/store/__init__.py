@@ -18,6 +18,7 @@ from icemapper_xr.store.folders import (
     folder_of,
     plain,
     point,
+    same_cube,
     unpoint,
 )
 from icemapper_xr.store.handover import Handover
@@ -65,6 +66,7 @@ __all__ = [
     "point",
     "provenance",
     "reads_from",
+    "same_cube",
     "session",
     "state",
     "status",

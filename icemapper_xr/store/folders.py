@@ -13,7 +13,7 @@ from icemapper_xr.store import reading
 from icemapper_xr.store.location import Location, replace_file
 from icemapper_xr.store.pointer import CUBE, POINTER, pointed
 
-__all__ = ["CUBE", "POINTER", "cube_of", "elsewhere", "exists", "folder_of", "plain", "point", "unpoint"]
+__all__ = ["CUBE", "POINTER", "cube_of", "elsewhere", "exists", "folder_of", "plain", "point", "same_cube", "unpoint"]
 
 PathLike = str | os.PathLike[str]
 
@@ -47,16 +47,39 @@ def cube_of(source: PathLike) -> str:
     StoreError
         ``store.json`` cannot be read, or there is nothing on this machine's disks where it says.
     """
+    cube, there = _said(source)
+    if there and _gone(cube):
+        raise _moved(addresses.local_path(source), cube)
+    return cube
+
+
+def same_cube(one: PathLike, other: PathLike) -> bool:
+    """Tell whether two folders, or cubes, mean the same cube, be it there or not.
+
+    Raises
+    ------
+    StoreError
+        ``store.json`` cannot be read.
+    """
+    return plain(_said(one)[0]) == plain(_said(other)[0])
+
+
+def _said(source: PathLike) -> tuple[str, bool]:
+    """Return the cube of a folder, or the one named itself, and whether ``store.json`` says so."""
     if addresses.is_remote(source):
         url = plain(source)
-        return url if url.endswith(".zarr") or reading.is_store(url) else f"{url}/{CUBE}"
+        return url if url.endswith(".zarr") or reading.is_store(url) else f"{url}/{CUBE}", False
     folder = addresses.local_path(source)
     if reading.is_store(folder):
-        return str(folder)
+        return str(folder), False
+    there = _pointed(folder)
+    return there or str(folder / CUBE), there is not None
+
+
+def _pointed(folder: Path) -> str | None:
+    """Return where a folder says its cube is, as `plain` has it: the file may be written by hand."""
     there = pointed(folder)
-    if there is not None and _gone(there):
-        raise _moved(folder, there)
-    return there or str(folder / CUBE)
+    return None if there is None else plain(there)
 
 
 def folder_of(source: PathLike) -> Path:
@@ -105,7 +128,7 @@ def elsewhere(folder: Path, cube: PathLike | None) -> str | None:
     StoreError
         The folder has another cube, or its cube is no longer where it says.
     """
-    there = pointed(folder)
+    there = _pointed(folder)
     if cube is None:
         if there is not None and _gone(there):
             raise _moved(folder, there)
@@ -132,10 +155,10 @@ def elsewhere(folder: Path, cube: PathLike | None) -> str | None:
 
 def _gone(cube: str) -> bool:
     """Whether nothing is left of a cube on a disk, nor is hidden beside its place while it is made or replaced."""
-    if addresses.is_remote(cube):
+    path = Location.parse(cube).local
+    if path is None or path.exists():
         return False
-    path = Path(cube)
-    return not any(path.parent.glob(f"*{glob.escape(path.name)}*"))
+    return not any(path.parent.glob(f".{glob.escape(path.name)}.*"))
 
 
 def _moved(folder: Path, there: str) -> errors.StoreError:
