@@ -360,3 +360,12 @@ def test_draws_are_as_much_wider_as_the_design_says():
     from scipy import stats
 
     assert wide.std() / plain.std() == pytest.approx(2 * stats.t.ppf(0.975, 5) / stats.t.ppf(0.975, 19), rel=1e-9)
+
+
+def test_blocks_where_nothing_can_be_wrong_add_no_degrees_of_freedom():
+    errors, none = np.random.default_rng(0).normal(0, 1, 12), np.zeros(200)
+    alone, beside = (
+        bootstrap.error_draws(np.r_[errors, more], np.r_[np.ones(12), more + 1e-6], [1.0], n_draws=20_000).std()
+        for more in (none[:0], none)
+    )
+    assert beside == pytest.approx(alone, rel=0.05)

@@ -40,6 +40,8 @@ MIN_BLOCKS: Final = 10
 
 _BATCH: Final = 2_000_000
 """Numbers held at once."""
+_FEWEST = 2
+"""Blocks that a reference counts for at least: of one alone no scatter is known."""
 
 
 # -- the published bootstrap ------------------------------------------------------------------------------------------
@@ -137,10 +139,10 @@ def error_draws(
     Olofsson et al. 2014, doi:10.1016/j.rse.2014.02.015). A draw resamples the reference blocks for r and gives every
     block of the region an error r x + sqrt(x) z, z resampled from the residuals by the blocks' exposure, so that many
     blocks where next to nothing can be wrong do not hide the scatter of the others: the region's own scatter counts.
-    Deviations are widened by sqrt(n / (n - 1)) and by Student's t over the normal quantile, so that the central
-    interval of that confidence keeps its meaning for few blocks. Blocks that are not far longer than the errors'
-    correlation reaches need their `design`: it widens the deviations once more, and takes Student's t with the degrees
-    of freedom left.
+    Deviations are widened by sqrt(n / (n - 1)), n = sum(x)^2 / sum(x^2), and by Student's t over the normal quantile,
+    so that the central interval of that confidence keeps its meaning for few blocks. Blocks that are not far
+    longer than the errors' correlation reaches need their `design`: it widens the deviations once more, and takes
+    Student's t with the degrees of freedom left.
 
     Raises
     ------
@@ -158,7 +160,7 @@ def error_draws(
     ratio = e.sum(axis=1) / x.sum(axis=1)
     z, root, total = _residuals(e, x, ratio), np.sqrt(target)[:, :, None], target.sum(axis=1)
     mean = ratio * total + e[:, known].sum(axis=1)
-    widen = _widening((x > 0).sum(axis=1), design, confidence)
+    widen = _widening(x, design, confidence)
     often = np.cumsum(x.mean(axis=0)) / x.mean(axis=0).sum()  # residuals are drawn by the blocks' exposure
     draws = np.empty((years, n_draws))
     step = max(1, _BATCH // max(1, years * max(n, m)))
@@ -208,12 +210,20 @@ def _checked(errors: Any, exposure: Any, target_exposure: Any) -> tuple[Array, A
     return e, np.broadcast_to(x, e.shape), np.broadcast_to(target, (e.shape[0], target.shape[1]))
 
 
-def _widening(n: npt.NDArray[np.int64], design: Design | None, confidence: float) -> Array:
+def _widening(x: Array, design: Design | None, confidence: float) -> Array:
+    """(years,) what deviations are widened by.
+
+    Residuals are drawn by exposure: their mean square has the expectation 1 - 1 / n of the variance, and n - 1 degrees
+    of freedom, with n = sum(x)^2 / sum(x^2) (Kish), to which blocks where next to nothing can be wrong add none.
+    """
     from scipy import stats
 
-    inflation, dof = (1.0, n - 1) if design is None else design
+    blocks = (x > 0).sum(axis=1)
+    n = np.maximum(x.sum(axis=1) ** 2 / np.sum(x**2, axis=1), _FEWEST)
+    inflation, dof = (1.0, blocks - 1) if design is None else design
     end = (1 + confidence) / 2
-    return np.asarray(inflation * np.sqrt(n / (n - 1)) * stats.t.ppf(end, dof) / stats.norm.ppf(end))
+    freedom = np.maximum(dof * (n - 1) / (blocks - 1), _FEWEST - 1)
+    return np.asarray(inflation * np.sqrt(n / (n - 1)) * stats.t.ppf(end, freedom) / stats.norm.ppf(end))
 
 
 # -- a bias that blocks share -----------------------------------------------------------------------------------------
