@@ -174,7 +174,8 @@ def test_a_disk_that_takes_no_more(tmp_path: Path, undisturbed: dict[str, bytes]
     assert chunk_files(path) == undisturbed
 
 
-def test_a_folder_without_rights(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rights", [0o555, 0o000])
+def test_a_folder_without_rights(tmp_path: Path, rights: int) -> None:
     folder = tmp_path / "locked"
     folder.mkdir()
     store.write(store_cases.result(left=500_160.0, top=8_700_160.0), folder / "a.zarr", year=2023, chunk=32)
@@ -188,7 +189,7 @@ def test_a_folder_without_rights(tmp_path: Path) -> None:
             part.chmod(part.stat().st_mode | 0o011)
             if part.name.startswith("pytest-of-"):
                 break
-    folder.chmod(0o555)
+    folder.chmod(rights)
     try:
         output, _ = start(folder / "a.zarr", before=before).communicate(timeout=120)
     finally:

@@ -156,7 +156,7 @@ def _write_raster(
             try:
                 rasterio.shutil.copy(raster, str(part), driver="COG", num_threads="1", **layout)
             except Exception as error:  # GDAL's own have no common name in rasterio
-                raise OSError(" ".join(str(error).split())) from error
+                raise OSError(errors.one_line(error)) from error
 
 
 def _write_truth(folder: Path, scene: Scene, years: Sequence[int]) -> None:

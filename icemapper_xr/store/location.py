@@ -79,7 +79,7 @@ class Location:
             return cls(addresses.unfolded(text).rstrip("/"))
         local = addresses.local_path(text).absolute()
         # A store is replaced by renaming, which would take a link's name from it, and leave what it leads to.
-        return cls(str(local.resolve() if local.is_symlink() else local))
+        return cls(str(local.resolve() if os.path.islink(local) else local))
 
     @property
     def local(self) -> Path | None:
@@ -146,7 +146,21 @@ class Location:
             ) from error
 
     def kind(self) -> str:
-        """Tell what is there: 'absent', 'empty', 'file', 'store' (any zarr v3 group) or 'other'."""
+        """Tell what is there: 'absent', 'empty', 'file', 'store' (any zarr v3 group) or 'other'.
+
+        Raises
+        ------
+        StoreError
+            The rights of the folders above it do not let this be told.
+        """
+        if self.local is not None:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                try:
+                    self.local.stat()
+                except PermissionError as error:
+                    raise errors.StoreError(
+                        f"{self.local} cannot be looked at ({error.strerror}): mend the rights of the folders above it"
+                    ) from error
         filesystem, root = self._filesystem()
         filesystem.invalidate_cache()
         if not filesystem.exists(root):
