@@ -21,6 +21,7 @@ __all__ = [
     "VectorError",
     "WeightsError",
     "first_line",
+    "not_written",
     "one_line",
 ]
 
@@ -33,6 +34,11 @@ def one_line(error: BaseException) -> str:
 def first_line(error: BaseException) -> str:
     """Return the first line of what an error says; its kind where it says nothing."""
     return (str(error).splitlines() or [""])[0] or type(error).__name__
+
+
+def not_written(error: OSError, *, other: str) -> str:
+    """Say why a file or folder was not written, and what to do: the disk may be full, or the place be closed."""
+    return f"{error.strerror or error}; make room for it or name another {other}"
 
 
 class IcemapperError(ValueError):

@@ -148,7 +148,7 @@ def save(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 150) -> Pat
             figure.savefig(part, dpi=dpi, format=suffix)
     except OSError as error:
         raise errors.StoreError(
-            f"Cannot write the picture {target}: {error.strerror}; make room for it or name another file"
+            f"Cannot write the picture {target}: {errors.not_written(error, other='file')}"
         ) from error
     return target
 

@@ -158,10 +158,10 @@ def error_draws(
         raise OptionError(f"inside has the shape {known.shape}, not ({n},); pass one flag a reference block")
     rng = np.random.default_rng(seed)
     ratio = e.sum(axis=1) / x.sum(axis=1)
-    z, root, total = _residuals(e, x, ratio), np.sqrt(target)[:, :, None], target.sum(axis=1)
+    often = x.mean(axis=0) / x.mean(axis=0).sum()  # residuals are drawn by the blocks' exposure
+    z, root, total = _residuals(e, x, ratio, often), np.sqrt(target)[:, :, None], target.sum(axis=1)
     mean = ratio * total + e[:, known].sum(axis=1)
     widen = _widening(x, design, confidence)
-    often = np.cumsum(x.mean(axis=0)) / x.mean(axis=0).sum()  # residuals are drawn by the blocks' exposure
     draws = np.empty((years, n_draws))
     step = max(1, _BATCH // max(1, years * max(n, m)))
     for start in range(0, n_draws, step):
@@ -169,23 +169,23 @@ def error_draws(
         times = rng.multinomial(n, np.full(n, 1 / n), size=k)  # how often each block is drawn
         drawn = x @ times.T
         again = np.divide(e @ times.T, drawn, out=np.repeat(ratio[:, None], k, axis=1), where=drawn > 0)
-        own = (z[:, np.searchsorted(often[:-1], rng.random((k, m)))] @ root)[..., 0]
+        own = (z[:, rng.choice(n, (k, m), p=often)] @ root)[..., 0]
         draws[:, start : start + k] = mean[:, None] + widen[:, None] * ((again - ratio[:, None]) * total[:, None] + own)
     return draws[0] if np.ndim(errors) == 1 else draws
 
 
-def _residuals(e: Array, x: Array, ratio: Array) -> Array:
+def _residuals(e: Array, x: Array, ratio: Array, often: Array) -> Array:
     """(years, n) residuals by the root of the exposure, of weighted mean 0; 0 where a year did not see the block.
 
-    They are drawn with the blocks, the same ones in all years; a year that saw few of them would seem too sure by the
-    zeros among them, so its own are enlarged.
+    They are drawn with the blocks, `often` (n,) of the time each, the same ones in all years; a year that saw few of
+    them would seem too sure by the zeros among them, so its own are enlarged.
     """
     seen = x > 0
-    often = np.where(seen, x.mean(axis=0), 0.0)
-    total = often.sum(axis=1, keepdims=True)
+    weight = np.where(seen, often, 0.0)
+    share = weight.sum(axis=1, keepdims=True)
     z = np.divide(e - ratio[:, None] * x, np.sqrt(x), out=np.zeros_like(e), where=seen)
-    z = np.where(seen, z - (often * z).sum(axis=1, keepdims=True) / total, 0.0)
-    return np.asarray(z * np.sqrt(x.mean(axis=0).sum() / total))
+    z = np.where(seen, z - (weight * z).sum(axis=1, keepdims=True) / share, 0.0)
+    return np.asarray(z / np.sqrt(share))
 
 
 def _checked(errors: Any, exposure: Any, target_exposure: Any) -> tuple[Array, Array, Array]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from icemapper_xr import whole
-from icemapper_xr.errors import StoreError, VectorError
+from icemapper_xr.errors import StoreError, VectorError, not_written
 from icemapper_xr.inventory import products, schema
 
 if TYPE_CHECKING:
@@ -161,9 +161,7 @@ def _whole(folder: Path, fill: Callable[[Path], None]) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
     except OSError as error:
-        raise VectorError(
-            f"Cannot write {folder}: {error.strerror or error}; make room for it or name another folder"
-        ) from error
+        raise VectorError(f"Cannot write {folder}: {not_written(error, other='folder')}") from error
     old = partial.with_suffix(".old")
     try:
         fill(partial)
@@ -180,9 +178,7 @@ def _whole(folder: Path, fill: Callable[[Path], None]) -> Path:
         for part in filter(whole.abandoned, target.parent.glob(f".{glob.escape(target.name)}.????????.partial")):
             shutil.rmtree(part, ignore_errors=True)
     except OSError as error:
-        raise VectorError(
-            f"Cannot write {folder}: {error.strerror or error}; make room for it or name another folder"
-        ) from error
+        raise VectorError(f"Cannot write {folder}: {not_written(error, other='folder')}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder

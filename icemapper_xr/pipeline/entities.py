@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from icemapper_xr import addresses, conventions, inventory, store, vectorise, whole
-from icemapper_xr.errors import OptionError, StoreError, VectorError
+from icemapper_xr.errors import OptionError, StoreError, VectorError, not_written
 from icemapper_xr.inventory import links, names, shapes
 from icemapper_xr.pipeline import divided, observed, outlining, tables, tiled
 from icemapper_xr.pipeline.outlining import OUTLINES
@@ -386,7 +386,5 @@ def write_table(table: pd.DataFrame, path: Path) -> Path:
         with whole.appearing(path) as part:
             table.to_csv(part, index=False, float_format="%.9g", encoding="utf-8")
     except OSError as error:
-        raise VectorError(
-            f"Cannot write {path}: {error.strerror or error}; make room for it or name another folder"
-        ) from error
+        raise VectorError(f"Cannot write {path}: {not_written(error, other='folder')}") from error
     return path

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from icemapper_xr import addresses, store, vectorise, whole
-from icemapper_xr.errors import OptionError, StoreError
+from icemapper_xr.errors import OptionError, StoreError, not_written
 from icemapper_xr.pipeline import tiled
 
 if TYPE_CHECKING:
@@ -122,9 +122,7 @@ def write(
         else:
             _write_gpkg(table, path, shapes, key, as_json(dict(about)))
     except OSError as error:
-        raise StoreError(
-            f"cannot write the table {path}: {error.strerror or error}; make room for it or name another file"
-        ) from error
+        raise StoreError(f"cannot write the table {path}: {not_written(error, other='file')}") from error
     return path
 
 
@@ -188,9 +186,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         _put(path, content)
     except OSError as error:
-        raise StoreError(
-            f"cannot write {path}: {error.strerror or error}; make room for it or name another file"
-        ) from error
+        raise StoreError(f"cannot write {path}: {not_written(error, other='file')}") from error
 
 
 def _put(path: Path, content: bytes) -> None:

@@ -163,8 +163,7 @@ def _write_whole(scene: scenes.Scene, target: Path) -> Path:
             target.rmdir()
         part.rename(target)
     except OSError as error:
-        reason = error.strerror or error
-        raise errors.StoreError(f"Cannot write {target}: {reason}; make room for it or name another folder") from error
+        raise errors.StoreError(f"Cannot write {target}: {errors.not_written(error, other='folder')}") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return target

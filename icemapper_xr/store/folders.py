@@ -48,8 +48,8 @@ def cube_of(source: PathLike) -> str:
         ``store.json`` cannot be read, or there is nothing on this machine's disks where it says.
     """
     cube, there = _said(source)
-    if there and _gone(cube):
-        raise _moved(addresses.local_path(source), cube)
+    if there:
+        _refuse_moved(addresses.local_path(source), cube)
     return cube
 
 
@@ -72,14 +72,8 @@ def _said(source: PathLike) -> tuple[str, bool]:
     folder = addresses.local_path(source)
     if reading.is_store(folder):
         return str(folder), False
-    there = _pointed(folder)
-    return there or str(folder / CUBE), there is not None
-
-
-def _pointed(folder: Path) -> str | None:
-    """Return where a folder says its cube is, as `plain` has it: the file may be written by hand."""
     there = pointed(folder)
-    return None if there is None else plain(there)
+    return there or str(folder / CUBE), there is not None
 
 
 def folder_of(source: PathLike) -> Path:
@@ -128,10 +122,10 @@ def elsewhere(folder: Path, cube: PathLike | None) -> str | None:
     StoreError
         The folder has another cube, or its cube is no longer where it says.
     """
-    there = _pointed(folder)
+    there = pointed(folder)
     if cube is None:
-        if there is not None and _gone(there):
-            raise _moved(folder, there)
+        if there is not None:
+            _refuse_moved(folder, there)
         return there
     url = plain(cube)
     if redact.text(url) != url or "?" in url:
@@ -153,18 +147,14 @@ def elsewhere(folder: Path, cube: PathLike | None) -> str | None:
     return url
 
 
-def _gone(cube: str) -> bool:
-    """Whether nothing is left of a cube on a disk, nor is hidden beside its place while it is made or replaced."""
+def _refuse_moved(folder: Path, cube: str) -> None:
+    """Refuse a folder of whose cube nothing is left on a disk, nor hidden beside its place while it is made."""
     path = Location.parse(cube).local
-    if path is None or path.exists():
-        return False
-    return not any(path.parent.glob(f".{glob.escape(path.name)}.*"))
-
-
-def _moved(folder: Path, there: str) -> errors.StoreError:
-    return errors.StoreError(
-        f"the cube of {folder} is not at {there}: mount that disk; if it was moved, write its place into "
-        f"{folder / POINTER}; if it is to be made anew, map it with --store {there}"
+    if path is None or path.exists() or any(path.parent.glob(f".{glob.escape(path.name)}.*")):
+        return
+    raise errors.StoreError(
+        f"the cube of {folder} is not at {cube}: mount that disk; if it was moved, write its place into "
+        f"{folder / POINTER}; if it is to be made anew, map it with --store {cube}"
     )
 
 

@@ -154,13 +154,14 @@ class Location:
             The rights of the folders above it do not let this be told.
         """
         if self.local is not None:
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                try:
-                    self.local.stat()
-                except PermissionError as error:
-                    raise errors.StoreError(
-                        f"{self.local} cannot be looked at ({error.strerror}): mend the rights of the folders above it"
-                    ) from error
+            try:
+                self.local.stat()
+            except (FileNotFoundError, NotADirectoryError):
+                return "absent"
+            except PermissionError as error:
+                raise errors.StoreError(
+                    f"{self.local} cannot be looked at ({error.strerror}): mend the rights of the folders above it"
+                ) from error
         filesystem, root = self._filesystem()
         filesystem.invalidate_cache()
         if not filesystem.exists(root):

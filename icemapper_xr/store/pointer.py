@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from icemapper_xr import errors
+from icemapper_xr.store.location import Location
 
 __all__ = ["CUBE", "POINTER", "pointed"]
 
@@ -17,13 +18,14 @@ POINTER: Final = "store.json"
 
 
 def pointed(folder: Path) -> str | None:
-    """Return what the pointer in a folder says; None if there is none."""
+    """Return the path, absolute, or URL that the pointer in a folder says; None if there is none."""
     path = folder / POINTER
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["store"])
+        said = str(json.loads(path.read_text(encoding="utf-8"))["store"])
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise errors.StoreError(
             f'{path} does not say where the cube is ({error}): write {{"store": "s3://..."}} into it'
         ) from error
+    return Location.parse(said).url  # it may be written by hand
