@@ -26,9 +26,10 @@ __all__ = [
 ]
 
 
-def one_line(error: BaseException) -> str:
-    """Return what an error says, in one line; its kind where it says nothing."""
-    return " ".join(str(error).split()) or type(error).__name__
+def one_line(error: BaseException, *, most: int | None = None) -> str:
+    """Return what an error says, in one line, cut before the word at `most` characters; its kind if it says nothing."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if most is None or len(text) <= most else f"{text[:most].rsplit(' ', 1)[0]} ..."
 
 
 def first_line(error: BaseException) -> str:

@@ -175,6 +175,9 @@ def test_a_checkpoint_that_finds_no_room_leaves_the_old_one(tmp_path: Path) -> N
     assert state.read_state(path, "digest").step == 4
     with files_of_at_most(10), pytest.raises(errors.StoreError, match=r"log\.csv cannot be written"):
         state.write_csv(tmp_path / "log.csv", [{"step": 100.0, "seconds": 100.0}])
+    (tmp_path / "taken.npz").mkdir()
+    with pytest.raises(errors.StoreError, match=r"taken\.npz cannot be written"):
+        state.write_state(tmp_path / "taken.npz", old, "digest")
 
 
 def test_a_checkpoint_of_other_scenes_or_without_numbers(tmp_path: Path) -> None:
@@ -206,7 +209,7 @@ def test_a_damaged_scene_of_the_cache_is_named(tmp_path: Path) -> None:
 
 
 def test_what_a_kill_left_of_a_checkpoint_is_swept(tmp_path: Path) -> None:
-    (tmp_path / ".state-abc.tmp").write_bytes(b"half")
+    (tmp_path / ".checkpoint.0123abcd.part.npz").write_bytes(b"half")
     state.write_state(tmp_path / "checkpoint.npz", state.State(), "digest")
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.npz"]
 

@@ -98,7 +98,7 @@ def _download(source: str, target: Path, *, show: bool) -> None:
                 f"{target} cannot be written ({error.strerror}): make room for it, or name another cache folder with "
                 "--cache or $ICEMAPPER_CACHE"
             ) from error
-        reason = " ".join(str(error).split())[:300]
+        reason = errors.one_line(error, most=300)
         message = f"{source} cannot be fetched ({reason}); offline? Then {by_hand}"
         raise errors.WeightsError(redact.text(message)) from error
 

@@ -350,5 +350,5 @@ def _load_keras3(model: keras.Model, slots: dict[str, Any], file: h5py.File, pat
                 variable.assign(value)
             if isinstance(error, errors.WeightsError):
                 raise
-            reason = " ".join(str(error).split())[:300]
+            reason = errors.one_line(error, most=300)
             raise errors.WeightsError(f"Keras cannot load it into this network ({reason})") from error

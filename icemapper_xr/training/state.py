@@ -6,7 +6,6 @@ import contextlib
 import csv
 import json
 import os
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -87,20 +86,12 @@ def write_state(path: Path, state: State, digest: str, simulator: str | None = N
     }
     groups = {"weights": state.weights, "optimizer": state.optimizer, "best": state.best_weights}
     arrays = {f"{name}_{i:04d}": value for name, values in groups.items() for i, value in enumerate(values)}
-    for left in path.parent.glob(".state-*.tmp"):  # of a run that was killed while it wrote
+    for left in path.parent.glob(f".{path.stem}.*.part{path.suffix}"):  # of a run that was killed while it wrote
         left.unlink(missing_ok=True)
-    with (
-        _told(path),
-        tempfile.NamedTemporaryFile(dir=path.parent, prefix=".state-", suffix=".tmp", delete=False) as file,
-    ):
-        try:
-            np.savez(file, facts=np.array(json.dumps(facts)), **arrays)  # type: ignore[arg-type]
-            file.flush()
-            os.fsync(file.fileno())
-        except OSError:
-            Path(file.name).unlink()  # a full disk needs its room
-            raise
-    Path(file.name).replace(path)
+    with _told(path), whole.appearing(path) as part, part.open("wb") as file:
+        np.savez(file, facts=np.array(json.dumps(facts)), **arrays)  # type: ignore[arg-type]
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ import torch
 import torch._dynamo
 import torch._functorch.config
 
-from icemapper_xr import progress
+from icemapper_xr import errors, progress
 
 __all__ = ["Compiled", "Copies", "Recorded"]
 
@@ -87,7 +87,7 @@ class Compiled:
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # of any of the compilers that torch calls
-            progress.note(f"the network is not compiled, and steps are slower: {' '.join(str(error).split())[:300]}")
+            progress.note(f"the network is not compiled, and steps are slower: {errors.one_line(error, most=300)}")
             self.compiled = self.function
         finally:
             self.compiling += time.monotonic() - began
