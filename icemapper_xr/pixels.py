@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from icemapper_xr import conventions
+from icemapper_xr import conventions, plane
 from icemapper_xr.errors import CubeError
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["are_square", "first", "size"]
+__all__ = ["STRETCH", "are_square", "first", "on_ground", "size"]
 
+STRETCH: Final = 1.1
+"""By how much the scales of two projections may differ: polar stereographic ones are off by 4 %, Mercator doubles at 60
+degrees. Up to here pixels of one nominal size count as of one size.
+"""
 _TOLERANCE = 1e-4
 """Share of a pixel by which rows and columns may be unevenly spaced, or pixels not square."""
 
@@ -52,6 +56,25 @@ def size(cube: xr.Dataset | xr.DataArray) -> float:
     return across
 
 
+def on_ground(cube: xr.Dataset | xr.DataArray) -> float:
+    """Return the side of a pixel in the middle of a cube on the ground, in the direction in which it is farthest off.
+
+    Parameters
+    ----------
+    cube
+        As in `size`; without a CRS the side is what its coordinates say, as where the CRS does not reach.
+    """
+    side, crs = size(cube), _crs(cube)
+    if crs is None:
+        return side
+    import pyproj
+
+    x, y = (float(cube[dim].values[[0, -1]].mean()) for dim in (conventions.X, conventions.Y))
+    lonlat = pyproj.Transformer.from_crs(crs, 4326, always_xy=True).transform(x, y)
+    scale = plane.stretch(pyproj.Proj(crs), lonlat) if np.isfinite(lonlat).all() else 1.0
+    return side / scale if math.isfinite(scale) and scale > 0 else side
+
+
 def first(cube: xr.Dataset | xr.DataArray, side: float) -> tuple[int, int]:
     """Return the row and column of a cube's upper left pixel, counted from the CRS's origin, rows downward.
 
@@ -82,15 +105,19 @@ def _step(cube: xr.Dataset | xr.DataArray, dim: str, sign: int) -> float:
     return float(np.abs(values[-1] - values[0]) / (values.size - 1))
 
 
-def _require_metres(cube: xr.Dataset | xr.DataArray) -> None:
-    """Refuse degrees and feet: 10 of them would be taken for the 10 m that weights have learned from."""
+def _crs(cube: xr.Dataset | xr.DataArray) -> Any:
     place: Any = cube.coords.get(conventions.SPATIAL_REF)
     text = None if place is None else place.attrs.get("crs_wkt") or place.attrs.get("spatial_ref")
     if not text:
-        return
+        return None
     import pyproj
 
-    crs = pyproj.CRS.from_user_input(text)
-    axis = crs.axis_info[0] if crs.axis_info else None
+    return pyproj.CRS.from_user_input(text)
+
+
+def _require_metres(cube: xr.Dataset | xr.DataArray) -> None:
+    """Refuse degrees and feet: 10 of them would be taken for the 10 m that weights have learned from."""
+    crs = _crs(cube)
+    axis = crs.axis_info[0] if crs is not None and crs.axis_info else None
     if axis is not None and not (crs.is_projected and np.isclose(axis.unit_conversion_factor, 1)):
         raise CubeError(f"the cube is in {crs.name}, in the unit {axis.unit_name}: warp its rasters to a CRS in metres")

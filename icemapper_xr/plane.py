@@ -1,4 +1,4 @@
-"""The equal-area plane around a place."""
+"""Planes: the equal-area one around a place, and how far one stretches lengths there."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import pyproj
 
-__all__ = ["around", "middle"]
+__all__ = ["around", "middle", "stretch"]
 
 
 def middle(points: npt.NDArray[np.float64]) -> tuple[float, float]:
@@ -42,3 +42,9 @@ def around(points: npt.NDArray[np.float64]) -> pyproj.CRS:
     lon, lat = middle(points) if len(points) else (0.0, 90.0)
     # Whole tenths: the same plane, and so the same digits, for areas that differ a little.
     return pyproj.CRS.from_proj4(f"+proj=laea +lat_0={lat:.1f} +lon_0={lon:.1f} +datum=WGS84 +units=m +no_defs")
+
+
+def stretch(proj: pyproj.Proj, lonlat: tuple[float, float]) -> float:
+    """Return by what factor a projection stretches lengths at a place, in the direction in which it is farthest off."""
+    factors = proj.get_factors(*lonlat)
+    return float(max(factors.tissot_semimajor, factors.tissot_semiminor, key=lambda scale: abs(scale - 1)))

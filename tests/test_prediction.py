@@ -13,7 +13,7 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from icemapper_xr import conventions, prediction, store, tiling
+from icemapper_xr import conventions, pixels, prediction, store, tiling
 from icemapper_xr._types import FloatArray
 from icemapper_xr.errors import CubeError, OptionError, UnitsError, WeightsError
 from icemapper_xr.testing import CallCounter, FakeSegmenter
@@ -325,6 +325,7 @@ def uneven() -> xr.Dataset:
         (make_cube().drop_vars("x"), {}, CubeError, "no coordinate x: give it the centres"),
         (in_crs(4326), {}, CubeError, "is in WGS 84, in the unit degree: warp its rasters to a CRS in metres"),
         (in_crs(2263), {}, CubeError, "US survey foot"),
+        (in_crs(3857), {}, CubeError, r"pixels of 10 m in its projection are 4\.8 m on the ground.*without crs"),
         (make_cube(), {"gap": "mean"}, OptionError, "'mean'"),
         (make_cube(), {"overlap": 0.7}, OptionError, r"0\.7"),
         (make_cube(), {"overlap": "0.5"}, OptionError, r"overlap is '0\.5', but must be a number"),
@@ -339,6 +340,14 @@ def test_what_would_give_a_wrong_map_is_refused(
 ) -> None:
     with pytest.raises(error, match=match):
         prediction.probability(cube, FakeSegmenter(window=32), **options)
+
+
+def test_a_polar_stereographic_cube_is_true_enough_to_scale() -> None:
+    """At 78 N its pixels of 10 m are 10.2 m."""
+    cube = make_cube((64, 64)).rio.write_crs(3413)
+    cube = cube.assign_coords(x=cube.x + 600_000, y=cube.y - 9_400_000)
+    assert pixels.on_ground(cube) == pytest.approx(10.2, abs=0.05)
+    prediction.probability(cube, FakeSegmenter(window=32))
 
 
 def test_a_cube_that_was_cut_after_it_was_opened_is_told_from_one_without_margin() -> None:

@@ -14,15 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from icemapper_xr import conventions
+from icemapper_xr import conventions, pixels
 from icemapper_xr._types import FloatArray
 
 __all__ = ["Piece", "Sides", "onto", "other_size", "same_crs", "sides", "source_window"]
-
-_STRETCH = 1.1
-"""By how much the scales of two projections may differ: polar stereographic ones are off by 4 %, Mercator doubles at 60
-degrees. Up to here pixels of one nominal size count as of one size.
-"""
 
 _NODES = 16
 """Pixels between exact coordinates; in between they are off by less than 1e-4 of a pixel of 10 m."""
@@ -163,7 +158,7 @@ def other_size(transform: Any, crs: Any, width: int, piece: Piece) -> str | None
         Where to.
     """
     pixel = sides(transform, crs, width, piece)
-    if all(1 / _STRETCH <= side <= _STRETCH for side in pixel if math.isfinite(side)):
+    if all(1 / pixels.STRETCH <= side <= pixels.STRETCH for side in pixel if math.isfinite(side)):
         return None
     size = piece.resolution
     return f"{size / pixel.across:.3g} x {size / pixel.down:.3g} m in the plane of the cube"
@@ -196,7 +191,7 @@ def _mean(values: FloatArray, transform: Any, crs: Any, piece: Piece, method: st
     if same_crs(crs, piece.crs):
         return _sampled(values, transform, crs, piece, method, _samples_of_same(transform, piece, method))
     tiles = _tiles(piece)
-    counts = [_samples(sides(transform, crs, width, tile.cell), method, _STRETCH) for tile in tiles]
+    counts = [_samples(sides(transform, crs, width, tile.cell), method, pixels.STRETCH) for tile in tiles]
     if len(set(counts)) == 1:
         return _sampled(values, transform, crs, piece, method, counts[0])
     out = np.full((piece.rows, piece.columns), np.nan, np.float32)

@@ -19,6 +19,7 @@ from icemapper_xr import addresses, progress
 from icemapper_xr._types import Bounds, FloatArray
 from icemapper_xr.errors import VectorError
 from icemapper_xr.lonlat import METRES_PER_DEGREE
+from icemapper_xr.plane import stretch
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -332,12 +333,6 @@ def metres(raster: Any, what: str, *, unit: str | None = None) -> tuple[float, f
             "`gdal_edit.py -units m`"
         )
     return raster.scales[0] * size, raster.offsets[0] * size
-
-
-def stretch(proj: pyproj.Proj, lonlat: tuple[float, float]) -> float:
-    """Return by what factor a projection stretches lengths at a place, in the direction in which it is farthest off."""
-    factors = proj.get_factors(*lonlat)
-    return float(max(factors.tissot_semimajor, factors.tissot_semiminor, key=lambda scale: abs(scale - 1)))
 
 
 def utm(lon: float, lat: float) -> pyproj.CRS:
