@@ -54,6 +54,16 @@ def test_retreat_of_a_round_front_is_that_of_its_radius(mapped: Path, tmp_path: 
     assert json.loads(told, parse_constant=pytest.fail)["id"] == "A east"
 
 
+def test_a_change_of_sensor_takes_the_rate_of_a_terminus_and_not_its_lengths(tmp_path: Path) -> None:
+    folder = rs.write_map(tmp_path, YEARS, platforms=["S1A", "S1A", "S1C"])
+    rs.glaciers(years=YEARS).to_file(folder / "outlines.gpkg")
+    boxes().to_file(tmp_path / "boxes.gpkg")
+    report = pipeline.termini_of_run(folder, tmp_path / "boxes.gpkg")
+    assert len(pd.read_csv(tmp_path / "termini.csv", comment="#")) == len(report.lengths) == 3
+    assert report.retreat["rate"].isna().all()
+    assert report.retreat["note"].str.match("no rate: .*S1A to .*S1C without a year mapped with both").all()
+
+
 def test_boxes_that_say_nothing_have_a_clear_line(mapped: Path, tmp_path: Path) -> None:
     boxes().drop(columns="width").to_file(tmp_path / "narrow.gpkg")
     with pytest.raises(AnalysisError, match="lack the column 'width'"):

@@ -255,7 +255,10 @@ def _retreat(identity: Any, found: pd.DataFrame, why: list[str], kinds: dict[int
     if len(years) < 2:
         return {**row, "note": f"{note or 'too few years'}: no rate"}
     same = [kinds[int(year)] for year in years] if all(int(year) in kinds for year in years) else None
-    trend = rates.trend(years, inside["length_m"].to_numpy(), acquisitions=same)
+    try:
+        trend = rates.trend(years, inside["length_m"].to_numpy(), acquisitions=same)
+    except AnalysisError as error:  # another sensor, and no year of both: the lengths are right all the same
+        return {**row, "note": "; ".join([*notes, f"no rate: {error}"])}
     low, high = trend.student or (np.nan, np.nan)
     row |= {"rate": trend.rate, "lower": low, "upper": high, "p_value": trend.p_value, "theil_sen": trend.theil_sen}
     return {**row, "note": "; ".join([*notes, *trend.notes])}
