@@ -481,6 +481,32 @@ def test_a_change_of_orbit_needs_a_year_in_common(tmp_path: Path) -> None:
     assert not (tmp_path / "no.csv").exists()
 
 
+def test_a_change_of_weights_needs_a_year_in_common(tmp_path: Path) -> None:
+    """Two maps of one orbit by different weights were joined as one series: -0.09 km2 a-1 where it was -0.51."""
+    first = rs.write_map(tmp_path / "first", (2016, 2017, 2018), attrs={cv.ATTR_WEIGHTS_DIGEST: "one"})
+    later = rs.write_map(tmp_path / "later", (2019, 2020, 2021), shift=50.0, attrs={cv.ATTR_WEIGHTS_DIGEST: "two"})
+    out = tmp_path / "rates.csv"
+    with pytest.raises(AnalysisError, match=r"S1A \(weights_digest one\) to orbit 14, HH, S1A \(weights_digest two\)"):
+        pipeline.rates_of_run(first, out=out, others=[later], **QUICK)
+    rs.write_map(later, (2018,), shift=50.0, attrs={cv.ATTR_WEIGHTS_DIGEST: "two"})
+    found = pipeline.rates_of_run(first, out=out, others=[later], **QUICK)
+    true = np.polyfit(range(2016, 2022), [TRUTH[year] for year in range(2016, 2022)], 1)[0]
+    assert found.table["rate"].iloc[0] == pytest.approx(true, rel=0.03)
+    assert any("(weights_digest one)" in note and "in 1 common year(s)" in note for note in found.notes)
+    alike = rs.write_map(tmp_path / "alike", (2019,), attrs={cv.ATTR_WEIGHTS_DIGEST: "one", cv.ATTR_FIRST_DAY: "01-01"})
+    assert pipeline.rates_of_run(first, out=out, others=[alike], **QUICK).table["n_years"].iloc[0] == 4
+
+
+def test_the_years_of_a_map_that_is_too_short_to_filter_are_in_the_filtered_rate(tmp_path: Path) -> None:
+    first = rs.write_map(tmp_path / "first", (2016, 2017, 2018))
+    later = rs.write_map(tmp_path / "later", (2018, 2019), orbit=174, shift=20.0)
+    for source, other in ((first, later), (later, first)):
+        table = pipeline.rates_of_run(source, out=tmp_path / "rates.csv", others=[other], **QUICK).table
+        assert list(table["filter"]) == ["none", "median"]
+        assert list(table["last_year"]) == [2019, 2019]
+        assert table["rate"].iloc[1] == pytest.approx(table["rate"].iloc[0], rel=0.01)
+
+
 def test_platforms_that_share_a_year_are_one_sensor_and_others_are_not(tmp_path: Path) -> None:
     years = (2020, 2021, 2022, 2023)
     shared = rs.write_map(tmp_path / "s", years, platforms=["S1A", "S1A/S1B", "S1B", "S1A"])

@@ -22,9 +22,12 @@ class Acquisition(NamedTuple):
     relative_orbit: int | None
     polarisation: str | None
     sensor: str | None
+    made: str = ""
+    """What else is not as in a map that it is joined with, such as the weights; empty: nothing."""
 
     def __str__(self) -> str:
-        return f"orbit {self.relative_orbit}, {self.polarisation}, {self.sensor}"
+        made = f" ({self.made})" if self.made else ""
+        return f"orbit {self.relative_orbit}, {self.polarisation}, {self.sensor}{made}"
 
 
 class Offset(NamedTuple):

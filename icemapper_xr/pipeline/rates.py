@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from icemapper_xr import store
 from icemapper_xr.analysis import glaciers, rates
 from icemapper_xr.analysis.series import Acquisition, Merged, one_series
 from icemapper_xr.errors import AnalysisError, OptionError, StoreError
@@ -147,7 +148,8 @@ def fit_rates(
     each = zip(sources, years, strict=True)
     maps = tuple(measuring.measure_run(path, settings.model_copy(update={"years": own})) for path, own in each)
     table, notes = rate_table(maps, level=level)
-    method = (*_method(settings, level, len(maps)), *maps[0].method)
+    of_others = [f"{one.run.folder}: {line}" for one in maps[1:] for line in one.method if line not in maps[0].method]
+    method = (*_method(settings, level, len(maps)), *maps[0].method, *of_others)
     return RateReport(table, None, method, notes, maps)
 
 
@@ -180,8 +182,14 @@ def _refuse(sources: Sequence[str | Path], years: Sequence[Years]) -> list[Run]:
                 one_series(run.years, np.zeros(len(run.years)), sheet.acquisitions)
             except AnalysisError as error:
                 raise AnalysisError(f"tile {sheet.name}: {error}") from error
-    one_series(every, np.zeros(len(every)), [kind for run in opened for kind in run.acquisitions])
+    one_series(every, np.zeros(len(every)), [kind for kinds in _acquisitions(opened) for kind in kinds])
     return opened
+
+
+def _acquisitions(opened: Sequence[Run]) -> list[tuple[Acquisition, ...]]:
+    """Return what each map was acquired with, and where maps were made with other weights or settings, with which."""
+    made = store.apart([store.provenance(run.sheets[0].path)["run"] for run in opened])
+    return [tuple(k._replace(made=how) for k in run.acquisitions) for run, how in zip(opened, made, strict=True)]
 
 
 def rate_table(maps: Sequence[Measured], *, level: float = 0.05) -> tuple[pd.DataFrame, tuple[str, ...]]:
@@ -270,10 +278,15 @@ def _left_out(table: pd.DataFrame) -> Iterator[str]:
 def _joined(maps: Sequence[Measured]) -> dict[tuple[str, str, str], list[_Part]]:
     """Series of all maps by kind, id and filter, in the order of the first map."""
     found: dict[tuple[str, str, str], list[_Part]] = {}
-    for one in maps:
-        for series in one.series:
+    filtered = any(series.filter == measuring.FILTERED for one in maps for series in one.series)
+    for one, kinds in zip(maps, _acquisitions([one.run for one in maps]), strict=True):
+        every = one.series
+        if filtered and all(series.filter == measuring.UNFILTERED for series in every):
+            # One or two years, which are first or last, and which the filter keeps.
+            every = tuple(replace(s, filter=name) for s in every for name in (s.filter, measuring.FILTERED))
+        for series in every:
             key = (series.kind, series.id, series.filter)
-            found.setdefault(key, []).append(_Part(series, one.run.years, one.acquisitions, one.changing_errors))
+            found.setdefault(key, []).append(_Part(series, one.run.years, kinds, one.changing_errors))
     return found
 
 

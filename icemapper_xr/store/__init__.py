@@ -22,7 +22,7 @@ from icemapper_xr.store.folders import (
     unpoint,
 )
 from icemapper_xr.store.handover import Handover
-from icemapper_xr.store.identity import unlike
+from icemapper_xr.store.identity import apart, unlike
 from icemapper_xr.store.layout import Unit
 from icemapper_xr.store.reading import (
     explained,
@@ -51,6 +51,7 @@ __all__ = [
     "State",
     "Target",
     "Unit",
+    "apart",
     "cube_of",
     "elsewhere",
     "exists",

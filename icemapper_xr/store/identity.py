@@ -6,7 +6,7 @@ import datetime as dt
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from icemapper_xr import _version, errors
 from icemapper_xr import conventions as cv
 from icemapper_xr.store.layout import Layout
 
-__all__ = ["check", "digest", "of_run", "of_year", "plain", "same_year", "told", "unlike"]
+__all__ = ["apart", "check", "digest", "of_run", "of_year", "plain", "same_year", "told", "unlike"]
 
 YEARLY_ATTRS = (
     cv.ATTR_YEAR,
@@ -31,6 +31,9 @@ YEARLY_ATTRS = (
 
 OF_PLACE = (cv.ATTR_ORBIT, cv.ATTR_ORBIT_STATE, cv.ATTR_POLARISATION, "crs", "area")
 """What of a run each tile of a region has for itself, beside the polygons of its mask."""
+
+OF_LAYOUT = ("chunk", "shard", "variables")
+"""What of a run says how a store is written, and shapes no probability."""
 
 NOTED_LATER = (cv.ATTR_FIRST_DAY, cv.ATTR_BASELINE, cv.ATTR_PROCESSING)
 """What of a run is not in stores of before: there it cannot tell them apart."""
@@ -139,6 +142,16 @@ def told(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
 def unlike(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
     """Tell in what the runs of two tiles of one region differ that shapes values; empty if they are alike."""
     return told(_of_region(as_noted(there, here)), _of_region(as_noted(here, there)))
+
+
+def apart(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Tell of each of several runs what shapes its values and is not the same in all; empty where they are alike."""
+    flat = [dict(_flat({key: v for key, v in _of_region(run).items() if key not in OF_LAYOUT})) for run in runs]
+    keys = sorted(set().union(*flat))
+    # What one has not noted, or nobody knows of its rasters, does not tell it from the others.
+    known = [key for key in keys if all(key in one for one in flat) or key.partition(".")[0] not in NOTED_LATER]
+    unlike = [key for key in known if any(one.get(key) != flat[0].get(key) for one in flat)]
+    return ["; ".join(f"{key} {_short(one.get(key))}" for key in unlike) for one in flat]
 
 
 def _of_region(run: Mapping[str, Any]) -> dict[str, Any]:
