@@ -190,8 +190,10 @@ def test_spatial_blocks_number_squares():
 
 
 def test_surge_test_refuses_what_says_nothing():
-    with pytest.raises(AnalysisError, match="has both"):
+    with pytest.raises(AnalysisError, match="3 of 3 glaciers with a rate are surging; give some of either kind"):
         surges.surge_test([1, 2, 3], [True] * 3, [1, 1, 1])
+    with pytest.raises(AnalysisError, match=r"none of the 2 cells \(n_strata=2 .*has both .*\(2 and 1 with a rate\)"):
+        surges.surge_test([1, 2, 3], [True, False, True], [1, 1, 1], ["east", "west", "east"], n_strata=2)
     with pytest.raises(AnalysisError, match="no glacier has a rate"):
         surges.surge_test([np.nan], [True], [1])
     with pytest.raises(OptionError, match="no area above 0"):

@@ -708,3 +708,15 @@ def test_glaciers_of_others_are_refused_by_the_name_of_their_file(
         with pytest.raises(errors.VectorError, match=rf"theirs\.gpkg.*{message}"):
             pipeline.divides_of_run(folder, reference=folder / "theirs.gpkg")
     assert not (folder / "glaciers.gpkg").exists()
+
+
+def test_a_reference_whose_rows_all_have_one_id_is_told_to_be_one_glacier(folder: Path) -> None:
+    """A column of ids that a program filled with 0 made one glacier of all, without a word."""
+    rows = frame(box(20, 25, 75, 75), box(75, 25, 130, 75), id=[0, 0])
+    rows.to_file(folder / "theirs.gpkg")
+    with pytest.warns(UserWarning, match=r"all 2 rows of the glaciers of .*theirs\.gpkg have the id 0 and are one"):
+        _, made = pipeline.divides_of_run(folder, reference=folder / "theirs.gpkg")
+    assert set(made["glacier_id"]) == {"0"}
+    rows.assign(id=[0, 1]).to_file(folder / "theirs.gpkg")
+    _, made = pipeline.divides_of_run(folder, reference=folder / "theirs.gpkg")
+    assert set(made["glacier_id"]) == {"0", "1"}

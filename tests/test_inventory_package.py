@@ -914,6 +914,21 @@ def test_no_part_of_a_glacier_at_the_edge_is_exported_as_the_glacier(run: Path, 
     assert kept.outlines == 4
 
 
+@pytest.mark.parametrize("product", ["rgi", "glims"])
+def test_nothing_to_export_replaces_no_package(run: Path, tmp_path: Path, product) -> None:
+    """All glaciers at the edge: an empty package took the place of the last one, and `qc` of the first kind passed."""
+    folder = edited(run, tmp_path / "edge", lambda table: table.assign(touches_edge=True))
+    options = {"product": product, "submission": run / "submission.toml"}
+    kept = pipeline.export_of_run(folder, keep_edge=True, **options)
+    before = sorted(path.name for path in kept.folder.iterdir())
+    with pytest.raises(
+        errors.OptionError, match=r"of the 4 polygons of 2023 .* 4 are of glaciers that end where .*edge"
+    ):
+        pipeline.export_of_run(folder, **options)
+    assert sorted(path.name for path in kept.folder.iterdir()) == before
+    assert len(gpd.read_file(next(kept.folder.glob("*G-07.shp" if product == "rgi" else "glaciers.shp")))) >= 4
+
+
 # -- glaciers and settings of another drawing --------------------------------------------------------------------------
 def mapped(folder: Path, *years: int, radius: float = 60.0, orbit: int = 14, overwrite: bool = False) -> Path:
     """The store of one round glacier in some years; its radius stands for the weights."""

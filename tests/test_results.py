@@ -255,6 +255,10 @@ def test_glaciers_without_ids_are_refused_and_whole_numbers_stay_whole(mapped: P
         table, notes = runs.read_glaciers(tmp_path / "glims.parquet")
         assert set(table.index) == found
         assert any("numbered by row" in note for note in notes) == (found == {"1", "2"})
+    for ids, told in (([0, 0], True), ([0, 1], False)):
+        glims.drop(columns="glims_id").assign(id=ids).to_parquet(tmp_path / "zeros.parquet")
+        notes = runs.read_glaciers(tmp_path / "zeros.parquet")[1]
+        assert any("all 2 rows of zeros.parquet have the id 0 and are one glacier" in note for note in notes) == told
     glims.assign(glac_name=["", None], name=["Alpha", "Beta"]).to_parquet(tmp_path / "glims.parquet")
     assert set(runs.read_glaciers(tmp_path / "glims.parquet")[0]["name"]) == {"Alpha", "Beta"}
 

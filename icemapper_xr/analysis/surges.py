@@ -95,7 +95,7 @@ def surge_test(
     """
     r, s, cell = _checked(rates, surging, areas, blocks, n_strata, n_permutations)
     raw = float(r[s == 1].mean() - r[s == 0].mean()) if 0 < s.sum() < s.size else float("nan")
-    ranks, cell, s, r, left_out = _informative(r, s, cell)
+    ranks, cell, s, r, left_out = _informative(r, s, cell, n_strata)
     size, treated = np.bincount(cell), np.bincount(cell, weights=s)
     scores = (ranks - (size[cell] + 1) / 2) / (size[cell] + 1)
     observed = float(scores @ s)
@@ -170,15 +170,19 @@ def _checked(
     return r, s.astype(np.float64), cell.reshape(-1).astype(np.int64)
 
 
-def _informative(r: Array, s: Array, cell: IntArray) -> tuple[Array, IntArray, Array, Array, int]:
+def _informative(r: Array, s: Array, cell: IntArray, n_strata: int) -> tuple[Array, IntArray, Array, Array, int]:
     """Ranks within cells (ties share), cells, labels and rates of the cells that have both kinds."""
     from scipy import stats
 
     treated, size = np.bincount(cell, weights=s), np.bincount(cell)
     keep = ((treated > 0) & (treated < size))[cell]
+    if not 0 < s.sum() < s.size:
+        raise AnalysisError(f"{int(s.sum())} of {s.size} glaciers with a rate are surging; give some of either kind")
     if not keep.any():
         raise AnalysisError(
-            "no size stratum of a spatial block has both surging and other glaciers; use fewer strata or larger blocks"
+            f"none of the {np.count_nonzero(size)} cells (n_strata={n_strata} size strata, by spatial block) has both "
+            f"surging and other glaciers ({int(s.sum())} and {int((1 - s).sum())} with a rate); use fewer strata "
+            "(--strata) or larger blocks (--block-km)"
         )
     order = np.flatnonzero(keep)[np.argsort(cell[keep], kind="stable")]
     _, cell = np.unique(cell[order], return_inverse=True)

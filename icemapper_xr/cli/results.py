@@ -81,7 +81,7 @@ def areas(source: Path, out: Path | None = None, *, common: bool = False, measur
     source
         Folder that `map` wrote, or a glaciers.zarr.
     out
-        .csv, .gpkg or .json; default: areas.csv in the folder.
+        .csv (the method in lines that begin with #), .gpkg or .json; default: areas.csv in the folder.
     common
         Count only cells that were observed in all years.
     """
@@ -109,9 +109,10 @@ def rates(
     source
         Folder that `map` wrote, with two years or more.
     out
-        .csv, .gpkg or .json; default: rates.csv in the folder.
+        .csv (the method in lines that begin with #), .gpkg or .json; default: rates.csv in the folder.
     other
-        Maps of the same place from another orbit, polarisation or sensor; years in common give the offset.
+        Maps of the same place from another orbit, polarisation or sensor, or by other weights; years in common give
+        the offset.
     level
         Share of false discoveries among the glaciers called changing.
     every_cell
@@ -181,7 +182,7 @@ def termini_(source: Path, boxes: Path, out: Path | None = None, *, outlines: Pa
         Points in the middle of each box's upstream side, with azimuth (degrees from the grid's north), width, length
         (metres) and id.
     out
-        .csv or .json; default: termini.csv in the folder.
+        .csv (the method in lines that begin with #) or .json; default: termini.csv in the folder.
     outlines
         Outlines with a column year; default: outlines.gpkg in the folder.
     """

@@ -24,6 +24,7 @@ __all__ = [
     "OF_GLACIERS",
     "TERMINI",
     "Reference",
+    "all_one",
     "blank",
     "glacier_column",
     "id_column",
@@ -77,6 +78,16 @@ def name_column(frame: gpd.GeoDataFrame) -> str | None:
 def ids_of(column: pd.Series) -> list[str]:
     """Return ids as text, whole numbers without decimals: a column of them that once had a gap is read as 1.0, 2.0."""
     return [str(int(v)) if isinstance(v, float) and v.is_integer() else str(v) for v in column.tolist()]
+
+
+def all_one(frame: gpd.GeoDataFrame, column: str, what: str) -> tuple[str, ...]:
+    """Return a note if all rows, of a year, have one id, as programs that fill a column of ids with 0 write them."""
+    if "part" in frame or not len(frame) or frame[column].nunique() > 1:
+        return ()
+    rows = int(frame[cv.YEAR].value_counts(dropna=False).max()) if cv.YEAR in frame else len(frame)
+    one = ids_of(frame[column])[0]
+    told = f"all {rows} rows of {what} have the {column} {one} and are one glacier: give each its own if they are not"
+    return (told,) if rows > 1 else ()
 
 
 def blank(column: pd.Series) -> Any:

@@ -344,7 +344,8 @@ def given_glaciers(path: str | Path, ours: gpd.GeoDataFrame, *, year: int | None
     found = shapes.usable(_of_year(vectorise.read(path), year, Path(path)), what)
     if not len(found):
         raise VectorError(f"{path} holds no glacier: name another file")
-    names.id_column(found, what)
+    for note in names.all_one(found, names.id_column(found, what), what):
+        warnings.warn(note, stacklevel=2)
     if len(ours) and not _meet(found, ours):
         raise VectorError(f"{what} lie elsewhere than the map's, none is near them: check the file and its CRS")
     return found

@@ -86,7 +86,7 @@ def export_of_run(
     Raises
     ------
     OptionError
-        If an answer of the form is missing, or the year is not there.
+        If an answer of the form is missing, the year is not there, or no glacier of it is to be exported.
     StoreError
         If the folder was not divided, or its outlines were drawn anew since, or if its glaciers lack what a package is
         made of, or something else lies in the way.
@@ -112,6 +112,13 @@ def export_of_run(
         )
     glaciers = every[every[conventions.YEAR] == chosen].reset_index(drop=True)
     kept, left_out = _kept(glaciers, keep_edge=keep_edge)
+    if not len(kept):
+        edge, small = (len(left_out[reason]) for reason in ("edge", "size"))
+        raise OptionError(
+            f"of the {len(glaciers)} polygons of {chosen} in {path} {edge} are of glaciers that end where the data end "
+            f"and {small} are below {conventions.MIN_AREA_KM2} km2, so there is nothing to export: map a larger area, "
+            "or keep those at the edge with keep_edge (--keep-edge)"
+        )
     facts = _facts(path.parent, chosen)
     facts |= {
         "product": product,

@@ -350,8 +350,8 @@ def _ends(prefix: str, interval: rates.Interval | None) -> dict[str, float]:
 def _method(settings: MeasureSettings, level: float, n_maps: int) -> Iterator[str]:
     held = f"{settings.confidence * 100:g} %"
     yield (
-        f"rate: ordinary least squares over the annual soft areas; Student: {held} by its scatter about the line, "
-        "n - 2 degrees"
+        "rate, km2 a-1 as all but relative_rate (a-1): ordinary least squares over the annual soft areas; Student: "
+        f"{held} by its scatter about the line, n - 2 degrees"
     )
     yield f"Theil-Sen: median slope of all pairs of years (Sen 1968), with its own interval of {held}"
     yield (

@@ -146,6 +146,8 @@ def read_glaciers(path: str | Path) -> tuple[gpd.GeoDataFrame, tuple[str, ...]]:
     shapes.require_one_year(frame, f"the glaciers {path}", same=column)
     if column is None and len(frame):
         notes = (*notes, f"{Path(path).name} has none of {', '.join(_IDS)}: glaciers are numbered by row")
+    elif column is not None:
+        notes = (*notes, *names.all_one(frame, column, Path(path).name))
     label = names.name_column(frame)
     table = gpd.GeoDataFrame(
         {
