@@ -140,6 +140,22 @@ def test_a_year_in_which_a_glacier_was_not_seen_is_no_year_without_it(tmp_path: 
     assert a["mean_km2"] == pytest.approx(27, abs=1)
 
 
+def test_a_year_that_saw_a_part_is_told_where_every_cell_counts(tmp_path: Path, glaciers: Path) -> None:
+    """The rate of what was seen, -3.6 km2 a-1 for -0.37, came without a word."""
+    planes = without_west()
+    planes[2020][:, : rs.COLUMNS // 4] = np.nan  # half of A
+    folder = rs.write_map(tmp_path / "gap", (2018, 2019, 2020), planes=planes)
+    options = {"out": tmp_path / "e.csv", "glaciers": glaciers, **QUICK}
+    every = pipeline.rates_of_run(folder, common=False, **options)
+    assert row(every.table, id="A")["rate"] < -5
+    told = [note for note in every.notes if "missing from the rate: " in note]
+    assert len(told) == 1
+    assert "A 50%" in told[0]
+    assert "region 25%" in told[0]
+    assert "B " not in told[0]
+    assert not any("missing from the rate" in note for note in pipeline.rates_of_run(folder, **options).notes)
+
+
 def test_what_a_rate_leaves_out_is_said(tmp_path: Path, glaciers: Path) -> None:
     folder = rs.write_map(tmp_path / "gap", planes=without_west(2020))
     found = pipeline.rates_of_run(folder, out=tmp_path / "r.csv", glaciers=glaciers, **QUICK)

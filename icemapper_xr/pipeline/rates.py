@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -219,7 +219,7 @@ def rate_table(maps: Sequence[Measured], *, level: float = 0.05) -> tuple[pd.Dat
             f"({inside.named(unlike)})"
         )
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    notes += _left_out(table)
+    notes += (*_left_out(table), *_in_part(joined, unlike))
     table["changing"] = False
     for _, members in table[table["kind"] == "glacier"].groupby("filter"):
         adjusted = glaciers.benjamini_hochberg(members["p_value"].to_numpy(dtype=np.float64))
@@ -272,6 +272,24 @@ def _left_out(table: pd.DataFrame) -> Iterator[str]:
         yield (
             f"seen in some years only, and so in no rate: {inside.named(told)} of what was seen at all; a year that "
             "saw little can be left out with years"
+        )
+
+
+def _in_part(joined: Mapping[tuple[str, str, str], Sequence[_Part]], unlike: Sequence[str]) -> Iterator[str]:
+    """Say of what some year saw a part only, which is in a rate all the same."""
+    lacking = {}
+    for (_, name, _), parts in joined.items():
+        seen = np.concatenate(
+            [part.seen().series.areas["observed_area"] for part in parts if part.some] or [np.ones(1)]
+        )
+        if name not in unlike and seen.min() < (1 - ALIKE) * seen.max():
+            lacking[name] = 1 - seen.min() / seen.max()
+    if lacking:
+        told = [f"{name} {part:.0%}" for name, part in sorted(lacking.items(), key=lambda one: -one[1])]
+        yield (
+            "not seen in some year, whose ice there is missing from the rate: "
+            f"{inside.named(told)} of what other years saw; count only cells seen in all years (no --every-cell), "
+            "or leave that year out with years"
         )
 
 
