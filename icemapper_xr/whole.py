@@ -21,7 +21,7 @@ _OF_SQLITE: Final = ("-wal", "-shm", "-journal")
 _ABANDONED: Final = 24 * 3600.0
 """Seconds after which nobody writes to a hidden file any more."""
 _READ_BACK: Final = ("GeoJSON", "ESRI Shapefile")
-"""Formats whose end is written when GDAL closes the file; a GeoPackage is committed before."""
+"""Formats whose end is written when GDAL closes the file; of a GeoPackage only the spatial index is."""
 
 
 @contextlib.contextmanager
@@ -84,6 +84,8 @@ def write_layer(frame: gpd.GeoDataFrame, path: Path, *, driver: str, **options: 
     try:
         frame.to_file(path, driver=driver, index=False, engine="pyogrio", **options)
         # pyogrio does not tell if the disk was full when GDAL closed the file
+        if driver == "GPKG" and not pyogrio.read_info(path)["capabilities"]["fast_spatial_filter"]:
+            raise OSError("there was no room for its spatial index")
         if driver in _READ_BACK and _shapes(pyogrio.read_dataframe(path, columns=[])) != _shapes(frame):
             raise OSError("it does not read back as it was written")
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import geopandas as gpd
@@ -19,7 +20,7 @@ from icemapper_xr import conventions as cv
 from icemapper_xr.cli import main
 from icemapper_xr.errors import AnalysisError, IcemapperError, OptionError, StoreError, VectorError
 from icemapper_xr.models import own
-from icemapper_xr.pipeline import layover, measuring, requests, runs, tables
+from icemapper_xr.pipeline import areas, entities, layover, measuring, outlining, rates, requests, runs, tables
 from tests import results_support as rs
 from tests.support import files_of_at_most
 
@@ -169,6 +170,29 @@ def test_a_table_that_finds_no_room_is_told_in_a_line(mapped: Path, tmp_path: Pa
     ):
         pipeline.areas_of_run(mapped, out=tmp_path / "a.gpkg", years=(2016,), **QUICK)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_closed_place_is_told_before_the_work(mapped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("the work was begun")
+
+    for module, name in ((areas.measuring, "measure_run"), (rates, "fit_rates"), (outlining, "drawing_of")):
+        monkeypatch.setattr(module, name, never)
+    monkeypatch.setattr(entities.inventory, "divide", never)
+    blocked, glaciers = tmp_path / "blocked", mapped / "glaciers.gpkg"
+    blocked.touch()
+    for verb, source, out in (
+        (pipeline.areas_of_run, mapped, "a.csv"),
+        (pipeline.rates_of_run, mapped, "r.csv"),
+        (pipeline.outlines_of_run, mapped, "o.gpkg"),
+        (pipeline.divides_of_run, glaciers, "d.gpkg"),
+        (pipeline.links_of_run, glaciers, "tables"),
+    ):
+        with pytest.raises(OptionError, match="blocked is no folder that can be written to; name another one"):
+            verb(source, out=blocked / out)
+    monkeypatch.setattr(os, "access", lambda *_: False)  # a read-only disk, which root may write to no more than others
+    with pytest.raises(OptionError, match=rf"areas\.csv cannot be written: {mapped} is no folder that can be written"):
+        pipeline.areas_of_run(mapped)
 
 
 def test_with_and_without_layover_and_shadow(mapped: Path, tmp_path: Path) -> None:

@@ -420,6 +420,28 @@ def test_a_replacement_is_of_the_store_that_it_was_begun_for(
     assert os.listdir(tmp_path) == ["a.zarr"]
 
 
+@pytest.mark.parametrize("attrs", [{"item_ids": ["z"]}, {"relative_orbit": 22}])
+def test_a_replacement_that_was_killed_as_it_was_made_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attrs: dict[str, object]
+) -> None:
+    path = tmp_path / "a.zarr"
+    write(store_cases.result(), path)
+    real = Path.rename
+
+    def rename(self: Path, target: Path) -> Path:
+        if self.name.endswith(".creating"):
+            raise Cut
+        return real(self, target)
+
+    with monkeypatch.context() as patched, contextlib.suppress(Cut):
+        patched.setattr(Path, "rename", rename)
+        patched.setattr(staging, "_discard", lambda _: None)  # whoever is killed cleans nothing up
+        write(store_cases.result(seed=9, **attrs), path, overwrite=True)
+    assert len(os.listdir(tmp_path)) == 2
+    assert write(store_cases.result(), path).kept == 12
+    assert os.listdir(tmp_path) == ["a.zarr"]
+
+
 def test_what_is_left_of_a_replacement_that_was_put_in_its_place_goes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ import geopandas as gpd
 import numpy as np
 import pyproj
 import pytest
+import shapely
 
 from icemapper_xr import errors, vectorise
 from tests.support import files_of_at_most
@@ -152,3 +153,41 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text("id,area\n1,2\n")
     with pytest.raises(errors.VectorError, match=r"table\.csv is a table without shapes"):
         vectorise.read(tmp_path / "table.csv")
+
+
+def many(count: int) -> gpd.GeoDataFrame:
+    """Small discs, so many that their spatial index takes pages of its own."""
+    rng = np.random.default_rng(0)
+    shapes = shapely.buffer(shapely.points(rng.uniform(10, 20, count), rng.uniform(60, 70, count)), 0.01)
+    return gpd.GeoDataFrame({"id": [f"G{k}" for k in range(count)]}, geometry=shapes, crs=4326)
+
+
+def test_a_geopackage_without_room_for_its_index_is_told(tmp_path: Path) -> None:
+    shapes = many(700)
+    full = vectorise.write(shapes, tmp_path / "full.gpkg").stat().st_size
+    told = []
+    for room in range(full - 160_000, full + 8192, 8192):
+        path = tmp_path / f"{room}.gpkg"
+        try:
+            with files_of_at_most(room):
+                vectorise.write(shapes, path)
+        except errors.VectorError as error:
+            told.append(str(error))
+        else:
+            with contextlib.closing(sqlite3.connect(path)) as file:
+                assert file.execute("select count(*) from rtree_outlines_geom_rowid").fetchone() == (700,)
+    assert any("no room for its spatial index" in one for one in told)
+
+
+def test_what_belongs_together_is_replaced_together(tmp_path: Path, found: gpd.GeoDataFrame) -> None:
+    path, band = tmp_path / "outlines.gpkg", tmp_path / "outlines_band.gpkg"
+    vectorise.write(found, path, beside={band: found})
+    before = path.read_bytes(), band.read_bytes()
+    room = path.stat().st_size + 20_000
+    with (
+        files_of_at_most(room),
+        pytest.raises(errors.VectorError, match=r"Cannot write .*outlines_band\.gpkg: .* room"),
+    ):
+        vectorise.write(found[:1], path, beside={band: many(3000)})
+    assert (path.read_bytes(), band.read_bytes()) == before
+    assert sorted(os.listdir(tmp_path)) == [path.name, band.name]

@@ -83,7 +83,7 @@ def divides_of_run(
     path = _outlines_path(addresses.local_path(source))
     target = path.parent / GLACIERS if out is None else addresses.local_path(out)
     vectorise.suffix_of(target)  # before minutes of work
-    tables.refuse_kept(target, own=tables.GLACIERS)
+    tables.check_target(target, own=tables.GLACIERS)
     plain = _placed(vectorise.read(path), path)
     drawn = _with_band(path, plain, calibration)
     if drawn is plain and str(calibration) not in ("auto", "none"):
@@ -235,12 +235,14 @@ def links_of_run(
     StoreError
         If there are no glaciers.
     OptionError
-        If there is but one year and no inventory, or a year is not there.
+        If there is but one year and no inventory, or a year is not there, or the folder is closed.
     VectorError
         As in `icemapper_xr.inventory.link`.
     """
     path, glaciers = glaciers_of(source)
     _placed(glaciers, path)
+    folder = path.parent if out is None else addresses.local_path(out)
+    tables.check_place(folder / LINKS_YEARS)
     years = shapes.whole_years(glaciers, f"the glaciers of {path}")
     known = sorted({int(one) for one in years if one is not None})
     if inventory_year is not None and inventory_file is None:
@@ -272,7 +274,6 @@ def links_of_run(
         through = _unobserved_years(through, by_year, path.parent)
         if to is not None and chosen is not None:
             to = _unobserved(to, "gone", given, names.id_column(given, called[0]), path.parent, chosen)
-    folder = path.parent if out is None else addresses.local_path(out)
     written = [write_table(through, folder / LINKS_YEARS)] if len(known) > 1 else []
     if to is not None:
         written.append(write_table(to, folder / LINKS_INVENTORY))

@@ -208,7 +208,7 @@ def outlines_of_run(
     name = OUTLINES if year is None else f"{Path(OUTLINES).stem}_{year}{Path(OUTLINES).suffix}"
     target = store.folder_of(source) / name if out is None else addresses.local_path(out)
     vectorise.suffix_of(target)
-    tables.refuse_kept(target, own=tables.OUTLINES)
+    tables.check_target(target, own=tables.OUTLINES)
     own = _is_drawing(target, source)
     if own and year is not None and (others := [one for one in drawing_of(source).years if one != year]):
         raise OptionError(
@@ -233,13 +233,12 @@ def outlines_of_run(
     together = vectorise.simplify(together, simplify)
     if simplify:  # which takes bodies below what is kept
         together = together[together["area_km2"] >= min_area_km2].reset_index(drop=True)
-    vectorise.write(together, target)
+    beside = {} if sides is None else {target.with_name(f"{target.stem}_band{target.suffix}"): sides}
+    vectorise.write(together, target, beside=beside)
     if own and store.same_cube(source, target.parent):
         # what `divides`, `export` and `qc` take for the drawing of the folder; not of a cube that lies in it by chance
         drawing = {"threshold": threshold, "min_area_km2": min_area_km2, "min_hole_km2": min_hole_km2}
         records.redrawn(target.parent, **drawing)
-    if sides is not None:
-        vectorise.write(sides, target.with_name(f"{target.stem}_band{target.suffix}"))
     if own and not store.is_store(source):  # of a bare cube its folder is not ours
         flown.orbits_of_run(source)
     return target, together

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from icemapper_xr import addresses, conventions, inventory, store, vectorise
 from icemapper_xr._version import __version__
 from icemapper_xr.errors import OptionError, StoreError
-from icemapper_xr.pipeline import divided, sheets, tiled
+from icemapper_xr.pipeline import divided, sheets, tables, tiled
 from icemapper_xr.pipeline.entities import given_glaciers, glaciers_of, without_outlines
 from icemapper_xr.pipeline.outlining import OUTLINES, drawing_of
 from icemapper_xr.pipeline.records import settings_of
@@ -86,7 +86,8 @@ def export_of_run(
     Raises
     ------
     OptionError
-        If an answer of the form is missing, the year is not there, or no glacier of it is to be exported.
+        If an answer of the form is missing, the year is not there, no glacier of it is to be exported, or the place is
+        closed.
     StoreError
         If the folder was not divided, or its outlines were drawn anew since, or if its glaciers lack what a package is
         made of, or something else lies in the way.
@@ -127,8 +128,9 @@ def export_of_run(
     }
     about = _about(facts, answers, dem, dem_source)
     provenance = {"format": 1, **facts, "src_date": about.src_date, "dem": about.dem_source}
-    table, bands = inventory.topography(kept, None if dem is None else str(dem), partial=partial)
     target = path.parent / f"{product}_{chosen}" if out is None else addresses.local_path(out)
+    tables.check_place(target)
+    table, bands = inventory.topography(kept, None if dem is None else str(dem), partial=partial)
     if product == "glims":
         inventory.write_glims(target, product=inventory.glims_product(kept, table, about), provenance=provenance)
     else:

@@ -7,6 +7,7 @@ import fnmatch
 import io
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -21,7 +22,18 @@ if TYPE_CHECKING:
     import geopandas as gpd
     import pandas as pd
 
-__all__ = ["GLACIERS", "OUTLINES", "SUFFIXES", "as_json", "refuse_kept", "target", "text", "write", "write_bytes"]
+__all__ = [
+    "GLACIERS",
+    "OUTLINES",
+    "SUFFIXES",
+    "as_json",
+    "check_place",
+    "check_target",
+    "target",
+    "text",
+    "write",
+    "write_bytes",
+]
 
 SUFFIXES: Final = (".csv", ".gpkg", ".json")
 _OF_A_MAP: Final = ("run.json", tiled.INDEX, store.POINTER)
@@ -39,20 +51,20 @@ def target(source: str | Path, out: str | Path | None, name: str) -> Path:
     ------
     OptionError
         The suffix is none of .csv, .gpkg, .json, or the file, or the method of a .gpkg, would take the place of
-        another table or of one of a map's own files.
+        another table or of one of a map's own files, or nothing can be written there.
     """
     path = addresses.local_path(out) if out is not None else store.folder_of(source) / name
     if path.suffix.lower() not in SUFFIXES:
         raise OptionError(f"the table {path} must end in one of {', '.join(SUFFIXES)}")
-    refuse_kept(path)
+    check_target(path)
     beside = path.with_suffix(".json")
     if path.suffix.lower() == ".gpkg" and not _is_method(beside):
         raise OptionError(f"the method of {path} goes to {beside}, which is something else: name another file")
     return path
 
 
-def refuse_kept(path: Path, *, own: str | None = None) -> None:
-    """Refuse a file in the folder of a map under a name that the folder keeps for its own.
+def check_target(path: Path, *, own: str | None = None) -> None:
+    """Refuse, before the work, a file that cannot be written, or whose name the folder of a map keeps for its own.
 
     Parameters
     ----------
@@ -64,11 +76,25 @@ def refuse_kept(path: Path, *, own: str | None = None) -> None:
     Raises
     ------
     OptionError
-        The name is kept.
+        The name is kept, or the folder closed.
     """
     kept = any(fnmatch.fnmatchcase(path.name.casefold(), pattern) for pattern in _KEPT if pattern != own)
     if kept and any((path.parent / one).exists() for one in (*_OF_A_MAP, store.CUBE)):
         raise OptionError(f"{path} is a name that the map in {path.parent} keeps for its own files: name another file")
+    check_place(path)
+
+
+def check_place(path: Path) -> None:
+    """Refuse, before the work, what is to be written to a place that is closed.
+
+    Raises
+    ------
+    OptionError
+        It lies in no folder that can be written to.
+    """
+    above = next(one for one in path.absolute().parents if os.path.lexists(one))
+    if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
+        raise OptionError(f"{path} cannot be written: {above} is no folder that can be written to; name another one")
 
 
 def _is_method(path: Path) -> bool:

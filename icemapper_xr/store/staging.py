@@ -15,6 +15,8 @@ from icemapper_xr.store.location import Location
 
 __all__ = ["Place", "of_year", "prepare"]
 
+_CREATING = ".creating"
+"""Ends the name under which a store, or what is to replace it or one of its years, is made."""
 _WHOLE = "whole"
 """Marks a staged year of which all units are done, so that putting it in its place is finished after a kill."""
 _OF = "of"
@@ -147,7 +149,7 @@ def of_year(
             _discard(fresh)
         if not overwrite or not reading.begun(location, skeleton.open_group(location), year):
             return Place(location, location), overwrite
-        _create(fresh, layout, run, attrs)
+        _create(fresh, layout, run, attrs, beside=location)
         Path(fresh.url, _OF).write_text(_made(location), encoding="utf-8")
     except OSError as error:
         raise errors.StoreError(
@@ -213,13 +215,19 @@ def _mend(location: Location, layout: Layout, group: Any) -> None:
     skeleton.repair(group)
 
 
-def _create(location: Location, layout: Layout, run: Mapping[str, Any], attrs: Mapping[Any, Any]) -> None:
-    """Make an empty store; a local one appears in one step."""
+def _create(
+    location: Location,
+    layout: Layout,
+    run: Mapping[str, Any],
+    attrs: Mapping[Any, Any],
+    *,
+    beside: Location | None = None,
+) -> None:
+    """Make an empty store, perhaps one that is staged beside another; a local one appears in one step."""
     if location.local is None:
         skeleton.create(location, layout, run, attrs)
         return
-    fresh = location.sibling(".creating")
-    _discard(fresh)
+    fresh = (beside or location).sibling(_CREATING)
     for year in reading.staged_years(location):  # of a store that was here before, perhaps a second ago
         _discard(year)
     try:
@@ -254,14 +262,15 @@ def _replace(location: Location, layout: Layout, run: Mapping[str, Any], attrs: 
         _mend(fresh, layout, skeleton.open_group(fresh, read_only=False))
     else:
         _discard(fresh)
-        _create(fresh, layout, run, attrs)
+        _create(fresh, layout, run, attrs, beside=location)
     return Place(fresh, location)
 
 
 def _recover(location: Location) -> None:
-    """Finish a replacement that was cut off between its renames."""
+    """Finish a replacement that was cut off between its renames; remove what was cut off as it was made."""
     if location.local is None:
         return
+    _discard(location.sibling(_CREATING))
     for year in reading.staged_years(location):
         if not reading.is_store(year.url):  # all of it is in its place already
             _discard(year)

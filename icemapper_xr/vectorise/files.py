@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +28,7 @@ def write(
     *,
     layer: str = LAYER,
     metadata: Mapping[str, str] | None = None,
+    beside: Mapping[Path, gpd.GeoDataFrame] | None = None,
 ) -> Path:
     """Write outlines to a file that appears in one step; an older one is replaced.
 
@@ -40,6 +42,8 @@ def write(
         Name of the layer in a GeoPackage.
     metadata
         Said of the layer in a GeoPackage (`metadata` reads it); the other formats do not keep it.
+    beside
+        What belongs to them, by file: nothing is replaced before all could be written.
 
     Returns
     -------
@@ -51,15 +55,17 @@ def write(
     VectorError
         If the suffix is none of the three, or the file cannot be written.
     """
-    target = addresses.local_path(path)
-    suffix = suffix_of(target)
+    target = one = addresses.local_path(path)
+    suffix_of(target)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with whole.appearing(target) as part:
-            _write(gdf, part, suffix, layer, dict(metadata or {}))
+        with contextlib.ExitStack() as together:
+            for one, table in {target: gdf, **(beside or {})}.items():
+                one.parent.mkdir(parents=True, exist_ok=True)
+                part = together.enter_context(whole.appearing(one))
+                _write(table, part, suffix_of(one), layer, dict(metadata or {}))
     except Exception as error:  # each driver has its own
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise errors.VectorError(f"Cannot write {target}: {reason}; make room for it or name another file") from error
+        raise errors.VectorError(f"Cannot write {one}: {reason}; make room for it or name another file") from error
     return target
 
 
