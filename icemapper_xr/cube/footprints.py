@@ -9,7 +9,7 @@ import numpy as np
 
 from icemapper_xr._types import Bounds, Grid, Observation
 
-__all__ = ["PAD_PIXELS", "bounds", "misses", "overlap", "polygon", "ring", "share"]
+__all__ = ["PAD_PIXELS", "bounds", "extent", "misses", "overlap", "polygon", "ring", "share"]
 
 _POINTS = 21
 _OUTLINE_DEGREES = 0.1
@@ -26,11 +26,21 @@ def polygon(observation: Observation, grid: Grid) -> Any:
     two contradict each other, the geometry is believed.
     """
     outline = _outline(observation.footprint, grid.wkt)
-    rectangle = next((shape for shape in _polygons(observation, grid) if shape is not None), None)
+    rectangle = _rectangle(observation, grid)
     if outline is None or rectangle is None:
         return rectangle if outline is None else outline
     common = outline.intersection(rectangle)
     return common if common.area > 0 else outline
+
+
+def _rectangle(observation: Observation, grid: Grid) -> Any:
+    return next((shape for shape in _polygons(observation, grid) if shape is not None), None)
+
+
+def extent(observation: Observation, grid: Grid) -> Bounds:
+    """Return the box around the raster in the CRS of `grid`, to count pixels; the grid's where nothing tells it."""
+    rectangle = _rectangle(observation, grid)
+    return grid.bounds if rectangle is None else Bounds(*rectangle.bounds)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -17,7 +17,7 @@ from icemapper_xr._types import Bounds, Observation, Segmenter
 if TYPE_CHECKING:
     import shapely
 
-__all__ = ["Choice", "Index", "Place", "Size", "margin_factor", "size"]
+__all__ = ["Choice", "Index", "Place", "Size", "margin_factor", "read", "size"]
 
 Edges = npt.NDArray[np.int64]
 """First and end of intervals (n, 2), pixels from the origin of the CRS."""
@@ -75,6 +75,19 @@ def size(place: Place, segmenter: Segmenter, *, overlap: float) -> Size:
     blocks = _met(place.mask, down, across, segmenter.pixel_size)
     windows = _count_met(place.mask, rows, columns, segmenter.pixel_size)
     return Size(units, windows, int(pixels[blocks].sum()))
+
+
+def read(place: Place, boxes: Sequence[Bounds], segmenter: Segmenter, *, overlap: float) -> float:
+    """Count the pixels that the blocks of a tile read of rasters in these boxes, halos included."""
+    lattice = prediction.lattice(place.bounds, segmenter.pixel_size, window=segmenter.window, overlap=overlap)
+    down, across = (np.array([(span.start, span.read) for span in axis]) for axis in (lattice.rows, lattice.columns))
+    met = 1 if place.mask is None else _met(place.mask, down, across, segmenter.pixel_size)
+    total = 0.0
+    for left, bottom, right, top in np.array(boxes) / segmenter.pixel_size:
+        rows = np.minimum(down[:, 1], -bottom) - np.maximum(down[:, 0], -top)
+        columns = np.minimum(across[:, 1], right) - np.maximum(across[:, 0], left)
+        total += float((np.outer(rows.clip(0), columns.clip(0)) * met).sum())
+    return total
 
 
 def _kept(span: prediction.Span) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 from icemapper_xr import addresses, conventions, models, progress, regions
 from icemapper_xr import cluster as clusters
 from icemapper_xr._types import Bounds, Segmenter
-from icemapper_xr.cube import select
+from icemapper_xr.cube import footprints, select
 from icemapper_xr.errors import OptionError
 from icemapper_xr.pipeline import estimates, execution, homes, mapping, orbits, trust, units, verbs
 from icemapper_xr.pipeline.region import parts_of
@@ -216,13 +216,12 @@ def _one_area(
         grid = execution.map_area(series, segmenter)
         place = estimates.Place(grid.epsg or grid.wkt, grid.bounds, mapping.mask_of(chosen, series))
         counted = [estimates.size(place, segmenter, overlap=chosen.overlap)]
-        boxes = [box for box in series.boxes.values() if not box.empty]
-        pixels = sum((box.right - box.left) * (box.top - box.bottom) for box in boxes) / series.area.grid.resolution**2
+        boxes = [footprints.extent(one, series.area.grid) for one in series.observations]
+        pixels = estimates.read(place, boxes, segmenter, overlap=chosen.overlap)
         steps = int(series.attrs.get("steps_valid", 0))
         orbit, _ = orbits.known_series(series.attrs)
         items = len({one.item_id for one in series.observations})
-        wanted = counted[0].pixels / (grid.shape.y * grid.shape.x)
-        gigabytes = wanted * pixels * 4 * estimates.margin_factor(segmenter, chosen.overlap) / 1e9
+        gigabytes = pixels * 4 * (segmenter.pixel_size / series.area.grid.resolution) ** 2 / 1e9
         rows.append(YearPlan(label, items, len(series.observations), (steps, steps), (orbit,), gigabytes))
     return counted, rows
 
