@@ -23,6 +23,7 @@ from icemapper_xr import calibrate, cli, conventions, errors
 from icemapper_xr.conventions import Feature
 from icemapper_xr.models import own
 from icemapper_xr.training import bodies, cases, margins, reference, scorecard, scoring, sensitivity, verbs
+from tests.support import files_of_at_most
 
 LEGEND = {0: "sea", 3: "rock", 4: "snow patch", 9: "ice"}
 
@@ -240,6 +241,19 @@ def test_simulated_scenes_are_scored_and_cached(tmp_path: Path) -> None:
 
     again = list(cases.simulated(segmenter, seeds=(1, 5), size=48, make=never, cache=tmp_path))
     assert np.array_equal(again[1].probability, found[1].probability, equal_nan=True)
+
+
+def test_scores_and_scenes_that_find_no_room_are_told_in_a_line(tmp_path: Path) -> None:
+    scenes = cases.simulated(ByCoherence(), seeds=(1,), size=48, make=made, cache=tmp_path / "cache")
+    with files_of_at_most(3000), pytest.raises(errors.StoreError, match=r"Cannot keep the scene .*48px.*make room"):
+        next(scenes)
+    report = scoring.evaluate([case(np.full((40, 40), 0.1), np.zeros((40, 40), bool))])
+    with (
+        files_of_at_most(3000),
+        pytest.raises(errors.StoreError, match=r"Cannot write the scores to .*scores: File too large; make room"),
+    ):
+        scorecard.write(report, tmp_path / "scores")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_a_cached_scene_is_whole_or_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

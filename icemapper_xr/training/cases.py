@@ -258,10 +258,13 @@ def _cached(
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error):
             progress.note(f"{path} is damaged: the scene is simulated anew")
     made = make(seed, size, conventions.FEATURES, **options)
-    path.parent.mkdir(parents=True, exist_ok=True)
     coded = np.zeros(0, np.uint8) if made.classes is None else made.classes
-    with whole.appearing(path) as part:
-        np.savez(part, cube=made.cube.astype(np.float16), truth=made.truth, classes=coded, region=made.region)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole.appearing(path) as part:
+            np.savez(part, cube=made.cube.astype(np.float16), truth=made.truth, classes=coded, region=made.region)
+    except OSError as error:
+        raise errors.StoreError(f"Cannot keep the scene {path}: {errors.not_written(error, other='cache')}") from error
     return _kept(path, features)
 
 

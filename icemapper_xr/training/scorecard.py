@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from icemapper_xr import whole
+from icemapper_xr import errors, whole
 from icemapper_xr.training import places
 
 __all__ = ["figure", "table", "write"]
@@ -17,14 +17,24 @@ FALSE = "called glacier"
 
 
 def write(report: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Write `scores.json`, `scores.txt` and `scores.png` into a folder, each whole or not at all."""
+    """Write `scores.json`, `scores.txt` and `scores.png` into a folder, each whole or not at all.
+
+    Raises
+    ------
+    OptionError, StoreError
+        They cannot be written.
+    """
     places.folder(folder)
     texts = {"scores.json": json.dumps(report, indent=1) + "\n", "scores.txt": table(report) + "\n"}
     picture = folder / "scores.png"
-    with contextlib.ExitStack() as parts:  # none takes its place before all are written
-        figure(report).savefig(parts.enter_context(whole.appearing(picture)), dpi=110)
-        for name, text in texts.items():
-            parts.enter_context(whole.appearing(folder / name)).write_text(text, encoding="utf-8")
+    try:
+        with contextlib.ExitStack() as parts:  # none takes its place before all are written
+            figure(report).savefig(parts.enter_context(whole.appearing(picture)), dpi=110)
+            for name, text in texts.items():
+                parts.enter_context(whole.appearing(folder / name)).write_text(text, encoding="utf-8")
+    except OSError as error:
+        reason = errors.not_written(error, other="folder")
+        raise errors.StoreError(f"Cannot write the scores to {folder}: {reason}") from error
     return [*(folder / name for name in texts), picture]
 
 
