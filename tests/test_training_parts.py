@@ -88,6 +88,7 @@ def test_a_schedule_of_another_kind_leaves_that_of_the_preset_behind() -> None:
         ("data = 5", "data = 5 must be a path"),
         ("warm_start = true", "warm_start = True must be a path"),
         ("seed = -1", "seed"),
+        ("seed = 20261129120000", "seed = 20261129120000: should be less than 4294967296"),
         ("pixel_size = 30.0", "simulated scenes have 10 m"),
         ("window = 16\n[scenes]\nsize = 16", "scenes.size"),
         ("[scenes]\nseed = -5", "scenes.seed"),

@@ -333,6 +333,13 @@ def test_published_layout_is_scored_on_whole_windows_without_the_padding(tmp_pat
     with pytest.raises(errors.OptionError, match="smaller than the weights' window"):
         list(cases.published(Large(), path))
 
+    class Damaged(Exact):
+        def __call__(self, x: np.ndarray, /) -> np.ndarray:
+            return np.full(x.shape[:1] + x.shape[2:4], np.nan, np.float32)
+
+    with pytest.raises(errors.WeightsError, match="its weights are damaged"):
+        scoring.evaluate(cases.published(Damaged(), path))
+
 
 def map_of(probability: np.ndarray) -> xr.Dataset:
     rows, columns = probability.shape

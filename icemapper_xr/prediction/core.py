@@ -22,6 +22,7 @@ __all__ = [
     "SumArray",
     "Windows",
     "blend",
+    "check_answers",
     "divide",
     "evaluate",
     "observed",
@@ -148,7 +149,7 @@ def _sum_windows(
                 window[..., channel] = feature[:, y : y + side, x : x + side]
             gaps.mirror(window, [one[y : y + side, x : x + side] for one in seen])
         answers = segmenter(windows)
-        _check_answers(answers, windows)
+        check_answers(answers, windows)
         for (y, x), answer in zip(some, answers, strict=True):
             total[y : y + side, x : x + side] += np.rint(answer * kernel).astype(np.int64)
         if on_windows is not None:
@@ -156,7 +157,7 @@ def _sum_windows(
     return total
 
 
-def _check_answers(answers: FloatArray, windows: FloatArray) -> None:
+def check_answers(answers: FloatArray, windows: FloatArray) -> None:
     """Refuse answers that are no probabilities of the windows' pixels."""
     if answers.shape != windows.shape[:1] + windows.shape[2:4]:
         raise WeightsError(

@@ -231,7 +231,9 @@ def _whole_windows(sample: samples.Sample, segmenter: Segmenter) -> tuple[FloatA
             read = [sample.read(feature, sample.base[feature], crop) for feature in segmenter.features]
             seen[crop.slices] |= core.observed(read)
             stack = patches.fill(np.stack(read, axis=-1), core.unobserved(segmenter, "nearest"))
-            total[crop.slices] += kernel * segmenter(stack[None])[0]
+            answers = segmenter(stack[None])
+            core.check_answers(answers, stack[None])
+            total[crop.slices] += kernel * answers[0]
             weight[crop.slices] += kernel
             truth[crop.slices] = sample.truth(crop)
     with np.errstate(invalid="ignore"):

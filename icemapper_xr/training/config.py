@@ -218,7 +218,7 @@ class TrainingConfig(_Settings):
     unobserved: Unobserved = "mirror"
     """What the network is fed, here and wherever the weights are applied, where a pixel has no valid step: the mirror
     image of what was observed around it, or 0 in model units as published."""
-    seed: Annotated[Whole, Field(ge=0)] = 1
+    seed: Annotated[Whole, Field(ge=0, lt=2**32)] = 1
     """Fixes the first weights, the draws and the augmentation."""
     data: Path | None = None
     """Folder with `train.hdf5` and `val.hdf5`; None simulates."""
