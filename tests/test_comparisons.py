@@ -158,6 +158,9 @@ def test_the_edge_of_the_map_is_no_steady_front(tmp_path: Path) -> None:
 def test_surges_are_tested_on_the_rates_of_the_map(mapped: Path, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("# fixed in 2015\nA\n")
     report = pipeline.surges_of_run(mapped, tmp_path / "list.txt", out=tmp_path / "s.json", n_strata=1, **QUICK)
+    method = json.loads((tmp_path / "s.json").read_text())["method"]
+    assert any("1 size strata, blocks of 50 km" in line and "seed 42" in line for line in method)
+    assert any("soft areas" in line for line in method)  # how the rates were made
     found = report.tests["none"]
     table = pipeline.rates_of_run(mapped, out=tmp_path / "r.csv", **QUICK).table.set_index("id")
     assert found.difference == pytest.approx(table.loc["A", "relative_rate"] - table.loc["B", "relative_rate"])

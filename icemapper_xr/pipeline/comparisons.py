@@ -136,7 +136,9 @@ def surges_of_run(
             n_permutations=n_permutations,
             seed=seed,
         )
-    content = {"method": _SURGE_METHOD, "notes": notes, "tests": {k: asdict(v) for k, v in tests.items()}}
+    chosen = f"{n_strata} size strata, blocks of {block_km:g} km, {n_permutations} permutations, seed {seed}"
+    method = (*_SURGE_METHOD, chosen, *report.method)
+    content = {"method": method, "notes": notes, "tests": {k: asdict(v) for k, v in tests.items()}}
     tables.write_bytes(target, tables.as_json(content))
     return SurgeReport(tests, target, tuple(notes))
 
