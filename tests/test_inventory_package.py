@@ -237,18 +237,6 @@ def test_glims_fields(glims: Path, rgi: Path) -> None:
     assert (bounds["area"] < bounds["area_high"]).all()
 
 
-def test_an_inventory_of_nothing_is_valid(tmp_path: Path, run: Path) -> None:
-    folder = tmp_path / "empty"
-    shutil.copytree(run, folder, ignore=shutil.ignore_patterns("rgi_*", "glims_*"))
-    table = gpd.read_file(folder / "glaciers.gpkg")
-    only_edge = table[table["touches_edge"]]
-    only_edge.to_file(folder / "glaciers.gpkg", layer="glaciers")
-    for product, name in (("rgi", "ICM2023-v1.0-G-07.shp"), ("glims", "glaciers.shp")):
-        report = pipeline.export_of_run(folder, product=product, submission=folder / "submission.toml")
-        assert report.outlines == 0
-        assert gpd.read_file(report.folder / name).empty
-
-
 # -- topography -------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("azimuth", [0.0, 45.0, 160.0, 270.0])
 def test_a_tilted_plane(azimuth: float) -> None:

@@ -37,7 +37,7 @@ def where() -> dict:
 
 # -- SIGTERM ----------------------------------------------------------------------------------------------------------
 HANG = """
-import multiprocessing, sys, time
+import multiprocessing, os, signal, sys, time
 from pathlib import Path
 from icemapper_xr import cli, whole
 from icemapper_xr.store import lock
@@ -55,6 +55,13 @@ def hang(out: Path) -> None:
         print(child.exitcode, part.exists(), flush=True)
         time.sleep(60)
 
+fail = cli._fail
+
+def late(*said: object) -> None:  # a signal that comes when all is cleaned up
+    os.kill(os.getpid(), signal.SIGTERM)
+    fail(*said)
+
+cli._fail = late
 cli.main(["hang", sys.argv[1]])
 """
 
