@@ -83,7 +83,7 @@ def surge_test(
     Raises
     ------
     AnalysisError
-        No cell has glaciers of both kinds.
+        No glacier has a rate, all are of one kind, or no cell has both.
     OptionError
         Shapes differ, an area is not above 0, or a number of strata or permutations is below 1.
 
@@ -94,7 +94,7 @@ def surge_test(
     whatever the rates' distribution. Effect size: Cliff (1993), doi:10.1037/0033-2909.114.3.494, pooled over cells.
     """
     r, s, cell = _checked(rates, surging, areas, blocks, n_strata, n_permutations)
-    raw = float(r[s == 1].mean() - r[s == 0].mean()) if 0 < s.sum() < s.size else float("nan")
+    raw = float(r[s == 1].mean() - r[s == 0].mean())
     ranks, cell, s, r, left_out = _informative(r, s, cell, n_strata)
     size, treated = np.bincount(cell), np.bincount(cell, weights=s)
     scores = (ranks - (size[cell] + 1) / 2) / (size[cell] + 1)
@@ -163,6 +163,8 @@ def _checked(
     if not seen.any():
         raise AnalysisError("no glacier has a rate; nothing to compare")
     r, s, a, place = r[seen], s[seen], a[seen], place[seen]
+    if not 0 < s.sum() < s.size:
+        raise AnalysisError(f"{s.sum()} of {s.size} glaciers with a rate are surging; give some of either kind")
     cuts = np.quantile(a, np.arange(1, n_strata) / n_strata)
     stratum = np.searchsorted(cuts, a, side="right")
     _, number = np.unique(place, return_inverse=True)
@@ -176,8 +178,6 @@ def _informative(r: Array, s: Array, cell: IntArray, n_strata: int) -> tuple[Arr
 
     treated, size = np.bincount(cell, weights=s), np.bincount(cell)
     keep = ((treated > 0) & (treated < size))[cell]
-    if not 0 < s.sum() < s.size:
-        raise AnalysisError(f"{int(s.sum())} of {s.size} glaciers with a rate are surging; give some of either kind")
     if not keep.any():
         raise AnalysisError(
             f"none of the {np.count_nonzero(size)} cells (n_strata={n_strata} size strata, by spatial block) has both "

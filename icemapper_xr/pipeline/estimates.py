@@ -71,8 +71,7 @@ def size(place: Place, segmenter: Segmenter, *, overlap: float) -> Size:
     rows, columns = (_windows(axis, lattice) for axis in axes)
     if place.mask is None:
         return Size(units, len(rows) * len(columns), int(pixels.sum()))
-    down, across = (np.array([(span.start, span.read) for span in axis]) for axis in axes)
-    blocks = _met(place.mask, down, across, segmenter.pixel_size)
+    blocks = _met(place.mask, *_reads(lattice), segmenter.pixel_size)
     windows = _count_met(place.mask, rows, columns, segmenter.pixel_size)
     return Size(units, windows, int(pixels[blocks].sum()))
 
@@ -80,7 +79,7 @@ def size(place: Place, segmenter: Segmenter, *, overlap: float) -> Size:
 def read(place: Place, boxes: Sequence[Bounds], segmenter: Segmenter, *, overlap: float) -> float:
     """Count the pixels that the blocks of a tile read of rasters in these boxes, halos included."""
     lattice = prediction.lattice(place.bounds, segmenter.pixel_size, window=segmenter.window, overlap=overlap)
-    down, across = (np.array([(span.start, span.read) for span in axis]) for axis in (lattice.rows, lattice.columns))
+    down, across = _reads(lattice)
     met = 1 if place.mask is None else _met(place.mask, down, across, segmenter.pixel_size)
     total = 0.0
     for left, bottom, right, top in np.array(boxes) / segmenter.pixel_size:
@@ -92,6 +91,12 @@ def read(place: Place, boxes: Sequence[Bounds], segmenter: Segmenter, *, overlap
 
 def _kept(span: prediction.Span) -> int:
     return 0 if span.keep is None else span.keep[1] - span.keep[0]
+
+
+def _reads(lattice: prediction.Lattice) -> tuple[Edges, Edges]:
+    """Edges of what the blocks read, along rows and columns."""
+    down, across = (np.array([(span.start, span.read) for span in axis]) for axis in (lattice.rows, lattice.columns))
+    return down, across
 
 
 def _windows(spans: Sequence[prediction.Span], lattice: prediction.Lattice) -> Edges:

@@ -188,7 +188,7 @@ def _refuse(sources: Sequence[str | Path], years: Sequence[Years]) -> list[Run]:
 
 def _acquisitions(opened: Sequence[Run]) -> list[tuple[Acquisition, ...]]:
     """Return what each map was acquired with, and where maps were made with other weights or settings, with which."""
-    made = store.apart([store.provenance(run.sheets[0].path)["run"] for run in opened])
+    made = store.apart([run.made for run in opened])
     return [tuple(k._replace(made=how) for k in run.acquisitions) for run, how in zip(opened, made, strict=True)]
 
 

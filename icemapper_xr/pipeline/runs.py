@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import xarray as xr
@@ -42,6 +42,8 @@ class Run:
     years: tuple[int, ...]
     acquisitions: tuple[Acquisition, ...]
     """Orbit, polarisation and sensor of each year; of a region what its tiles have together."""
+    made: Mapping[str, Any]
+    """Weights, settings and grid, as the store has them under `run`; of a region those of its first tile."""
     calibration: str | None
     """Which calibration was applied, in words; None: none."""
     notes: tuple[str, ...]
@@ -104,7 +106,7 @@ def open_run(source: str | Path, *, years: Sequence[int] | None = None, calibrat
     model, words = calibrations.calibration_of(calibration, opened.facts)
     notes = [] if words is not None else ["the probabilities are not calibrated: soft areas are no unbiased estimate"]
     found = opened.sheets if model is None else tuple(_calibrated(sheet, model) for sheet in opened.sheets)
-    return Run(out, found, opened.years, sheets.composite(found), words, (*notes, *opened.notes))
+    return Run(out, found, opened.years, sheets.composite(found), opened.facts["run"], words, (*notes, *opened.notes))
 
 
 def _calibrated(sheet: Sheet, model: calibrate.Model) -> Sheet:
