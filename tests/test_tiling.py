@@ -62,9 +62,10 @@ def test_global_windows_are_those_that_touch_the_area(start: int, size: int, ove
     assert axis.keep[1] - axis.keep[0] == size
 
 
-def test_global_axis_names_the_margin_that_is_missing() -> None:
+@pytest.mark.parametrize("area", [(20, 480), (20, 300), (200, 480)], ids=["both ends", "before", "behind"])
+def test_global_axis_names_the_margin_that_is_missing(area: tuple[int, int]) -> None:
     with pytest.raises(OptionError, match="margin=128"):
-        tiling.global_axis(0, 500, (20, 480), window=128, stride=64)
+        tiling.global_axis(0, 500, area, window=128, stride=64)
 
 
 def test_global_axis_refuses_a_stride_off_the_lattice() -> None:
