@@ -265,6 +265,20 @@ def test_a_tilted_plane(azimuth: float) -> None:
     assert bands.sum(axis=1).item() == 1000
 
 
+@pytest.mark.parametrize("west", [0.0, 1e-10, 1e-3])
+def test_an_aspect_of_north_is_below_360(west: float) -> None:
+    """On the central meridian the grid's north is true north but for a rounding error."""
+    y, x = axes()
+    x += 500_000 - x.mean()
+    z = np.broadcast_to(1000 - 0.2 * (y[:, None] - y.mean()), (y.size, x.size))
+    dem = xr.DataArray(z, dims=("y", "x"), coords={"y": y, "x": x}).rio.write_crs(32633)
+    disc = shapely.Point(500_000 - west, y.mean()).buffer(500)
+    row = inventory.topography(gpd.GeoDataFrame(geometry=[disc], crs=32633), dem)[0].iloc[0]
+    assert 0 <= row["aspect_deg"] < 360
+    assert (row["aspect_deg"] + 180) % 360 == pytest.approx(180, abs=1e-6)
+    assert row["aspect_sec"] == 1
+
+
 def slope_of(crs: object, cell: float, across: int) -> tuple[xr.DataArray, gpd.GeoDataFrame]:
     """A DEM in any CRS of a plane that falls by 1:10 to the south of 78 N (60 N in 3413), and a disc of 1 km on it."""
     lat = 60.0 if crs == 3413 else 78.0

@@ -122,7 +122,8 @@ def _one(shape: Any, source: Dem) -> tuple[dict[str, float] | None, npt.NDArray[
     lowest = _lowest(shape, relief)
     lon, lat = _lonlat(source.crs, *lowest)
     centre = shape.representative_point()
-    azimuth = (aspect + _convergence(source.crs, centre.x, centre.y)) % 360
+    # Twice: the remainder of what lies a rounding error below 0 is 360.0 itself.
+    azimuth = (aspect + _convergence(source.crs, centre.x, centre.y)) % 360 % 360
     return {
         "termlon": lon,
         "termlat": lat,
@@ -149,7 +150,7 @@ def _facing(relief: Relief, inside: npt.NDArray[np.bool_]) -> tuple[float, float
     to_east, to_north = -east[tilted] / rise[tilted], south[tilted] / rise[tilted]
     if not tilted.any() or np.hypot(to_east.sum(dtype=float), to_north.sum(dtype=float)) < 1e-6 * tilted.sum():
         return slope, float("nan")
-    return slope, float(np.degrees(np.arctan2(to_east.sum(dtype=float), to_north.sum(dtype=float))) % 360)
+    return slope, float(np.degrees(np.arctan2(to_east.sum(dtype=float), to_north.sum(dtype=float))))
 
 
 def _lowest(shape: Any, relief: Relief) -> tuple[float, float]:
