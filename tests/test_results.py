@@ -535,6 +535,14 @@ def test_the_years_of_a_map_that_is_too_short_to_filter_are_in_the_filtered_rate
         assert table["rate"].iloc[1] == pytest.approx(table["rate"].iloc[0], rel=0.01)
 
 
+def test_the_offset_of_filtered_maps_is_told_apart(tmp_path: Path) -> None:
+    first = rs.write_map(tmp_path / "first", (2016, 2017, 2018), noise=1.5)
+    later = rs.write_map(tmp_path / "later", (2017, 2018, 2019), orbit=174, noise=1.5, seed=1)
+    found = pipeline.rates_of_run(first, out=tmp_path / "rates.csv", others=[later], **QUICK)
+    offsets = [note for note in found.notes if "in 2 common year(s)" in note]
+    assert [note.split("orbit")[0] for note in offsets] == ["", "filtered: "]
+
+
 def test_platforms_that_share_a_year_are_one_sensor_and_others_are_not(tmp_path: Path) -> None:
     years = (2020, 2021, 2022, 2023)
     shared = rs.write_map(tmp_path / "s", years, platforms=["S1A", "S1A/S1B", "S1B", "S1A"])

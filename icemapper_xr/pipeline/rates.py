@@ -199,7 +199,7 @@ def rate_table(maps: Sequence[Measured], *, level: float = 0.05) -> tuple[pd.Dat
     joined = _joined(maps)
     rows, notes = [], [note for one in maps for note in one.notes]
     unlike: list[str] = []
-    for (kind, identity, _), parts in joined.items():
+    for (kind, identity, name), parts in joined.items():
         seen = [part.seen() for part in parts if part.some]
         if wrong := _unlike(seen):
             if kind == "region":
@@ -212,7 +212,8 @@ def rate_table(maps: Sequence[Measured], *, level: float = 0.05) -> tuple[pd.Dat
         row, told = _row(parts, seen, confidence=maps[0].settings.confidence)
         rows.append(row)
         if kind == "region":  # gaps and offsets are those of all groups
-            notes += told
+            # The filter keeps the ends of each map, so that filtered years in common give another offset.
+            notes += [note if name == measuring.UNFILTERED or note in notes else f"filtered: {note}" for note in told]
     if unlike := list(dict.fromkeys(unlike)):
         notes.append(
             f"{len(unlike)} groups and glaciers are not seen alike by the maps and have no rate "
