@@ -389,6 +389,11 @@ def test_columns_order_and_ids() -> None:
     assert (found.area_km2 > 0).all()
 
 
+@pytest.mark.parametrize("lon", [0.0, 4e-6, -4e-6, 360.0, 359.999996])
+def test_ids_at_greenwich_begin_with_zero(lon: float) -> None:
+    assert vectorise.body_ids(np.array([lon]), np.array([-52.5])) == ["G00000000E5250000S"]
+
+
 def test_small_bodies_are_left_out() -> None:
     p = disc((200, 300), 60, 60, 5.5) + disc((200, 300), 150, 100, 5.8)  # 0.0095 and 0.0106 km2
     assert len(vectorise.outlines(raster(p))) == 1

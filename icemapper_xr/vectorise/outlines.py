@@ -245,7 +245,7 @@ def _select(
 
 def body_ids(lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]) -> list[str]:
     """Name bodies by the position of their northernmost vertex, in 1e-5 degrees (about a metre)."""
-    east, north = np.rint(lon % 360.0 * 1e5).astype(int), np.rint(np.abs(lat) * 1e5).astype(int)
+    east, north = np.rint(lon * 1e5).astype(int) % 36_000_000, np.rint(np.abs(lat) * 1e5).astype(int)
     side = np.where(lat < 0, "S", "N")
     return [f"G{e:08d}E{n:07d}{s}" for e, n, s in zip(east, north, side, strict=True)]
 
