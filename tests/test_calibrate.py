@@ -207,6 +207,13 @@ def test_calibrate_is_lazy_independent_of_chunks_and_keeps_nan():
     dask.base.normalize_token(model)
 
 
+@pytest.mark.parametrize("model", [calibrate.Monotone((0.0,), (0.5,)), calibrate.KernelRidge((0.5,), (0.9,))])
+def test_a_map_of_one_knot_keeps_nan(model):
+    result = calibrate.calibrate(xr.DataArray(np.float32([0.2, np.nan, 0.8]), dims="x"), model)
+    for name in (conventions.CONFIDENCE, conventions.CALIBRATED):
+        np.testing.assert_array_equal(np.isnan(result[name].values), [False, True, False])
+
+
 def test_files_hold_plain_numbers(tmp_path):
     bins = calibrate.reliability(*make_validation_set(n=20_000))
     for model in (calibrate.fit_monotone(bins, source="20 scenes"), calibrate.fit_kernel_ridge(bins, gamma=2.0)):

@@ -85,7 +85,9 @@ class Monotone:
 
     def __call__(self, confidence: npt.ArrayLike) -> Array:
         """Return the calibrated confidence, 0.5..1."""
-        return np.asarray(np.interp(np.sqrt(np.asarray(confidence, dtype=np.float64)), np.sqrt(self.x), self.y))
+        c = np.asarray(confidence, dtype=np.float64)
+        value = np.interp(np.sqrt(c), np.sqrt(self.x), self.y)  # of a single knot it is a number where c is none
+        return np.asarray(np.where(np.isnan(c), np.nan, value))
 
 
 Model = KernelRidge | Monotone
