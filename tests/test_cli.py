@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
+from affine import Affine
 
 import icemapper_xr as ix
 from icemapper_xr import catalog, cli, demo, vectorise
@@ -309,6 +310,19 @@ def test_apply_warns_of_the_order_of_the_alphabet_and_of_other_pixels(
     code, _, err = run(capsys, *command, *coarse)
     assert code == 0
     assert "pixels of 30 metre, the weights were trained on 10 m" in err
+    with rasterio.open(rasters[0]) as file:
+        square = file.transform
+    for shape, said in (
+        (square * Affine.rotation(90), None),
+        (square * Affine.rotation(30), None),
+        (square * Affine.scale(1, 2), "10 x 20 metre"),
+    ):
+        with rasterio.open(rasters[0], "r+") as file:
+            file.transform = shape
+        code, _, err = run(capsys, *command, *rasters)
+        assert code == 0
+        assert ("pixels of" in err) is (said is not None)
+        assert (said or "") in err
 
 
 def test_apply_takes_urls(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

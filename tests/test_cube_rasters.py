@@ -176,7 +176,9 @@ def test_values_that_tags_scale_are_refused(tmp_path: Path) -> None:
             dataset.scales, dataset.offsets = (scale,), (offset,)
         with pytest.raises(UnitsError, match=rf"04.tif says .* by {scale:g} and {offset:g} added.*translate -unscale"):
             cube.open_rasters(rtc=paths)
-    cube.parity_stack(rtc=paths)  # the original program reads what is stored
+    with pytest.warns(UserWarning, match=r"1 rasters say .* scaled \(.*04\.tif, \.\.\.\).*gdal_translate -unscale"):
+        stack, _ = cube.parity_stack(rtc=paths)  # the original program reads what is stored
+    np.testing.assert_allclose(stack, scaled(-1250, "rtc"), rtol=1e-6)
     with rasterio.open(paths[4], "r+") as dataset:
         dataset.scales, dataset.offsets = (1.0,), (0.0,)
     cube.open_rasters(rtc=paths)
@@ -223,6 +225,17 @@ def test_parity_takes_the_grid_of_a_named_reference(tmp_path: Path) -> None:
     stack, profile = cube.parity_stack(grd=backscatter, reference=reference)
     assert profile["transform"].c == LEFT + 50
     np.testing.assert_allclose(stack[2, ..., 0], scaled(read(backscatter[2]), "grd")[5:10, 5:11], rtol=1e-5)
+
+
+def test_parity_warns_of_lists_without_a_value_on_the_grid(tmp_path: Path) -> None:
+    backscatter, coherence = lists(tmp_path)
+    elsewhere = write(tmp_path / "reference.tif", np.zeros((5, 6)), left=LEFT + 90_000)
+    with pytest.warns(UserWarning, match="the answer means nothing") as told:
+        stack, _ = cube.parity_stack(grd=backscatter, insar=coherence, reference=elsewhere)
+    assert not stack.any()
+    for feature, warning in zip(("grd", "insar"), told, strict=True):
+        assert f"none of the 15 files of {feature} (" in str(warning.message)
+        assert f"has a value on the grid of {elsewhere}" in str(warning.message)
 
 
 def test_parity_of_the_shifted_example(shared: Path) -> None:

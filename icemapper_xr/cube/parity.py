@@ -38,7 +38,8 @@ def parity_stack(
     Every raster (dB, coherence) is scaled to model units, reprojected to the reference (bilinear; zeros outside the
     source; NaN is not nodata, so it spreads through the kernel), then NaN, infinity and values above 100 become 0.
     The reference is a raster that the user names, of whatever grid, else the first of the first list, which is not
-    resampled itself. A raster is refused if most of what is sampled of it is of another unit; outliers are not.
+    resampled itself. A raster is refused if most of what is sampled of it is of another unit; outliers are not. What
+    that program takes as it is, though the files say otherwise, or has nothing of, is warned of.
 
     Returns
     -------
@@ -57,13 +58,20 @@ def parity_stack(
     for feature, paths in lists.items():
         for path in paths:
             rasterfiles.check_raster(path, feature, "dB" if feature != "insar" else "1", outliers=True)
-    filled: list[str] = []
+    filled, tagged = list[str](), list[str]()
     stack = np.zeros((_N, target.rows, target.columns, len(lists)), np.float32)
     for channel, (feature, paths) in enumerate(lists.items()):
         for step, path in enumerate(paths):
             own_grid = reference is None and channel == 0 and step == 0
-            stack[step, ..., channel] = _as_published(path, feature, target, filled, resample=not own_grid)
+            stack[step, ..., channel] = _as_published(path, feature, target, filled, tagged, resample=not own_grid)
+        if not stack[..., channel].any():
+            warnings.warn(
+                f"none of the {_N} files of {feature} ({paths[0]}, ...) has a value on the grid of {target.path}: the "
+                "network is fed zeros in their place, and the answer means nothing; check the list and the reference",
+                stacklevel=3,
+            )
     _warn_of_nodata(filled)
+    _warn_of_tags(tagged)
     return stack, target.profile
 
 
@@ -84,15 +92,30 @@ def _warn_of_nodata(filled: Sequence[str]) -> None:
         )
 
 
+def _warn_of_tags(tagged: Sequence[str]) -> None:
+    """Warn of tags by which values are to be scaled, and are not."""
+    if tagged:
+        warnings.warn(
+            f"{len(tagged)} rasters say that their values are to be scaled ({tagged[0]}, ...), which the original "
+            "program, and this command, do not do: write the values themselves with `gdal_translate -unscale -ot "
+            "Float32 IN OUT`",
+            stacklevel=4,
+        )
+
+
 def _as_published(
     path: str,
     feature: conventions.Feature,
     target: rasterfiles.Reference,
     filled: list[str],
+    tagged: list[str],
     *,
     resample: bool,
 ) -> FloatArray:
-    """Read a raster onto the target; note it in `filled` if declared nodata goes in as a value."""
+    """Read a raster onto the target.
+
+    Note it in `filled` if declared nodata goes in as a value, in `tagged` if GDAL's tags would scale its values.
+    """
     import rasterio.errors
     from rasterio.enums import Resampling
     from rasterio.warp import reproject
@@ -104,6 +127,8 @@ def _as_published(
         except rasterio.errors.RasterioError as error:
             raise rasterfiles.damaged(path, error) from error
         transform, crs, nodata = dataset.transform, dataset.crs, dataset.nodata
+        if (dataset.scales[0], dataset.offsets[0]) != (1, 0):
+            tagged.append(path)
     with np.errstate(invalid="ignore", over="ignore"):
         scaled = (values - np.float32(information.minimum)) / np.float32(information.maximum - information.minimum)
     _check_sums(scaled, path)

@@ -89,12 +89,14 @@ def apply(
 
 def _warn_of_pixels(profile: dict[str, Any], segmenter: Segmenter) -> None:
     """Warn of pixels that the weights have not learned from; the original program takes any."""
-    crs, side = profile["crs"], abs(profile["transform"].a)
-    if crs.is_geographic or not np.isclose(side * crs.linear_units_factor[1], segmenter.pixel_size, rtol=0.01):
+    crs, grid = profile["crs"], profile["transform"]
+    sides = np.hypot([grid.a, grid.b], [grid.d, grid.e])  # of a grid that is turned, too
+    if crs.is_geographic or not np.allclose(sides * crs.linear_units_factor[1], segmenter.pixel_size, rtol=0.01):
         unit = "degrees" if crs.is_geographic else crs.linear_units
+        size = " x ".join(dict.fromkeys(f"{side:g}" for side in sides))
         warnings.warn(
-            f"the rasters have pixels of {side:g} {unit}, the weights were trained on {segmenter.pixel_size:g} m and "
-            f"tested on no others; warp the rasters to {segmenter.pixel_size:g} m",
+            f"the rasters have pixels of {size} {unit}, the weights were trained on "
+            f"{segmenter.pixel_size:g} m and tested on no others; warp the rasters to {segmenter.pixel_size:g} m",
             stacklevel=3,
         )
 
