@@ -66,6 +66,12 @@ def apply(
         If a raster cannot be read or is in another unit.
     StoreError
         If `out` exists, or cannot be written.
+
+    Warns
+    -----
+    UserWarning
+        If declared nodata or tags that scale are not heeded, as in the original, if a list has no value on the
+        reference's grid, or if its pixels are of another size than the weights'.
     """
     target = addresses.local_path(out)
     _check_target(target, overwrite)
