@@ -317,6 +317,7 @@ def applicability(cube: xr.Dataset, model: Likeness) -> xr.DataArray:
             f"the cube's pixels are {size:g} m, those of the training data {model.pixel_size:g} m, and their texture "
             f"tells nothing of others': open the cube with resolution={model.pixel_size:g}"
         )
+    pixels.require_true(cube, model.pixel_size)
     before = _offset(cube, arrays[0], size)
     lazy = any(array.chunks is not None for array in arrays)
     data = [_on_lattice(array.chunk() if lazy else array, before) for array in arrays]

@@ -13,7 +13,7 @@ from icemapper_xr.errors import CubeError
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["STRETCH", "are_square", "first", "on_ground", "size"]
+__all__ = ["STRETCH", "are_square", "first", "on_ground", "require_true", "size"]
 
 STRETCH: Final = 1.1
 """By how much the scales of two projections may differ: polar stereographic ones are off by 4 %, Mercator doubles at 60
@@ -73,6 +73,30 @@ def on_ground(cube: xr.Dataset | xr.DataArray) -> float:
     lonlat = pyproj.Transformer.from_crs(crs, 4326, always_xy=True).transform(x, y)
     scale = plane.stretch(pyproj.Proj(crs), lonlat) if np.isfinite(lonlat).all() else 1.0
     return side / scale if math.isfinite(scale) and scale > 0 else side
+
+
+def require_true(cube: xr.Dataset | xr.DataArray, trained: float) -> None:
+    """Refuse a cube whose projection makes its pixels another size on the ground than their number says.
+
+    Parameters
+    ----------
+    cube
+        As in `size`.
+    trained
+        Side of the pixels that the weights have learned from, metres, for the message.
+
+    Raises
+    ------
+    CubeError
+        They are off by more than `STRETCH`.
+    """
+    side, ground = size(cube), on_ground(cube)
+    if not 1 / STRETCH <= ground / side <= STRETCH:
+        raise CubeError(
+            f"the cube's pixels of {side:g} m in its projection are {ground:.3g} m on the ground, the weights were "
+            f"trained on {trained:g} m: open the cube in the UTM zone of its place, as it is without crs (--crs), or "
+            "warp the rasters there"
+        )
 
 
 def first(cube: xr.Dataset | xr.DataArray, side: float) -> tuple[int, int]:

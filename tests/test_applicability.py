@@ -249,6 +249,8 @@ def test_pixels_of_another_size_are_refused(model: likeness.Likeness) -> None:
             likeness.applicability(turned, model)
     with pytest.raises(errors.CubeError, match=r"1 pixel\(s\) along y"):
         likeness.applicability(cube.isel(y=[0]), model)
+    with pytest.raises(errors.CubeError, match=r"pixels of 10 m in its projection are \d\.\d+ m on the ground"):
+        likeness.applicability(cube.rio.write_crs(3857), model)
 
 
 @pytest.mark.parametrize("first", ["lazy", "loaded"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import os
 import signal
 import subprocess
@@ -19,7 +20,7 @@ import shapely
 from icemapper_xr import catalog, cli, pipeline, regions, store
 from icemapper_xr._types import Bounds, Observation
 from icemapper_xr.cube import read
-from icemapper_xr.errors import ClusterError, OptionError, StoreError
+from icemapper_xr.errors import ClusterError, CubeError, OptionError, StoreError
 from icemapper_xr.pipeline import estimates, execution, journals, planning, verbs
 from icemapper_xr.pipeline.outcomes import Outcome, Written
 from icemapper_xr.store import handover
@@ -201,6 +202,21 @@ def test_a_plan_refuses_what_cannot_fit(folder: Path, tmp_path: Path, monkeypatc
     monkeypatch.setattr(planning, "_free", lambda _: 1e6)
     plan = pipeline.plan_map(out=tmp_path / "out", **options)
     assert "the output takes up to 0.0 GB and 0.0 GB are free: name another disk" in plan.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"crs": "EPSG:3857"}, r"pixels of 10 m in its projection are 2\.03 m on the ground"),
+        ({"resolution": 20}, r"pixels are 20 m, the weights were trained on 10 m.*--resample bilinear"),
+        ({"resolution": 15, "resample": "bilinear"}, r"pixels of 15 m, 10 m are wanted, which is no whole ratio"),
+    ],
+)
+def test_a_plan_refuses_the_pixels_that_the_map_refuses(folder: Path, tmp_path: Path, more: dict, message: str) -> None:
+    options = {"catalog": folder, "weights": FakeSegmenter(window=32), "years": (2023,), "bbox": lonlat()}
+    for verb in (functools.partial(pipeline.plan_map, rate=1.0), pipeline.map_glaciers):
+        with pytest.raises((CubeError, OptionError), match=message):
+            verb(out=tmp_path / "out", resampling="average", **options, **more)
 
 
 def test_a_rate_is_measured_on_the_weights(folder: Path) -> None:

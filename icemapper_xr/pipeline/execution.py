@@ -40,7 +40,7 @@ from icemapper_xr.prediction import Block
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["map_area", "map_cube"]
+__all__ = ["map_area", "map_cube", "template_of"]
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ def map_cube(
         Bounds(*area.bounds), area.resolution, window=segmenter.window, overlap=overlap, chunk=chunk
     )
     likeness = trust.likeness_of(segmenter)
-    template = _template(series, area, segmenter, gap=gap, overlap=overlap, resample=resample, mask=mask)
+    template = template_of(series, area, segmenter, gap=gap, overlap=overlap, resample=resample, mask=mask)
     if likeness is not None:
         template = _with_applicability(template, likeness)
     with store.session(template, path, year=year, chunk=chunk, overwrite=overwrite, beside=beside) as session:
@@ -166,7 +166,7 @@ def map_area(series: cube.Series, segmenter: Segmenter) -> Grid:
     return Grid(grid.epsg, grid.wkt, size, Bounds(*(float(edge) * size for edge in edges)))
 
 
-def _template(
+def template_of(
     series: cube.Series, area: Grid, segmenter: Segmenter, *, gap: Gap, overlap: float, resample: Any, mask: Any
 ) -> xr.Dataset:
     """Return what the result says of itself, with values that take no memory.

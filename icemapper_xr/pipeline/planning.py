@@ -214,7 +214,10 @@ def _one_area(
     counted: list[estimates.Size] = []
     for label, series in mapping.planned(chosen, segmenter, mapping.years_of(chosen), cube_=cube):
         grid = execution.map_area(series, segmenter)
-        place = estimates.Place(grid.epsg or grid.wkt, grid.bounds, mapping.mask_of(chosen, series))
+        mask = mapping.mask_of(chosen, series)
+        how: dict[str, Any] = {"gap": chosen.gap, "overlap": chosen.overlap, "resample": chosen.resample}
+        execution.template_of(series, grid, segmenter, mask=mask, **how)  # refuses the cubes that `predict` does
+        place = estimates.Place(grid.epsg or grid.wkt, grid.bounds, mask)
         counted = [estimates.size(place, segmenter, overlap=chosen.overlap)]
         boxes = [footprints.extent(one, series.area.grid) for one in series.observations]
         pixels = estimates.read(place, boxes, segmenter, overlap=chosen.overlap)

@@ -88,13 +88,7 @@ def _check(cube: xr.Dataset, segmenter: Segmenter, gap: str) -> None:
             f"with resolution={segmenter.pixel_size:g} (--resolution {segmenter.pixel_size:g}), or say how to resample "
             "it with resample='bilinear' (--resample bilinear)"
         )
-    ground = pixels.on_ground(cube)
-    if not 1 / pixels.STRETCH <= ground / found <= pixels.STRETCH:
-        raise CubeError(
-            f"the cube's pixels of {found:g} m in its projection are {ground:.3g} m on the ground, the weights were "
-            f"trained on {segmenter.pixel_size:g} m: open the cube in the UTM zone of its place, as it is without crs "
-            "(--crs), or warp the rasters there"
-        )
+    pixels.require_true(cube, segmenter.pixel_size)
 
 
 def _to_dims(array: xr.DataArray) -> str:
