@@ -23,13 +23,19 @@ __all__ = [
     "first_line",
     "not_written",
     "one_line",
+    "shortened",
 ]
 
 
 def one_line(error: BaseException, *, most: int | None = None) -> str:
     """Return what an error says, in one line, cut before the word at `most` characters; its kind if it says nothing."""
     text = " ".join(str(error).split()) or type(error).__name__
-    return text if most is None or len(text) <= most else f"{text[:most].rsplit(' ', 1)[0]} ..."
+    return text if most is None else shortened(text, most)
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text cut before the word at `most` characters."""
+    return text if len(text) <= most else f"{text[:most].rsplit(' ', 1)[0]} ..."
 
 
 def first_line(error: BaseException) -> str:

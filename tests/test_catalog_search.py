@@ -13,6 +13,7 @@ import pytest
 import shapely
 
 from icemapper_xr import catalog, progress
+from icemapper_xr.catalog import api
 from icemapper_xr.errors import CatalogError
 from tests.catalog_support import free_port, http_folder, stac_api, write_tif
 
@@ -146,6 +147,16 @@ def test_items_that_do_not_fit_a_table(rainier: Path, tmp_path: Path) -> None:
     # An item that does not say where it is may be anywhere.
     path = dataclasses.replace(found, items=[nowhere]).to_file(tmp_path / "out.json")
     assert len(catalog.search(path, bbox=(0, 0, 1, 1))) == 1
+
+
+def test_items_that_begin_with_the_mark_of_windows_are_read(rainier: Path, tmp_path: Path) -> None:
+    (tmp_path / "items.json").write_text(rainier.read_text(), encoding="utf-8-sig")
+    assert len(catalog.search(tmp_path / "items.json", bbox=RAINIER)) == len(catalog.search(rainier, bbox=RAINIER))
+
+
+def test_what_a_server_says_is_cut_between_words() -> None:
+    told = str(api.down("https://a.net", OSError("word " * 50)))
+    assert told.startswith(f"https://a.net does not answer ({'word ' * 40}...): ")
 
 
 def test_time_that_cannot_be_read(rainier: Path, tmp_path: Path) -> None:

@@ -177,6 +177,10 @@ def test_tokens_stay_out_of_what_is_said(tmp_path: Path, caplog: pytest.LogCaptu
     assert server.secret not in str(found.found)
 
 
+def test_a_reason_is_cut_between_words() -> None:
+    assert remote._said(OSError("word " * 100), "https://a.net/x.tif") == f"{'word ' * 60}..."
+
+
 @pytest.mark.parametrize(
     "said",
     [

@@ -560,6 +560,13 @@ def test_what_a_killed_export_left_goes_after_a_day(run: Path, tmp_path: Path) -
     assert list(tmp_path.iterdir()) == [out]
 
 
+def test_a_form_filled_in_with_notepad_is_read(run: Path, tmp_path: Path) -> None:
+    """It begins the text with a mark, which was called an empty answer."""
+    text = (run / "submission.toml").read_text(encoding="utf-8")
+    (tmp_path / "form.toml").write_text(text, encoding="utf-8-sig")
+    assert inventory.read_submission(tmp_path / "form.toml") == inventory.read_submission(run / "submission.toml")
+
+
 def test_the_empty_form_is_refused_by_its_first_gap(tmp_path: Path) -> None:
     form = tmp_path / "form.toml"
     form.write_text(inventory.FORM, encoding="utf-8")
@@ -741,6 +748,15 @@ def test_fields_are_of_their_type_and_filled(rgi: Path, tmp_path: Path, change, 
     (found,) = [one for one in pipeline.qc_of(folder).findings if one.rule == "fields"]
     assert found.ok is False
     assert note in found.note
+
+
+def test_notes_that_differ_between_the_years_tell_which_is_which() -> None:
+    frame = gpd.GeoDataFrame({"id": ["a"], "area_km2": [2.0]}, geometry=[shapely.box(15, 78, 15.1, 78.1)], crs=4326)
+    years = [inventory.of_table(frame, {"year": year, "raster_km2": year - 2014.0}) for year in (2016, 2017)]
+    (found,) = [one for one in inventory.check(*years).findings if one.rule == "total"]
+    assert found.note == "2016: 2.000 km2 against 2.000 (0.000%); 2017: 2.000 km2 against 3.000 (33.333%)"
+    (alike,) = [one for one in inventory.check(*years[:1], *years[:1]).findings if one.rule == "total"]
+    assert alike.note == "2.000 km2 against 2.000 (0.000%)"
 
 
 def test_wgs_72_is_another_datum() -> None:

@@ -92,6 +92,22 @@ def test_a_url_that_names_the_file_itself(server, tmp_path):
     assert requests == ["/good/other-name.h5"]
 
 
+@pytest.mark.parametrize(
+    ("mirror", "asked"),
+    [
+        ("/?token=x", f"/{FILE}?token=x"),
+        ("?token=x/y", f"/{FILE}?token=x/y"),
+        ("/other.h5?token=x", "/other.h5?token=x"),
+        ("/get?file=other.h5", "/get?file=other.h5"),
+    ],
+)
+def test_the_query_of_a_mirror_stays_behind_the_name(server, tmp_path, mirror, asked):
+    """The name went behind the token: the server was asked for the folder, with a token that it does not know."""
+    url, requests = server
+    fetch.fetch("maxpool_grd", url=url(kind="good") + mirror, cache=tmp_path / "cache")
+    assert requests == [f"/good{asked}"]
+
+
 @pytest.mark.parametrize("kind", ["truncated", "short", "tampered", "missing"])
 def test_a_bad_file_leaves_nothing(server, tmp_path, kind):
     url, _ = server

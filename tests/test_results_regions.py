@@ -19,7 +19,7 @@ from icemapper_xr import conventions as cv
 from icemapper_xr import pipeline, store
 from icemapper_xr.analysis import pieces
 from icemapper_xr.cli import main
-from icemapper_xr.errors import AnalysisError, StoreError
+from icemapper_xr.errors import AnalysisError, StoreError, VectorError
 from icemapper_xr.pipeline import sheets
 from icemapper_xr.regions import Zone, zones
 from tests import results_support as rs
@@ -417,6 +417,8 @@ def test_termini_of_a_region_are_measured_across_zones(two_zones: Path, tmp_path
     assert report.retreat["rate"].to_numpy() == pytest.approx([-100.0, -100.0], rel=5e-3)
     with pytest.raises(AnalysisError, match=r"box north: it begins at 12\.03, 75.*no tile"):
         pipeline.termini_of_run(two_zones, write_boxes(tmp_path / "far.gpkg", (12.03, 75.0), north=0.0))
+    with pytest.raises(VectorError, match=r"There is no file .*missing\.gpkg: name a file of boxes"):
+        pipeline.termini_of_run(two_zones, tmp_path / "missing.gpkg")
 
 
 def test_a_tile_without_a_year_is_no_retreat(two_zones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,6 +137,12 @@ def test_whole_numbers_are_numbers(tmp_path: Path) -> None:
     assert config.load(path) == TrainingConfig(steps=3, learning_rate=1.0)
 
 
+def test_the_mark_with_which_windows_begins_a_text_is_no_setting(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text("steps = 3\n", encoding="utf-8-sig")
+    assert config.load(path) == TrainingConfig(steps=3)
+
+
 # -- scaling ----------------------------------------------------------------------------------------------------------
 def test_scale_maps_the_published_range_and_keeps_gaps() -> None:
     low, high = FEATURE_RANGES["rtc"].minimum, FEATURE_RANGES["rtc"].maximum

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from icemapper_xr import progress
 from icemapper_xr._types import Bounds
 from icemapper_xr.catalog import area, presets
-from icemapper_xr.errors import CatalogDownError, CatalogError, first_line
+from icemapper_xr.errors import CatalogDownError, CatalogError, first_line, shortened
 
 if TYPE_CHECKING:
     import pystac
@@ -65,7 +65,7 @@ def down(url: str, error: BaseException) -> CatalogDownError:
     text = first_line(error)
     cause = re.search(r"Caused by \w+\((.*)\)\)$", text)
     reason = re.sub(r"^[\"'(]*(?:\w+\(.*?\): )?", "", cause[1]).strip("\"'") if cause else text
-    reason = f"HTTP status {status}" if status else reason[:200]
+    reason = f"HTTP status {status}" if status else shortened(reason, 200)
     return CatalogDownError(f"{url} does not answer ({reason}): check the address and the network, or try again later")
 
 

@@ -96,7 +96,7 @@ def _identify_path(path: Path) -> Source:
     if path.suffix.lower() in conventions.PARQUET:
         return Source("parquet", str(path))
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise CatalogError(f"{path} cannot be read as a catalogue ({error}): it must be STAC in JSON") from error
     return Source(_kind_of_json(content, str(path)), str(path), content)

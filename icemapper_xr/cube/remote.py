@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 from icemapper_xr import redact
 from icemapper_xr._types import Signer
 from icemapper_xr.cube.faults import Fault, Faults
-from icemapper_xr.errors import CubeError, IcemapperError, one_line
+from icemapper_xr.errors import CubeError, IcemapperError, one_line, shortened
 
 __all__ = ["patiently"]
 
@@ -45,6 +45,8 @@ _DENIED_WORDS: Final = (
     "InvalidAccessKeyId",
     "SignatureDoesNotMatch",
 )
+_SAID: Final = 300
+"""Characters kept of what an error says."""
 _BUSY: Final = (408, 425, 429)
 """The only answers of the 400s that another attempt can change."""
 _log = logging.getLogger(__name__)
@@ -150,7 +152,7 @@ def _said(error: BaseException, href: str) -> str:
             texts.append(words)
         current = current.__cause__ or current.__context__
     joined = "; ".join(text for text in texts if text != "Read failed. See previous exception for details.")
-    return redact.text(re.sub(re.escape(href) + r"[?&][^\s'\"]+", href, joined or texts[0]))[:300]
+    return shortened(redact.text(re.sub(re.escape(href) + r"[?&][^\s'\"]+", href, joined or texts[0])), _SAID)
 
 
 def _status(error: BaseException) -> int | None:

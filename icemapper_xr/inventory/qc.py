@@ -85,7 +85,7 @@ def check(*subjects: Subject) -> Report:
     Parameters
     ----------
     *subjects
-        Glaciers of one year each; ids of several years are written year:id.
+        Glaciers of one year each; ids of several years are written year:id, and so are notes that differ.
     """
     findings = []
     for name, (title, rule) in RULES.items():
@@ -96,7 +96,9 @@ def check(*subjects: Subject) -> Report:
             for subject, outcome in zip(subjects, outcomes, strict=True)
             for one in outcome.ids
         ]
-        notes = list(dict.fromkeys(outcome.note for outcome in outcomes if outcome.note))
+        told = [(subject.facts.get("year"), o.note) for subject, o in zip(subjects, outcomes, strict=True) if o.note]
+        alike = len({note for _, note in told}) <= 1
+        notes = [note for _, note in told][:1] if alike else [f"{year}: {note}" for year, note in told]
         findings.append(Finding(name, title, all(known) if known else None, tuple(ids), "; ".join(notes)))
     return Report(tuple(findings))
 

@@ -94,7 +94,7 @@ def read_submission(path: str | os.PathLike[str]) -> Submission:
     if not source.is_file():
         raise OptionError(f"there is no file {source}: make one with `icemapper export form > {source}` and fill it in")
     try:
-        answers = tomllib.loads(source.read_text(encoding="utf-8"))
+        answers = tomllib.loads(source.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise OptionError(f"{source} is not read as TOML ({error}): fill in every answer of the form") from error
     try:

@@ -31,8 +31,8 @@ def fetch(name: str, *, url: str | None = None, cache: str | Path | None = None,
     name
         Short name (`tweightedpool_rtc`) or file name (`ICEmapper_tweightedpool_rtc.h5`).
     url
-        Mirror: the folder that holds the file, or the file itself if it ends with '.h5'. None is the public
-        repository.
+        Mirror: the folder that holds the file, or the file itself if it ends with '.h5'; what follows a '?' stays
+        behind the name. None is the public repository.
     cache
         Cache folder; None is $ICEMAPPER_CACHE, else the user's cache folder.
     progress
@@ -57,9 +57,10 @@ def fetch(name: str, *, url: str | None = None, cache: str | Path | None = None,
             _log.info("%s is in the cache already: %s", file, target)
             return target
         _log.warning("%s is damaged and is fetched again", target)
-    source = f"{(url or published.BASE_URL).rstrip('/')}/{file}"
-    if url is not None and url.endswith(".h5"):
-        source = url
+    base, mark, query = (url or published.BASE_URL).partition("?")
+    if not (base.endswith(".h5") or query.endswith(".h5")):
+        base = f"{base.rstrip('/')}/{file}"
+    source = base + mark + query
     _download(source, target, show=progress)
     _log.info("fetched %s from %s to %s", file, redact.text(source), target)
     return target

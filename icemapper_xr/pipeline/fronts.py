@@ -218,7 +218,7 @@ def _planes(sheets: Sequence[Sheet], year: int) -> Iterator[tuple[xr.DataArray, 
 
 
 def _points(path: Path) -> gpd.GeoDataFrame:
-    points = vectorise.read(path)
+    points = vectorise.read(path, what="boxes")
     missing = [name for name in _NUMBERS if name not in points]
     if missing:
         raise AnalysisError(

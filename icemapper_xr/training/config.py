@@ -445,7 +445,7 @@ def load(path: str | Path) -> TrainingConfig:
     """
     path = Path(path)
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise errors.OptionError(f"cannot read the training settings {path}: {error}; give a TOML file") from error
     if not values:

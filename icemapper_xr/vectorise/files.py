@@ -95,8 +95,15 @@ def _write(gdf: gpd.GeoDataFrame, path: Path, suffix: str, layer: str, said: dic
         whole.write_layer(degrees.set_geometry(parts, crs=4326), path, driver="GeoJSON")
 
 
-def read(path: str | os.PathLike[str]) -> gpd.GeoDataFrame:
-    """Read outlines, or any other polygons, by the file's suffix.
+def read(path: str | os.PathLike[str], *, what: str = "outlines") -> gpd.GeoDataFrame:
+    """Read outlines, or any other shapes, by the file's suffix.
+
+    Parameters
+    ----------
+    path
+        File that geopandas reads.
+    what
+        What the shapes are, for messages.
 
     Raises
     ------
@@ -107,16 +114,16 @@ def read(path: str | os.PathLike[str]) -> gpd.GeoDataFrame:
 
     source = addresses.local_path(path)
     if not source.is_file():
-        raise errors.VectorError(f"There is no file {source}: name a file of outlines")
+        raise errors.VectorError(f"There is no file {source}: name a file of {what}")
     try:
         frame = gpd.read_parquet(source) if source.suffix.lower() in conventions.PARQUET else gpd.read_file(source)
     except Exception as error:  # each driver has its own
         reason = " ".join(str(error).split())
         raise errors.VectorError(
-            f"Cannot read outlines from {source}: {reason}; it may be damaged: make it anew, or name another file"
+            f"Cannot read {what} from {source}: {reason}; it may be damaged: make it anew, or name another file"
         ) from error
     if not isinstance(frame, gpd.GeoDataFrame):
-        raise errors.VectorError(f"{source} is a table without shapes: name a file of outlines")
+        raise errors.VectorError(f"{source} is a table without shapes: name a file of {what}")
     return _usual(frame)
 
 
