@@ -46,8 +46,8 @@ def size(cube: xr.Dataset | xr.DataArray) -> float:
     Raises
     ------
     CubeError
-        The coordinates are missing, fewer than two or uneven, the pixels are not square, y does not descend, or the
-        CRS is not in metres.
+        The coordinates are missing or not of one dimension, fewer than two or uneven, the pixels are not square, y does
+        not descend, or the CRS is not in metres.
     """
     _require_metres(cube)
     across, down = (_step(cube, dim, sign) for dim, sign in ((conventions.X, 1), (conventions.Y, -1)))
@@ -114,7 +114,7 @@ def first(cube: xr.Dataset | xr.DataArray, side: float) -> tuple[int, int]:
 
 
 def _step(cube: xr.Dataset | xr.DataArray, dim: str, sign: int) -> float:
-    if dim not in cube.coords:
+    if dim not in cube.coords or cube[dim].dims != (dim,):
         raise CubeError(f"the cube has no coordinate {dim}: give it the centres of its pixels, in metres")
     values = np.asarray(cube[dim].values, float)
     if values.size < 2:

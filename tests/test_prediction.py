@@ -307,6 +307,11 @@ def in_crs(crs: int) -> xr.Dataset:
     return make_cube().rio.write_crs(crs)
 
 
+def curved() -> xr.Dataset:
+    cube = make_cube()
+    return cube.drop_vars("x").assign_coords(x=(("y", "x"), np.zeros((cube.sizes["y"], cube.sizes["x"]))))
+
+
 def uneven() -> xr.Dataset:
     return make_cube().isel(y=[0, 1, 2, 5, 6])
 
@@ -320,9 +325,10 @@ def uneven() -> xr.Dataset:
         (make_cube(resolution=30), {}, CubeError, r"30 m.*10 m.*resolution=10"),
         (make_cube().isel(y=slice(None, None, -1)), {}, CubeError, "descending"),
         (make_cube().isel(time=slice(None, None, -1)), {}, CubeError, "times do not ascend"),
-        (make_cube().isel(time=[0, 0, *range(1, 14)]), {}, CubeError, "times do not ascend"),
+        (make_cube().isel(time=[0, 0, *range(1, 14)]), {}, CubeError, "times do not ascend.*twice leave one step out"),
         (uneven(), {}, CubeError, "evenly"),
         (make_cube().drop_vars("x"), {}, CubeError, "no coordinate x: give it the centres"),
+        (curved(), {}, CubeError, "no coordinate x: give it the centres"),
         (in_crs(4326), {}, CubeError, "is in WGS 84, in the unit degree: warp its rasters to a CRS in metres"),
         (in_crs(2263), {}, CubeError, "US survey foot"),
         (in_crs(3857), {}, CubeError, r"pixels of 10 m in its projection are 4\.8 m on the ground.*without crs"),

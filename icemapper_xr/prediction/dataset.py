@@ -78,7 +78,10 @@ def _check(cube: xr.Dataset, segmenter: Segmenter, gap: str) -> None:
         raise CubeError(f"the cube has {steps} time steps, the weights want {segmenter.n_steps}: choose the dates anew")
     times = cube[conventions.TIME].values
     if not np.all(times[1:] > times[:-1]):
-        raise CubeError("the cube's times do not ascend, and the network takes steps in order: ds.sortby('time')")
+        raise CubeError(
+            "the cube's times do not ascend, and the network takes steps in order: ds.sortby('time'); of a time that "
+            "is there twice leave one step out and choose another"
+        )
     _check_year(cube)
     _check_together(cube, segmenter)
     found = pixels.size(cube)
