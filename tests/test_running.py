@@ -17,7 +17,7 @@ import pyproj
 import pytest
 import shapely
 
-from icemapper_xr import catalog, cli, pipeline, regions, store
+from icemapper_xr import catalog, cli, pipeline, regions, store, vectorise
 from icemapper_xr._types import Bounds, Observation
 from icemapper_xr.cube import read
 from icemapper_xr.errors import ClusterError, CubeError, OptionError, StoreError
@@ -139,6 +139,26 @@ def test_a_plan_is_of_the_orbit_of_the_years_that_are_there(tmp_path: Path) -> N
     }
     assert orbits == {"out": (14,), "new": (116,)}
     assert pipeline.map_glaciers(out=tmp_path / "out", years=(2023,), **options).years[0].relative_orbit == 14
+
+
+def test_a_year_that_another_run_ends_while_outlines_are_drawn_is_drawn_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run that ended last wrote outlines without the other's year."""
+    for year in (2022, 2023):
+        scenes.write_rtc(tmp_path / "data", year=year)
+    catalog.build(tmp_path / "data")
+    options = {"catalog": tmp_path / "data", "weights": FakeSegmenter(window=32), "out": tmp_path / "out", **where()}
+    write = vectorise.write
+
+    def held(*args: object, **more: object) -> None:
+        monkeypatch.setattr(vectorise, "write", write)
+        pipeline.map_glaciers(years=(2023,), **options)
+        write(*args, **more)
+
+    monkeypatch.setattr(vectorise, "write", held)
+    pipeline.map_glaciers(years=(2022,), **options)
+    assert set(gpd.read_file(tmp_path / "out" / "outlines.gpkg")["year"]) == {2022, 2023}
 
 
 def test_a_plan_of_an_area_knows_its_mask(folder: Path, tmp_path: Path) -> None:
