@@ -283,6 +283,31 @@ def test_frames_of_a_pass_belong_together(area: cube.AreaGrid) -> None:
     assert first.share == pytest.approx(1)
 
 
+@pytest.mark.parametrize(
+    ("changed", "warned"),
+    [
+        ({}, True),
+        ({"east": 500_200.0}, False),
+        ({"orbit": 14}, False),
+        ({"hour": 6}, False),
+    ],
+    ids=["nothing is known", "another slice", "known orbit", "known time"],
+)
+def test_rasters_of_one_day_and_grid_may_be_of_two_orbits(
+    changed: dict[str, Any], warned: bool, area: cube.AreaGrid
+) -> None:
+    """The one that came first alphabetically counted, without a word."""
+    known = {"hour": 0, "orbit": None, "east": 500_000.0} | changed
+    found = series(utc(2023, 1, 13, known["hour"]), 15, 24, relative_orbit=known["orbit"], orbit_state=None)
+    grid = (10.0, 0.0, known["east"], 0.0, -10.0, 8_700_000.0)
+    others = [dataclasses.replace(one, item_id=f"z-{one.item_id}", transform=grid) for one in found]
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        choose(found + others, area)
+    wanted = "15 rasters of rtc are of the day and the grid of another (item-"
+    assert any(wanted in str(one.message) for one in told) is warned
+
+
 # -- too few, named dates ---------------------------------------------------------------------------------------------
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import collections
 import datetime as dt
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from icemapper_xr import conventions, hours
 from icemapper_xr._types import Observation, is_whole
@@ -107,6 +107,7 @@ def choose(
         _check_dates(best, grouped)
     _check_steps(best, selections, min_steps)
     _warn_of_unknown_pairs(best, baseline)
+    _warn_of_frames_alike(best)
     return best
 
 
@@ -458,6 +459,31 @@ def _warn_of_unknown_pairs(best: Selection, baseline: int | None) -> None:
             UserWarning,
             stacklevel=4,
         )
+
+
+def _warn_of_frames_alike(best: Selection) -> None:
+    """Say which frames may be of two orbits: of one day and one grid, with names that tell no more."""
+    for feature, row in best.passes.items():
+        alike = [pair for one in row if one is not None for pair in _alike(one)]
+        if alike:
+            warnings.warn(
+                f"{len(alike)} rasters of {feature} are of the day and the grid of another ({' and '.join(alike[0])}), "
+                "and count as frames of one pass, the first where both have values; if they are of two orbits, put the "
+                "orbit (ro014) or the time of day into their names and index the folder again",
+                UserWarning,
+                stacklevel=4,
+            )
+
+
+def _alike(one: Pass) -> Iterator[tuple[str, str]]:
+    """Yield the items of frames on one grid of which neither orbit nor time of day is known."""
+    seen: dict[Any, str] = {}
+    for frame in one.frames:
+        if frame.transform is None or frame.relative_orbit is not None or timed(frame):
+            continue
+        before = seen.setdefault((frame.epsg, frame.transform, frame.shape), frame.item_id)
+        if before != frame.item_id:
+            yield before, frame.item_id
 
 
 def melt_steps(selection: Selection) -> int:
