@@ -368,6 +368,26 @@ def test_a_damaged_piece_is_named_with_its_sample(tmp_path: Path) -> None:
     hdf5.close(path)
 
 
+def test_missing_labels_are_no_background(tmp_path: Path) -> None:
+    """In the padding, which is never learned from or scored, they may be missing."""
+    path = tmp_path / "train.hdf5"
+    write_set(path)
+    with h5py.File(path, "r+") as file:
+        for name, rows in (("SVAL-10-38_2020_ro14", slice(56, 64)), ("SVAL-10-39_2020_ro174", slice(55, 64))):
+            labels = file[name]["outlines"][:].astype(np.float32)
+            labels[rows] = np.nan
+            del file[name]["outlines"]
+            file[name]["outlines"] = labels
+    padded, missing = hdf5.open_samples(path, ("rtc",))
+    crop = samples.Crop(32, 32, 32)
+    assert padded.truth(crop)[:24].any()
+    assert not padded.truth(crop)[24:].any()
+    with pytest.raises(errors.OptionError, match=r"sample SVAL-10-39_2020_ro174 in .*: outlines are NaN in places"):
+        missing.truth(crop)
+    assert missing.truth(samples.Crop(0, 0, 32)).any()
+    hdf5.close(path)
+
+
 def test_nothing_is_learned_from_the_padding(tmp_path: Path) -> None:
     """The inside of 48 x 40 px is smaller than a patch of 64 px."""
     write_set(tmp_path / "train.hdf5")

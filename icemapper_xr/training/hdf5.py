@@ -70,9 +70,22 @@ class Hdf5Sample:
         return picked
 
     def truth(self, crop: Crop) -> npt.NDArray[np.bool_]:
-        """Return `(size, size)`, True on glacier."""
+        """Return `(size, size)`, True on glacier.
+
+        Raises
+        ------
+        OptionError
+            If labels cannot be read, or are NaN where there is no padding: they would count as background.
+        """
         with _lock, _readable(self.name, self.file.path, "outlines"):
             labels = _handle(self.file)[self.name]["outlines"][*crop.slices, :]
+        corner = zip(self.inner, (crop.y, crop.x), strict=True)
+        inside = tuple(slice(max(0, side.start - begin), max(0, side.stop - begin)) for side, begin in corner)
+        if np.isnan(labels[inside]).any():
+            raise errors.OptionError(
+                f"sample {self.name} in {self.file.path}: outlines are NaN in places, (1, 0) is background and (0, 1) "
+                "glacier: label all pixels, or make NaN what was observed where labels are missing"
+            )
         glacier: npt.NDArray[np.bool_] = labels[..., 1] > labels[..., 0]
         return glacier
 
