@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import resource
 import signal
 import subprocess
@@ -89,6 +90,24 @@ def test_tokens_are_not_printed(capsys: pytest.CaptureFixture[str], monkeypatch:
     assert code == 1
     assert err.count("***@127.0.0.1:9/stac?token=*** ") == 2
     assert "SECRET" not in err
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "does not fit (No space left on device): make room"),
+        (MemoryError("Unable to allocate 4 PiB"), "memory does not suffice (Unable to allocate 4 PiB): take a smaller"),
+        (MemoryError(), "memory does not suffice (MemoryError): take"),
+    ],
+)
+def test_a_full_disk_and_too_little_memory_are_no_defects(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(catalog, "search", full)
+    assert said in refused(capsys, "search", "here")
 
 
 def test_a_crs_that_there_is_not_is_refused_by_search(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

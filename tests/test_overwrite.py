@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -370,6 +371,13 @@ def test_home_and_file_are_places(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setenv("HOME", str(tmp_path))
     assert homes.local_folder("~/map") == tmp_path / "map"
     assert homes.local_folder(f"file://{tmp_path}/map") == tmp_path / "map"
+
+
+def test_a_folder_whose_name_is_not_utf_8_is_refused_before_anything_is_mapped() -> None:
+    """All was mapped, and then no outlines could be written."""
+    with pytest.raises(OptionError, match=r"^out is maps/sval_\\xe4, which is not UTF-8: rename that folder"):
+        homes.home_of(os.fsdecode(b"maps/sval_\xe4"), None)
+    assert homes.local_folder("maps/sval_\u00e4") == Path("maps/sval_\u00e4")
 
 
 def test_a_box_of_a_region_whose_sides_are_swapped_is_refused() -> None:

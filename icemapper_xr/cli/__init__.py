@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -60,6 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(error, OSError) and error.filename is not None:
             reason = error.strerror or type(error).__name__
             _fail(f"{error.filename} cannot be read or written ({reason}): name another path or mend its rights", 2)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):  # standard output has no name
+            _fail(f"what was to be written does not fit ({error.strerror}): make room on the disk of the output", 2)
+        if isinstance(error, MemoryError):
+            reason = one_line(error) or type(error).__name__
+            _fail(f"the memory does not suffice ({reason}): take a smaller area, size or batch", 2)
         _fail(
             f"{type(error).__name__}: {one_line(error)} (a defect of icemapper or of a library it uses; "
             "ICEMAPPER_DEBUG=1 shows where)",

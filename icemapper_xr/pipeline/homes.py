@@ -59,7 +59,7 @@ def local_folder(out: str | Path) -> Path:
     Raises
     ------
     OptionError
-        It is a URL.
+        It is a URL, or its name is not UTF-8: the outlines, drawn when all is mapped, could not be written.
     """
     if addresses.is_remote(out):
         url = store.plain(out)
@@ -67,7 +67,13 @@ def local_folder(out: str | Path) -> Path:
             f"out is {url}: outlines and logs need a folder on disk, only the cube can lie elsewhere; write "
             f"--out FOLDER --store {url}/{store.CUBE}"
         )
-    return addresses.local_path(out)
+    folder = addresses.local_path(out)
+    try:
+        os.fspath(folder).encode()
+    except UnicodeEncodeError as error:
+        name = os.fsencode(folder).decode(errors="backslashreplace")
+        raise OptionError(f"out is {name}, which is not UTF-8: rename that folder, or name another one") from error
+    return folder
 
 
 @contextlib.contextmanager
