@@ -69,6 +69,8 @@ def test_what_a_cube_took(tmp_path: Path) -> None:
     assert exact[exact["feature"] == "rtc"]["valid"].tolist() == [0.0] + [1.0] * 14
     with pytest.raises(CubeError, match="pass a cube"):
         cube.coverage_of(xr.Dataset())
+    with pytest.raises(CubeError, match=r"dims \('y', 'x'\); it lacks time: a cube has \(time, y, x\)"):
+        cube.coverage_of(ds.isel(time=0))
 
 
 def test_valid_pixels_are_those_of_the_area_in_any_order_and_of_a_whole_cube_only(tmp_path: Path) -> None:

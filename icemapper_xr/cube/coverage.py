@@ -91,13 +91,15 @@ def coverage_of(dataset: xr.Dataset, *, exact: bool = False) -> pd.DataFrame:
     Raises
     ------
     CubeError
-        The dataset has no feature of a cube, or with `exact` no longer all of its area.
+        The dataset has no feature of a cube or is no series, or with `exact` no longer has all of its area.
     """
     import pandas as pd
 
     features = [feature for feature in conventions.FEATURES if feature in dataset]
     if not features:
         raise CubeError(f"the dataset has none of {', '.join(conventions.FEATURES)}; pass a cube")
+    if conventions.TIME not in dataset.dims:
+        raise CubeError(f"the dataset has dims {tuple(dataset.dims)}; it lacks time: a cube has (time, y, x)")
     parts = [_rows(dataset, feature) for feature in features]
     if exact:
         valid = _valid_shares(dataset, features)

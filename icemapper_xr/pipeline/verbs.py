@@ -255,7 +255,14 @@ def coverage(ds: xr.Dataset, *, exact: bool = False) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row a step and feature.
+        One row a step and feature: `step`, `centre`, `feature`, `date` (NaT where missing), `offset_days`,
+        `relative_orbit`, `platform`, `polarisation`, `items`, `share` of the area inside the footprints (0..1), and
+        with `exact` the column `valid`, the share of the area with a value.
+
+    Raises
+    ------
+    CubeError
+        The dataset has no feature of a cube or is no series, or with `exact` no longer has all of its area.
     """
     table: pd.DataFrame = cube.coverage_of(ds, exact=exact)
     return table
