@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ SMALL_ANGLE = 1e-4
 """Radians; the chord of an arc that is no longer is shorter than it by less than 1e-9."""
 NEAR_POLE = math.radians(89)
 """Latitude, radians, beyond which a segment of an outline may see a pole at an angle that counts."""
+PIECE = 1 << 17
+"""Vertices of the rings that are measured at a time: a dozen arrays of them are held."""
 
 
 def next_vertex(offsets: IntArray) -> IntArray:
@@ -65,6 +68,16 @@ def ring_measures(lon: DoubleArray, lat: DoubleArray, offsets: IntArray) -> tupl
     """
     if offsets.size < 2:
         return np.empty(0), np.empty(0)
+    begins = np.searchsorted(offsets[:-1], np.arange(0, offsets[-1], PIECE))
+    measured = []
+    for first, last in itertools.pairwise(np.unique(np.append(begins, offsets.size - 1))):
+        vertices = slice(offsets[first], offsets[last])
+        measured.append(_measured(lon[vertices], lat[vertices], offsets[first : last + 1] - offsets[first]))
+    areas, lengths = zip(*measured, strict=True)
+    return np.concatenate(areas), np.concatenate(lengths)
+
+
+def _measured(lon: DoubleArray, lat: DoubleArray, offsets: IntArray) -> tuple[DoubleArray, DoubleArray]:
     following = next_vertex(offsets)
     east = np.radians((lon[following] - lon + 180.0) % 360.0 - 180.0)  # across 180 degrees, too
     phi = np.radians(lat)
