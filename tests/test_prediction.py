@@ -316,6 +316,17 @@ def uneven() -> xr.Dataset:
     return make_cube().isel(y=[0, 1, 2, 5, 6])
 
 
+def shifted_row() -> xr.Dataset:
+    """A row a hundredth of a pixel off its place."""
+    cube = make_cube()
+    return cube.assign_coords(y=np.where(np.arange(cube.sizes["y"]) == 5, cube.y - 0.1, cube.y))
+
+
+def oblong() -> xr.Dataset:
+    """Pixels of 10.1 x 10 m."""
+    return make_cube().assign_coords(x=make_cube().x * 1.01)
+
+
 @pytest.mark.parametrize(
     ("cube", "options", "error", "match"),
     [
@@ -327,6 +338,8 @@ def uneven() -> xr.Dataset:
         (make_cube().isel(time=slice(None, None, -1)), {}, CubeError, "times do not ascend"),
         (make_cube().isel(time=[0, 0, *range(1, 14)]), {}, CubeError, "times do not ascend.*twice leave one step out"),
         (uneven(), {}, CubeError, "evenly"),
+        (shifted_row(), {}, CubeError, "evenly"),
+        (oblong(), {}, CubeError, r"pixels are 10\.1 x 10 m; regrid it to square pixels"),
         (make_cube().drop_vars("x"), {}, CubeError, "no coordinate x: give it the centres"),
         (curved(), {}, CubeError, "no coordinate x: give it the centres"),
         (in_crs(4326), {}, CubeError, "is in WGS 84, in the unit degree: warp its rasters to a CRS in metres"),
