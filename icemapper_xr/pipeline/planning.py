@@ -215,8 +215,9 @@ def _one_area(
     for label, series in mapping.planned(chosen, segmenter, mapping.years_of(chosen), cube_=cube):
         grid = execution.map_area(series, segmenter)
         mask = mapping.mask_of(chosen, series)
-        how: dict[str, Any] = {"gap": chosen.gap, "overlap": chosen.overlap, "resample": chosen.resample}
-        execution.template_of(series, grid, segmenter, mask=mask, **how)  # refuses the cubes that `predict` does
+        execution.template_of(  # refuses the cubes that `predict` does
+            series, grid, segmenter, gap=chosen.gap, overlap=chosen.overlap, resample=chosen.resample, mask=mask
+        )
         place = estimates.Place(grid.epsg or grid.wkt, grid.bounds, mask)
         counted = [estimates.size(place, segmenter, overlap=chosen.overlap)]
         boxes = [footprints.extent(one, series.area.grid) for one in series.observations]

@@ -79,9 +79,7 @@ class Hdf5Sample:
         """
         with _lock, _readable(self.name, self.file.path, "outlines"):
             labels = _handle(self.file)[self.name]["outlines"][*crop.slices, :]
-        corner = zip(self.inner, (crop.y, crop.x), strict=True)
-        inside = tuple(slice(max(0, side.start - begin), max(0, side.stop - begin)) for side, begin in corner)
-        if np.isnan(labels[inside]).any():
+        if np.isnan(labels[crop.unpadded(self.inner)]).any():
             raise errors.OptionError(
                 f"sample {self.name} in {self.file.path}: outlines are NaN in places, (1, 0) is background and (0, 1) "
                 "glacier: label all pixels, or make NaN what was observed where labels are missing"

@@ -139,10 +139,9 @@ def known_labels(sample: Sample, stack: FloatArray, crop: Crop) -> FloatArray:
     """Return one-hot labels, (0, 0) where a feature was never observed, and in the padding."""
     glacier = sample.truth(crop)
     labels = np.stack([~glacier, glacier], axis=-1).astype(np.float32)
-    labels[~np.isfinite(stack).any(axis=0).all(axis=-1)] = 0
-    for axis, (inside, begin) in enumerate(zip(sample.inner, (crop.y, crop.x), strict=True)):
-        line = np.arange(begin, begin + crop.size)
-        np.moveaxis(labels, axis, 0)[(line < inside.start) | (line >= inside.stop)] = 0
+    known = np.zeros(glacier.shape, bool)
+    known[crop.unpadded(sample.inner)] = True
+    labels[~(known & np.isfinite(stack).any(axis=0).all(axis=-1))] = 0
     return labels
 
 

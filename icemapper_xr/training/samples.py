@@ -28,6 +28,15 @@ class Crop(NamedTuple):
         """Rows and columns."""
         return slice(self.y, self.y + self.size), slice(self.x, self.x + self.size)
 
+    def unpadded(self, inner: tuple[slice, slice]) -> tuple[slice, slice]:
+        """Rows and columns of the square that are no padding, counted from its corner; `inner` as of the sample."""
+        rows, columns = inner
+        return _from(rows, self.y), _from(columns, self.x)
+
+
+def _from(span: slice, begin: int) -> slice:
+    return slice(max(0, span.start - begin), max(0, span.stop - begin))
+
 
 class Sample(Protocol):
     """One scene of one year and orbit, read piece by piece."""
