@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import pyproj
 import pytest
 import shapely
 
-from icemapper_xr import applicability, catalog, load_model, pipeline, regions, store
+from icemapper_xr import applicability, catalog, load_model, pipeline, regions, store, vectorise
 from icemapper_xr._types import FloatArray
 from icemapper_xr.cli import main, mapping
 from icemapper_xr.errors import CubeError, IcemapperError, OptionError, StoreError
@@ -370,6 +372,53 @@ def test_a_year_that_was_asked_for_and_never_begun_is_forgotten(
     assert not pipeline.status_of_run(tmp_path / "m").complete
     run(two_years, tmp_path / "m", Bright(always=True), region=(12.0, 66.0, 12.015, 66.012), years=(2022,))
     assert pipeline.status_of_run(tmp_path / "m").complete
+
+
+def test_a_year_that_another_run_of_the_region_ends_while_outlines_are_drawn_is_drawn_too(
+    two_years: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run that ended last wrote outlines without the other's year."""
+    write = vectorise.write
+
+    def held(*args: object, **more: object) -> None:
+        monkeypatch.setattr(vectorise, "write", write)
+        run(two_years, tmp_path / "m", Bright(always=True), years=(2023,))
+        write(*args, **more)
+
+    monkeypatch.setattr(vectorise, "write", held)
+    found = run(two_years, tmp_path / "m", Bright(always=True), years=(2022,))
+    assert list(gpd.read_file(tmp_path / "m" / "outlines.gpkg")["year"]) == [2022, 2023]
+    assert list(found.areas) == [2022, 2023]
+
+
+@pytest.mark.parametrize("broken", [2022, 2023])
+def test_what_two_runs_of_a_region_at_once_were_asked_for_stays_due(
+    two_years: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: int
+) -> None:
+    """One breaks off after its first tile, the one that began first or the other: its year is half a year."""
+    out, real = tmp_path / "m", execution.map_cube
+
+    def map_cube(*args: Any, **more: Any) -> Any:
+        monkeypatch.setattr(execution, "map_cube", real)
+        if broken == 2023:
+            stopped(monkeypatch, two_years, out, after=1, years=(2023,))
+            return real(*args, **more)
+        run(two_years, out, Bright(always=True), years=(2023,))
+        written = real(*args, **more)
+        monkeypatch.setattr(execution, "map_cube", interrupted)
+        return written
+
+    def interrupted(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(execution, "map_cube", map_cube)
+    with warnings.catch_warnings(), contextlib.suppress(KeyboardInterrupt):
+        warnings.simplefilter("ignore", UserWarning)  # the first may see that the second broke off
+        run(two_years, out, Bright(always=True), years=(2022,))
+    with pytest.warns(UserWarning, match=f"unfinished: {broken}"):
+        _, drawn = pipeline.outlines_of_run(out)
+    assert not pipeline.status_of_run(out).complete
+    assert list(drawn["year"]) == [4045 - broken]
 
 
 def test_a_region_is_of_one_run(rasters: Path, tmp_path: Path) -> None:

@@ -97,7 +97,11 @@ class Listing:
 
     def save(self) -> None:
         """Write the index in one step; what another process maps into the folder meanwhile stays listed."""
-        self._save(_read(self.folder))
+        before = _read(self.folder)
+        for name in self._tiles.keys() & before["tiles"].keys():
+            years = self._tiles[name]["years"]
+            years[:] = sorted({*years, *before["tiles"][name].get("years", ())})
+        self._save(before)
 
     def _save(self, before: Mapping[str, Any]) -> None:
         tiles = {**before["tiles"], **self._tiles}
@@ -105,10 +109,9 @@ class Listing:
         noted = {**before["skipped"], **self._skipped}
         skipped = {key: reason for key, reason in noted.items() if reason and key.split()[0] in tiles}
         content = {"zones": self._zones, "tiles": tiles, "skipped": skipped}
-        text = (json.dumps(content, indent=1) + "\n").encode()
-        if text != self._written:
-            tables.write_bytes(self.folder / tiled.INDEX, text)
-            self._written = text
+        if content != _read(self.folder):
+            self._written = (json.dumps(content, indent=1) + "\n").encode()
+            tables.write_bytes(self.folder / tiled.INDEX, self._written)
 
     def _refuse_overlap(self, parts: Sequence[regions.Part], before: Mapping[str, Mapping[str, Any]]) -> None:
         """Refuse tiles that share pixels with others: outlines and areas could not tell whose these are."""

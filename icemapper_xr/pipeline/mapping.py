@@ -221,7 +221,7 @@ def _map_years(
         windows = windows.plus(written.windows)
     if failed:
         raise CubeError(f"{'; '.join(failed)}; {AGAIN}")
-    drawn, there = _drawn(chosen, home)
+    drawn, there = outlining.outlines_of_map(home.folder, chosen)
     made = {label for _, label, written in done if written.written}
     records.save(home.folder, chosen, there=there, made=made)
     stored = store.open_store(home.cube)
@@ -237,19 +237,6 @@ def _map_years(
         for series, label, written in done
     ]
     return reports, windows
-
-
-def _drawn(chosen: MapSettings, home: Home) -> tuple[gpd.GeoDataFrame, Sequence[int]]:
-    """Draw the outlines of all years of the store, those of earlier runs too; returns them and the years.
-
-    Drawing is beyond the lock of the store: a run of another year that ended meanwhile may have written its outlines
-    before these, which lack that year.
-    """
-    while True:
-        there = store.finished(home.cube)
-        _, drawn = outlining.outlines_of_run(home.folder, threshold=chosen.threshold, min_area_km2=chosen.min_area_km2)
-        if store.finished(home.cube) == there:
-            return drawn, there
 
 
 def planned(

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from icemapper_xr import addresses, calibrate, conventions, inventory, progress, store, vectorise
 from icemapper_xr.errors import OptionError, StoreError
 from icemapper_xr.pipeline import calibrations, flown, records, tables, tiled
+from icemapper_xr.settings import MapSettings
 
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["CALIBRATION", "OUTLINES", "Drawing", "drawing_of", "outlines_of_run"]
+__all__ = ["CALIBRATION", "OUTLINES", "Drawing", "drawing_of", "outlines_of_map", "outlines_of_run"]
 
 OUTLINES: Final = "outlines.gpkg"
 CALIBRATION: Final = "band_calibration"
@@ -242,6 +243,29 @@ def outlines_of_run(
     if own and not store.is_store(source):  # of a bare cube its folder is not ours
         flown.orbits_of_run(source)
     return target, together
+
+
+def outlines_of_map(folder: Path, chosen: MapSettings) -> tuple[gpd.GeoDataFrame, tuple[int, ...]]:
+    """Draw the outlines of a map that a run has ended, of the years of earlier runs, too.
+
+    Stores are locked while they are written, not while they are drawn: a run of another year that ended meanwhile may
+    have written its outlines before these, which lack that year.
+
+    Returns
+    -------
+    tuple of GeoDataFrame and tuple of int
+        What was written, and the years that are finished.
+    """
+    while True:
+        there = _finished(folder)
+        _, drawn = outlines_of_run(folder, threshold=chosen.threshold, min_area_km2=chosen.min_area_km2)
+        if _finished(folder) == there:
+            return drawn, there
+
+
+def _finished(folder: Path) -> tuple[int, ...]:
+    status = tiled.summed(tiled.standings(folder)) if tiled.is_region(folder) else store.status(store.cube_of(folder))
+    return tuple(year for year, (done, total) in status.items() if done == total)
 
 
 def _is_drawing(target: Path, source: str | Path) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 
 from icemapper_xr import catalog as catalogs
 from icemapper_xr import cluster as clusters
-from icemapper_xr import conventions, models, prediction, progress, regions, store, vectorise
+from icemapper_xr import conventions, models, prediction, progress, regions, store
 from icemapper_xr._types import Segmenter
 from icemapper_xr.errors import CatalogDownError, CatalogError, CubeError, IcemapperError, OptionError
 from icemapper_xr.pipeline import (
@@ -147,11 +147,10 @@ def map_region(
     ):
         run = _Run(chosen, segmenter, listed, client, journal, overwrite=overwrite, retry_failed=retry_failed)
         run.through(parts, asked)
-    outlining.outlines_of_run(folder, threshold=chosen.threshold, min_area_km2=chosen.min_area_km2)
-    drawn = vectorise.read(folder / outlining.OUTLINES)
+    drawn, finished = outlining.outlines_of_map(folder, chosen)
     mapped = [tile for tile in run.tiles if not tile.skipped]
-    years_there = {int(year) for year in drawn[conventions.YEAR]} | {tile.year for tile in mapped}
-    records.save(folder, chosen, there=years_there, made={tile.year for tile in mapped if tile.units})
+    there = {*finished, *(tile.year for tile in mapped)}
+    records.save(folder, chosen, there=there, made={tile.year for tile in mapped if tile.units})
     return RegionReport(
         out=folder,
         outlines=folder / outlining.OUTLINES,
