@@ -44,7 +44,7 @@ class Bright(FakeSegmenter):
         return (*super().__dask_tokenize__(), self.always)
 
 
-def write_year(folder: Path, year: int, *, orbit: int = 14, columns: slice = slice(0, 320)) -> None:
+def write_year(folder: Path, year: int, *, orbit: int = 14, columns: slice = slice(0, 320), mode: str = "IW") -> None:
     """Write a year of one orbit in UTM 33, a bright disc of 400 m on the border of the zones."""
     to_utm = pyproj.Transformer.from_crs(4326, 32633, always_xy=True)
     east, north = to_utm.transform(12.0, 66.006)
@@ -54,7 +54,7 @@ def write_year(folder: Path, year: int, *, orbit: int = 14, columns: slice = sli
     power = (0.05 + 0.45 / (1 + np.exp((disc - 400) / 20))).astype(np.float32)
     for when in scenes.passes(year):
         scenes.write_raster(
-            folder / f"rtc_S1A_IW_HH_ro{orbit:03d}_{when:%Y%m%dT%H%M%S}.tif",
+            folder / f"rtc_S1A_{mode}_HH_ro{orbit:03d}_{when:%Y%m%dT%H%M%S}.tif",
             power[:, columns],
             left=left + 10 * columns.start,
             top=top,
@@ -65,7 +65,7 @@ def write_year(folder: Path, year: int, *, orbit: int = 14, columns: slice = sli
             relative_orbit=str(orbit),
             orbit_state="ascending",
             platform="S1A",
-            mode="IW",
+            mode=mode,
             acquired=when.isoformat(),
         )
 
@@ -224,6 +224,19 @@ def test_a_plan_leaves_out_tiles_without_data(rasters: Path, tmp_path: Path) -> 
     assert plan.tiles == 2
     assert plan.windows == report.windows.evaluated
     assert plan.years[0].without == 1
+
+
+def test_a_plan_tells_the_items_by_mode_and_counts_on_iw_alone(tmp_path: Path) -> None:
+    """EW covers all of the area and IW a part of it: the map takes IW."""
+    write_year(tmp_path / "data", 2023, columns=slice(100, 320))
+    write_year(tmp_path / "data", 2023, orbit=88, mode="EW")
+    catalog.build(tmp_path / "data")
+    options: dict[str, Any] = {"catalog": tmp_path / "data", "weights": Bright(), "rate": 1.0, "years": (2023,)}
+    plan = pipeline.plan_map(**options, region=BOX)
+    assert (plan.years[0].orbits, plan.years[0].items) == ((14,), {"EW": 15, "IW": 15})
+    with pytest.warns(UserWarning, match="15 of 30 observations of rtc left out"):
+        plan = pipeline.plan_map(**options, bbox=(12.0, 66.0, 12.015, 66.012))
+    assert (plan.years[0].orbits, plan.years[0].items) == ((14,), {"EW": 15, "IW": 15})
 
 
 def test_a_mask_leaves_out_what_cannot_be_ice(rasters: Path, tmp_path: Path) -> None:

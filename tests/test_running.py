@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import functools
 import os
@@ -118,7 +119,7 @@ def test_a_plan_counts_what_the_map_then_does(folder: Path, tmp_path: Path, monk
     assert plan.windows == report.windows.evaluated == 49
     assert plan.units == report.years[0].units == 1
     assert plan.area_km2 == pytest.approx(90 * 80 * 1e-4)
-    assert (plan.years[0].items, plan.years[0].rasters, plan.years[0].steps) == (15, 15, (15, 15))
+    assert (plan.years[0].items, plan.years[0].rasters, plan.years[0].steps) == ({"IW": 15}, 15, (15, 15))
     assert plan.years[0].orbits == (14,)
     assert plan.years[0].gigabytes == pytest.approx(4 * sum(pixels) / 1e9)  # float32
     assert plan.seconds == pytest.approx(49 / 7.0)
@@ -264,6 +265,8 @@ def test_a_tile_takes_the_orbit_with_the_most_steps_and_one_pass_a_step() -> Non
     assert index.choose(box, features=("rtc",), orbit=None, polarisation=None) == (14, 15, 15, 15.0)
     assert index.choose(box, features=("rtc",), orbit=87, polarisation=None) == (87, 7, 7, 7.0)
     assert index.choose(box, features=("rtc",), orbit=99, polarisation=None) is None
+    crossed = [dataclasses.replace(one, polarisation="HV", relative_orbit=5) for one in full]
+    assert estimates.Index.of(crossed).choose(box, features=("rtc",), orbit=None, polarisation=None) is None
     across = estimates.Index.of([observation(0, orbit=1, day=3, west=179.0, south=70.0)]).within(dt.date(2023, 1, 1))
     beyond = across.choose(Bounds(-179.9, 70.5, -179.5, 71.0), features=("rtc",), orbit=None, polarisation=None)
     assert beyond is not None

@@ -94,7 +94,7 @@ def _plan_text(plan: Plan) -> str:
     rows = [
         {
             "year": year.year,
-            "items": year.items,
+            "items": ", ".join(f"{count} {mode}" for mode, count in year.items.items()) or "0",
             "rasters": year.rasters,
             "steps": str(year.steps[0]) if year.steps[0] == year.steps[1] else f"{year.steps[0]} to {year.steps[1]}",
             "orbits": _orbits(year.orbits),

@@ -14,7 +14,7 @@ from icemapper_xr._types import Grid, Observation
 from icemapper_xr.cube import resample
 from icemapper_xr.errors import CubeError, OptionError, UnitsError
 
-__all__ = ["FILTERED", "features", "pixel_sizes", "usable"]
+__all__ = ["FILTERED", "features", "pixel_sizes", "suits", "usable"]
 
 _PIXEL_TOLERANCE = 0.01
 _QUANTITIES: dict[conventions.Feature, tuple[str, ...]] = {
@@ -45,6 +45,11 @@ def features(names: Sequence[str]) -> tuple[conventions.Feature, ...]:
     if not names or len(set(names)) < len(names):
         raise OptionError(f"features {names} are empty or repeat themselves; use some of {known}")
     return tuple(feature for feature in conventions.FEATURES if feature in names)
+
+
+def suits(observation: Observation) -> bool:
+    """Whether a cube can take an observation, whatever its units: what `usable` leaves out it cannot."""
+    return _refusal(observation) is None and observation.polarisation not in ("VH", "HV")
 
 
 def usable(observations: Sequence[Observation], feature: conventions.Feature) -> tuple[Observation, ...]:
@@ -82,7 +87,7 @@ def usable(observations: Sequence[Observation], feature: conventions.Feature) ->
             UserWarning,
             stacklevel=2,
         )
-    kept = [observation for observation in kept if observation.polarisation not in ("VH", "HV")]
+    kept = [observation for observation in kept if suits(observation)]
     if not kept:
         raise CubeError(f"item {found[0].item_id}: cross-polarised; {feature} wants VV or HH, search for those")
     kept = _newest(kept)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from icemapper_xr import conventions, prediction, regions, tiling
 from icemapper_xr._types import Bounds, Observation, Segmenter
+from icemapper_xr.cube import checks
 
 if TYPE_CHECKING:
     import shapely
@@ -149,9 +150,11 @@ class Index:
     days: npt.NDArray[np.float64]
     """Days since 1970."""
     groups: npt.NDArray[np.int64]
-    """Number of the pair of relative orbit and polarisation."""
+    """Number of the pair of relative orbit and polarisation; -1 of what no cube takes."""
     features: npt.NDArray[np.str_]
     item_numbers: npt.NDArray[np.int64]
+    modes: npt.NDArray[np.str_]
+    """Mode of the instrument, "?" where it is not known."""
     names: tuple[tuple[int | None, str | None], ...]
     """Relative orbit and polarisation of each group."""
     start: float = 0.0
@@ -168,15 +171,17 @@ class Index:
             west, south, east, north = one.bbox or (-180.0, -90.0, 180.0, 90.0)
             boxes[k] = west, south, east + 360 if east < west else east, north
             days[k] = one.acquired.timestamp() / 86_400
-            groups[k] = names.setdefault((one.relative_orbit, one.polarisation), len(names))
+            pair = (one.relative_orbit, one.polarisation)
+            groups[k] = names.setdefault(pair, len(names)) if checks.suits(one) else -1
             numbers[k] = items.setdefault(one.item_id, len(items))
         features = np.array([one.feature for one in observations], dtype="U8")
-        return cls(boxes, days, groups, features, numbers, tuple(names))
+        modes = np.array([one.mode or "?" for one in observations], dtype="U2")
+        return cls(boxes, days, groups, features, numbers, modes, tuple(names))
 
     @property
-    def items(self) -> int:
-        """Number of different items."""
-        return int(np.unique(self.item_numbers).size)
+    def items(self) -> dict[str, int]:
+        """Number of different items of each mode."""
+        return {str(mode): np.unique(self.item_numbers[self.modes == mode]).size for mode in np.unique(self.modes)}
 
     def within(self, start: dt.date) -> Index:
         """Keep the observations of the series that begins on a day."""
@@ -189,6 +194,7 @@ class Index:
             self.groups[kept],
             self.features[kept],
             self.item_numbers[kept],
+            self.modes[kept],
             self.names,
             first,
         )
@@ -199,7 +205,8 @@ class Index:
         """Choose the orbit of a tile by the boxes alone: most steps over the largest share, then fewest rasters."""
         rows, shares = self._shares(box)
         best: tuple[float, Choice] | None = None
-        for group in np.unique(self.groups[rows]):
+        there = np.unique(self.groups[rows])
+        for group in there[there >= 0]:
             number, name = self.names[group]
             if (orbit is not None and number != orbit) or (polarisation is not None and name != polarisation):
                 continue

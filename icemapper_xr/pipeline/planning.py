@@ -7,16 +7,17 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from icemapper_xr import addresses, conventions, models, progress, regions
+from icemapper_xr import catalog as catalogs
 from icemapper_xr import cluster as clusters
 from icemapper_xr._types import Bounds, Segmenter
-from icemapper_xr.cube import footprints, select
+from icemapper_xr.cube import extent, footprints, select
 from icemapper_xr.errors import OptionError
 from icemapper_xr.pipeline import estimates, execution, homes, mapping, orbits, trust, units, verbs
 from icemapper_xr.pipeline.region import parts_of
@@ -41,8 +42,9 @@ class YearPlan:
     """One year of a plan."""
 
     year: int
-    items: int
-    """Items that the catalogue has for the area and time."""
+    items: dict[str, int]
+    """Items that the catalogue has for the area and time by mode of the instrument, "?" where it does not tell. What is
+    known to be of another mode than IW is not mapped."""
     rasters: int
     """Rasters that will be read, of the orbits chosen."""
     steps: tuple[int, int]
@@ -224,16 +226,14 @@ def _one_area(
         pixels = estimates.read(place, boxes, segmenter, overlap=chosen.overlap)
         steps = int(series.attrs.get("steps_valid", 0))
         orbit, _ = orbits.known_series(series.attrs)
-        items = len({one.item_id for one in series.observations})
         gigabytes = pixels * 4 * (segmenter.pixel_size / series.area.grid.resolution) ** 2 / 1e9
-        rows.append(YearPlan(label, items, len(series.observations), (steps, steps), (orbit,), gigabytes))
-    return counted, rows
+        rows.append(YearPlan(label, {}, len(series.observations), (steps, steps), (orbit,), gigabytes))
+    found = _search(chosen, segmenter, bbox=extent.lonlat_box(series.area))
+    return counted, [replace(row, items=_of_year(found, chosen, row.year).items) for row in rows]
 
 
 def _many_tiles(chosen: MapSettings, segmenter: Segmenter, region: Any) -> tuple[list[estimates.Size], list[YearPlan]]:
     """Plan a region from the boxes of its items: the search is made once, and no footprint is cut with a tile."""
-    from icemapper_xr import catalog as catalogs
-
     progress.note("cutting the region into tiles")
     parts = parts_of(chosen, region, segmenter.pixel_size)
     counted = [
@@ -241,18 +241,9 @@ def _many_tiles(chosen: MapSettings, segmenter: Segmenter, region: Any) -> tuple
         for part in parts
     ]
     progress.note(f"{len(parts)} tiles; reading the catalogue")
-    features = chosen.features or segmenter.features
-    where: dict[str, Any] = {}
-    if catalogs.is_api(chosen.catalog):  # which answers for a place and a time
-        periods = [
-            verbs.period(year, mapping.start_of(chosen, year), chosen.times) for year in mapping.years_of(chosen)
-        ]
-        where = {
-            "geometry": regions.resolve(region),
-            "datetime": (min(p[0] for p in periods), max(p[1] for p in periods)),
-        }
-    found = catalogs.search(chosen.catalog, features=tuple(features), **where)
-    index = estimates.Index.of(found.observations)
+    # an API answers for a place; of files all is read, and no footprint cut with the region
+    where = {"geometry": regions.resolve(region)} if catalogs.is_api(chosen.catalog) else {}
+    index = _search(chosen, segmenter, **where)
     boxes = [part.lonlat() for part in parts]
     rows = []
     useful: set[int] = set()
@@ -265,6 +256,23 @@ def _many_tiles(chosen: MapSettings, segmenter: Segmenter, region: Any) -> tuple
     return [count for number, count in enumerate(counted) if number in useful or not useful], rows
 
 
+def _search(chosen: MapSettings, segmenter: Segmenter, **where: Any) -> estimates.Index:
+    """Search once for all years."""
+    periods = [verbs.period(year, mapping.start_of(chosen, year), chosen.times) for year in mapping.years_of(chosen)]
+    found = catalogs.search(
+        chosen.catalog,
+        features=tuple(chosen.features or segmenter.features),
+        datetime=(min(first for first, _ in periods), max(last for _, last in periods)),
+        **where,
+    )
+    return estimates.Index.of(found.observations)
+
+
+def _of_year(index: estimates.Index, chosen: MapSettings, year: int) -> estimates.Index:
+    """Keep what lies in the series of a year."""
+    return index.within(select.steps(year=year, start=mapping.start_of(chosen, year), times=chosen.times).start)
+
+
 def _tiles_of_year(
     chosen: MapSettings,
     segmenter: Segmenter,
@@ -275,10 +283,9 @@ def _tiles_of_year(
     advance: Any,
 ) -> tuple[YearPlan, set[int]]:
     """Plan one year; returns the tiles that have data in it, too."""
-    start = mapping.start_of(chosen, year)
     features = chosen.features or segmenter.features
     factor = estimates.margin_factor(segmenter, chosen.overlap)
-    in_year = index.within(select.steps(year=year, start=start, times=chosen.times).start)
+    in_year = _of_year(index, chosen, year)
     rasters, gigabytes = 0, 0.0
     useful: set[int] = set()
     orbits: set[int | None] = set()
