@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import resource
 import signal
 import subprocess
@@ -175,6 +176,15 @@ def test_help_needs_no_heavy_imports() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "--catalog" in done.stdout
+
+
+def test_names_that_the_output_s_encoding_lacks_are_written_in_ascii(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "Øst").symlink_to(folder, target_is_directory=True)
+    command = [sys.executable, "-m", "icemapper_xr", "search", "--catalog", str(tmp_path / "Øst")]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\\xd8st" in done.stdout
 
 
 def test_a_list_of_regions_ends_at_the_next_option() -> None:

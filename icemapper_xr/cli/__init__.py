@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import signal
 import sys
@@ -36,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     progress.enable(sys.stderr.isatty() or "ICEMAPPER_PROGRESS" in os.environ)
     # TensorFlow's start-up messages say nothing to a user.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names that its encoding lacks; standard error is like that anyway
+        sys.stdout.reconfigure(errors="backslashreplace")
     warnings.showwarning = lambda message, *_, **__: print(
         f"warning: {redact.text(one_line(message))}", file=sys.stderr
     )
