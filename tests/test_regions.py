@@ -91,6 +91,7 @@ def test_the_zones_own_the_earth_once() -> None:
 def test_the_exceptions_of_mgrs_hold(lon: float, lat: float, name: str) -> None:
     found = regions.zones(shapely.box(lon - 0.01, lat - 0.01, lon + 0.01, lat + 0.01))
     assert [zone.name for zone in found] == [name]
+    assert pyproj.CRS(found[0].epsg).name == f"WGS 84 / UTM zone {int(name[3:5])}{name[5].upper()}"
 
 
 @settings(max_examples=12, deadline=None)
