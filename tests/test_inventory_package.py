@@ -20,6 +20,7 @@ import rasterio
 import shapely
 import shapely.affinity
 import xarray as xr
+from affine import Affine
 
 from icemapper_xr import errors, inventory, pipeline, store
 from icemapper_xr._types import Bounds
@@ -399,6 +400,30 @@ def test_a_fill_value_that_is_not_declared_is_not_mixed_into_the_terrain(
     there = np.isfinite(found)
     assert 0.6 < there.mean() < 1
     assert np.abs(found - whole)[there].max() < 5  # metres; the fill value blended would be hundreds
+
+
+@pytest.mark.parametrize("turned", [0.0, 30.0])
+@pytest.mark.parametrize(("dtype", "fill"), [("int16", 0), ("uint16", 0), ("float32", -99.0), ("float64", -1.7e308)])
+def test_what_a_dem_declares_as_nodata_is_no_height(dtype: str, fill: float, turned: float, tmp_path: Path) -> None:
+    """A nodata value that could be a height was one, and a raster that is turned was read in the wrong place."""
+    around = Affine.translation(5e5, 8.66e6) * Affine.rotation(turned) * Affine.scale(20, -20)
+    transform = around * Affine.translation(-150, -150)
+    row, column = np.indices((300, 300))
+    x, y = transform * (column + 0.5, row + 0.5)
+    gap = np.hypot(x - 5.003e5, y - 8.66e6) < 150
+    values = np.where(gap, fill, 600 + 0.1 * (x - 5e5)).astype(dtype)
+    told = {"driver": "GTiff", "count": 1, "height": 300, "width": 300, "crs": "EPSG:32633", "transform": transform}
+    with rasterio.open(tmp_path / "dem.tif", "w", dtype=dtype, nodata=fill, **told) as file:
+        file.write(values, 1)
+    disc = shapely.Point(5e5, 8.66e6).buffer(1000)
+    known = disc - shapely.Point(5.003e5, 8.66e6).buffer(150)
+    table = inventory.topography(gpd.GeoDataFrame(geometry=[disc], crs=32633), tmp_path / "dem.tif")[0].iloc[0]
+    assert table["zmin_m"] == pytest.approx(500, abs=3)
+    assert table["zmax_m"] == pytest.approx(700, abs=3)
+    assert table["zmean_m"] == pytest.approx(600 + 0.1 * (known.centroid.x - 5e5), abs=0.8)
+    assert table["slope_deg"] == pytest.approx(np.degrees(np.arctan(0.1)), abs=0.1)
+    with elevation.Dem(tmp_path / "dem.tif", lonlat=(15.0, 78.0)) as dem:
+        assert np.isnan(dem.read(Bounds(5.1e5, 8.66e6, 5.11e5, 8.661e6)).z).all()  # beyond it
 
 
 def test_a_fine_dem_is_warped_as_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:

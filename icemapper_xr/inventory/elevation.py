@@ -194,9 +194,15 @@ class Dem:
         """Read pixels of the raster itself, metres; NaN outside of it and where they are no heights."""
         from rasterio.windows import Window
 
-        window = Window(column, row, shape[1], shape[0])
-        raw = self._raw.read(1, window=window, boundless=True, masked=True, fill_value=np.nan, out_dtype="float32")
-        z = np.ma.filled(np.ma.asarray(raw, dtype=np.float32), np.nan) * np.float32(self._factor)
+        z = np.full(shape, np.nan, np.float32)
+        top, left = max(row, 0), max(column, 0)
+        rows, columns = min(row + shape[0], self._raw.height) - top, min(column + shape[1], self._raw.width) - left
+        if rows > 0 and columns > 0:
+            # Not boundless: filled with NaN it takes nodata for heights, and of a turned raster it reads other cells.
+            window = Window(left, top, columns, rows)
+            raw = self._raw.read(1, window=window, masked=True, fill_value=np.nan, out_dtype="float32")
+            z[top - row :, left - column :][:rows, :columns] = raw.filled()
+        z *= np.float32(self._factor)
         z += np.float32(self._offset)
         z[(z < _PLAUSIBLE[0]) | (z > _PLAUSIBLE[1])] = np.nan
         return z
