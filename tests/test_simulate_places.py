@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import geopandas
@@ -13,6 +14,7 @@ from rasterio.transform import from_origin
 
 import icemapper_xr as ix
 from icemapper_xr import cli, errors, simulate
+from icemapper_xr.simulate import write
 from tests.support import files_of_at_most
 
 LEFT, TOP = 500_000.0, 8_700_000.0
@@ -267,3 +269,48 @@ def test_nothing_is_left_of_an_archive_that_finds_no_room(tmp_path: Path, room: 
     ):
         simulate.simulate(tmp_path / "out", size=32, features=("rtc",))
     assert not list(tmp_path.iterdir())
+
+
+def seeds_of(folder: Path) -> set[str]:
+    """The seeds that the rasters of an archive tell."""
+    found = set()
+    for path in folder.glob("rtc_*.tif"):
+        with rasterio.open(path) as file:
+            found.add(file.tags()["ICEMAPPER_SEED"])
+    return found
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_two_that_write_one_folder_do_not_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: bool) -> None:
+    out, real = tmp_path / "out", write.write_catalog
+
+    def with_another_run(scene: simulate.Scene, folder: Path) -> Path:
+        real(scene, folder)
+        if scene.settings.seed == 1:  # the second run begins when the first one has written all
+            if killed:
+                with pytest.raises(KeyboardInterrupt):
+                    simulate.simulate(out, seed=2, size=32, features=("rtc",))
+            else:
+                simulate.simulate(out, seed=2, size=32, features=("rtc",))
+        elif killed:
+            raise KeyboardInterrupt
+        return folder
+
+    monkeypatch.setattr(write, "write_catalog", with_another_run)
+    if killed:
+        simulate.simulate(out, seed=1, size=32, features=("rtc",))
+    else:
+        with pytest.raises(errors.StoreError, match="out is there already and is not empty"):
+            simulate.simulate(out, seed=1, size=32, features=("rtc",))
+    assert seeds_of(out) == ({"1"} if killed else {"2"})
+    assert len(list(out.glob("rtc_*.tif"))) == 15
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_a_killed_run_left_long_ago_goes(tmp_path: Path) -> None:
+    old, young = (tmp_path / f".out.{mark * 8}.part" for mark in "ab")
+    for part in (old, young):
+        part.mkdir()
+    os.utime(old, (0, 0))
+    simulate.simulate(tmp_path / "out", size=32, features=("rtc",))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [young.name, "out"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import math
 import os
+import secrets
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from icemapper_xr import addresses, conventions, errors, progress, vectorise
+from icemapper_xr import addresses, conventions, errors, progress, vectorise, whole
 from icemapper_xr.conventions import Feature
 from icemapper_xr.simulate import places, scenes, worlds, write
 from icemapper_xr.simulate.settings import SceneSettings
@@ -152,14 +154,16 @@ def _empty(folder: Path) -> Path:
 def _write_whole(scene: scenes.Scene, target: Path) -> Path:
     """Write beside the target under a hidden name, then rename: half an archive would look like a whole one.
 
-    Returns the absolute path of the target: where that is the working folder, a relative one leads nowhere any more.
+    No other process has that name, so that two that write one target do not mix. Returns the absolute path of the
+    target: where that is the working folder, a relative one leads nowhere any more.
     """
     target = target.absolute()
-    part = target.with_name(f".{target.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
+    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    for left in filter(whole.abandoned, target.parent.glob(f".{glob.escape(target.name)}.????????.part")):
+        shutil.rmtree(left, ignore_errors=True)
     try:
         write.write_catalog(scene, part)
-        if target.is_dir():
+        if _empty(target).is_dir():  # another run may have been faster
             target.rmdir()
         part.rename(target)
     except OSError as error:
