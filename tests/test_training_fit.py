@@ -214,6 +214,17 @@ def test_what_a_kill_left_of_a_checkpoint_is_swept(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.npz"]
 
 
+def test_a_folder_is_of_one_training_at_a_time(tmp_path: Path) -> None:
+    with (
+        filelock.FileLock(tmp_path / ".lock"),
+        pytest.raises(errors.OptionError, match=r"another training writes to .*: wait until it ends, or choose"),
+    ):
+        fit.train(tiny(), tmp_path, make=make)
+    (tmp_path / ".lock").touch()  # as a kill leaves it
+    fit.train(tiny(), tmp_path, make=make)
+    assert sorted(path.name for path in tmp_path.iterdir() if not path.is_dir()) == ["checkpoint.npz", "log.csv"]
+
+
 def test_batches_are_the_same_in_any_order_and_have_no_gaps(tmp_path: Path) -> None:
     from icemapper_xr.training import data
 

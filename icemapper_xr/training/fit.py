@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import math
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, SupportsFloat
 
+import filelock
 import numpy as np
 
 from icemapper_xr import conventions, errors, progress
@@ -92,7 +94,8 @@ def train(
     Raises
     ------
     OptionError
-        If there is a checkpoint already, or none that fits, data are missing, or `workers` is below 0.
+        If there is a checkpoint already, or none that fits, another training writes to the folder, data are missing,
+        or `workers` is below 0.
 
     Warns
     -----
@@ -106,10 +109,28 @@ def train(
     # First all that can be wrong with the settings: the data may be minutes of simulation away.
     model = _model(config)
     stepper = optimiser.steps_of(model, precision=config.precision)
-    current = _begin(config, folder, model, resume)
-    with sources.open_data(config, scenes_in, make, beside, processes=max(1, workers)) as data:
-        _loop(config, folder, model, stepper, data, current, workers)
-        return _finish(config, folder, model, data, current, describe)
+    with _alone(folder):
+        current = _begin(config, folder, model, resume)
+        with sources.open_data(config, scenes_in, make, beside, processes=max(1, workers)) as data:
+            _loop(config, folder, model, stepper, data, current, workers)
+            return _finish(config, folder, model, data, current, describe)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep a folder to one training: two would replace each other's checkpoints and logs."""
+    lock = filelock.FileLock(folder / ".lock", blocking=False)  # the system drops it with its process
+    try:
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise errors.OptionError(
+            f"another training writes to {folder}: wait until it ends, or choose another --out"
+        ) from error
+    try:
+        yield
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
 
 
 def total_steps(config: TrainingConfig, data: Data) -> int:
