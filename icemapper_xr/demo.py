@@ -165,7 +165,8 @@ def _fresh(folder: Path) -> Path:
         if not (folder / MARKER).exists():
             raise StoreError(f"{folder} holds files that the demo did not write; name another folder with --out")
         for path in folder.iterdir():  # not the folder itself: it may be the one that the user works in, or a link
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+            if path.name != MARKER:  # without which what a kill leaves would be none of ours
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MARKER).write_text("Made by `icemapper demo`, which replaces this folder when it runs again.\n")
     return folder

@@ -588,6 +588,23 @@ def test_demo_empties_its_folder_and_leaves_it_there(tmp_path: Path, monkeypatch
         assert [path.name for path in (tmp_path / "old").iterdir()] == [demo.MARKER]
 
 
+def test_demo_knows_its_folder_again_when_it_was_killed_while_it_emptied_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "map").mkdir()
+    (tmp_path / demo.MARKER).touch()
+
+    def killed(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "iterdir", lambda folder: (folder / name for name in (demo.MARKER, "map")))
+    with monkeypatch.context() as patched:
+        patched.setattr(demo.shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            demo._fresh(tmp_path)
+    assert demo._fresh(tmp_path) == tmp_path
+
+
 def test_demo_refuses_a_folder_of_somebody_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "thesis.txt").write_text("keep")
     assert "thesis" not in refused(capsys, "demo", "--out", tmp_path)
