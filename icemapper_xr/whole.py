@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import io
 import re
 import secrets
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -84,13 +86,35 @@ def write_layer(frame: gpd.GeoDataFrame, path: Path, *, driver: str, **options: 
     try:
         frame.to_file(path, driver=driver, index=False, engine="pyogrio", **options)
         # pyogrio does not tell if the disk was full when GDAL closed the file
-        if driver == "GPKG" and not pyogrio.read_info(path)["capabilities"]["fast_spatial_filter"]:
-            raise OSError("there was no room for its spatial index")
+        if driver == "GPKG" and not _is_indexed(path):
+            _tell_missing_index()
         if driver in _READ_BACK and _shapes(pyogrio.read_dataframe(path, columns=[])) != _shapes(frame):
             raise OSError("it does not read back as it was written")
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
         reason = re.sub(r"sqlite3_exec\(.*\) failed: ", "", " ".join(str(error).split()))
         raise OSError(reason) from error
+
+
+def _is_indexed(source: Path | bytes) -> bool:
+    import pyogrio
+
+    return bool(pyogrio.read_info(source)["capabilities"]["fast_spatial_filter"])
+
+
+def _tell_missing_index() -> None:
+    """Tell a full disk from a GDAL that makes no index of anything here: TensorFlow lent it another SQLite."""
+    import geopandas as gpd
+
+    with io.BytesIO() as file:
+        gpd.GeoDataFrame(geometry=gpd.points_from_xy([0], [0], crs=4326)).to_file(file, driver="GPKG", engine="pyogrio")
+        if _is_indexed(file.getvalue()):
+            raise OSError("there was no room for its spatial index")
+    warnings.warn(
+        "layers that this process writes have no spatial index, as tensorflow was imported before pyogrio: import "
+        "pyogrio first (icemapper_xr.models does) and write them anew",
+        UserWarning,
+        stacklevel=4,
+    )
 
 
 def _shapes(frame: gpd.GeoDataFrame) -> tuple[int, int]:

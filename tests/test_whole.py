@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
+import geopandas as gpd
 import pytest
 
 from icemapper_xr import whole
@@ -77,3 +80,24 @@ def test_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
         writer.join()
     assert path.read_text() in ("a" * 1000, "b" * 1000)
     assert names(tmp_path) == ["classes.npy"]
+
+
+@pytest.mark.parametrize(("first", "warned"), [("icemapper_xr.models", False), ("tensorflow", True)])
+def test_a_layer_is_written_whichever_library_is_loaded_first(tmp_path: Path, first: str, warned: bool) -> None:
+    """TensorFlow's SQLite has no spatial index; a process that imports it first was told of a full disk."""
+    program = (
+        f"import {first}, tensorflow, warnings, sys, pathlib, geopandas, pyogrio\n"
+        "from icemapper_xr import whole\n"
+        "frame = geopandas.GeoDataFrame(geometry=geopandas.points_from_xy([1], [2], crs=4326))\n"
+        "path = pathlib.Path(sys.argv[1])\n"
+        "with warnings.catch_warnings(record=True) as told:\n"
+        "    warnings.simplefilter('always', UserWarning)\n"
+        "    whole.write_layer(frame, path, driver='GPKG')\n"
+        "words = ' '.join(str(one.message) for one in told if one.category is UserWarning)\n"
+        "assert ('have no spatial index, as tensorflow was' in words) is bool(int(sys.argv[2])), words\n"
+        "assert bool(pyogrio.read_info(path)['capabilities']['fast_spatial_filter']) is not bool(int(sys.argv[2]))\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "x.gpkg"), str(int(warned))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(gpd.read_file(tmp_path / "x.gpkg")) == 1

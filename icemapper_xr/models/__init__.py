@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import pyogrio  # noqa: F401 - before TensorFlow: GDAL would take its SQLite, which has no spatial index, for its own
+
 if TYPE_CHECKING:
     from icemapper_xr.models.engines import ModelSegmenter, load_model, loaded
     from icemapper_xr.models.fetch import fetch as fetch_weights

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pyogrio  # noqa: F401 - before TensorFlow, as in `icemapper_xr.models`
+
 __all__ = ["TrainingConfig", "evaluate", "train"]
 
 if TYPE_CHECKING:
