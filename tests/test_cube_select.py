@@ -439,6 +439,29 @@ def test_coherence_is_of_the_orbit_of_the_backscatter(area: cube.AreaGrid) -> No
     assert sum(selection.valid) == 15
 
 
+def test_pairs_that_are_left_out_are_told_where_steps_lack_one(area: cube.AreaGrid) -> None:
+    backscatter = series(utc(2023, 1, 13, 6), 15, every=24)
+    pairs = [pair(utc(2023, 1, 7, 6) + dt.timedelta(days=24 * k), item_id=f"coh{k}") for k in range(15)]
+    others = {
+        r"\(coherence pairs left out: 15 of orbit 14 HH, 12 days apart\)": {"polarisation": "HH"},
+        r"\(coherence pairs left out: 15 of orbit 174 VV, 12 days apart\)": {"relative_orbit": 174},
+    }
+    for told, fields in others.items():
+        with pytest.raises(CubeError, match=f"0 of 15 steps are valid.*{told}; name another"):
+            choose(backscatter + [dataclasses.replace(one, **fields) for one in pairs], area, features=("rtc", "insar"))
+    long = [pair(utc(2023, 1, 1, 6) + dt.timedelta(days=24 * k), 24) for k in range(7, 15)]
+    with pytest.raises(CubeError, match=r"7 of 15 steps.*left out: 8 of orbit 14 VV, 24 days apart\); give leave"):
+        choose(backscatter + pairs[:7] + long, area, features=("rtc", "insar"))
+    unknown = pairs[:11] + [dataclasses.replace(one, relative_orbit=None) for one in pairs[11:]]
+    with pytest.warns(UserWarning, match=r"4 pairs of unknown orbit are left out \(item coh11 .*--relative-orbit 14`"):
+        selection = choose(backscatter + unknown, area, features=("rtc", "insar"))
+    assert sum(selection.valid) == 11
+    # Of no other polarisation, and none where no step lacks one.
+    across = [dataclasses.replace(one, polarisation="HH") for one in unknown[11:]]
+    choose(backscatter + pairs[:11] + across, area, features=("rtc", "insar"))
+    choose(backscatter + pairs + unknown[11:], area, features=("rtc", "insar"))
+
+
 def test_the_joint_orbit_is_the_one_that_has_both_features(area: cube.AreaGrid) -> None:
     observations = series(utc(2023, 1, 13, 6), 15, every=24, relative_orbit=14)
     observations += series(utc(2023, 1, 13, 7), 15, every=24, relative_orbit=174)

@@ -92,8 +92,9 @@ def choose(
     """
     polarisation = polarisation.upper() if isinstance(polarisation, str) else polarisation  # as a search takes it
     _check_options(orbit, polarisation, min_steps)
+    pairs = found.get("insar", ())
     if "insar" in found:
-        found = {**found, "insar": _one_baseline(found["insar"], baseline)}
+        found = {**found, "insar": _one_baseline(pairs, baseline)}
     found = _told_pass(found)
     grouped = {feature: passes(observations, area) for feature, observations in found.items()}
     leading = next(iter(grouped))
@@ -105,8 +106,9 @@ def choose(
     _check_looks(best)
     if axis.named:
         _check_dates(best, grouped)
-    _check_steps(best, selections, min_steps)
-    _warn_of_unknown_pairs(best, baseline)
+    left_out = _pairs_left_out(best, pairs, baseline)
+    _check_steps(best, selections, min_steps, left_out)
+    _warn_of_unknown_pairs(best, baseline, left_out)
     _warn_of_frames_alike(best)
     return best
 
@@ -417,13 +419,38 @@ def _check_dates(selection: Selection, grouped: Mapping[conventions.Feature, Seq
             )
 
 
-def _check_steps(best: Selection, selections: Sequence[Selection], min_steps: int) -> None:
+def _pairs_left_out(best: Selection, pairs: Iterable[Observation], baseline: int | None) -> list[Observation]:
+    """Return the coherence pairs that are there and not of the series, if a step lacks one."""
+    row = best.passes.get("insar", ())
+    orbits = {best.orbit, *(one.first.relative_orbit for one in row if one is not None)}
+    if None not in row:
+        return []
+    return [one for one in pairs if one.relative_orbit not in orbits or not _suits(one, best, baseline)]
+
+
+def _suits(pair: Observation, best: Selection, baseline: int | None) -> bool:
+    """Whether a pair may be of the series, its orbit apart; what is unknown suits."""
+    told = (pair.baseline_days, pair.orbit_state, pair.polarisation)
+    wanted = (baseline, best.orbit_state, best.polarisation)
+    return all(None in both or both[0] == both[1] for both in zip(told, wanted, strict=True))
+
+
+def _check_steps(
+    best: Selection, selections: Sequence[Selection], min_steps: int, left_out: Sequence[Observation]
+) -> None:
     count = sum(best.valid)
     label = _label(best)
     if count < min_steps or count == 0:
+        kinds = collections.Counter(
+            f"orbit {Candidate(one.relative_orbit, one.orbit_state, one.polarisation)}, "
+            f"{_or_unknown(one.baseline_days)} days apart"
+            for one in left_out
+        )
+        aside = " and ".join(f"{number} of {kind}" for kind, number in sorted(kinds.items()))
         raise CubeError(
             f"{count} of {_N} steps are valid on {label}, {min_steps} are wanted (min_steps); missing: "
-            f"{missing_text(best)}; {_remedies(best, selections, count)}"
+            f"{missing_text(best)}{f' (coherence pairs left out: {aside})' if aside else ''}; "
+            f"{_remedies(best, selections, count)}"
         )
     if count < conventions.MIN_STEPS:
         warnings.warn(
@@ -440,9 +467,18 @@ def _check_steps(best: Selection, selections: Sequence[Selection], min_steps: in
         )
 
 
-def _warn_of_unknown_pairs(best: Selection, baseline: int | None) -> None:
+def _warn_of_unknown_pairs(best: Selection, baseline: int | None, left_out: Sequence[Observation]) -> None:
     """Say what has to be checked of coherence pairs whose names do not tell orbit or dates."""
     pairs = [one.first for one in best.passes.get("insar", ()) if one is not None]
+    aside = [one.item_id for one in left_out if one.relative_orbit is None and _suits(one, best, baseline)]
+    if aside:
+        warnings.warn(
+            f"steps lack coherence, and {len(aside)} pairs of unknown orbit are left out (item {aside[0]} and others), "
+            f"as others tell theirs; if they are of orbit {best.orbit}, say so with `icemapper catalog build "
+            f"--relative-orbit {best.orbit}`, or lay the product's README beside its rasters and build anew",
+            UserWarning,
+            stacklevel=4,
+        )
     if best.orbit is not None and any(pair.relative_orbit is None for pair in pairs):
         warnings.warn(
             f"the relative orbit of the coherence pairs is unknown; check that it is {best.orbit}",
