@@ -102,9 +102,13 @@ def test_plain_names() -> None:
     assert facts.reference == dt.datetime(2023, 1, 5, tzinfo=UTC)
     assert facts.secondary == dt.datetime(2023, 1, 17, tzinfo=UTC)
 
+    facts = names.parse("coh_S1A_S1B_HH_20210107_20210113.tif")
+    assert facts is not None
+    assert facts.platform == "S1A/S1B"
+
     facts = names.parse("grd_20230105.tif")
     assert facts is not None
-    assert (facts.feature, facts.polarisation) == ("grd", None)
+    assert (facts.feature, facts.polarisation, facts.platform) == ("grd", None, None)
 
     facts = names.parse("/some/where/20230105_VV.TIFF")
     assert facts is not None

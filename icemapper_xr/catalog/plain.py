@@ -108,6 +108,7 @@ def parse_words(stem: str) -> Facts:
     # Of two granules a pair is made; the dates beside a single one are those of its processing, say.
     passes = _of_days([one.acquired for one in granules if one.acquired] if granule else dates)
     pair = len(passes) >= 2 and feature in (None, "insar")
+    platforms = [one.platform for one in granules] or map(orbits.platform_code, words)
     coherence = feature == "insar"
     return Facts(
         group=_POLARISATION.sub("", stem).strip("_.-") or stem,
@@ -116,7 +117,7 @@ def parse_words(stem: str) -> Facts:
         quantity="coherence" if coherence else (first(_QUANTITY_WORDS) or "unknown"),  # type: ignore[arg-type]
         scale="1" if coherence else (first(_SCALE_WORDS) or "unknown"),  # type: ignore[arg-type]
         polarisation=pols.pop() if len(pols) == 1 else None,
-        platform=_platforms(granules) or next(filter(None, map(orbits.platform_code, words)), None),
+        platform="/".join(dict.fromkeys(filter(None, platforms))) or None,
         mode=granule.mode if granule else next((word for word in words if word in MODES), None),
         acquired=granule.acquired if granule else dates[0],
         reference=passes[0] if pair else None,
@@ -130,10 +131,6 @@ def parse_words(stem: str) -> Facts:
 def _of_days(moments: Sequence[dt.datetime]) -> list[dt.datetime]:
     """Return the first moment of every day: names tell when a pass ended, and of which slices it is made, too."""
     return sorted({moment.date(): moment for moment in sorted(moments, reverse=True)}.values())
-
-
-def _platforms(granules: Sequence[Facts]) -> str:
-    return "/".join(dict.fromkeys(one.platform for one in granules if one.platform))
 
 
 def utc(text: str) -> dt.datetime | None:
