@@ -195,6 +195,21 @@ def test_two_satellites_6_days_apart(area: cube.AreaGrid) -> None:
     assert offsets(selection) == [0] * 15
 
 
+def test_of_two_satellites_in_turn_every_year_is_of_the_first(area: cube.AreaGrid) -> None:
+    """Else the years of a map would change from the one to the other, and have no rate."""
+    one, other = (series(utc(2019, 1, day, 6), 152, platform=name) for day, name in ((3, "S1A"), (9, "S1B")))
+    other = [observation for observation in other if observation.acquired < utc(2021, 12, 23)]
+    for year in range(2019, 2024):
+        selection = choose(one + other, area, year=year)
+        assert {taken and taken.first.platform for taken in selection.passes["rtc"]} == {"S1A"}
+        assert gaps(selection) == [24] * 14
+    # Where it lacks a pass the other fills the step; where it lacks too many it has no precedence.
+    for kept, count in ((one[::2][:13] + one[::2][14:], 14), (one[::2][:8], 0)):
+        found = choose([*kept, *other], area, year=2019).passes["rtc"]
+        assert sum(taken is not None and taken.first.platform == "S1A" for taken in found) == count
+        assert None not in found
+
+
 @settings(max_examples=20, deadline=None)
 @given(
     phase=st.integers(0, 23),

@@ -267,6 +267,9 @@ def _middles(own: Sequence[Pass]) -> Days:
 def _locked(own: Sequence[Pass], axis: Steps) -> list[int]:
     """Dates, in days since the start, 24 days apart: of the 24 phases the one that fills the most steps.
 
+    Then, of two satellites in turn, the one of the first (S1A), if that fills enough of them: else one year would be of
+    the one and the next of the other, and a rate is refused where the sensor changes.
+
     Then the one with the smallest offsets: that of a cycle, if one cycle alone fills as many steps. Where it does not,
     a phase between two cycles does, and the other cycle fills the gaps of the fuller one. The share that passes cover
     comes last: it differs a little from pass to pass, and would make the series jump between the cycles. Only a pass
@@ -279,11 +282,14 @@ def _locked(own: Sequence[Pass], axis: Steps) -> list[int]:
         row = _nearest(own, _whole_days, dates, axis, conventions.STEP_TOLERANCE_DAYS)
         taken = [(one, date) for one, date in zip(row, dates, strict=True) if one is not None]
         offsets = [_whole_days(one, axis.start) - date for one, date in taken if one.share >= enough]
+        of_first = sum(one.first.platform == first for one, _ in taken if one.share >= enough)
         of_one_cycle = max(collections.Counter(offsets).values(), default=0)
         share = round(sum(one.share for one, _ in taken), 2)
-        return len(offsets), -sum(map(abs, offsets)), of_one_cycle, share, -abs(phase - _STEP / 2)
+        of_first = of_first if of_first >= conventions.MIN_STEPS else 0
+        return len(offsets), of_first, -sum(map(abs, offsets)), of_one_cycle, share, -abs(phase - _STEP / 2)
 
     enough = _enough(own)
+    first = min((one.first.platform for one in own if one.first.platform), default=None)
 
     best = max(range(_STEP), key=score)
     return [_STEP * k + best for k in range(_N)]
