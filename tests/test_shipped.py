@@ -19,7 +19,7 @@ from icemapper_xr.training import config
 
 SHIPPED = {
     "tweightedpool_rtcinsar_simulated": (("rtc", "insar"), 0.965),
-    "tweightedpool_grdinsar_simulated": (("grd", "insar"), 0.96),
+    "tweightedpool_grdinsar_simulated": (("grd", "insar"), 0.97),
     "tweightedpool_insar_simulated": (("insar",), 0.905),
     "tweightedpool_rtc_simulated": (("rtc",), 0.98),
     "tweightedpool_grd_simulated": (("grd",), 0.97),
