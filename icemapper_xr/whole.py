@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import glob
-import io
 import re
 import secrets
 import time
@@ -95,7 +94,7 @@ def write_layer(frame: gpd.GeoDataFrame, path: Path, *, driver: str, **options: 
         raise OSError(reason) from error
 
 
-def _is_indexed(source: Path | bytes) -> bool:
+def _is_indexed(source: Path | str) -> bool:
     import pyogrio
 
     return bool(pyogrio.read_info(source)["capabilities"]["fast_spatial_filter"])
@@ -104,11 +103,15 @@ def _is_indexed(source: Path | bytes) -> bool:
 def _tell_missing_index() -> None:
     """Tell a full disk from a GDAL that makes no index of anything here: TensorFlow lent it another SQLite."""
     import geopandas as gpd
+    import pyogrio
 
-    with io.BytesIO() as file:
-        gpd.GeoDataFrame(geometry=gpd.points_from_xy([0], [0], crs=4326)).to_file(file, driver="GPKG", engine="pyogrio")
-        if _is_indexed(file.getvalue()):
+    path = f"/vsimem/{secrets.token_hex(4)}.gpkg"
+    try:
+        gpd.GeoDataFrame(geometry=gpd.points_from_xy([0], [0], crs=4326)).to_file(path, driver="GPKG", engine="pyogrio")
+        if _is_indexed(path):
             raise OSError("there was no room for its spatial index")
+    finally:
+        pyogrio.vsi_unlink(path)
     warnings.warn(
         "layers that this process writes have no spatial index, as tensorflow was imported before pyogrio: import "
         "pyogrio first (icemapper_xr.models does) and write them anew",
