@@ -114,6 +114,7 @@ def test_bad_times_are_named(options: dict[str, Any], text: str) -> None:
 
 def test_a_series_may_begin_before_its_year() -> None:
     assert select.steps(year=2023, start="2022-11-01", today=TODAY).year == 2023
+    assert select.steps(year=2014, start="2013-11-01", today=TODAY).year == 2014  # the first of Sentinel-1
 
 
 @pytest.mark.parametrize("wrong", [{"orbit": "137"}, {"orbit": 137.5}, {"min_steps": 11.5}, {"min_steps": "x"}])
