@@ -6,6 +6,7 @@ import contextlib
 import glob
 import re
 import secrets
+import shutil
 import time
 import warnings
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["abandoned", "appearing", "write_layer"]
+__all__ = ["appearing", "sweep_folders", "write_layer"]
 
 _OF_SQLITE: Final = ("-wal", "-shm", "-journal")
 """What SQLite keeps beside a file that is open."""
@@ -45,7 +46,7 @@ def appearing(path: Path) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
-def abandoned(part: Path) -> bool:
+def _abandoned(part: Path) -> bool:
     """Whether nobody has written to what is hidden for a day: its process was killed."""
     try:
         return time.time() - part.stat().st_mtime > _ABANDONED
@@ -57,8 +58,14 @@ def _sweep(path: Path) -> None:
     """Remove what processes that were killed long ago left half written of a file."""
     pattern = f".{glob.escape(path.stem)}.{'[0-9a-f]' * 8}.part{glob.escape(path.suffix)}"
     with contextlib.suppress(OSError):  # it is no matter if one stays
-        for part in filter(abandoned, path.parent.glob(pattern)):
+        for part in filter(_abandoned, path.parent.glob(pattern)):
             part.unlink()
+
+
+def sweep_folders(folder: Path, suffix: str) -> None:
+    """Remove what processes that were killed long ago left half written of a folder, under hidden names."""
+    for part in filter(_abandoned, folder.parent.glob(f".{glob.escape(folder.name)}.????????{suffix}")):
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def write_layer(frame: gpd.GeoDataFrame, path: Path, *, driver: str, **options: Any) -> None:

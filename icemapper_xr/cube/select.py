@@ -282,11 +282,11 @@ def _locked(own: Sequence[Pass], axis: Steps) -> list[int]:
         row = _nearest(own, _whole_days, dates, axis, conventions.STEP_TOLERANCE_DAYS)
         taken = [(one, date) for one, date in zip(row, dates, strict=True) if one is not None]
         offsets = [_whole_days(one, axis.start) - date for one, date in taken if one.share >= enough]
-        of_first = sum(one.first.platform == first for one, _ in taken if one.share >= enough)
         of_one_cycle = max(collections.Counter(offsets).values(), default=0)
         share = round(sum(one.share for one, _ in taken), 2)
-        of_first = of_first if of_first >= conventions.MIN_STEPS else 0
-        return len(offsets), of_first, -sum(map(abs, offsets)), of_one_cycle, share, -abs(phase - _STEP / 2)
+        of_first = sum(one.first.platform == first for one, _ in taken if one.share >= enough)
+        precedence = of_first if of_first >= conventions.MIN_STEPS else 0
+        return len(offsets), precedence, -sum(map(abs, offsets)), of_one_cycle, share, -abs(phase - _STEP / 2)
 
     enough = _enough(own)
     first = min((one.first.platform for one in own if one.first.platform), default=None)

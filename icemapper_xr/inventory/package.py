@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import json
 import os
 import shutil
@@ -175,8 +174,7 @@ def _whole(folder: Path, fill: Callable[[Path], None]) -> Path:
                 old.replace(target)
             raise
         shutil.rmtree(old, ignore_errors=True)
-        for part in filter(whole.abandoned, target.parent.glob(f".{glob.escape(target.name)}.????????.partial")):
-            shutil.rmtree(part, ignore_errors=True)
+        whole.sweep_folders(target, ".partial")
     except OSError as error:
         raise VectorError(f"Cannot write {folder}: {not_written(error, other='folder')}") from error
     finally:

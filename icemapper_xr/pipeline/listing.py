@@ -69,7 +69,8 @@ class Listing:
         """Write the index before the first tile; what an earlier run never came to goes, unless it is ours, too."""
         path = self.folder / tiled.INDEX
         self._previous = path.read_bytes() if path.is_file() else None
-        self._save(_pruned(self.folder, _read(self.folder)))
+        there = _read(self.folder)
+        self._save(there, _pruned(self.folder, there))
 
     def withdraw(self) -> None:
         """Put the index back as it was: the run ended before it had written anything."""
@@ -97,19 +98,20 @@ class Listing:
 
     def save(self) -> None:
         """Write the index in one step; what another process maps into the folder meanwhile stays listed."""
-        before = _read(self.folder)
-        for name in self._tiles.keys() & before["tiles"].keys():
+        there = _read(self.folder)
+        for name in self._tiles.keys() & there["tiles"].keys():
             years = self._tiles[name]["years"]
-            years[:] = sorted({*years, *before["tiles"][name].get("years", ())})
-        self._save(before)
+            years[:] = sorted({*years, *there["tiles"][name].get("years", ())})
+        self._save(there, there)
 
-    def _save(self, before: Mapping[str, Any]) -> None:
-        tiles = {**before["tiles"], **self._tiles}
-        self._zones = _united(before["zones"], self._zones)
-        noted = {**before["skipped"], **self._skipped}
+    def _save(self, there: Mapping[str, Any], kept: Mapping[str, Any]) -> None:
+        """Write what is kept of the index that is there, and ours, if that says anything else."""
+        tiles = {**kept["tiles"], **self._tiles}
+        self._zones = _united(kept["zones"], self._zones)
+        noted = {**kept["skipped"], **self._skipped}
         skipped = {key: reason for key, reason in noted.items() if reason and key.split()[0] in tiles}
         content = {"zones": self._zones, "tiles": tiles, "skipped": skipped}
-        if content != _read(self.folder):
+        if content != there:
             self._written = (json.dumps(content, indent=1) + "\n").encode()
             tables.write_bytes(self.folder / tiled.INDEX, self._written)
 

@@ -264,8 +264,9 @@ def outlines_of_map(folder: Path, chosen: MapSettings) -> tuple[gpd.GeoDataFrame
 
 
 def _finished(folder: Path) -> tuple[int, ...]:
-    status = tiled.summed(tiled.standings(folder)) if tiled.is_region(folder) else store.status(store.cube_of(folder))
-    return tuple(year for year, (done, total) in status.items() if done == total)
+    if not tiled.is_region(folder):
+        return store.finished(store.cube_of(folder))
+    return tuple(year for year, (done, total) in tiled.summed(tiled.standings(folder)).items() if done == total)
 
 
 def _is_drawing(target: Path, source: str | Path) -> bool:

@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -214,7 +214,9 @@ def _one_area(
     """Plan an area by the very choice that the map would make, into the cube that is there."""
     rows: list[YearPlan] = []
     counted: list[estimates.Size] = []
-    for label, series in mapping.planned(chosen, segmenter, mapping.years_of(chosen), cube_=cube):
+    planned = mapping.planned(chosen, segmenter, mapping.years_of(chosen), cube_=cube)
+    index = _search(chosen, segmenter, bbox=extent.lonlat_box(planned[0][1].area))  # that of all years
+    for label, series in planned:
         grid = execution.map_area(series, segmenter)
         mask = mapping.mask_of(chosen, series)
         execution.template_of(  # refuses the cubes that `predict` does
@@ -227,9 +229,9 @@ def _one_area(
         steps = int(series.attrs.get("steps_valid", 0))
         orbit, _ = orbits.known_series(series.attrs)
         gigabytes = pixels * 4 * (segmenter.pixel_size / series.area.grid.resolution) ** 2 / 1e9
-        rows.append(YearPlan(label, {}, len(series.observations), (steps, steps), (orbit,), gigabytes))
-    found = _search(chosen, segmenter, bbox=extent.lonlat_box(series.area))
-    return counted, [replace(row, items=_of_year(found, chosen, row.year).items) for row in rows]
+        items = _of_year(index, chosen, label).items
+        rows.append(YearPlan(label, items, len(series.observations), (steps, steps), (orbit,), gigabytes))
+    return counted, rows
 
 
 def _many_tiles(chosen: MapSettings, segmenter: Segmenter, region: Any) -> tuple[list[estimates.Size], list[YearPlan]]:

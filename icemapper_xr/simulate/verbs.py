@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import math
 import os
 import secrets
@@ -159,8 +158,7 @@ def _write_whole(scene: scenes.Scene, target: Path) -> Path:
     """
     target = target.absolute()
     part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    for left in filter(whole.abandoned, target.parent.glob(f".{glob.escape(target.name)}.????????.part")):
-        shutil.rmtree(left, ignore_errors=True)
+    whole.sweep_folders(target, ".part")
     try:
         write.write_catalog(scene, part)
         if _empty(target).is_dir():  # another run may have been faster
